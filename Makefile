@@ -1,0 +1,64 @@
+# make engine TARGET=host     set up (once), then network in, engine and report out
+# make test                   set up (once), then lint, types and tests
+
+TARGET ?= host
+RECIPE ?= recipes/digits.toml
+DEVICE ?=
+SET ?=
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: help engine plan test test-all lint lock docs clean
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^# //p' Makefile | head -2
+	@echo "targets: nano xavier orin-nano orin-nx agx-orin thor rtx host   (all: jetpress targets)"
+
+engine: $(READY)
+	@$(BIN)/jetpress run $(RECIPE) --target $(TARGET) $(if $(DEVICE),--device $(DEVICE)) $(foreach s,$(SET),--set $(s))
+
+plan: $(READY)
+	@$(BIN)/jetpress plan $(RECIPE) --target $(TARGET) $(foreach s,$(SET),--set $(s))
+
+test: lint
+	$(BIN)/pytest -n 2 -m "not slow and not hardware"
+
+test-all: lint
+	$(BIN)/pytest -n 2
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv runs
+
+# Everything at the versions of requirements.lock, with their hashes. uv is quicker; plain pip does as well.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "jetpress needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 3; }
+	@echo "setting up .venv: PyTorch with CUDA and what goes with it, about 3 GB to download and 6 GB on disk;"
+	@echo "on a fast connection 1 to 3 minutes. This happens once."
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv || true
+	@if [ -x $(BIN)/uv ]; then \
+	  VIRTUAL_ENV=.venv $(BIN)/uv pip install --require-hashes -r requirements.lock && \
+	  VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable . ; \
+	else \
+	  $(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . ; \
+	fi
+	@touch $@
+	@echo "set up."
+
+# The lock, for every platform and Python that we support (with hashes, without registry addresses).
+lock:
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-annotate \
+	  --python-version 3.11 --extra rtx --extra timm --group dev pyproject.toml --output-file requirements.lock
+
+# docs/recipe.md and docs/recipe.schema.json, from pipeline/recipe.py.
+docs: $(READY)
+	$(BIN)/python -m docs.generate
