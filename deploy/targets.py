@@ -1,0 +1,147 @@
+"""TARGETS: one frozen record for each module with its JetPack, as plain facts.
+
+A target is an input of the pipeline: an engine runs only on the GPU and the TensorRT that built it, parsers
+differ in the ONNX they take, and what pays differs by hardware. Sources: the release branches of
+github.com/NVIDIA/TensorRT and github.com/onnx/onnx-tensorrt (opsets, operators), OE4T/meta-tegra (which
+TensorRT a JetPack carries), NVIDIA's developer guide (2:4 sparsity: compute capability 8.0 and newer).
+To add one: a record here, and a recorded probe in ``tests/probes/``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, replace
+
+from deploy.errors import RecipeError
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the pipeline must know about a board before it has seen it."""
+
+    name: str
+    title: str
+    backend: str
+    """``onnxruntime``, ``tensorrt`` or ``tensorrt_rtx``."""
+    tensorrt: str = ""
+    """Version that the JetPack carries; empty where there is none."""
+    jetpack: str = ""
+    l4t: str = ""
+    python: str = ""
+    """The system interpreter, the only one that imports the board's TensorRT."""
+    compute_capability: tuple[int, int] | None = None
+    opset: int = 18
+    """Newest ONNX opset that the target's parser takes and jetpress writes."""
+    ir_version: int = 10
+    lower: tuple[str, ...] = ()
+    """Operators within the opset that this parser lacks all the same: written as primitives."""
+    int64_io: bool = True
+    """Whether INT64 inputs and outputs exist (TensorRT 8 casts them to INT32)."""
+    precisions: tuple[str, ...] = ("fp32", "fp16", "int8")
+    default_precision: str = "fp16"
+    channel_multiple: int = 8
+    """Channel counts are kept multiples of this: tensor cores in FP16 (8), SIMD on a host (16)."""
+    dla: int = 0
+    ram_gb: float = 0.0
+
+    @property
+    def sparse_tensor_cores(self) -> bool:
+        """2:4 sparsity can pay: compute capability 8.0 or newer (NVIDIA developer guide)."""
+        return self.compute_capability is not None and self.compute_capability >= (8, 0)
+
+    @property
+    def is_board(self) -> bool:
+        """The engine is built on the board, never on the host."""
+        return self.backend == "tensorrt"
+
+    @property
+    def why_not_sparse(self) -> str:
+        """The reason why 2:4 cannot pay here; empty where it can."""
+        if self.sparse_tensor_cores:
+            return ""
+        if self.compute_capability is None:
+            return "2:4 cannot pay on this target: its engine (ONNX Runtime) has no sparse kernels"
+        major, minor = self.compute_capability
+        return f"2:4 cannot pay on this target: compute capability {major}.{minor} has no sparse tensor cores (8.0 has)"
+
+
+# JetPack 4: TensorRT 8.2 parses up to opset 13 and lacks LayerNormalization and HardSwish.
+_JP4 = Target(
+    name="",
+    title="",
+    backend="tensorrt",
+    tensorrt="8.2.1",
+    jetpack="4.6.1",
+    l4t="32.7",
+    python="3.6",
+    opset=13,
+    ir_version=7,
+    lower=("LayerNormalization", "HardSwish"),
+    int64_io=False,
+)
+# JetPack 5: TensorRT 8.5 parses up to opset 17, but LayerNormalization came with 8.6.
+_JP5 = replace(
+    _JP4, tensorrt="8.5.2", jetpack="5.1", l4t="35", python="3.8", opset=17, ir_version=8, lower=("LayerNormalization",)
+)
+_JP6 = replace(
+    _JP4, tensorrt="10.3.0", jetpack="6.2", l4t="36.4", python="3.10", opset=18, ir_version=8, lower=(), int64_io=True
+)
+_JP71 = replace(_JP6, tensorrt="10.13.3", jetpack="7.1", l4t="38.4", python="3.12", ir_version=10)
+_JP72 = replace(_JP71, tensorrt="10.16.2", jetpack="7.2", l4t="39.2")
+
+_NANO = {"compute_capability": (5, 3), "precisions": ("fp32", "fp16"), "ram_gb": 4.0}
+_XAVIER = {"compute_capability": (7, 2), "dla": 2}
+_ORIN = {"compute_capability": (8, 7)}
+_THOR = {"compute_capability": (11, 0), "precisions": ("fp32", "fp16", "int8", "fp8"), "ram_gb": 128.0}
+
+
+def _record(base: Target, name: str, title: str, **facts: object) -> Target:
+    return replace(base, name=name, title=f"{title}, JetPack {base.jetpack}", **facts)  # type: ignore[arg-type]
+
+
+_ALL = (
+    Target(
+        name="host",
+        title="this computer, ONNX Runtime on its CPU",
+        backend="onnxruntime",
+        default_precision="fp32",
+        precisions=("fp32",),
+        channel_multiple=16,
+    ),
+    Target(
+        name="rtx",
+        title="RTX GPU (Ampere or newer), TensorRT-RTX, built ahead of time on any x86-64 Linux host",
+        backend="tensorrt_rtx",
+        compute_capability=(8, 6),
+        default_precision="fp32",
+        precisions=("fp32",),
+    ),
+    _record(_JP4, "nano", "Jetson Nano", **_NANO),
+    _record(_JP5, "xavier", "Jetson AGX Xavier", ram_gb=32.0, **_XAVIER),
+    _record(_JP4, "xavier-jp4", "Jetson AGX Xavier", ram_gb=32.0, **_XAVIER),
+    _record(_JP5, "xavier-nx", "Jetson Xavier NX", ram_gb=8.0, **_XAVIER),
+    _record(_JP6, "orin-nano", "Jetson Orin Nano 8 GB", ram_gb=8.0, **_ORIN),
+    _record(_JP5, "orin-nano-jp5", "Jetson Orin Nano 8 GB", ram_gb=8.0, **_ORIN),
+    _record(_JP72, "orin-nano-jp7", "Jetson Orin Nano 8 GB", ram_gb=8.0, **_ORIN),
+    _record(_JP6, "orin-nx", "Jetson Orin NX 16 GB", ram_gb=16.0, dla=2, **_ORIN),
+    _record(_JP5, "orin-nx-jp5", "Jetson Orin NX 16 GB", ram_gb=16.0, dla=2, **_ORIN),
+    _record(_JP6, "agx-orin", "Jetson AGX Orin", ram_gb=64.0, dla=2, **_ORIN),
+    _record(_JP5, "agx-orin-jp5", "Jetson AGX Orin", ram_gb=64.0, dla=2, **_ORIN),
+    _record(_JP72, "agx-orin-jp7", "Jetson AGX Orin", ram_gb=64.0, **_ORIN),
+    _record(_JP71, "thor", "Jetson AGX Thor (T5000)", **_THOR),
+    _record(_JP72, "thor-jp72", "Jetson AGX Thor (T5000)", **_THOR),
+)
+TARGETS: dict[str, Target] = {target.name: target for target in _ALL}
+
+
+def find(name: str) -> Target:
+    """The target called ``name``.
+
+    Raises:
+        RecipeError: there is none; the closest names are offered.
+    """
+    if name in TARGETS:
+        return TARGETS[name]
+    close = difflib.get_close_matches(name, TARGETS, n=2, cutoff=0.4)
+    guess = f"did you mean {' or '.join(close)}? " if close else ""
+    raise RecipeError(f"there is no target {name!r}", f"{guess}`jetpress targets` lists all {len(TARGETS)}")
