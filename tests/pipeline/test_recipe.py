@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deploy.errors import RecipeError
+from deploy.targets import TARGETS, find
+from pipeline.recipe import Recipe, as_table, resolve, schema
+
+DIGITS = Path(__file__).parent.parent.parent / "recipes" / "digits.toml"
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    return path
+
+
+def refused(tmp_path: Path, text: str, *sets: str) -> RecipeError:
+    with pytest.raises(RecipeError) as caught:
+        Recipe.load(written(tmp_path, text), sets)
+    assert caught.value.exit_code == 2
+    return caught.value
+
+
+def test_the_default_recipe_loads() -> None:
+    recipe = Recipe.load(DIGITS)
+    assert recipe.name == "digits"
+    assert recipe.model.builder == "torchvision:resnet18"
+    assert recipe.budget.accuracy_drop == 1.0
+
+
+def test_an_unknown_key_names_file_line_and_closest_key(tmp_path: Path) -> None:
+    error = refused(tmp_path, "[train]\nepochs = 3\n\n[prune]\nrati = 0.5\n")
+    assert "mine.toml:5" in error.what
+    assert "'prune.rati'" in error.what
+    assert "did you mean 'ratio'" in error.hint
+
+
+def test_an_unknown_section_gets_the_closest_one(tmp_path: Path) -> None:
+    assert "did you mean 'train'" in refused(tmp_path, "[trian]\nepochs = 3\n").hint
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[train]\nepochs = "3"\n', "train.epochs"),
+        ("[prune]\nratio = 1.0\n", "less than 1"),
+        ("[prune]\nratio = nan\n", ""),
+        ('[data]\nsource = "digit"\n', "digits"),
+        ('[data]\nsource = "imagefolder"\n', "data.root"),
+        ('[model]\nbuilder = "torchvison:resnet18"\n', "torchvision"),
+        ("[train]\nepochs = 0\n", "model.weights"),
+        ("[train\n", "TOML"),
+        ('name = "../evil"\n', "name"),
+        ("[[model.inputs]]\nshap = [3]\n", "shape"),
+        ("[[model.inputs]]\nshape = [3]\n[[model.inputs]]\nshape = [3]\n", "share a name"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_a_remedy(tmp_path: Path, text: str, said: str) -> None:
+    error = refused(tmp_path, text)
+    assert said in str(error)
+    assert error.hint
+
+
+def test_set_overrides_any_key(tmp_path: Path) -> None:
+    recipe = Recipe.load(written(tmp_path, ""), ["train.epochs=2", "model.builder=timm:resnet18", "prune.ignore=['fc.*']"])
+    assert recipe.train.epochs == 2
+    assert recipe.model.builder == "timm:resnet18"
+    assert recipe.prune.ignore == ("fc.*",)
+    assert recipe.name == "mine"
+
+
+@pytest.mark.parametrize("override", ["epochs", "=3", "train.=3", "seed.x=3", "name.x.y=1"])
+def test_a_malformed_override_is_refused(tmp_path: Path, override: str) -> None:
+    refused(tmp_path, "seed = 1\nname = 'x'\n", override)
+
+
+@given(st.text(max_size=60))
+def test_no_text_makes_the_parser_crash(text: str) -> None:
+    try:
+        Recipe.parse({"name": text, "model": {"builder": text}, "data": {"source": text}})
+    except RecipeError as error:
+        assert error.what
+
+
+def test_missing_and_unreadable_files_are_said(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.toml", tmp_path):
+        with pytest.raises(RecipeError):
+            Recipe.load(path)
+
+
+def test_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
+    recipe = Recipe.load(written(tmp_path, '[model]\nbuilder = "net.py:build"\nweights = "w.safetensors"\n'))
+    assert recipe.model.builder == f"{tmp_path.resolve()}/net.py:build"
+    assert recipe.model.weights == f"{tmp_path.resolve()}/w.safetensors"
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_resolve_decides_every_open_value(name: str) -> None:
+    plan = resolve(Recipe.load(DIGITS), find(name))
+    recipe = plan.recipe
+    assert recipe.export.opset == TARGETS[name].opset
+    assert recipe.export.lower is not None
+    assert recipe.prune.channel_multiple == TARGETS[name].channel_multiple
+    assert recipe.build.precision in TARGETS[name].precisions
+    assert recipe.finetune.learning_rate == pytest.approx(recipe.train.learning_rate / 5)
+    assert ("sparsify" in plan.skipped) == (not TARGETS[name].sparse_tensor_cores)
+    json.dumps(as_table(recipe))
+
+
+def test_resolve_refuses_what_the_target_lacks() -> None:
+    with pytest.raises(RecipeError, match="at most opset 13"):
+        resolve(Recipe.load(DIGITS, ["export.opset=17"]), find("nano"))
+    with pytest.raises(RecipeError, match="fp16"):
+        resolve(Recipe.load(DIGITS, ['build.precision="fp16"']), find("host"))
+
+
+def test_force_runs_2_4_where_it_cannot_pay() -> None:
+    assert "sparsify" not in resolve(Recipe.load(DIGITS, ['sparsify.mode="force"']), find("xavier")).skipped
+
+
+def test_every_key_has_a_text() -> None:
+    for name, section in schema()["$defs"].items():
+        for key, field in section["properties"].items():
+            assert field.get("description"), f"{name}.{key}"
