@@ -1,0 +1,150 @@
+"""The sections on what was done to the network: channels, rounds, training, sparsity, equivalence."""
+
+from __future__ import annotations
+
+from benchmarks.report import plots
+from benchmarks.report.page import Mark, Plot, Run, Section, Table, at, listed, met
+from benchmarks.report.wording import clock, error, number, percent, value
+
+
+def layers(run: Run) -> Section:
+    """Channels of each layer before and after."""
+    found = [x for x in listed(run, "layers") if at(x, "before") is not None and at(x, "after") is not None]
+    title = "Channels of each layer"
+    if not found:
+        return Section("layers", title, missing="No channels were removed, or none are known.")
+    before, after = [x["before"] for x in found], [x["after"] for x in found]
+    kept = 100 * sum(after) / max(sum(before), 1)
+    changed = sum(a != b for a, b in zip(after, before, strict=True))
+    left = f"{sum(after):,} of {sum(before):,} channels are left"
+    said = f"{changed} of {len(found)} layers lost channels; {left}."
+    rows = [
+        (str(i), value(at(x, "name")), f"{b:,}", f"{a:,}", f"{100 * a / b:.0f} %" if b else "")
+        for i, (x, b, a) in enumerate(zip(found, before, after, strict=True), 1)
+    ]
+    table = Table(
+        ("", "Layer", "Before", "After", "Kept"), rows, "rnrrr", "Channels of each layer", folded=True
+    )
+    plot = Plot("Before and after", plots.channels(before, after), f"Bars: {said} That is {kept:.0f} %.")
+    return Section("layers", title, text=(said,), plots=(plot,), tables=(table,))
+
+
+def rounds(run: Run) -> Section:
+    """Every round of pruning, the rejected ones too."""
+    found = listed(run, "rounds")
+    if not found:
+        return Section("rounds", "Rounds of pruning", missing="No channels were pruned.")
+    rows = [
+        (
+            value(at(r, "round")),
+            percent(None if at(r, "ratio") is None else 100 * r["ratio"], 0),
+            value(at(r, "removed_channels")),
+            *(percent(at(r, key)) for key in ("after_pruning", "after_recalibration", "validation")),
+            Mark("kept", "good") if at(r, "kept") else Mark("rejected", "bad"),
+            value(at(r, "why") or ("" if at(r, "pruned") is not False else "nothing was removed")),
+        )
+        for r in found
+    ]
+    head = ("Round", "Ratio", "Channels removed", "Pruned", "Recalibrated", "Fine-tuned", "", "Why")
+    text = "Validation accuracy right after pruning, after new batch statistics, and after fine-tuning."
+    table = Table(head, rows, "rrrrrrsw", "Rounds of pruning")
+    return Section("rounds", "Rounds of pruning", text=(text,), tables=(table,))
+
+
+def training(run: Run) -> Section:
+    """Loss and accuracy over the epochs of every stage that trained."""
+    found = [(value(at(c, "stage")), listed(c, "points")) for c in listed(run, "curves")]
+    found = [(stage, points) for stage, points in found if points]
+    if not found:
+        return Section("training", "Training", missing="Nothing was trained, or the curves were not kept.")
+    order = "; ".join(f"{number}: {stage}" for number, (stage, _) in enumerate(found, 1))
+    drawn = []
+    for key, title, label in (("loss", "Loss", "loss"), ("validation", "Validation accuracy", "%")):
+        series = [
+            [(at(p, "epoch"), at(p, key)) for p in points if None not in (at(p, "epoch"), at(p, key))]
+            for _, points in found
+        ]
+        if any(series):
+            last = next(points[-1][1] for points in reversed(series) if points)
+            alt = f"{title} over the epochs of all stages; at the end {number(last)}."
+            drawn.append(Plot(title, plots.curve(series, label, key), alt, series=()))
+    rows = [
+        (
+            stage,
+            value(at(p, "epoch")),
+            number(at(p, "loss")),
+            percent(at(p, "validation")),
+            number(at(p, "learning_rate")),
+            clock(at(p, "seconds")),
+        )
+        for stage, points in found
+        for p in points
+    ]
+    head = ("Stage", "Epoch", "Loss", "Validation", "Learning rate", "Time")
+    table = Table(head, rows, "nrrrrr", "Every epoch", folded=True)
+    return Section("training", "Training", text=(f"Stages: {order}.",), plots=drawn, tables=(table,))
+
+
+def sparsity(run: Run) -> Section:
+    """Which layers are 2:4 sparse, or why none is."""
+    found, title = at(run, "sparsity"), "2:4 sparsity"
+    if not found:
+        return Section("sparsity", title, missing="Nothing is known about it.")
+    if why := at(found, "skipped"):
+        return Section("sparsity", title, text=(f"Skipped: {value(why)}",))
+    inside = listed(found, "layers")
+    sparse = sum(bool(at(x, "sparse")) for x in inside)
+    text = [f"{sparse} of {len(inside)} layers are 2:4 sparse."]
+    if (eligible := at(found, "eligible")) is not None:
+        text.append(f"{value(eligible)} layers were eligible.")
+    if (kept := at(found, "kept_magnitude")) is not None:
+        text.append(f"The masks keep {percent(100 * kept, 1)} of the weights' magnitude.")
+    rows = [
+        (
+            value(at(x, "name")),
+            Mark("2:4", "good") if at(x, "sparse") else Mark("dense", "open"),
+            value(at(x, "reason") or ""),
+        )
+        for x in inside
+    ]
+    table = Table(("Layer", "Kept as", "Why"), rows, "nsw", "2:4 sparsity of each layer", folded=True)
+    return Section("sparsity", title, text=(" ".join(text),), tables=(table,) if rows else ())
+
+
+def equivalence(run: Run) -> Section:
+    """How far two runtimes differ on the same inputs."""
+    found = listed(run, "equivalence")
+    if not found:
+        return Section("equivalence", "Equivalence", missing="No two runtimes were compared.")
+    rows = [
+        (
+            value(at(e, "pair")),
+            value(at(e, "network")),
+            value(at(e, "output")),
+            value(at(e, "inputs")),
+            error(at(e, "max_abs")),
+            error(at(e, "max_rel")),
+            "" if at(e, "cosine") is None else f"{e['cosine']:.6f}",
+            _share(at(e, "top1_agreement")),
+            met(at(e, "met")),
+        )
+        for e in found
+    ]
+    head = (
+        "Pair",
+        "Network",
+        "Output",
+        "Inputs",
+        "Largest error",
+        "Relative",
+        "Cosine",
+        "Same top 1",
+        "Verdict",
+    )
+    text = "The same inputs through two runtimes: how far their outputs differ at most."
+    table = Table(head, rows, "llnrrrrrs", "Equivalence")
+    return Section("equivalence", "Equivalence", text=(text,), tables=(table,))
+
+
+def _share(part: float | None) -> str:
+    return "" if part is None else percent(100 * part, 1)

@@ -1,0 +1,91 @@
+"""What a report is made of: sections of plain text, tables and plots, before anyone decides how they look.
+
+The page and the Markdown are both written from these, so they cannot disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Run = Mapping[str, Any]
+
+
+class Mark(str):
+    """A cell that is good, bad or open: said in the word, supported by a colour."""
+
+    tone: str
+
+    def __new__(cls, text: str, tone: str) -> Mark:  # noqa: D102
+        mark = super().__new__(cls, text)
+        mark.tone = tone
+        return mark
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells.
+
+    ``align`` has a letter a column: ``l`` text, ``s`` short, ``w`` a sentence, ``n`` a name, ``r`` a number.
+    """
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    align: str
+    caption: str
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A drawing, what it shows for those who do not see it, and a note under it."""
+
+    title: str
+    svg: str
+    alt: str
+    note: str = ""
+    series: Sequence[str] = ("dense", "compressed")
+
+
+@dataclass(frozen=True)
+class Section:
+    """One heading and what stands under it; or only why there is nothing (``missing``)."""
+
+    id: str
+    title: str
+    missing: str = ""
+    text: Sequence[str] = ()
+    plots: Sequence[Plot] = ()
+    small: bool = False
+    tables: Sequence[Table] = ()
+    code: Sequence[tuple[str, str]] = ()
+
+    @property
+    def narrow(self) -> bool:
+        """Whether its tables can stand beside one another."""
+        return all(len(table.head) <= 2 for table in self.tables)
+
+
+def at(run: Any, *keys: str) -> Any:
+    """The value at a path of keys, None as soon as something on the way is missing."""
+    for key in keys:
+        run = run.get(key) if isinstance(run, Mapping) else None
+    return run
+
+
+def listed(run: Run, *keys: str) -> list[Run]:
+    """The mappings in the list at a path."""
+    found = at(run, *keys)
+    return [item for item in found if isinstance(item, Mapping)] if isinstance(found, list) else []
+
+
+def met(state: bool | None) -> Mark:
+    """A check's result in a word."""
+    return (
+        Mark("met", "good")
+        if state
+        else Mark("not measured", "open")
+        if state is None
+        else Mark("not met", "bad")
+    )

@@ -1,0 +1,329 @@
+from __future__ import annotations
+
+import json
+import re
+import time
+import tomllib
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NoReturn
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks.report import histograms, plots, render, wording
+from tests.benchmarks.runs import EVIL, bare, hostile, realistic
+
+EMPTY = {"meta"}
+ALLOWED = {
+    "html", "head", "meta", "title", "style", "body", "header", "main", "footer", "nav", "section",
+    "h1", "h2", "h3", "p", "b", "ul", "li", "a", "div", "span", "dl", "dt", "dd", "pre", "code",
+    "table", "thead", "tbody", "tr", "th", "td", "details", "summary", "figure", "figcaption",
+    "svg", "g", "path", "text", "defs", "use", "rect", "clippath",
+}  # fmt: skip
+
+
+class Page(HTMLParser):
+    """Every tag with its attributes, and the text outside of styles and drawings."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(text)
+        assert not self.open, f"not closed: {self.open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {key: value or "" for key, value in attrs}))
+        if tag not in EMPTY:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {key: value or "" for key, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not {"style", "svg"} & set(self.open):
+            self.text += data
+
+
+def report(run: dict[str, Any], folder: Path) -> tuple[str, str, dict[str, Any]]:
+    def refuse(constant: str) -> NoReturn:
+        raise AssertionError(f"{constant} is not JSON")
+
+    render(run, folder)
+    assert {path.name for path in folder.iterdir()} == {"report.html", "report.md", "report.json"}
+    html, markdown, text = (
+        (folder / f"report.{kind}").read_text(encoding="utf-8") for kind in ("html", "md", "json")
+    )
+    return html, markdown, json.loads(text, parse_constant=refuse)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("latency", "session", "channels", "histogram", "curve"):
+        monkeypatch.setattr(plots, name, lambda *_: "<svg></svg>")
+
+
+@pytest.fixture(scope="module", params=[realistic, hostile, bare], ids=["realistic", "hostile", "bare"])
+def rendered(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Page, str, str]:
+    html, markdown, _ = report(request.param(), tmp_path_factory.mktemp("report"))
+    return Page(html), html, markdown
+
+
+def test_the_page_needs_nothing_and_runs_nothing(rendered: tuple[Page, str, str]) -> None:
+    page, html, _ = rendered
+    assert {tag for tag, _ in page.tags} <= ALLOWED
+    for _, attributes in page.tags:
+        assert not [name for name in attributes if name.startswith("on") or name in ("src", "action")]
+        assert all(attributes.get(link, "#").startswith("#") for link in ("href", "xlink:href"))
+    style = html[html.index("<style>") : html.index("</style>")]
+    assert "url(" not in style
+    assert "@import" not in style
+    policy = next(a["content"] for _, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none'")
+
+
+def test_the_page_can_be_read_by_everyone(rendered: tuple[Page, str, str]) -> None:
+    page, _, _ = rendered
+    ids = [a["id"] for _, a in page.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert {a["aria-labelledby"] for _, a in page.tags if "aria-labelledby" in a} <= set(ids)
+    assert {a["href"][1:] for tag, a in page.tags if tag == "a"} <= set(ids)
+    drawings = [place for place, (tag, _) in enumerate(page.tags) if tag == "svg"]
+    assert all(page.tags[place - 1][1]["role"] == "img" for place in drawings)
+    assert all(len(page.tags[place - 1][1]["aria-label"]) > 20 for place in drawings)
+    headings = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
+    assert headings[0] == 1
+    assert headings.count(1) == 1
+    assert all(b - a <= 1 for a, b in pairwise(headings))
+    regions = [a for _, a in page.tags if a.get("role") == "region"]
+    assert all(a["tabindex"] == "0" and a["aria-label"] for a in regions)
+
+
+def test_markdown_is_whole_and_holds_no_markup(rendered: tuple[Page, str, str]) -> None:
+    _, _, markdown = rendered
+    prose = [line for line in markdown.splitlines() if not line.startswith("    ")]
+    assert not [line for line in prose if re.search(r"(?<!\\)[<`]", line)]
+    tables = re.findall(r"(?:^\|.*\n)+", markdown, flags=re.MULTILINE)
+    for table in tables:
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
+    assert tables
+
+
+def test_nothing_that_a_user_named_escapes(tmp_path: Path) -> None:
+    html, markdown, found = report(hostile(), tmp_path)
+    prose = "\n".join(line for line in markdown.splitlines() if not line.startswith("    "))
+    for text in (html, prose):
+        assert not re.search(r"(?<!\\)<(script|img)", text)
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\ud800-\udfff]", text)
+    assert "{{ 7 * 7 }}" in html
+    assert found["id"] == EVIL
+    assert "nan" not in re.sub(r"\w*nan\w+|\w+nan", "", Page(html).text.lower())
+
+
+def test_drawings_take_the_colours_of_the_page() -> None:
+    svg = plots.channels([64, 128], [32, 64])
+    assert svg.startswith("<svg")
+    assert {"currentColor", "var(--compressed)", "var(--dense)", "var(--line)"} & set(
+        re.findall(r"[\w(-]+\)?", svg)
+    )
+    assert not re.search(r"#[0-9a-f]{6}\b", re.sub(r'(href="|url\()#[^")]*', "", svg))
+    assert "font-family" not in svg
+
+
+def test_the_same_run_gives_the_same_bytes_under_any_matplotlibrc(tmp_path: Path) -> None:
+    run = realistic()
+    first = report(run, tmp_path / "a")
+    with mpl.rc_context({"font.size": 30, "axes.grid": True, "svg.fonttype": "path"}):
+        assert report(run, tmp_path / "b") == first
+    again = report(json.loads((tmp_path / "a" / "report.json").read_text()), tmp_path / "c")
+    assert again == first
+
+
+def test_a_report_is_written_quickly(tmp_path: Path) -> None:
+    run, start = realistic(), time.process_time()
+    render(run, tmp_path)
+    assert time.process_time() - start < 3
+    assert (tmp_path / "report.html").stat().st_size < 300_000
+
+
+def test_a_failure_leaves_the_old_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = report(bare(), tmp_path)
+
+    def full(*_: object) -> NoReturn:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        render({**bare(), "name": "another"}, tmp_path)
+    monkeypatch.undo()
+    assert (tmp_path / "report.html").read_text() == before[0]
+    assert {path.name for path in tmp_path.iterdir()} == {"report.html", "report.md", "report.json"}
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("missing", [None, "gone"])
+def test_any_part_may_be_missing(missing: str | None, tmp_path: Path) -> None:
+    for key in sorted(set(realistic()) - {"format", "id", "name", "target", "stages", "recipe", "versions"}):
+        run = realistic()
+        run.pop(key) if missing else run.update({key: None})
+        Page(report(run, tmp_path)[0])
+
+
+@pytest.mark.usefixtures("undrawn")
+class TestTheVerdictComesFirst:
+    """And says no more than was measured."""
+
+    def said(self, tmp_path: Path, **changes: Any) -> tuple[str, dict[str, Any], str]:
+        html, markdown, found = report({**realistic(), **changes}, tmp_path)
+        page = Page(html)
+        claims = [text for text in (page.text, markdown, json.dumps(found["headline"])) if "as fast" in text]
+        assert len(claims) in (0, 3)
+        return page.text, found["headline"], "claimed" if claims else "silent"
+
+    def test_met(self, tmp_path: Path) -> None:
+        _, headline, speed = self.said(tmp_path)
+        assert headline["title"] == "Budget met"
+        assert re.search(
+            r"2\.9\d times as fast as dense \(95 % interval 2\.9\d to 2\.9\d\)", headline["lines"][0]
+        )
+        assert speed == "claimed"
+
+    def test_not_met_says_what(self, tmp_path: Path) -> None:
+        check = {"what": "latency", "limit": 1.0, "found": 1.17, "unit": "ms", "met": False}
+        _, headline, _ = self.said(tmp_path, verdict={"met": False, "checks": [check]})
+        assert headline["title"] == "Budget not met"
+        assert headline["lines"][0] == "Latency: 1.17 ms, the limit is 1 ms."
+
+    def test_not_measured_says_what_to_do(self, tmp_path: Path) -> None:
+        html, _, found = report(bare(), tmp_path)
+        assert found["headline"]["title"] == "Not all measured yet"
+        assert "Not measured yet: latency." in found["headline"]["lines"]
+        assert any(line.startswith("Next: copy ") for line in found["headline"]["lines"])
+        assert "as fast" not in html
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"benchmark": {"verdict": "invalid", "reasons": ["clocks fell by 20 %"], "knobs": {}}},
+            {"benchmark": None},
+            {"dense": {**realistic()["dense"], "latency": None}},
+            {"compressed": None},
+            {"ratios": {"latency": None}},
+            {"ratios": {"latency": {"value": 3.0}}},
+            {"ratios": {"latency": {"value": float("nan"), "low": 2.0, "high": 4.0}}},
+        ],
+    )
+    def test_no_speed_without_a_valid_measurement(self, changes: dict[str, Any], tmp_path: Path) -> None:
+        text, _, speed = self.said(tmp_path, **changes)
+        assert speed == "silent"
+        assert "No speed is claimed" in text
+
+    def test_why_a_benchmark_is_invalid(self, tmp_path: Path) -> None:
+        invalid = {"verdict": "invalid", "reasons": ["clocks fell by 20 %"], "knobs": {}}
+        assert "clocks fell by 20 %" in self.said(tmp_path, benchmark=invalid)[0]
+
+    @pytest.mark.parametrize(("value", "low", "high"), [(1.2, 0.9, 1.5), (1.005, 1.004, 1.006)])
+    def test_noise(self, value: float, low: float, high: float, tmp_path: Path) -> None:
+        text, headline, _ = self.said(
+            tmp_path, ratios={"latency": {"value": value, "low": low, "high": high}}
+        )
+        assert "beyond noise" in headline["lines"][0]
+        assert "within noise" in text
+
+    def test_slower(self, tmp_path: Path) -> None:
+        _, headline, _ = self.said(tmp_path, ratios={"latency": {"value": 0.8, "low": 0.7, "high": 0.9}})
+        assert headline["lines"][0].endswith("so it is slower.")
+
+    def test_noisy_is_said_beside_the_ratio(self, tmp_path: Path) -> None:
+        _, headline, _ = self.said(tmp_path, benchmark={"verdict": "noisy", "reasons": [], "knobs": {}})
+        assert headline["lines"][0].endswith("The measurement is noisy.")
+
+
+def test_histograms_of_the_largest_layers_on_common_edges() -> None:
+    rng = np.random.default_rng(0)
+    dense = {f"conv{i}": rng.normal(0, 1, (i, 8, 3, 3)) for i in (1, 5, 3, 4)} | {
+        "bn": rng.normal(0, 1, 5000)
+    }
+    compressed = {name: array[:1].copy() for name, array in dense.items() if name != "conv4"}
+    compressed["conv5"][0, :4] = 0
+    found = histograms(dense, compressed, most=3)
+    assert [h["name"] for h in found] == ["conv5", "conv3", "conv4"]
+    for h in found:
+        assert len(h["edges"]) == len(h["dense"]) + 1 == len(h["compressed"]) + 1
+        assert h["edges"] == sorted(h["edges"])
+        assert sum(h["dense"]) == dense[h["name"]].size
+    assert (found[0]["compressed_zeros"], sum(found[0]["compressed"])) == (36, 36)
+    assert sum(found[2]["compressed"]) == 0
+    json.dumps(found, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros((4, 4)), np.full((4, 4), np.nan), np.full((2, 2), 1e30), np.ones((2, 3), np.int8)]
+)
+def test_histograms_of_strange_layers(array: np.ndarray) -> None:
+    (found,) = histograms({"x": array}, {"x": array})
+    assert all(b > a for a, b in pairwise(found["edges"]))
+    assert plots.histogram(found["edges"], found["dense"], found["compressed"], "x").startswith("<svg")
+
+
+@pytest.mark.parametrize("samples", [[1.0], [0.0, 0.0], [5.0] * 700, [1e-6, 3e4], [1.0] * 20 + [100.0]])
+def test_drawings_of_strange_series(samples: list[float]) -> None:
+    assert plots.latency(samples, []).startswith("<svg")
+    assert plots.session([], samples).startswith("<svg")
+    assert ("median" in plots.latency([], samples)) == (len(samples) >= 11)
+
+
+@pytest.mark.parametrize(
+    ("shown", "text"),
+    [
+        (wording.amount(1.0, "points"), "1 points"),
+        (wording.amount(1200.0, "ms"), "1,200 ms"),
+        (wording.amount(0.37), "0.37"),
+        (wording.amount(None, "ms"), "—"),
+        (wording.ms(0.04123), "0.0412 ms"),
+        (wording.ms(12.34), "12.3 ms"),
+        (wording.ms(1234.5), "1,234 ms"),
+        (wording.ms(None), "—"),
+        (wording.number(-2.5), "−2.50"),
+        (wording.number(0), "0"),
+        (wording.points(-0.4), "−0.40 points"),
+        (wording.quantity(11_181_642), "11.2 M"),
+        (wording.quantity(999_600), "1.00 M"),
+        (wording.quantity(64), "64"),
+        (wording.size(44_731_210), "44.7 MB"),
+        (wording.times(4.0, "smaller", "larger"), "4.00 × smaller"),
+        (wording.times(0.5, "smaller", "larger"), "2.00 × larger"),
+        (wording.times(1.0, "smaller", "larger"), "the same"),
+        (wording.clock(185), "3 min 05 s"),
+        (wording.error(0.0), "0"),
+        (wording.sparkline([0, 0, 1, 0, 8, 8]), " ▁█"),
+    ],
+)
+def test_values_are_written_as_a_person_would(shown: str, text: str) -> None:
+    assert shown == text
+
+
+plain = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x7f"), max_size=8)
+scalars = (
+    st.booleans() | st.integers(-(2**40), 2**40) | st.floats(allow_nan=False, allow_infinity=False) | plain
+)
+inner = st.recursive(
+    scalars, lambda x: st.lists(x, max_size=3) | st.dictionaries(plain, x, max_size=3), max_leaves=8
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.dictionaries(plain, inner, max_size=4))
+def test_a_recipe_survives_its_way_through_toml(table: dict[str, Any]) -> None:
+    assert tomllib.loads(wording.toml(table)) == table
