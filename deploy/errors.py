@@ -102,7 +102,9 @@ def from_os_error(error: OSError) -> JetpressError:
             f"no permission to write or read{where}",
             "run from a folder that you own, or set JETPRESS_RUNS to one",
         )
-    return DeviceError(f"{error.strerror or error}{where}", "check the path and the disk, then run the command again")
+    return DeviceError(
+        f"{error.strerror or error}{where}", "check the path and the disk, then run the command again"
+    )
 
 
 def _existing(path: Path) -> Path:

@@ -81,10 +81,25 @@ _JP4 = Target(
 )
 # JetPack 5: TensorRT 8.5 parses up to opset 17, but LayerNormalization came with 8.6.
 _JP5 = replace(
-    _JP4, tensorrt="8.5.2", jetpack="5.1", l4t="35", python="3.8", opset=17, ir_version=8, lower=("LayerNormalization",)
+    _JP4,
+    tensorrt="8.5.2",
+    jetpack="5.1",
+    l4t="35",
+    python="3.8",
+    opset=17,
+    ir_version=8,
+    lower=("LayerNormalization",),
 )
 _JP6 = replace(
-    _JP4, tensorrt="10.3.0", jetpack="6.2", l4t="36.4", python="3.10", opset=18, ir_version=8, lower=(), int64_io=True
+    _JP4,
+    tensorrt="10.3.0",
+    jetpack="6.2",
+    l4t="36.4",
+    python="3.10",
+    opset=18,
+    ir_version=8,
+    lower=(),
+    int64_io=True,
 )
 _JP71 = replace(_JP6, tensorrt="10.13.3", jetpack="7.1", l4t="38.4", python="3.12", ir_version=10)
 _JP72 = replace(_JP71, tensorrt="10.16.2", jetpack="7.2", l4t="39.2")

@@ -1,0 +1,279 @@
+"""Runs on the device: files in and out of the working folder.
+
+    FOLDER/objects/SHA256        a whole file, verified; the directories that were put are hard links to them
+    FOLDER/objects/SHA256.part   a file still on its way; the next attempt goes on at its end
+    FOLDER/NAME/                 a directory that landed: it appears by one rename, or not at all
+
+Request: {"do": NAME OF A FUNCTION BELOW, ...}. Answer: one line of JSON (`send`: the bytes themselves).
+Failure: one line of JSON on stderr and exit status 1.
+Paths are bytes, because Python 3.6 under LANG=C knows only ASCII names.
+"""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import signal
+import stat
+import sys
+import time
+from io import BufferedReader
+from typing import Any, Callable, Dict, List, Optional, Set, cast
+
+CHUNK = 1 << 16
+IDLE_S = 20  # a sender that is silent for so long is gone: its connection died without a word
+LOCK_S = 25  # longer than IDLE_S, so that a dead sender's lock is always freed first
+FORGOTTEN_S = 24 * 3600
+MOST_FILES = 10000
+
+
+def raw(path: str) -> bytes:
+    return path.encode("utf-8", "surrogateescape")
+
+
+def have(request: Dict[str, Any]) -> Dict[str, Any]:
+    """Whether a directory is here; if not, how many bytes of each of its files are, and what would fit."""
+    if landed(raw(request["path"]), request["files"]):
+        return {"landed": True}
+    wanted = {entry["sha256"]: entry["size"] for entry in request["files"].values()}
+    folder = raw(request["folder"])
+    objects = os.path.join(folder, b"objects")
+    os.makedirs(objects, exist_ok=True)
+    tidy(objects, {raw(sha) for sha in wanted})
+    whole: List[str] = []
+    parts: Dict[str, int] = {}
+    for sha, size in wanted.items():
+        path = os.path.join(objects, raw(sha))
+        if size_of(path + b".part") is not None:
+            with open(path + b".part", "ab") as part:
+                lock(part)  # until the last attempt has written all that reached the device
+        if size_of(path) == size:
+            whole.append(sha)
+            continue
+        if size_of(path) is not None:
+            os.unlink(path)
+        if (size_of(path + b".part") or 0) > size:
+            os.unlink(path + b".part")
+        parts[sha] = size_of(path + b".part") or 0
+    space = os.statvfs(folder)
+    return {"landed": False, "whole": whole, "parts": parts, "free": space.f_bavail * space.f_frsize}
+
+
+def landed(final: bytes, files: Dict[str, Any]) -> bool:
+    sizes = [size_of(os.path.join(final, raw(name))) == entry["size"] for name, entry in files.items()]
+    return os.path.isdir(final) and all(sizes)
+
+
+def tidy(objects: bytes, wanted: Set[bytes]) -> None:
+    """Remove what other transfers left: files on their way, and whole ones that nothing used for a day."""
+    for name in os.listdir(objects):
+        path, sha = os.path.join(objects, name), name.split(b".")[0]
+        if sha in wanted:
+            continue
+        try:
+            if name.endswith(b".part"):
+                with open(path, "ab") as part:
+                    fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.unlink(path)
+            elif os.stat(path).st_nlink == 1 and time.time() - os.stat(path).st_mtime > FORGOTTEN_S:
+                os.unlink(path)  # no directory that landed uses it any more
+        except OSError:
+            pass  # another transfer holds it
+
+
+def append(request: Dict[str, Any]) -> Dict[str, Any]:
+    """Add stdin to the ends of files on their way, one after another, until one does not end as it should."""
+    objects = os.path.join(raw(request["folder"]), b"objects")
+    for file in request["files"]:
+        failure = receive(os.path.join(objects, raw(file["sha256"])), file)
+        if failure:
+            return dict(failure, sha256=file["sha256"])
+    return {"complete": True}
+
+
+def receive(whole: bytes, file: Dict[str, Any]) -> Dict[str, Any]:
+    """The rest of one file. Once whole it is verified and gets its name; otherwise say what is wrong."""
+    incoming = cast(BufferedReader, sys.stdin.buffer)
+    with open(whole + b".part", "ab") as part:
+        lock(part)
+        if part.tell() != file["offset"] or size_of(whole + b".part") != part.tell():
+            return {"moved": True}
+        left = file["size"] - part.tell()
+        try:
+            while left:
+                signal.alarm(IDLE_S)
+                chunk = incoming.read1(min(CHUNK, left))
+                if not chunk:
+                    break
+                part.write(chunk)
+                left -= len(chunk)
+        finally:
+            signal.alarm(0)
+            part.flush()
+            os.fsync(part.fileno())
+        if left:
+            return {"found": "%d bytes less" % left}
+        found = digest(whole + b".part")
+        if found != file["sha256"]:
+            os.unlink(whole + b".part")
+            return {"found": found}
+        os.rename(whole + b".part", whole)
+        settle(os.path.dirname(whole))
+    return {}
+
+
+def land(request: Dict[str, Any]) -> Dict[str, Any]:
+    """Make a directory out of whole files, and give it its name in one step."""
+    folder, final = raw(request["folder"]), raw(request["path"])
+    draft = final + b".draft"
+    with open(os.path.join(folder, b"lock"), "ab") as gate:
+        lock(gate)
+        shutil.rmtree(draft, ignore_errors=True)
+        os.makedirs(draft)
+        for name, entry in request["files"].items():
+            path = os.path.join(draft, raw(name))
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            link(os.path.join(folder, b"objects", raw(entry["sha256"])), path)
+        for parent, _, _ in os.walk(draft):
+            settle(parent)
+        if os.path.isdir(final):
+            shutil.rmtree(final)
+        os.rename(draft, final)
+        settle(os.path.dirname(final))
+    return {}
+
+
+def link(whole: bytes, path: bytes) -> None:
+    try:
+        os.link(whole, path)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EMLINK, errno.ENOTSUP):
+            raise
+        shutil.copyfile(whole, path)  # a file system without hard links (an SD card's FAT)
+
+
+def listing(request: Dict[str, Any]) -> Dict[str, Any]:
+    """Size and SHA-256 of every regular file under a directory; links are not followed."""
+    root = raw(request["path"])
+    files: Dict[str, Any] = {}
+    if not os.path.isdir(root):
+        raise OSError(errno.ENOENT, "there is no such directory", request["path"])
+    for parent, _, names in os.walk(root):
+        for name in names:
+            path = os.path.join(parent, name)
+            found = os.lstat(path)
+            if stat.S_ISREG(found.st_mode):
+                relative = os.path.relpath(path, root).decode("utf-8", "surrogateescape")
+                files[relative] = {"size": found.st_size, "sha256": digest(path)}
+            if len(files) > MOST_FILES:
+                raise OSError(errno.E2BIG, "more than %d files" % MOST_FILES, request["path"])
+    return {"files": files}
+
+
+def send(request: Dict[str, Any]) -> None:
+    """The bytes of a file from an offset on, at most `limit` of them."""
+    left = request["limit"]
+    with open(raw(request["path"]), "rb") as source:
+        source.seek(request["offset"])
+        while left:
+            chunk = source.read(min(CHUNK, left))
+            if not chunk:
+                break
+            sys.stdout.buffer.write(chunk)
+            left -= len(chunk)
+    sys.stdout.buffer.flush()
+
+
+def write(request: Dict[str, Any]) -> Dict[str, Any]:
+    """Stdin as a file: whole or not at all."""
+    path = raw(request["path"])
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    draft = path + b".%d.tmp" % os.getpid()
+    try:
+        with open(draft, "wb") as target:
+            left = request["size"]
+            while left:
+                chunk = sys.stdin.buffer.read(min(CHUNK, left))
+                if not chunk:
+                    raise OSError(errno.EPIPE, "the connection ended early", request["path"])
+                target.write(chunk)
+                left -= len(chunk)
+            target.flush()
+            os.fsync(target.fileno())
+        os.rename(draft, path)
+        settle(os.path.dirname(path))
+    finally:
+        if os.path.exists(draft):
+            os.unlink(draft)
+    return {}
+
+
+def remove(request: Dict[str, Any]) -> Dict[str, Any]:
+    """The working folder and all in it. A link is removed, never what it points to."""
+    folder = raw(request["folder"])
+    if os.path.islink(folder):
+        os.unlink(folder)
+    elif os.path.isdir(folder):
+        shutil.rmtree(folder)
+    return {}
+
+
+def lock(file: Any) -> None:
+    until = time.time() + LOCK_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except OSError:
+            if time.time() > until:
+                raise OSError(errno.EBUSY, "another transfer is at work on it", file.name)
+            time.sleep(0.05)
+
+
+def size_of(path: bytes) -> Optional[int]:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return None
+
+
+def digest(path: bytes) -> str:
+    sha = hashlib.sha256()
+    with open(path, "rb") as source:
+        for chunk in iter(lambda: source.read(1 << 20), b""):
+            sha.update(chunk)
+    return sha.hexdigest()
+
+
+def settle(folder: bytes) -> None:
+    """Make the renames in a folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+DO: Dict[str, Callable[[Dict[str, Any]], Optional[Dict[str, Any]]]] = {
+    function.__name__: function for function in (have, append, land, listing, send, write, remove)
+}
+
+
+def main() -> None:
+    request = json.loads(sys.stdin.buffer.readline().decode("ascii"))
+    try:
+        answer = DO[request["do"]](request)
+    except OSError as error:
+        where = error.filename
+        where = where.decode("utf-8", "replace") if isinstance(where, bytes) else where
+        report = {"error": error.strerror or str(error), "errno": error.errno, "path": where}
+        sys.stderr.write(json.dumps(report) + "\n")
+        sys.exit(1)
+    if answer is not None:
+        sys.stdout.write(json.dumps(answer) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""One line of NVIDIA's `tegrastats`, of any JetPack from 3 to 7.
+
+NVIDIA promises no grammar, and the line differs by board, JetPack and user: fields come and go, rails had no
+unit before JetPack 5 and have a maximum since 7.2, temperatures became pairs, Thor prints clocks without a
+load, who is not root gets less. So each field is looked for by itself: a missing or a new one breaks nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+OFF_C = -256.0
+"""What a sensor says that is switched off."""
+
+# The rail that carries the whole board, or the rails that add up to it. Thor's three rails do not.
+_WHOLE = ("VDD_IN", "POM_5V_IN", "VIN")
+_SUMS = (
+    ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"),  # AGX Orin
+    ("GPU", "CPU", "SOC", "CV", "VDDRQ", "SYS5V"),  # AGX Xavier
+)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one line says. Empty or None: it does not say it."""
+
+    at: str = ""
+    """``MM-DD-YYYY HH:MM:SS`` in the board's time zone; JetPack 4 and older print none."""
+    ram_used_mb: int | None = None
+    ram_total_mb: int | None = None
+    cpu_percent: tuple[int | None, ...] = ()
+    """One a core; None: the core is off."""
+    cpu_mhz: tuple[int | None, ...] = ()
+    gpu_percent: int | None = None
+    gpu_mhz: tuple[int, ...] = ()
+    emc_percent: int | None = None
+    emc_mhz: int | None = None
+    celsius: Mapping[str, float] = field(default_factory=dict)
+    """By sensor, as the board spells it; those that are off are left out."""
+    milliwatt: Mapping[str, int] = field(default_factory=dict)
+    """By rail, at this moment. A small negative value is a sensor near zero."""
+
+    @property
+    def total_milliwatt(self) -> int | None:
+        """Of the whole board; None where its rails do not add up to that."""
+        for rail in _WHOLE:
+            if rail in self.milliwatt:
+                return self.milliwatt[rail]
+        for rails in _SUMS:
+            if all(rail in self.milliwatt for rail in rails):
+                return sum(self.milliwatt[rail] for rail in rails)
+        return None
+
+
+def parse(line: str) -> Sample | None:
+    """The sample in ``line``; None if it is no line of tegrastats."""
+    ram = re.search(r"\bRAM (\d+)/(\d+)MB", line)
+    if ram is None:
+        return None
+    at = re.match(r"\d\d-\d\d-\d{4} \d\d:\d\d:\d\d", line)
+    cpu_percent, cpu_mhz = _cpu(line)
+    gpu = re.search(r"\bGR3D_FREQ (?:(\d+)%)?(?:@\[?(\d+(?:,\d+)*)\]?)?", line)
+    emc = re.search(r"\bEMC_FREQ (?:(\d+)%)?(?:@(\d+))?", line)
+    return Sample(
+        at=at[0] if at else "",
+        ram_used_mb=int(ram[1]),
+        ram_total_mb=int(ram[2]),
+        cpu_percent=cpu_percent,
+        cpu_mhz=cpu_mhz,
+        gpu_percent=_number(gpu[1]) if gpu else None,
+        gpu_mhz=tuple(int(clock) for clock in gpu[2].split(",")) if gpu and gpu[2] else (),
+        emc_percent=_number(emc[1]) if emc else None,
+        emc_mhz=_number(emc[2]) if emc else None,
+        celsius=_temperatures(line),
+        milliwatt=_rails(line),
+    )
+
+
+def _cpu(line: str) -> tuple[tuple[int | None, ...], tuple[int | None, ...]]:
+    found = re.search(r"\bCPU \[([^\]]*)\](?:@(\d+))?", line)
+    if found is None:
+        return (), ()
+    cores = [re.fullmatch(r"(\d+)%(?:@(\d+))?", core.strip()) for core in found[1].split(",")]
+    percent = tuple(int(core[1]) if core else None for core in cores)
+    return percent, tuple(_number(core[2] or found[2]) if core else None for core in cores)
+
+
+def _temperatures(line: str) -> dict[str, float]:
+    """``cpu@48.468C``, and ``cpu@52.9C/53.1C`` (now and highest) since JetPack 7.2."""
+    found = re.findall(r"(?:^|\s)([A-Za-z]\w*)@(-?\d+(?:\.\d+)?)C\b", line)
+    return {name: float(value) for name, value in found if float(value) > OFF_C}
+
+
+def _rails(line: str) -> dict[str, int]:
+    """``VDD_IN 900/943`` (now and average), ``5830mW/5830mW``, ``5139mW/5139mW/5139mW`` (and highest)."""
+    found = re.findall(r"(?:^|\s)([A-Z][A-Z0-9_]*) (-?\d+)(?:mW)?/-?\d+(?:mW)?(?:/-?\d+mW)?(?=\s|$)", line)
+    return {name: int(value) for name, value in found if name != "NC"}
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text else None
