@@ -1,0 +1,40 @@
+"""Packs ``deploy/runner`` into ``runner.pyz``: one file, always the same bytes, for any Python from 3.6."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from pathlib import Path
+
+SOURCE = Path(__file__).parent / "runner"
+LAUNCHER = """import os
+import sys
+
+from runner.__main__ import main
+
+sys.exit(main(home=os.path.dirname(os.path.abspath(sys.argv[0]))))
+"""
+EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def pack(destination: Path) -> None:
+    """Write the runner to ``destination``: stored, not compressed, so that no zlib version changes a byte."""
+    entries = {"__main__.py": LAUNCHER.encode()}
+    for path in (*SOURCE.glob("*.py"), *SOURCE.glob("*.json")):
+        entries[f"runner/{path.name}"] = path.read_bytes()
+    draft = destination.with_name(f".{destination.name}.{os.getpid()}.tmp")
+    try:
+        with draft.open("wb") as target:
+            target.write(b"#!/usr/bin/env python3\n")
+            with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+                for name in sorted(entries):
+                    entry = zipfile.ZipInfo(name, EPOCH)
+                    entry.create_system = 3
+                    entry.external_attr = 0o644 << 16
+                    archive.writestr(entry, entries[name])
+            target.flush()
+            os.fsync(target.fileno())
+        draft.chmod(0o755)
+        draft.replace(destination)
+    finally:
+        draft.unlink(missing_ok=True)

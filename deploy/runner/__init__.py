@@ -1,0 +1,17 @@
+"""The on-device runner: builds engines, checks them on samples, measures them, on the board itself.
+
+It travels in every bundle as one file, `runner.pyz`, and the host uses the very same file: there is one path.
+It runs on any Python from 3.6 with nothing but numpy and the board's own tensorrt (or onnxruntime, or
+tensorrt_rtx).
+
+    python3 runner.pyz                                      build + infer + bench for the bundle it lies in
+    python3 runner.pyz build   --bundle DIR --out DIR       one engine a model, and engine.json, their stamp
+    python3 runner.pyz infer   --bundle DIR --engines DIR   the bundle's samples through each engine
+    python3 runner.pyz bench   --bundle DIR --engines DIR   all models, interleaved, in one session
+    python3 runner.pyz sensors [--seconds N]                what the board says of power, heat and clocks
+    python3 runner.pyz doctor  [--bundle DIR]               what is here, what is missing, and the remedy
+
+Standard output carries JSON, one event a line (`schema.json` has their shapes); prose goes to standard error.
+Exit codes: 0 done, 2 the request or the bundle is wrong, 3 a tool (or the GPU) is missing, 5 the device
+failed, 6 a digest does not match, 7 the benchmark is invalid, 130 Ctrl-C.
+"""

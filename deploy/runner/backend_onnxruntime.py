@@ -1,0 +1,146 @@
+"""ONNX Runtime on the CPU: the host's engine is the graph as ONNX Runtime optimised it for this CPU."""
+
+import os
+import platform
+import time
+from typing import Any, Dict, List, Optional
+
+import numpy as np
+
+from .clock import now_ns
+from .errors import DeviceError, ToolMissing
+from .tensors import Feeds, Tensor
+
+PROVIDERS = ["CPUExecutionProvider"]
+DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(int8)": "int8",
+    "tensor(uint8)": "uint8",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(bool)": "bool",
+}
+
+
+class Backend:
+    """Builds and opens engines of ONNX Runtime."""
+
+    name = "onnxruntime"
+    suffix = ".ort.onnx"
+
+    def __init__(self, plan: Dict[str, Any]) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise ToolMissing(
+                "onnxruntime cannot be imported: %s" % error, "python3 -m pip install onnxruntime"
+            )
+        self.ort: Any = onnxruntime
+        self.version = str(self.ort.__version__)
+        self.threads = int(plan.get("threads") or len(os.sched_getaffinity(0)))
+        self.device: Dict[str, Any] = {"name": cpu_name(), "compute_capability": None}
+        self.knobs: Dict[str, Any] = {
+            "threads": self.threads,
+            "transfers": False,
+            "spin_wait": True,
+            "cuda_graph": False,
+            "streams": 1,
+        }
+
+    def _options(self) -> Any:
+        options = self.ort.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        return options
+
+    def build(self, model: str, settings: Dict[str, Any], draft: str) -> Dict[str, Any]:
+        """Optimise `model` for this CPU and leave the graph at `draft`."""
+        started = time.time()
+        options = self._options()
+        options.optimized_model_filepath = draft
+        try:
+            self.ort.InferenceSession(model, options, providers=PROVIDERS)
+        except Exception as error:  # noqa: BLE001 - ONNX Runtime's exceptions share no base but Exception
+            raise DeviceError(
+                "ONNX Runtime %s refuses the model: %s" % (self.version, error), "run `jetpress check` on it"
+            )
+        return {"build_seconds": time.time() - started, "flags": ["ORT_ENABLE_ALL"], "findings": None}
+
+    def inspect(self, engine: str, inputs: List[Dict[str, Any]]) -> Optional[Dict[str, Any]]:
+        """The optimised graph is the account of its own layers."""
+        return None
+
+    def load(self, engine: str, inputs: List[Dict[str, Any]]) -> "Session":
+        """A session on an engine whose digest has been checked."""
+        try:
+            return Session(self.ort.InferenceSession(engine, self._options(), providers=PROVIDERS), inputs)
+        except Exception as error:  # noqa: BLE001
+            raise DeviceError(
+                "ONNX Runtime %s cannot load %s: %s" % (self.version, os.path.basename(engine), error),
+                "build it again on this machine",
+            )
+
+
+class Session:
+    """One loaded network with its inputs and outputs bound to memory that stays where it is."""
+
+    def __init__(self, session: Any, inputs: List[Dict[str, Any]]) -> None:
+        self.session = session
+        shapes = {entry["name"]: tuple(entry["shape"]) for entry in inputs}
+        self.inputs = [_tensor(node, shapes.get(node.name)) for node in session.get_inputs()]
+        self.output_names: List[str] = [node.name for node in session.get_outputs()]
+        self.binding: Optional[Any] = None
+        self.bound: Feeds = {}
+
+    def infer(self, feeds: Feeds) -> Feeds:
+        """One untimed run."""
+        return dict(zip(self.output_names, self.session.run(self.output_names, feeds)))  # noqa: B905 - Python 3.6
+
+    def bind(self, feeds: Feeds) -> None:
+        """Fix inputs and outputs for the timed runs, so that these allocate nothing."""
+        self.held = {name: np.ascontiguousarray(array) for name, array in feeds.items()}
+        self.bound = {name: np.empty_like(array) for name, array in self.infer(self.held).items()}
+        self.binding = self.session.io_binding()
+        for name, array in self.held.items():
+            self.binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+        for name, array in self.bound.items():
+            self.binding.bind_output(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+
+    def block(self, milliseconds: float, least: int) -> Dict[str, List[float]]:
+        """Timed runs, one after the other, for so long and at least so many; latencies in ms."""
+        run, binding, now = self.session.run_with_iobinding, self.binding, now_ns
+        times: List[int] = []
+        note = times.append
+        end = stop = now()
+        end += int(milliseconds * 1e6)
+        while stop < end or len(times) < least:
+            start = now()
+            run(binding)
+            stop = now()
+            note(stop - start)
+        return {"latency": [taken / 1e6 for taken in times]}
+
+    def outputs(self) -> Feeds:
+        """What the last timed run left in the bound outputs."""
+        return {name: array.copy() for name, array in self.bound.items()}
+
+
+def _tensor(node: Any, shape: Any) -> Tensor:
+    if node.type not in DTYPES:
+        raise DeviceError("input %s has type %s, which the runner cannot feed" % (node.name, node.type))
+    return Tensor(node.name, tuple(node.shape) if shape is None else shape, DTYPES[node.type])
+
+
+def cpu_name() -> str:
+    """The CPU as /proc/cpuinfo names it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as source:
+            for line in source:
+                if line.lower().startswith(("model name", "hardware")):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,153 @@
+"""TensorRT 8.0 to 11.x and TensorRT-RTX: one dialect, asked by capability.
+
+Versions are never compared and enum numbers never stored: what differs between versions is asked with
+`hasattr`. tests/deploy/test_runner_api.py walks this file, tensorrt_build.py, tensorrt_session.py and holds
+each attribute of `trt`, `builder`, `config`, `network`, `parser`, `profile`, `engine`, `context`, `runtime`,
+`flag`, `typing`, `verbosity`, `tensor`, `layer`, `fault`, `inspector` and `cache` against the tables of every
+version; keep these names for these objects, and use them for nothing else.
+"""
+
+import importlib
+import os
+import signal
+import time
+from typing import Any, Dict, List, Optional
+
+from . import findings, gpu
+from .errors import DeviceError, NoGpu, ToolMissing
+from .events import tell
+from .files import write
+from .remedies import tensorrt_import
+from .tensorrt_build import build_engine
+from .tensorrt_session import Session
+
+LOG_LINES = 20000  # a builder can be very talkative
+
+
+class Backend:
+    """Builds and opens engines of `tensorrt` or `tensorrt_rtx`."""
+
+    suffix = ".engine"
+
+    def __init__(self, plan: Dict[str, Any], name: str) -> None:
+        self.name = name
+        self.trt = load_library(name)
+        self.version = str(self.trt.__version__)
+        self.ahead = (
+            [str(item) for item in plan.get("compute_capabilities") or []] if name == "tensorrt_rtx" else []
+        )
+        self.gpu: Optional[Any] = None
+        try:
+            self.gpu = gpu.connect()  # before TensorRT: it uses the context that is current
+        except NoGpu:
+            if not self.ahead:
+                raise
+        self.device = self.gpu.facts() if self.gpu else {"name": None, "compute_capability": None}
+        self.log = make_log(self.trt)
+        self.knobs: Dict[str, Any] = {
+            "threads": 1,
+            "transfers": True,
+            "spin_wait": False,
+            "cuda_graph": False,
+            "streams": 1,
+        }
+
+    def build(self, model: str, settings: Dict[str, Any], draft: str) -> Dict[str, Any]:
+        """Build one engine and leave it at `draft`; what came out, and what the builder said."""
+        started, first = time.time(), len(self.log.lines)
+        if self.ahead:
+            settings = dict(settings, timing_cache=None)  # timings are taken where the engine will run
+        try:
+            with _quick_interrupt():
+                plan, facts = build_engine(self.trt, self.log, model, dict(settings, ahead=self.ahead))
+        except (RuntimeError, TypeError) as error:  # what pybind raises when a C++ factory gives nothing
+            raise DeviceError(
+                "%s %s failed: %s" % (self.name, self.version, error), "see TensorRT's lines above"
+            )
+        lines = self.log.lines[first:]
+        if plan is None:
+            raise _build_failure(self.name, self.version, lines)
+        write(draft, plan)
+        facts.update(
+            build_seconds=time.time() - started,
+            findings=findings.read(lines),
+            warnings=[line for line in lines if line.startswith(("WARNING", "ERROR"))][:20],
+        )
+        if settings["precision"] == "fp16" and facts["strongly_typed"] and "HALF" not in facts["types"]:
+            tell(
+                "warning: %s %s takes types from the graph, and this one has no FP16 tensor: it runs in FP32"
+                % (self.name, self.version)
+            )
+        return facts
+
+    def inspect(self, engine: str, inputs: List[Dict[str, Any]]) -> Optional[Dict[str, Any]]:
+        """The engine's account of its layers; None where it cannot be loaded or TensorRT cannot tell."""
+        return (
+            Session(self.trt, self.log, self.gpu, engine, inputs).layers()
+            if self.gpu and not self.ahead
+            else None
+        )
+
+    def load(self, engine: str, inputs: List[Dict[str, Any]]) -> Session:
+        """A session on an engine whose digest and stamp have been checked."""
+        if self.gpu is None:
+            self.gpu = gpu.connect()  # says what is missing
+        return Session(self.trt, self.log, self.gpu, engine, inputs)
+
+
+def load_library(name: str) -> Any:
+    """Import tensorrt, or explain what keeps it from being imported."""
+    try:
+        return importlib.import_module(name)
+    except (ImportError, OSError) as error:
+        raise ToolMissing("%s cannot be imported: %s" % (name, error), tensorrt_import(name, str(error)))
+
+
+def make_log(trt: Any) -> Any:
+    """A logger that keeps warnings, errors and the lines that `findings` reads, and shows them to people."""
+
+    class Log(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.lines: List[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            level = str(getattr(severity, "name", severity))
+            serious = level in ("INTERNAL_ERROR", "ERROR", "WARNING")
+            if (serious or findings.of_interest(message)) and len(self.lines) < LOG_LINES:
+                self.lines.append("%s: %s" % (level, message))
+                if serious:
+                    tell("  [%s] %s" % (level, message[:500]))
+
+    return Log()
+
+
+class _quick_interrupt:  # noqa: N801 - used as a statement
+    """Ctrl-C inside TensorRT: an exception may not cross its C++ frames, so the process leaves at once."""
+
+    def __enter__(self) -> None:
+        self.before = signal.getsignal(signal.SIGINT)
+        try:
+            signal.signal(signal.SIGINT, _leave)
+        except ValueError:  # not the main thread: then nobody sends us Ctrl-C either
+            self.before = None
+
+    def __exit__(self, *_: Any) -> None:
+        if self.before is not None:
+            signal.signal(signal.SIGINT, self.before)
+
+
+def _leave(*_: Any) -> None:
+    tell("interrupted")
+    os._exit(130)
+
+
+def _build_failure(name: str, version: str, lines: List[str]) -> DeviceError:
+    errors = [line for line in lines if line.startswith(("ERROR", "INTERNAL_ERROR"))]
+    memory = any("memory" in line.lower() or "OutOfMemory" in line for line in lines)
+    return DeviceError(
+        "%s %s did not build an engine: %s" % (name, version, "; ".join(errors[-3:]) or "no reason given"),
+        "stop other programs, lower workspace_mb, add swap, and try again"
+        if memory
+        else "the lines above are TensorRT's own; `jetpress check` may name the operator",
+    )

@@ -1,0 +1,59 @@
+"""What a TensorRT builder's log tells that its user must know. Pure text in, facts out.
+
+Both wordings of the sparsity lines are read: 8.x names the layers, 10.x counts them. They are logged once per
+tactic-selection pass, and the last pass is the one that counts.
+"""
+
+import re
+from typing import Any, Dict, List, Optional, Sequence
+
+ELIGIBLE = re.compile(
+    r"\(Sparsity\) (?:Layers eligible for sparse math|Found (\d+) layer\(s\) eligible[^:]*):?(.*)"
+)
+CHOSEN = re.compile(
+    r"\(Sparsity\) (?:TRT inference plan picked sparse implementation for layers"
+    r"|Chose (\d+) layer\(s\)[^:]*):?(.*)"
+)
+SKIPPED = re.compile(r"skipping tactic", re.IGNORECASE)
+INT64 = re.compile(r"INT64", re.IGNORECASE)
+FALLBACK = re.compile(r"(?:falling back to GPU|GPU fallback)", re.IGNORECASE)
+SHOWN = 5  # lines quoted of each kind; the counts are complete
+
+
+def of_interest(line: str) -> bool:
+    """Whether a line is worth keeping though it is only informative."""
+    return "(Sparsity)" in line or any(kind.search(line) for kind in (SKIPPED, INT64, FALLBACK))
+
+
+def read(lines: Sequence[str]) -> Dict[str, Any]:
+    """The findings of one build's log."""
+    skipped = [line for line in lines if SKIPPED.search(line)]
+    int64 = [line for line in lines if INT64.search(line)]
+    fallback = [line for line in lines if FALLBACK.search(line)]
+    return {
+        "sparsity": _sparsity(lines),
+        "skipped_tactics": len(skipped),
+        "skipped_for_memory": sum("memory" in line.lower() for line in skipped),
+        "int64_casts": len(int64),
+        "dla_fallback": len(fallback),
+        "lines": [line for kind in (skipped, int64, fallback) for line in kind[:SHOWN]],
+    }
+
+
+def _sparsity(lines: Sequence[str]) -> Optional[Dict[str, Any]]:
+    """Layers eligible for, and really using, 2:4 kernels; None when TensorRT said nothing about it."""
+    eligible = [found for found in map(ELIGIBLE.search, lines) if found]
+    chosen = [found for found in map(CHOSEN.search, lines) if found]
+    if not eligible and not chosen:
+        return None
+    said: Dict[str, Any] = {}
+    for key, matches in (("eligible", eligible), ("chosen", chosen)):
+        names = _names(matches[-1].group(2)) if matches else []
+        count = matches[-1].group(1) if matches else None
+        said[key] = int(count) if count is not None else len(names)
+        said[key + "_layers"] = names
+    return said
+
+
+def _names(text: str) -> List[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]

@@ -1,0 +1,135 @@
+"""infer: the bundle's samples through each engine, so that accuracy and equivalence are the engine's own."""
+
+import hashlib
+import os
+from typing import Any, Dict, List, Optional
+
+import numpy as np
+
+from .backends import open_backend
+from .build import open_engines
+from .bundle import Bundle
+from .errors import BundleError
+from .events import emit, tell
+from .files import digest, make_folder, write
+from .tensors import Array, Feeds, fit, noise
+
+
+def run(bundle: Bundle, engines: str, out: str) -> None:
+    """Write outputs-<model>.npy for each model and say top-1 where the bundle has labels."""
+    make_folder(out)
+    sessions = open_engines(bundle, engines, open_backend(bundle.plan))
+    labels = _load(bundle, "labels")
+    for name, session in sessions.items():
+        feeds = samples(bundle, session)
+        if feeds is None:
+            raise BundleError(
+                "the bundle has no samples for its inputs", "make the bundle with samples/<input>.npy"
+            )
+        results = _through(session, feeds)
+        files = [
+            _save(out, name, place, output, results[output])
+            for place, output in enumerate(session.output_names)
+        ]
+        first = results[session.output_names[0]]
+        top1 = _top1(first, labels)
+        emit("infer", model=name, samples=len(first), outputs=files, top1=top1, labels=top1 is not None)
+        tell(
+            "%s: %d samples%s" % (name, len(first), "" if top1 is None else ", top-1 %.2f %%" % (100 * top1))
+        )
+
+
+def samples(bundle: Bundle, session: Any) -> Optional[Feeds]:
+    """The bundle's samples in the engine's dtypes; None where it brings none."""
+    feeds = {}
+    for tensor in session.inputs:
+        array = _load(bundle, tensor.name)
+        if array is None:
+            return None
+        if array.shape[1:] != tuple(tensor.shape[1:]) or not len(array):
+            raise BundleError(
+                "samples of input %s have shape %s, the engine wants %s"
+                % (tensor.name, list(array.shape), list(tensor.shape))
+            )
+        feeds[tensor.name] = fit(array, tensor)
+    counts = {len(array) for array in feeds.values()}
+    if len(counts) > 1:
+        raise BundleError("the inputs have different numbers of samples: %s" % sorted(counts))
+    return feeds
+
+
+def one_batch(bundle: Bundle, session: Any) -> Feeds:
+    """What a benchmark feeds: the first samples, or seeded noise."""
+    feeds = samples(bundle, session)
+    if feeds is None:
+        return noise(session.inputs)
+    return {
+        tensor.name: _filled(feeds[tensor.name][: tensor.shape[0]], tensor.shape[0])
+        for tensor in session.inputs
+    }
+
+
+def _load(bundle: Bundle, name: str) -> Optional[Array]:
+    path = bundle.sample(name)
+    if path is None:
+        return None
+    try:
+        return np.load(path, allow_pickle=False)
+    except (ValueError, OSError) as error:
+        raise BundleError("%s is not a plain .npy array: %s" % (path, error))
+
+
+def _filled(array: Array, batch: int) -> Array:
+    """A short last batch, filled up with its last sample."""
+    missing = batch - len(array)
+    return array if missing <= 0 else np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
+
+
+def _through(session: Any, feeds: Feeds) -> Feeds:
+    """All samples, batch by batch; what a filled-up last batch adds is cut off again."""
+    batch, count = session.inputs[0].shape[0], len(next(iter(feeds.values())))
+    parts: Dict[str, List[Array]] = {name: [] for name in session.output_names}
+    for start in range(0, count, batch):
+        results = session.infer(
+            {name: _filled(array[start : start + batch], batch) for name, array in feeds.items()}
+        )
+        for name, result in results.items():
+            if result.shape[:1] != (batch,):
+                raise BundleError(
+                    "output %s has shape %s: its first axis is not the batch of %d"
+                    % (name, list(result.shape), batch)
+                )
+            parts[name].append(result[: min(batch, count - start)])
+    return {name: np.concatenate(part) for name, part in parts.items()}
+
+
+def _save(out: str, model: str, place: int, output: str, array: Array) -> Dict[str, Any]:
+    """outputs-<model>.npy for the first output, outputs-<model>-1.npy and so on for the others."""
+    import io
+
+    file = "outputs-%s%s.npy" % (model, "-%d" % place if place else "")
+    data = io.BytesIO()
+    np.save(data, array, allow_pickle=False)
+    write(os.path.join(out, file), data.getvalue())
+    return {
+        "name": output,
+        "file": file,
+        "sha256": digest(os.path.join(out, file))[0],
+        "shape": list(array.shape),
+        "dtype": str(array.dtype),
+        "finite": bool(np.isfinite(array).all()),
+    }
+
+
+def _top1(logits: Array, labels: Optional[Array]) -> Optional[float]:
+    if labels is None or logits.ndim != 2 or labels.shape != (len(logits),):
+        return None
+    return float((logits.argmax(axis=1) == labels).mean())
+
+
+def fingerprint(feeds: Feeds) -> str:
+    """The SHA-256 of a set of arrays, so that two benchmarks can prove that they were fed the same."""
+    sha = hashlib.sha256()
+    for name in sorted(feeds):
+        sha.update(name.encode("utf-8") + np.ascontiguousarray(feeds[name]).tobytes())
+    return sha.hexdigest()

@@ -1,0 +1,213 @@
+"""Building one engine with any TensorRT; the rule of names stands in backend_tensorrt.py."""
+
+import os
+import time
+from typing import Any, Dict, List, Optional, Tuple
+
+from .errors import BundleError, DeviceError
+from .events import emit
+from .files import digest, write
+
+
+def build_engine(trt: Any, log: Any, model: str, settings: Dict[str, Any]) -> Tuple[Any, Dict[str, Any]]:
+    """Parse, configure, build: the serialised engine (None where that failed) and what was asked for."""
+    builder = trt.Builder(log)
+    strong, typing = _typing(trt, settings)
+    network = builder.create_network(typing)
+    _parse(trt, log, network, model)
+    config = builder.create_builder_config()
+    flags = _set_flags(trt, builder, config, settings, strong)
+    _set_limits(trt, config, settings)
+    _set_ahead(trt, config, settings["ahead"])
+    shapes = _set_profile(builder, config, network, settings["inputs"])
+    cached = _use_cache(config, settings["timing_cache"])
+    if hasattr(config, "progress_monitor"):
+        config.progress_monitor = _monitor(trt, settings["model"])
+    plan = builder.build_serialized_network(network, config)
+    if plan is not None:
+        _keep_cache(config, settings["timing_cache"])
+    return plan, {
+        "flags": flags,
+        "strongly_typed": strong,
+        "types": _types(network),
+        "profile": shapes,
+        "timing_cache_reused": cached,
+        "ahead_of_time": settings["ahead"],
+    }
+
+
+def _typing(trt: Any, settings: Dict[str, Any]) -> Tuple[bool, int]:
+    """Explicit batch where it must be said; strongly typed where the plan asks for it or no flags exist."""
+    typing = trt.NetworkDefinitionCreationFlag
+    bits = 1 << int(typing.EXPLICIT_BATCH) if hasattr(typing, "EXPLICIT_BATCH") else 0
+    asked = bool(settings.get("strongly_typed")) or not hasattr(trt.BuilderFlag, "FP16")
+    if asked and hasattr(typing, "STRONGLY_TYPED"):
+        return True, bits | 1 << int(typing.STRONGLY_TYPED)
+    return False, bits
+
+
+def _parse(trt: Any, log: Any, network: Any, model: str) -> None:
+    parser = trt.OnnxParser(network, log)
+    if parser.parse_from_file(model):
+        return
+    faults = [parser.get_error(place) for place in range(parser.num_errors)]
+    said = "; ".join("node %d: %s" % (fault.node(), fault.desc()) for fault in faults[:3])
+    raise DeviceError(
+        "TensorRT %s cannot parse %s: %s"
+        % (trt.__version__, os.path.basename(model), said or "no reason given"),
+        "run `jetpress check MODEL --target ...` on the host: it names the operator and the remedy",
+    )
+
+
+def _set_flags(trt: Any, builder: Any, config: Any, settings: Dict[str, Any], strong: bool) -> List[str]:
+    """Precision flags where they exist and apply, 2:4, DLA; returns the names of the flags set."""
+    flag, names = trt.BuilderFlag, []
+    precision = settings["precision"]
+    if precision in ("fp16", "int8") and not strong and hasattr(flag, "FP16"):
+        config.set_flag(flag.FP16)
+        names.append("FP16")
+    if precision == "int8" and not strong and hasattr(flag, "INT8"):
+        if not builder.platform_has_fast_int8:
+            raise DeviceError("this GPU has no fast INT8", 'choose precision = "fp16" for this target')
+        config.set_flag(flag.INT8)
+        names.append("INT8")
+    if settings.get("sparse"):
+        config.set_flag(flag.SPARSE_WEIGHTS)
+        names.append("SPARSE_WEIGHTS")
+    if settings.get("dla_core") is not None:
+        config.default_device_type = trt.DeviceType.DLA
+        config.DLA_core = int(settings["dla_core"])
+        config.set_flag(flag.GPU_FALLBACK)
+        names += ["GPU_FALLBACK", "DLA_%d" % settings["dla_core"]]
+    return names
+
+
+def _set_limits(trt: Any, config: Any, settings: Dict[str, Any]) -> None:
+    """Workspace, optimisation level, and layer details in the engine so that it can be inspected."""
+    if settings.get("workspace_mb"):
+        size = int(settings["workspace_mb"]) << 20
+        if hasattr(config, "set_memory_pool_limit"):
+            config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, size)
+        else:
+            config.max_workspace_size = size
+    if settings.get("optimization_level") is not None and hasattr(config, "builder_optimization_level"):
+        config.builder_optimization_level = int(settings["optimization_level"])
+    verbosity = trt.ProfilingVerbosity
+    if hasattr(verbosity, "DETAILED"):
+        config.profiling_verbosity = verbosity.DETAILED
+    else:
+        config.profiling_verbosity = verbosity.VERBOSE
+
+
+def _set_ahead(trt: Any, config: Any, capabilities: List[str]) -> None:
+    """TensorRT-RTX builds for GPUs that are not here: one engine for each capability named in the plan."""
+    if not capabilities:
+        return
+    if not hasattr(config, "set_compute_capability"):
+        raise DeviceError(
+            "this TensorRT cannot build ahead of time", "build on the target, or use tensorrt_rtx"
+        )
+    known = trt.ComputeCapability.__members__
+    config.num_compute_capabilities = len(capabilities)
+    for place, capability in enumerate(capabilities):
+        name = "SM" + capability.replace(".", "")
+        if name not in known:
+            raise DeviceError(
+                "TensorRT-RTX %s cannot build for compute capability %s" % (trt.__version__, capability),
+                "it knows " + ", ".join(sorted(known)),
+            )
+        config.set_compute_capability(known[name], place)
+
+
+def _set_profile(builder: Any, config: Any, network: Any, inputs: List[Dict[str, Any]]) -> Dict[str, Any]:
+    """min, opt and max shapes of every input that has an open dimension, from the plan."""
+    wanted = {entry["name"]: entry for entry in inputs}
+    profile, used = builder.create_optimization_profile(), {}
+    for place in range(network.num_inputs):
+        tensor = network.get_input(place)
+        if tensor.name not in wanted:
+            raise BundleError("the model has an input %r that the plan does not name" % tensor.name)
+        entry = wanted.pop(tensor.name)
+        shape = [int(size) for size in tensor.shape]
+        if -1 in shape:
+            bounds = entry.get("profile") or {}
+            low, best, high = [tuple(bounds.get(key) or entry["shape"]) for key in ("min", "opt", "max")]
+            profile.set_shape(tensor.name, low, best, high)
+            used[tensor.name] = [low, best, high]
+        elif shape != entry["shape"]:
+            raise BundleError(
+                "input %s has shape %s in the model and %s in the plan" % (tensor.name, shape, entry["shape"])
+            )
+    if wanted:
+        raise BundleError("the model has no input %r" % sorted(wanted)[0])
+    if used:
+        config.add_optimization_profile(profile)
+    return used
+
+
+def _use_cache(config: Any, place: Optional[Dict[str, Any]]) -> bool:
+    """Timings of an earlier build save minutes. Only a cache that we wrote ourselves is opened."""
+    data = b""
+    if (
+        place
+        and place.get("sha256")
+        and os.path.isfile(place["file"])
+        and digest(place["file"])[0] == place["sha256"]
+    ):
+        with open(place["file"], "rb") as source:
+            data = source.read()
+    cache = config.create_timing_cache(data)
+    if data and (cache is None or config.set_timing_cache(cache, False) is False):
+        cache, data = config.create_timing_cache(b""), b""  # another TensorRT or another GPU wrote it
+    if not data and cache is not None:
+        config.set_timing_cache(cache, False)
+    return bool(data)
+
+
+def _keep_cache(config: Any, place: Optional[Dict[str, Any]]) -> None:
+    cache = config.get_timing_cache() if place is not None else None
+    if place is not None and cache is not None:
+        write(place["file"], cache.serialize())
+        place["sha256"] = digest(place["file"])[0]
+
+
+def _types(network: Any) -> List[str]:
+    """The types in the graph: a strongly typed engine runs in these and no other."""
+    names = set()
+    for place in range(network.num_layers):
+        layer = network.get_layer(place)
+        for output in range(layer.num_outputs):
+            tensor = layer.get_output(output)
+            if tensor is not None:
+                names.add(str(getattr(tensor.dtype, "name", tensor.dtype)))
+    return sorted(names)
+
+
+def _monitor(trt: Any, model: str) -> Any:
+    """Progress as events, at most one a second."""
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self.steps: Dict[str, int] = {}
+            self.last = 0.0
+
+        def phase_start(self, phase_name: str, parent_phase: Optional[str], num_steps: int) -> None:
+            self.steps[phase_name] = num_steps
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            if time.time() - self.last >= 1.0:
+                self.last = time.time()
+                emit(
+                    "progress",
+                    model=model,
+                    phase=phase_name,
+                    step=step + 1,
+                    steps=self.steps.get(phase_name, 0),
+                )
+            return True
+
+        def phase_finish(self, phase_name: str) -> None:
+            self.steps.pop(phase_name, None)
+
+    return Monitor()

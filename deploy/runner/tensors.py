@@ -1,0 +1,44 @@
+"""Inputs and outputs of an engine, and arrays that fit them exactly."""
+
+from typing import Any, Dict, List, NamedTuple, Tuple
+
+import numpy as np
+
+from .errors import BundleError
+
+Array = Any  # numpy's array types cannot be written down in Python 3.6
+Feeds = Dict[str, Array]
+
+
+class Tensor(NamedTuple):
+    """One input or output as the engine wants it."""
+
+    name: str
+    shape: Tuple[int, ...]
+    dtype: str
+
+
+def fit(array: Array, tensor: Tensor) -> Array:
+    """`array` in the engine's dtype. Integers may change width, floats too; numbers never change meaning."""
+    wanted = np.dtype(tensor.dtype)
+    same_kind = {array.dtype.kind, wanted.kind} in ({"f"}, {"i"}, {"u"}, {"i", "u"}, {"b"})
+    if not same_kind:
+        raise BundleError(
+            "the samples of input %s are %s, the engine wants %s" % (tensor.name, array.dtype, wanted),
+            "put samples of the right type into the bundle",
+        )
+    fitted = np.ascontiguousarray(array, dtype=wanted)
+    if wanted.kind in "iu" and not np.array_equal(fitted, array):
+        raise BundleError("samples of input %s do not fit into %s" % (tensor.name, wanted))
+    return fitted
+
+
+def noise(tensors: List[Tensor], seed: int = 0) -> Feeds:
+    """Seeded inputs for bundles without samples: timing must not depend on what an allocation left behind."""
+    draw = np.random.RandomState(seed)
+    return {
+        tensor.name: (draw.rand(*tensor.shape) * (2 if np.dtype(tensor.dtype).kind in "iub" else 1)).astype(
+            tensor.dtype
+        )
+        for tensor in tensors
+    }

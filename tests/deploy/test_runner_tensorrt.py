@@ -1,0 +1,258 @@
+"""The whole runner against the API of every TensorRT version, on engines that really compute."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from deploy.runner import findings, gpu
+from deploy.runner.__main__ import main
+from tests.deploy.api import fake
+from tests.deploy.api.names import VERSIONS, names
+from tests.deploy.runner_bundles import bundle
+
+PROFILE = {"min": [1, 3, 16, 16], "opt": [2, 3, 16, 16], "max": [4, 3, 16, 16]}
+INPUTS = [{"name": "images", "shape": [2, 3, 16, 16], "dtype": "float32", "profile": PROFILE}]
+PLAN: dict[str, Any] = {
+    "backend": "tensorrt",
+    "precision": "int8",
+    "inputs": INPUTS,
+    "workspace_mb": 256,
+    "optimization_level": 4,
+    "benchmark": {"warmup_ms": 0, "warmup_max_ms": 30},
+    "models": {
+        "compressed": {"file": "model.onnx", "sparse": True},
+        "dense": {"file": "dense.onnx", "sparse": False},
+    },
+}
+
+
+@pytest.fixture
+def board(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`board("8.5")` puts that TensorRT and a GPU into this process."""
+
+    def install(version: str) -> Any:
+        trt = fake.module(version)
+        monkeypatch.setitem(sys.modules, "tensorrt", trt)
+        monkeypatch.setattr(gpu, "connect", fake.Gpu)
+        return trt
+
+    return install
+
+
+def events(capsys: pytest.CaptureFixture[str]) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for line in capsys.readouterr().out.splitlines():
+        event = json.loads(line)
+        found.setdefault(event["event"], []).append(event)
+    return found
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_version(version: str, board: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trt, place = board(version), bundle(tmp_path / "b", batch="n", **PLAN)
+    table = names(version)
+    assert main(["build", "--bundle", str(place)]) == 0
+    calls = trt.CALLS
+    flags = [value for _, name, value in calls if name == "set_flag"]
+    weak = "FP16" in table["BuilderFlag"]
+    assert flags == (["FP16", "INT8"] if weak else []) + ["SPARSE_WEIGHTS"] + (
+        ["FP16", "INT8"] if weak else []
+    )
+    pools = [value for _, name, value in calls if name in ("set_memory_pool_limit", "max_workspace_size")]
+    modern = "set_memory_pool_limit" in table["IBuilderConfig"]
+    assert pools == [("WORKSPACE", 256 << 20) if modern else 256 << 20] * 2
+    levels = [value for _, name, value in calls if name == "builder_optimization_level"]
+    assert levels == ([4, 4] if "builder_optimization_level" in table["IBuilderConfig"] else [])
+    detail = {value.name for _, name, value in calls if name == "profiling_verbosity"}
+    assert detail == {"DETAILED" if "DETAILED" in table["ProfilingVerbosity"] else "VERBOSE"}
+
+    assert main(["infer", "--bundle", str(place)]) == 0
+    code = main(["bench", "--bundle", str(place), "--seconds", "0.02"])
+    assert code in (0, 7)
+    found = events(capsys)
+    built = found["engine"][0]
+    assert built["strongly_typed"] is not weak
+    assert built["findings"]["sparsity"] == {
+        "eligible": 3,
+        "eligible_layers": ["a", "b", "c"],
+        "chosen": 1,
+        "chosen_layers": ["a"],
+    }
+    assert built["profile"] == {"images": [PROFILE["min"], PROFILE["opt"], PROFILE["max"]]}
+    assert built["sparse_layers"] == (1 if "create_engine_inspector" in table["ICudaEngine"] else None)
+    assert found["engine"][1]["timing_cache_reused"] is True
+    assert ("progress" in found) == ("IProgressMonitor" in table["trt"])
+
+    samples = np.load(place / "samples" / "images.npy")
+    truth = ort.InferenceSession(place / "model.onnx", providers=["CPUExecutionProvider"]).run(
+        None, {"images": samples}
+    )[0]
+    assert np.array_equal(np.load(place / "engines" / "outputs-compressed.npy"), truth)
+    result = found["result"][0]
+    assert set(result["raw"]) == {"latency", "h2d", "compute", "d2h", "enqueue"}
+    assert result["latency"]["median"] == pytest.approx(0.375)
+    assert result["parts"]["compute"]["median"] == pytest.approx(0.125)
+    assert result["knobs"]["transfers"] is True
+
+
+def test_strongly_typed_by_plan(board: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """TensorRT 10 has both; a plan whose graph carries FP16 asks for strong typing, and sets no flag."""
+    trt, place = board("10.3"), bundle(tmp_path / "b", batch="n", **{**PLAN, "strongly_typed": True})
+    assert main(["build", "--bundle", str(place)]) == 0
+    assert [value for _, name, value in trt.CALLS if name == "set_flag"] == ["SPARSE_WEIGHTS"]
+    assert events(capsys)["engine"][0]["strongly_typed"] is True
+
+
+def test_fp32_graph_in_a_strongly_typed_engine_is_told(
+    board: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board("11.1")
+    assert (
+        main(["build", "--bundle", str(bundle(tmp_path / "b", batch="n", **{**PLAN, "precision": "fp16"}))])
+        == 0
+    )
+    assert "it runs in FP32" in capsys.readouterr().err
+
+
+def test_another_tensorrt_is_refused_before_loading(
+    board: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board("8.5")
+    place = bundle(tmp_path / "b", batch="n", **PLAN)
+    assert main(["build", "--bundle", str(place)]) == 0
+    trt = board("10.3")
+    trt.Runtime.deserialize_cuda_engine = None
+    assert main(["infer", "--bundle", str(place)]) == 5
+    error = events(capsys)["error"][0]
+    assert "8.5.0" in error["what"]
+    assert "10.3.0" in error["what"]
+    assert "build" in error["hint"]
+
+
+def test_parser_error_names_the_operator(
+    board: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import onnx
+
+    from tests.deploy.runner_bundles import seal
+
+    board("8.2")
+    place = bundle(tmp_path / "b", batch="n", **PLAN)
+    model = onnx.load(place / "model.onnx")
+    model.graph.node.append(onnx.helper.make_node("NonZero", ["logits"], ["where"]))
+    onnx.save(model, place / "model.onnx")
+    seal(place)
+    assert main(["build", "--bundle", str(place)]) == 5
+    assert "NonZero" in events(capsys)["error"][0]["what"]
+
+
+def test_dla(board: Any, tmp_path: Path) -> None:
+    trt = board("8.5")
+    place = bundle(tmp_path / "b", batch="n", **{**PLAN, "precision": "fp16", "dla_core": 1})
+    assert main(["build", "--bundle", str(place)]) == 0
+    assert ("IBuilderConfig", "DLA_core", 1) in trt.CALLS
+    assert ("IBuilderConfig", "set_flag", "GPU_FALLBACK") in trt.CALLS
+
+
+def test_int64_input_takes_the_engines_type() -> None:
+    from deploy.runner.errors import BundleError
+    from deploy.runner.tensors import Tensor, fit
+
+    small, large = np.array([[1]], np.int64), np.array([[2**40]], np.int64)
+    assert fit(small, Tensor("x", (1, 1), "int32")).dtype == np.int32
+    with pytest.raises(BundleError, match="do not fit"):
+        fit(large, Tensor("x", (1, 1), "int32"))
+    with pytest.raises(BundleError, match="uint8"):
+        fit(np.zeros((1, 1), np.uint8), Tensor("x", (1, 1), "float32"))
+
+
+ELIGIBLE = "(Sparsity) Layers eligible for sparse math: "
+PICKED = "(Sparsity) TRT inference plan picked sparse implementation for layers: "
+SKIPPED = "WARNING: Skipping tactic 3 due to insufficient memory on requested size of 1073741824 detected"
+INT64 = (
+    "WARNING: Your ONNX model has been generated with INT64 weights, while TensorRT does not support INT64."
+)
+FALLBACK = (
+    "WARNING: Layer 'x' (POOLING): Unsupported on DLA. Switching this layer's device type to GPU fallback."
+)
+
+
+@pytest.mark.parametrize(
+    ("lines", "eligible", "chosen"),
+    [
+        # TensorRT #1403
+        (["[TensorRT] INFO: " + ELIGIBLE + "Conv_0", "[TensorRT] INFO: " + PICKED], ["Conv_0"], []),
+        # NVIDIA's developer guide 8.x
+        (
+            [
+                "[03/23/2021-00:14:05] [I] [TRT] " + ELIGIBLE + "conv1, conv2, conv3",
+                "[03/23/2021-00:14:05] [I] [TRT] " + PICKED + "conv2, conv3",
+            ],
+            ["conv1", "conv2", "conv3"],
+            ["conv2", "conv3"],
+        ),
+    ],
+)
+def test_sparsity_lines_of_tensorrt_8(lines: list[str], eligible: list[str], chosen: list[str]) -> None:
+    found = findings.read(lines)["sparsity"]
+    assert (found["eligible_layers"], found["chosen_layers"]) == (eligible, chosen)
+    assert (found["eligible"], found["chosen"]) == (len(eligible), len(chosen))
+
+
+def test_sparsity_lines_of_tensorrt_10_last_pass_counts() -> None:
+    counts = ((12, 5), (39, 0))
+    lines = [
+        line
+        for eligible, chosen in counts
+        for line in (
+            f"(Sparsity) Found {eligible} layer(s) eligible to use sparse tactics",
+            f"(Sparsity) Chose {chosen} layer(s) using sparse tactics",
+        )
+    ]
+    found = findings.read(lines)["sparsity"]
+    assert (found["eligible"], found["chosen"]) == (39, 0)
+
+
+def test_other_findings() -> None:
+    found = findings.read([SKIPPED, INT64, FALLBACK])
+    assert (
+        found["skipped_tactics"],
+        found["skipped_for_memory"],
+        found["int64_casts"],
+        found["dla_fallback"],
+    ) == (1, 1, 1, 1)
+    assert found["sparsity"] is None
+
+
+def test_a_board_that_the_bundle_is_not_for(
+    board: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board("8.5")
+    target = {"name": "xavier-nx", "tensorrt": "8.2.1", "compute_capability": [7, 2]}
+    place = bundle(tmp_path / "b", batch="n", **{**PLAN, "target": target})
+    assert main(["build", "--bundle", str(place)]) == 5
+    what = events(capsys)["error"][0]["what"]
+    assert "7.2" in what
+    assert "8.7" in what
+    assert not (place / "engines").exists()
+    assert main(["build", "--bundle", str(place), "--other-device"]) == 0
+    assert "made for TensorRT 8.2.1, here is 8.5.0" in capsys.readouterr().err
+
+
+def test_a_damaged_timing_cache_is_not_opened(
+    board: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board("8.5")
+    place = bundle(tmp_path / "b", batch="n", **PLAN)
+    assert main(["build", "--bundle", str(place)]) == 0
+    (place / "engines" / "timing.cache").write_bytes(b"9.9.9")
+    capsys.readouterr()
+    assert main(["build", "--bundle", str(place), "--force"]) == 0
+    assert [event["timing_cache_reused"] for event in events(capsys)["engine"]] == [False, True]
