@@ -23,9 +23,23 @@ def pages() -> dict[str, str]:
     for name, field in found["properties"].items():
         if "$ref" in field:
             section = _resolve(field, found)
-            lines += ["", f"## [{name}]", "", section["description"].replace("``", "`"), "", *_table(name, section, found)]
+            lines += [
+                "",
+                f"## [{name}]",
+                "",
+                section["description"].replace("``", "`"),
+                "",
+                *_table(name, section, found),
+            ]
     inputs = found["$defs"]["InputConfig"]
-    lines += ["", "## [[model.inputs]]", "", inputs["description"], "", *_table("model.inputs", inputs, found)]
+    lines += [
+        "",
+        "## [[model.inputs]]",
+        "",
+        inputs["description"],
+        "",
+        *_table("model.inputs", inputs, found),
+    ]
     return {
         "recipe.md": "\n".join(lines) + "\n",
         "recipe.schema.json": json.dumps(found, indent=1, sort_keys=True) + "\n",
@@ -41,7 +55,9 @@ def _table(name: str, section: dict[str, Any], found: dict[str, Any]) -> list[st
     rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
     for key, field in section["properties"].items():
         if "$ref" not in field:
-            default = "required" if key in section.get("required", ()) else f"`{json.dumps(field.get('default'))}`"
+            default = (
+                "required" if key in section.get("required", ()) else f"`{json.dumps(field.get('default'))}`"
+            )
             meaning = " ".join(field.get("description", "").split()).replace("``", "`")
             rows.append(f"| `{key}` | {_type(field)} | {default} | {meaning} |".replace("\n", " "))
     return rows
@@ -57,10 +73,17 @@ def _type(field: dict[str, Any]) -> str:
         return f"list of {_type(inner)}"
     if "$ref" in field:
         return "table"
-    kind = {"integer": "whole number", "number": "number", "object": "table"}.get(field.get("type", ""), field.get("type", ""))
+    kind = {"integer": "whole number", "number": "number", "object": "table"}.get(
+        field.get("type", ""), field.get("type", "")
+    )
     bounds = [
         f"{sign} {field[key]:g}"
-        for key, sign in (("minimum", ">="), ("exclusiveMinimum", ">"), ("maximum", "<="), ("exclusiveMaximum", "<"))
+        for key, sign in (
+            ("minimum", ">="),
+            ("exclusiveMinimum", ">"),
+            ("maximum", "<="),
+            ("exclusiveMaximum", "<"),
+        )
         if key in field
     ]
     return f"{kind} {', '.join(bounds)}".strip()

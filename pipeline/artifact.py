@@ -37,7 +37,8 @@ class Artifact:
         description = json.loads((path / DESCRIPTION).read_text())
         if description["kind"] != cls.__name__:
             raise TrustError(
-                f"{path} holds a {description['kind']}, not a {cls.__name__}", "run `jetpress gc --all` and start again"
+                f"{path} holds a {description['kind']}, not a {cls.__name__}",
+                "run `jetpress gc --all` and start again",
             )
         return cls(path, description["facts"])
 
@@ -107,7 +108,9 @@ def verify(artifact: Artifact) -> None:
     """
     text = (artifact.path / DESCRIPTION).read_bytes()
     if hashlib.sha256(text).hexdigest() != artifact.digest:
-        raise TrustError(f"the description of {artifact.path} was changed", "remove that folder and run again")
+        raise TrustError(
+            f"the description of {artifact.path} was changed", "remove that folder and run again"
+        )
     expected: dict[str, dict[str, Any]] = json.loads(text)["files"]
     for name, entry in expected.items():
         file = artifact.path / name
@@ -119,5 +122,6 @@ def verify(artifact: Artifact) -> None:
             )
         if (found := sha256(file)) != entry["sha256"]:
             raise TrustError(
-                f"{file} has SHA-256 {found}, expected {entry['sha256']}", f"remove {artifact.path} and run again"
+                f"{file} has SHA-256 {found}, expected {entry['sha256']}",
+                f"remove {artifact.path} and run again",
             )

@@ -36,14 +36,17 @@ def load(reference: str) -> Callable[..., Any]:
     module = sys.modules.get(name)
     if module is None:
         spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None and spec.loader is not None
+        assert spec is not None
+        assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         try:
             spec.loader.exec_module(module)
         except Exception as error:
             del sys.modules[name]
-            raise RecipeError(f"{path} does not import: {type(error).__name__}: {error}", "mend the file") from error
+            raise RecipeError(
+                f"{path} does not import: {type(error).__name__}: {error}", "mend the file"
+            ) from error
     found = getattr(module, function, None)
     if not callable(found):
         raise RecipeError(f"{path} has no function {function!r}", "check the name behind the colon")
@@ -54,4 +57,6 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise RecipeError(f"{path} cannot be read: {error.strerror}", "paths are relative to the recipe") from None
+        raise RecipeError(
+            f"{path} cannot be read: {error.strerror}", "paths are relative to the recipe"
+        ) from None

@@ -163,6 +163,15 @@ class SparsifyConfig(_Section):
 
     mode: Literal["auto", "off", "force"] = "auto"
     """``auto``: where the target can use it; ``force``: also where it cannot pay."""
+    method: Literal["magnitude", "wanda", "sparsegpt"] = "magnitude"
+    """What is kept. ``magnitude``: the largest weights; ``wanda``: the largest products of weight and input;
+    ``sparsegpt``: what costs the layer's output least, and the kept weights make up for the others. The latter
+    two look at ``data.calibration_images`` training images; they matter most where little or no training
+    follows."""
+    permute: bool = True
+    """Reorder channels first, so that more is kept. The network computes the same; takes seconds to minutes."""
+    pattern: Literal["2:4", "1:4"] = "2:4"
+    """How many of every 4 consecutive input channels are kept. TensorRT runs 1:4 as it runs 2:4."""
     min_channels: AtLeastOne = 64
     """Layers with fewer input channels stay dense: sparse kernels do not pay there."""
     ignore: tuple[str, ...] = ()
@@ -293,7 +302,9 @@ class Recipe(_Section):
             text = path.read_text(encoding="utf-8")
             table = tomllib.loads(text)
         except FileNotFoundError:
-            raise RecipeError(f"there is no recipe {path}", "give the path of a .toml file, e.g. recipes/digits.toml")
+            raise RecipeError(
+                f"there is no recipe {path}", "give the path of a .toml file, e.g. recipes/digits.toml"
+            )
         except (IsADirectoryError, UnicodeDecodeError):
             raise RecipeError(f"{path} is not a text file", "give the path of a .toml file")
         except PermissionError:
@@ -355,16 +366,21 @@ class Recipe(_Section):
                 f"one of {', '.join(known)}, or path/to/file.py:function{_closest(source, known)}",
             )
         if source in known[1:] and self.data.root is None:
-            raise RecipeError(f"{where}: data.source = {source!r} needs data.root", "set data.root to the folder")
+            raise RecipeError(
+                f"{where}: data.source = {source!r} needs data.root", "set data.root to the folder"
+            )
         prefix = self.model.builder.partition(":")[0]
         if prefix not in ("torchvision", "timm") and not is_file_reference(self.model.builder):
             raise RecipeError(
                 f"{where}: model.builder: {self.model.builder!r} is not understood",
-                "torchvision:NAME, timm:NAME or path/to/file.py:function" + _closest(prefix, ("torchvision", "timm")),
+                "torchvision:NAME, timm:NAME or path/to/file.py:function"
+                + _closest(prefix, ("torchvision", "timm")),
             )
         names = [i.name for i in self.model.inputs]
         if len(set(names)) != len(names):
-            raise RecipeError(f"{where}: model.inputs: two inputs share a name", "name every input differently")
+            raise RecipeError(
+                f"{where}: model.inputs: two inputs share a name", "name every input differently"
+            )
         if self.export.dynamic_batch and self.export.batch > self.export.max_batch:
             raise RecipeError(
                 f"{where}: export.batch = {self.export.batch} is above export.max_batch = {self.export.max_batch}",
@@ -414,7 +430,9 @@ def resolve(recipe: Recipe, target: Target) -> Plan:
     inherited = {n: getattr(recipe.train, n) for n in shared if getattr(recipe.finetune, n) is None}
     decided = replace(
         recipe,
-        prune=replace(recipe.prune, channel_multiple=recipe.prune.channel_multiple or target.channel_multiple),
+        prune=replace(
+            recipe.prune, channel_multiple=recipe.prune.channel_multiple or target.channel_multiple
+        ),
         finetune=replace(recipe.finetune, learning_rate=rate, **inherited),
         export=replace(
             recipe.export,
@@ -435,7 +453,11 @@ def is_file_reference(value: str) -> bool:
 
 def as_table(value: Any) -> Any:
     """Plain JSON values of a (nested) dataclass."""
-    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
+    return (
+        dataclasses.asdict(value)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type)
+        else value
+    )
 
 
 def schema() -> dict[str, Any]:
@@ -461,7 +483,9 @@ def _override(table: dict[str, Any], override: str) -> None:
     for section in sections:
         table = table.setdefault(section, {})
         if not isinstance(table, dict):
-            raise RecipeError(f"--set {override!r}: {section!r} is not a section", "see `jetpress run --help`")
+            raise RecipeError(
+                f"--set {override!r}: {section!r} is not a section", "see `jetpress run --help`"
+            )
     table[last] = parsed
 
 
@@ -483,7 +507,10 @@ def _explain(error: ValidationError, where: str, text: str) -> tuple[str, str]:
     found = json.dumps(first.get("input"), default=str)
     more = len(errors) - 1
     also = f" (and {more} more)" if more else ""
-    return f"{place}: {path or 'recipe'} = {found[:80]}: {first['msg']}{also}", "docs/recipe.md describes every key"
+    return (
+        f"{place}: {path or 'recipe'} = {found[:80]}: {first['msg']}{also}",
+        "docs/recipe.md describes every key",
+    )
 
 
 def _fields_at(keys: Sequence[str]) -> list[str]:

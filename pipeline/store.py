@@ -91,7 +91,11 @@ class Store:
             memo = json.loads((self.memos / f"{key}.json").read_text())
         except (FileNotFoundError, json.JSONDecodeError):
             return None
-        return Memo(memo["digest"], memo["seconds"]) if (self.objects / memo["digest"] / DESCRIPTION).exists() else None
+        return (
+            Memo(memo["digest"], memo["seconds"])
+            if (self.objects / memo["digest"] / DESCRIPTION).exists()
+            else None
+        )
 
     def last_duration(self, stage: Callable[..., Any]) -> float | None:
         """Seconds that ``stage`` took when it last ran, on whatever input; None if it never did."""
@@ -160,7 +164,10 @@ class Store:
         for memo in self.memos.glob("*.json"):
             if json.loads(memo.read_text())["digest"] not in keep:
                 memo.unlink()
-        for folder in (*self.objects.glob("*"), *(d for d in self.drafts.glob("*") if not self._busy(d.name))):
+        for folder in (
+            *self.objects.glob("*"),
+            *(d for d in self.drafts.glob("*") if not self._busy(d.name)),
+        ):
             if folder.name in keep and folder.parent == self.objects:
                 continue
             freed += sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())

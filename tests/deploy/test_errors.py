@@ -12,7 +12,9 @@ def test_every_kind_of_failure_has_its_own_exit_code() -> None:
     assert sorted(codes) == [2, 3, 4, 5, 6, 7, 8]
 
 
-@pytest.mark.parametrize(("number", "word"), [(errno.ENOSPC, "full"), (errno.EACCES, "permission"), (errno.EROFS, "permission")])
+@pytest.mark.parametrize(
+    ("number", "word"), [(errno.ENOSPC, "full"), (errno.EACCES, "permission"), (errno.EROFS, "permission")]
+)
 def test_an_os_error_becomes_a_message_with_a_remedy(number: int, word: str, tmp_path) -> None:
     found = errors.from_os_error(OSError(number, "x", str(tmp_path / "a" / "b")))
     assert word in found.what
