@@ -1,0 +1,112 @@
+"""Which layers of an ONNX graph are 2:4 sparse, by the rule that TensorRT applies.
+
+For a convolution ``[K, C, R, S]`` every 4 consecutive *input channels* hold at least 2 zeros, for each k, r
+and s; for MatMul and Gemm the 4 run along the reduction axis. C must be a multiple of 4, and in a grouped
+convolution C counts the channels of one group (NVIDIA TensorRT developer guide, "Structured Sparsity";
+polygraphy's ``sparse.py``). Weights are followed through Q/DQ, Cast, Identity and Transpose, as TensorRT
+does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+GROUP, KEPT = 4, 2
+Array = NDArray[Any]
+PASSED_THROUGH = ("DequantizeLinear", "QuantizeLinear", "Cast", "Identity")
+
+
+@dataclass(frozen=True)
+class SparseLayer:
+    """What one convolution or matrix product with constant weights looks like to TensorRT."""
+
+    name: str
+    """Of the weight's initializer: the PyTorch parameter, unless it was transformed on the way."""
+    node: str
+    """Of the ONNX node; it starts with the PyTorch module."""
+    eligible: bool
+    is_2_4: bool
+    reason: str
+    """Why it is not eligible, or not 2:4; empty where it is."""
+
+    @property
+    def module(self) -> str:
+        """The PyTorch module."""
+        return self.node.rpartition("/")[0]
+
+
+def sparse_layers(model: onnx.ModelProto) -> list[SparseLayer]:
+    """Every Conv, Gemm and MatMul with constant weights, in the order of the graph."""
+    weights = _Weights(model.graph)
+    return [layer for node in model.graph.node if (layer := _layer(node, weights)) is not None]
+
+
+def _layer(node: onnx.NodeProto, weights: _Weights) -> SparseLayer | None:
+    attributes = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+    for index, axis in _operands(node.op_type, attributes):
+        name, weight = weights.find(node.input[index])
+        if weight is None or weight.ndim < 2:
+            continue
+        channels = weight.shape[axis]
+        depthwise = node.op_type == "Conv" and attributes.get("group", 1) > 1 and channels == 1
+        if depthwise:
+            return SparseLayer(name, node.name, False, False, "depthwise: one input channel for each output")
+        if channels % GROUP:
+            why = f"{channels} input channels are not a multiple of {GROUP}"
+            return SparseLayer(name, node.name, False, False, why)
+        dense = crowded(weight, axis)
+        why = (
+            f"{dense} of {weight.size // GROUP} groups of {GROUP} hold more than {KEPT} weights"
+            if dense
+            else ""
+        )
+        return SparseLayer(name, node.name, True, not dense, why)
+    return None
+
+
+def crowded(weight: Array, axis: int) -> int:
+    """How many groups of 4 consecutive entries along ``axis`` hold more than 2 that are not zero."""
+    lanes = np.moveaxis(weight != 0, axis, -1)
+    return int((lanes.reshape(*lanes.shape[:-1], -1, GROUP).sum(-1) > KEPT).sum())
+
+
+def _operands(op_type: str, attributes: dict[str, Any]) -> list[tuple[int, int]]:
+    """``(input, reduction axis)`` of every input that may be the weight."""
+    if op_type == "Conv":
+        return [(1, 1)]
+    if op_type == "MatMul":
+        return [(1, -2), (0, -1)]
+    if op_type == "Gemm":
+        return [(1, 1 if attributes.get("transB") else 0), (0, 0 if attributes.get("transA") else 1)]
+    return []
+
+
+class _Weights:
+    """Constants of a graph by name, found through the nodes that TensorRT looks through."""
+
+    def __init__(self, graph: onnx.GraphProto) -> None:
+        self.initializers = {one.name: one for one in graph.initializer}
+        self.producers = {name: node for node in graph.node for name in node.output}
+
+    def find(self, name: str) -> tuple[str, Array | None]:
+        """The constant that ``name`` comes from and its name; None where it depends on the input."""
+        if name in self.initializers:
+            return name, numpy_helper.to_array(self.initializers[name])
+        node = self.producers.get(name)
+        if node is None:
+            return name, None
+        attributes = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+        if node.op_type == "Constant" and "value" in attributes:
+            return name, numpy_helper.to_array(attributes["value"])
+        if node.op_type not in (*PASSED_THROUGH, "Transpose"):
+            return name, None
+        source, array = self.find(node.input[0])
+        if array is not None and node.op_type == "Transpose":
+            array = np.transpose(array, attributes.get("perm"))
+        return source, array

@@ -1,0 +1,142 @@
+"""PyTorch's own ONNX export, as it comes: nothing optimised, inputs and outputs named as the recipe says.
+
+Values keep the names that the exporter gives them (``relu_3``), and the passes that follow keep them too. So
+this graph is also what a finished one is held against when it gives other numbers (:mod:`pipeline.diverge`).
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import onnx_ir as ir
+import torch
+from torch import nn
+
+from deploy.errors import JetpressError, RecipeError, StageError
+from pipeline import models
+from pipeline.recipe import InputConfig
+
+BATCH = "batch"
+"""Name of an open batch dimension."""
+
+
+def trace(
+    module: nn.Module,
+    inputs: Sequence[InputConfig],
+    outputs: Sequence[str],
+    opset: int,
+    batch: int = 1,
+    max_batch: int | None = None,
+) -> ir.Model:
+    """Export ``module`` in evaluation mode.
+
+    Args:
+        inputs: in the order of ``forward``, shapes without the batch dimension.
+        outputs: their names, flattened; empty for ``output``, ``output_1``, ...
+        opset: 18 or newer: asked for less, PyTorch quietly writes 18.
+        batch: size of a fixed batch.
+        max_batch: largest batch of an open one; None for a fixed one.
+
+    Raises:
+        RecipeError: more or fewer output names than outputs.
+        StageError: PyTorch cannot export this network, or not at this opset.
+    """
+    shapes = None
+    ends = [*(one.name for one in inputs), *(outputs or ["output"])]
+    if len(set(ends)) != len(ends):
+        raise RecipeError("model.inputs and model.outputs use a name twice", "name every one differently")
+    if max_batch is not None and max_batch > 1:
+        open_batch = torch.export.Dim(BATCH, min=1, max=max_batch)
+        shapes = tuple({0: open_batch} for _ in inputs)
+        batch = 2  # an example batch of 1 would be taken for a constant
+    try:
+        with quiet():
+            program = torch.onnx.export(
+                module.eval(),
+                models.example_inputs(tuple(inputs), batch),
+                dynamo=True,
+                opset_version=opset,
+                dynamic_shapes=shapes,
+                optimize=False,
+                verbose=False,
+            )
+    except Exception as error:
+        raise StageError(
+            f"PyTorch cannot export {type(module).__name__} to ONNX: {cause(error)}",
+            "its forward must not branch on the values of tensors"
+            + (" nor fix the batch size; try export.dynamic_batch = false" if shapes else ""),
+        ) from error
+    assert program is not None
+    model = program.model
+    if (delivered := model.opset_imports[""]) != opset:
+        raise StageError(
+            f"opset {opset} was asked for, and PyTorch's exporter wrote {delivered}",
+            "set export.opset to 18 or older",
+        )
+    if shapes and any(value.shape is None or isinstance(value.shape[0], int) for value in model.graph.inputs):
+        raise StageError(
+            f"an open batch was asked for, and PyTorch's exporter fixed it at {batch}",
+            "forward makes the batch size a constant: write x.shape[0] instead of len(x), no int() of it, "
+            "or set export.dynamic_batch = false",
+        )
+    _name(model, [one.name for one in inputs], outputs)
+    return model
+
+
+def _name(model: ir.Model, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Names of inputs and outputs as asked; values inside that have one of these names give way."""
+    graph = model.graph
+    count = len(graph.outputs)
+    names = list(outputs) or ["output", *(f"output_{i}" for i in range(1, count))]
+    if len(names) != count:
+        raise RecipeError(
+            f"model.outputs names {len(names)} outputs, and the network has {count}",
+            "name every tensor that forward returns, dicts and tuples flattened, or leave it out",
+        )
+    _separate(graph)
+    ends = dict(zip([*graph.inputs, *graph.outputs], [*inputs, *names], strict=True))
+    inner = [*graph.initializers.values(), *(value for node in graph.all_nodes() for value in node.outputs)]
+    for value in inner:
+        if value not in ends and value.name in ends.values():
+            value.name = f"{value.name}_inner"
+    for value, name in ends.items():
+        value.name = name
+
+
+def _separate(graph: ir.Graph) -> None:
+    """A tensor returned twice, or an input returned as it is, gets an Identity: an output is one value."""
+    seen = {*graph.inputs, *graph.initializers.values()}
+    for index, value in enumerate(graph.outputs):
+        if value in seen:
+            same = ir.node("Identity", [value], name=f"{value.name}_again")
+            same.outputs[0].shape, same.outputs[0].type = value.shape, value.type
+            graph.append(same)
+            graph.outputs[index] = same.outputs[0]
+        seen.add(graph.outputs[index])
+
+
+def cause(error: BaseException) -> str:
+    """The first line of the innermost error that says anything."""
+    if isinstance(error, JetpressError):
+        return error.what
+    inner = error.__cause__ or error.__context__
+    if inner is not None and str(inner).strip():
+        return cause(inner)
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {text[:300]}"
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the exporter's warnings and log lines: what matters is checked and said by us."""
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
