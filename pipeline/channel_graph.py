@@ -1,0 +1,349 @@
+"""The traced network: its ATen graph, the labels of every value in it, and the graph cut to what survives.
+
+``torch.export`` gives the graph; the batch axis is left open. The walk applies the rules of ``channel_rules``
+operator by operator. :class:`TracedNet` is a network that lives on as its graph: where widths are computed by
+code that cannot be changed, the graph with its constants rewritten trains, saves and exports just as well.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import operator
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Self, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, fx, nn
+from torch.fx.node import map_arg
+from torch.utils._pytree import tree_leaves
+
+from deploy.errors import StageError
+from pipeline.channel_labels import (
+    OUTSIDE,
+    Axes,
+    Call,
+    Indices,
+    Labels,
+    NoRuleError,
+    Value,
+    outsides,
+)
+from pipeline.channel_rules import RESIZED, rule_for
+
+NEWLINE = chr(10)
+Place = tuple[str, int]
+"""A parameter or buffer, and one of its axes."""
+
+
+@dataclass
+class Trace:
+    """A traced network and the labels of every value in it."""
+
+    module: fx.GraphModule
+    labels: Labels = field(default_factory=Labels)
+    values: dict[fx.Node, Value] = field(default_factory=dict)
+    calls: dict[fx.Node, Call] = field(default_factory=dict)
+    tensors: dict[str, Axes] = field(default_factory=dict)
+    """Labels of every parameter, buffer and constant, by name."""
+    produced: list[Indices] = field(default_factory=list)
+    """Where channels come into being, in the order of the graph."""
+
+
+@dataclass
+class Survivors:
+    """The channels that stay."""
+
+    labels: Labels
+    dead: NDArray[np.bool_]
+    """Per representative label: does its class go?"""
+
+    def keep(self, axis: Indices) -> Indices:
+        """Positions along this axis that stay."""
+        return np.flatnonzero(~self.dead[self.labels.find(axis)])
+
+    def count(self, axis: Indices) -> int:
+        """The width of this axis afterwards."""
+        return len(self.keep(axis))
+
+    def changes(self, axes: Axes) -> bool:
+        """Does this tensor lose anything?"""
+        return any(self.count(axis) < len(axis) for axis in axes)
+
+
+# Tracing
+
+
+def trace(module: nn.Module, inputs: tuple[Tensor, ...]) -> Trace:
+    """Export ``module`` in eval mode and label every value of its graph.
+
+    Raises:
+        StageError: torch.export cannot trace the network.
+    """
+    result = Trace(_export(module, inputs))
+    names = {id(tensor): name for name, tensor in [*module.named_buffers(), *module.named_parameters()]}
+    for node in result.module.graph.nodes:
+        if node.op == "placeholder":
+            result.values[node] = outsides(_shapes(node)[0]) if _shapes(node) else None
+        elif node.op == "get_attr":
+            result.values[node] = _attribute(result, node, names)
+        elif node.op == "call_function":
+            result.values[node] = _called(result, node)
+        elif node.op == "output":
+            _fix_all(result, node, "output of the network")
+    return result
+
+
+def _export(module: nn.Module, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
+    """The graph with its batch open: by symbols where the network's code allows that, else by comparison."""
+    batched = bool(inputs) and all(x.ndim for x in inputs) and len({len(x) for x in inputs}) == 1
+    if not batched:
+        return _exported(module, inputs)
+    if len(inputs[0]) == 1:
+        inputs = tuple(torch.cat([x, x]) for x in inputs)  # size 1 would be taken for a constant
+    try:
+        graph = _exported(module, inputs, tuple({0: torch.export.Dim.AUTO} for _ in inputs))
+    except StageError:
+        graph = _exported(module, inputs)
+    batch = next(node for node in graph.graph.nodes if node.op == "placeholder").meta["val"].shape[0]
+    if isinstance(batch, int) or batch.node.maybe_as_int() is not None:
+        open_batch(graph.graph, _exported(module, tuple(torch.cat([x, x[:1]]) for x in inputs)).graph)
+    return graph
+
+
+def open_batch(graph: fx.Graph, larger: fx.Graph) -> None:
+    """Make the batch size of ``graph`` open: a number that is another one in ``larger`` is a multiple of it."""
+    first, other = (next(node for node in g.nodes if node.op == "placeholder") for g in (graph, larger))
+    size, larger_size = (_number(node.meta["val"].shape[0]) for node in (first, other))
+    if [n.target for n in graph.nodes] != [n.target for n in larger.nodes]:
+        return
+    after_inputs = next(node for node in graph.nodes if node.op == "call_function")
+    with graph.inserting_before(after_inputs):
+        batch = graph.call_function(torch.ops.aten.sym_size.int, (first, 0))
+
+    def opened(here: Any, there: Any) -> Any:
+        if isinstance(here, tuple | list):
+            return [opened(a, b) for a, b in zip(here, there, strict=True)]
+        if not isinstance(here, int) or here == there or here * larger_size != there * size:
+            return here
+        with graph.inserting_after(batch):
+            return graph.call_function(operator.mul, (batch, here // size)) if here != size else batch
+
+    twins = zip([n for n in graph.nodes if n is not batch], list(larger.nodes), strict=True)
+    for node, twin in list(twins):
+        if node.op == "call_function":
+            node.args = tuple(opened(a, b) for a, b in zip(node.args, twin.args, strict=True))
+
+
+def _exported(module: nn.Module, inputs: tuple[Tensor, ...], dynamic: Any = None) -> fx.GraphModule:
+    try:
+        with _quiet(), evaluating(module), torch.no_grad():
+            program = torch.export.export(module, inputs, dynamic_shapes=dynamic, strict=False)
+            return program.module(check_guards=False)
+    except Exception as error:  # noqa: BLE001  (the tracer runs the user's code: anything may come)
+        failure = error
+    raise StageError(
+        f"the network cannot be traced: {type(failure).__name__}: {str(failure).strip().partition(NEWLINE)[0]}",
+        "control flow that depends on the data has no graph: make it static, or prune the part before it",
+    ) from failure
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the tracer's remarks, and with attention written out instead of its fused inference path."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    disabled = logging.root.manager.disable
+    torch.backends.mha.set_fastpath_enabled(False)
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        logging.disable(disabled)
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Eval mode for a while; every submodule gets its own mode back."""
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes.items():
+            if part.training != mode:
+                part.train(mode) if isinstance(part, TracedNet) else setattr(part, "training", mode)
+
+
+# Labelling
+
+
+def _shapes(node: fx.Node) -> list[tuple[int, ...]]:
+    """Shapes of a node's tensors, the open batch as the size it was traced with."""
+    value = node.meta.get("val")
+    tensors = value if isinstance(value, tuple | list) else [value]
+    return [tuple(_number(size) for size in t.shape) for t in tensors if isinstance(t, Tensor)]
+
+
+def _number(size: int | torch.SymInt) -> int:
+    return size if isinstance(size, int) else int(cast("int", size.node.hint))
+
+
+def _attribute(result: Trace, node: fx.Node, names: Mapping[int, str]) -> Value:
+    tensor = operator.attrgetter(str(node.target))(result.module)
+    if not isinstance(tensor, Tensor):
+        return None
+    name = names.get(id(tensor), str(node.target))
+    if name not in result.tensors:
+        result.tensors[name] = [result.labels.fresh(size) for size in tensor.shape]
+    node.meta["name"] = name
+    return result.tensors[name]
+
+
+def _called(result: Trace, node: fx.Node) -> Value:
+    if node.target is operator.getitem:
+        values = result.values[node.args[0]]  # type: ignore[index]
+        return None if values is None else cast("Value", values[node.args[1]])  # type: ignore[index]
+    schema = getattr(node.target, "_schema", None)
+    if schema is None:
+        return _without_rule(result, node, str(getattr(node.target, "__name__", node.target)))
+    name = str(schema.name).removeprefix("aten::")
+    rule = rule_for(name, torch.Tag.pointwise in getattr(node.target, "tags", ()))
+    if rule is None:
+        return _without_rule(result, node, name)
+    call = Call(name, bound(node), result.values, result.labels, _shapes(node), _where(node), result.produced)
+    try:
+        call.result = rule(call)
+        _check(call)
+    except (NoRuleError, ValueError, IndexError, KeyError, TypeError, StopIteration):
+        return _without_rule(result, node, name)
+    result.calls[node] = call
+    return call.result
+
+
+def bound(node: fx.Node) -> dict[str, Any]:
+    """Arguments of an ATen call by name, defaults filled in."""
+    schema = getattr(node.target, "_schema")  # noqa: B009  (torch has no public name for it)
+    defaults = {p.name: p.default_value for p in schema.arguments}
+    return (
+        defaults
+        | {p.name: value for p, value in zip(schema.arguments, node.args, strict=False)}
+        | node.kwargs
+    )
+
+
+def _where(node: fx.Node) -> str:
+    """Path of the innermost module; a second call of the same module is marked ``@1`` by the tracer."""
+    stack = list(node.meta.get("nn_module_stack", {}).values())
+    return str(stack[-1][0]).partition("@")[0] if stack else ""
+
+
+def _check(call: Call) -> None:
+    """The labels fit the shapes, and nothing can be reduced to an axis of size 0."""
+    results = call.result if call.result and isinstance(call.result[0], list) else [call.result]
+    for axes, shape in zip(cast("list[Axes | None]", results), call.shapes, strict=False):
+        if axes is None or [len(axis) for axis in axes] != list(shape):
+            raise NoRuleError
+        for axis in axes:
+            if len(axis) == 1 and axis[0] != OUTSIDE:
+                call.labels.fix(axis, f"{call.reason}: a single channel")
+
+
+def _without_rule(result: Trace, node: fx.Node, name: str) -> Value:
+    """Fix every channel that comes in."""
+    _fix_all(result, node, f"{name} (no rule)" + (f" in {_where(node)}" if _where(node) else ""))
+    values = [outsides(shape) for shape in _shapes(node)]
+    several = isinstance(node.meta.get("val"), tuple | list)
+    return values if several else values[0] if values else None
+
+
+def _fix_all(result: Trace, node: fx.Node, reason: str) -> None:
+    for argument in node.all_input_nodes:
+        value = result.values.get(argument)
+        for axes in value if value and isinstance(value[0], list) else [value]:
+            result.labels.fix_axes(cast("Axes", axes or []), reason)
+
+
+# The graph of what survives
+
+
+class TracedNet(fx.GraphModule):
+    """A network that goes on as its graph. BatchNorm and dropout follow ``train()`` and ``eval()``."""
+
+    def train(self, mode: bool = True) -> Self:
+        """Training or inference: written into the graph's own arguments."""
+        for node in self.graph.nodes:
+            if "follows" in node.meta:
+                set_argument(node, node.meta["follows"], mode)
+        self.recompile()
+        return super().train(mode)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Tensors that the graph creates move along with the parameters."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        tensor = next(iter(self.state_dict().values()), None)
+        for node in self.graph.nodes:
+            if tensor is not None and node.kwargs.get("device") is not None:
+                node.update_kwarg("device", tensor.device)
+        self.recompile()
+        return self
+
+
+def set_argument(node: fx.Node, name: str, value: Any) -> None:
+    """Change one argument of an ATen call, wherever it is given."""
+    position = list(bound(node)).index(name)
+    if position < len(node.args):
+        node.update_arg(position, value)
+    else:
+        node.update_kwarg(name, value)
+
+
+def rewritten(source: Trace, survivors: Survivors, tensors: Mapping[str, Tensor]) -> TracedNet:
+    """The traced network at the widths that are left, on ``tensors`` (by name, already cut)."""
+    graph, twins = copied(source)
+    for node, call in source.calls.items():
+        for name, value in resized_arguments(call, survivors).items():
+            set_argument(twins[node], name, map_arg(value, twins.__getitem__))
+        if follows := _mode_argument(call):
+            twins[node].meta["follows"] = follows
+    return TracedNet(
+        {str(n.target): tensors[n.meta["name"]] for n in graph.nodes if n.op == "get_attr"}, graph
+    )
+
+
+def _mode_argument(call: Call) -> str:
+    """The argument that tells training from inference; BatchNorm without running statistics has none."""
+    if call.name.rstrip("_") in ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout"):
+        return "train"
+    return "training" if call.name == "batch_norm" and call.optional("running_mean") is not None else ""
+
+
+def resized_arguments(call: Call, survivors: Survivors) -> dict[str, Any]:
+    """The arguments that hold a width, for what survives; nothing where no tensor changes."""
+    resize = RESIZED.get(call.name)
+    if resize is None or not survivors.changes([axis for axes in tensors_of(call) for axis in axes]):
+        return {}
+    return resize(call, survivors.count)
+
+
+def tensors_of(call: Call) -> Iterator[Axes]:
+    """Labels of every tensor that goes in or comes out."""
+    nodes = [a for a in tree_leaves(call.arguments) if isinstance(a, fx.Node)]
+    for value in (*(call.values.get(node) for node in nodes), call.result):
+        if value and isinstance(value[0], list):
+            yield from value
+        elif value:
+            yield cast("Axes", value)
+
+
+def copied(source: Trace) -> tuple[fx.Graph, dict[fx.Node, fx.Node]]:
+    """A copy of the graph, and which node became which."""
+    graph = copy.deepcopy(source.module.graph)
+    return graph, dict(zip(source.module.graph.nodes, graph.nodes, strict=True))

@@ -1,0 +1,201 @@
+"""Is a cut network the dense one without those channels? Judged on random weights, in double precision.
+
+The oracle is the dense graph in which the channels that go are set to zero after every operator. Where the
+result of an operator depends on how many channels there are (a mean, LayerNorm, softmax over channels), it
+works on the survivors: that is what the cut network means.
+
+Weights are drawn anew, because a trained or freshly initialised network hides errors: branches scaled by 1e-6,
+zero biases, BatchNorms that are still the identity.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.node import map_aggregate, map_arg
+from torch.utils._pytree import tree_leaves
+
+from pipeline.channel_graph import Survivors, Trace, bound, copied, evaluating, resized_arguments, tensors_of
+from pipeline.channel_labels import Axes
+from pipeline.channel_rules import STATISTICS
+
+TOLERANCE = 1e-5
+"""Largest error, relative to the largest output, in double precision."""
+TOLERANCE_SINGLE = 1e-3
+"""The same for networks whose code insists on single precision."""
+
+
+def random_weights(source: Trace, tensors: Mapping[str, Tensor], seed: int = 0) -> dict[str, Tensor]:
+    """Every parameter and BatchNorm statistic drawn anew in float64; other tensors as they are."""
+    generator = torch.Generator().manual_seed(seed)
+    statistics = {
+        call.arguments[name].meta["name"]
+        for call in source.calls.values()
+        for name in ("running_mean", "running_var")
+        if isinstance(call.arguments.get(name), fx.Node) and "name" in call.arguments[name].meta
+    }
+    return {
+        name: _draw(tensor, generator)
+        if isinstance(tensor, nn.Parameter) or name in statistics
+        else tensor.detach().double()
+        if tensor.is_floating_point()
+        else tensor.detach()
+        for name, tensor in tensors.items()
+    }
+
+
+def _draw(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    """Normal with the variance that keeps activations' size (He et al., 2015); vectors in [0.5, 1.5)."""
+    if tensor.ndim < 2:
+        return torch.rand(tensor.shape, generator=generator, dtype=torch.float64) + 0.5
+    values = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
+    return values * math.sqrt(2 / math.prod(tensor.shape[1:]))
+
+
+def masked(
+    source: Trace, survivors: Survivors, weights: Mapping[str, Tensor], inputs: tuple[Tensor, ...]
+) -> Any:
+    """The dense network's output with the channels that go held at zero."""
+    graph, twins = copied(source)
+    for node in graph.nodes:
+        node.args = map_aggregate(node.args, _widened)
+        node.kwargs = map_aggregate(node.kwargs, _widened)
+    attributes = {str(n.target): weights[n.meta["name"]].clone() for n in graph.nodes if n.op == "get_attr"}
+    module = fx.GraphModule(attributes, graph)
+    with torch.no_grad():
+        return _Masking(module, source, survivors, twins).run(*_double(inputs))
+
+
+class _Masking(fx.Interpreter):
+    def __init__(
+        self, module: fx.GraphModule, source: Trace, survivors: Survivors, twins: Mapping[fx.Node, fx.Node]
+    ) -> None:
+        super().__init__(module)
+        self.source = source
+        self.survivors = survivors
+        self.origin = {new: old for old, new in twins.items()}
+
+    def run_node(self, n: fx.Node) -> Any:
+        origin = self.origin[n]
+        call = self.source.calls.get(origin)
+        value = self.source.values.get(origin)
+        if (
+            call is not None
+            and call.name in STATISTICS
+            and any(map(self.survivors.changes, tensors_of(call)))
+        ):
+            result = self._of_survivors(n, origin)
+        else:
+            result = super().run_node(n)
+        if isinstance(result, Tensor) and value:
+            return self._silence(result, cast("Axes", value))
+        if isinstance(result, tuple | list) and value:
+            return [self._silence(t, axes) for t, axes in zip(result, cast("list[Axes]", value), strict=True)]
+        return result
+
+    def _silence(self, tensor: Tensor, axes: Axes) -> Tensor:
+        """Zero in place, so that views and their bases stay one."""
+        if any(step == 0 and size > 1 for step, size in zip(tensor.stride(), tensor.shape, strict=True)):
+            tensor = tensor.clone()
+        for k, axis in enumerate(axes):
+            if self.survivors.count(axis) < len(axis):
+                gone = torch.ones(len(axis), dtype=torch.bool)
+                gone[torch.from_numpy(self.survivors.keep(axis))] = False
+                tensor.index_fill_(k, gone.nonzero().flatten(), 0)
+        return tensor
+
+    def _of_survivors(self, n: fx.Node, origin: fx.Node) -> Any:
+        """Take the survivors out, compute, and put the result back among zeros."""
+        call = self.source.calls[origin]
+        inputs = dict(zip(n.all_input_nodes, origin.all_input_nodes, strict=True))
+
+        def taken(node: fx.Node) -> Any:
+            tensor = self.env[node]
+            axes = self.source.values.get(inputs[node])
+            return (
+                _take(tensor, self.survivors, cast("Axes", axes))
+                if isinstance(tensor, Tensor) and axes
+                else tensor
+            )
+
+        arguments = map_arg(bound(n) | resized_arguments(call, self.survivors), taken)
+        result = cast("Callable[..., Any]", n.target)(**arguments)
+        if isinstance(result, Tensor):
+            return self._put(result, cast("Axes", call.result))
+        return [self._put(t, axes) for t, axes in zip(result, cast("list[Axes]", call.result), strict=True)]
+
+    def _put(self, tensor: Tensor, axes: Axes) -> Tensor:
+        for k, axis in enumerate(axes):
+            if (keep := self.survivors.keep(axis)).size < len(axis):
+                shape = [*tensor.shape[:k], len(axis), *tensor.shape[k + 1 :]]
+                tensor = tensor.new_zeros(shape).index_copy_(k, torch.from_numpy(keep), tensor)
+        return tensor
+
+
+def _take(tensor: Tensor, survivors: Survivors, axes: Axes) -> Tensor:
+    for k, axis in enumerate(axes):
+        if (keep := survivors.keep(axis)).size < len(axis):
+            tensor = tensor.index_select(k, torch.from_numpy(keep))
+    return tensor
+
+
+def difference(
+    module: nn.Module, weights: Mapping[str, Tensor], inputs: tuple[Tensor, ...], expected: Any
+) -> str:
+    """What tells ``module`` on ``weights`` (already cut) from ``expected``; empty where they are the same."""
+    double = {name: tensor for name, tensor in weights.items() if tensor.is_floating_point()}
+    try:
+        error, limit = _distance(_run(_widen(module), double, _double(inputs)), expected), TOLERANCE
+    except Exception:  # noqa: BLE001  (the user's code at widths that it was not written for: anything may come)
+        try:
+            single = {name: tensor.float() for name, tensor in double.items()}
+            error, limit = _distance(_run(module, single, inputs), expected), TOLERANCE_SINGLE
+        except Exception as failure:  # noqa: BLE001
+            return f"{type(failure).__name__}: {str(failure).strip().partition(chr(10))[0]}"
+    return "" if error <= limit else f"outputs differ by {error:.1e}"
+
+
+def _run(module: nn.Module, weights: Mapping[str, Tensor], inputs: tuple[Tensor, ...]) -> Any:
+    known = {name for name, _ in [*module.named_parameters(), *module.named_buffers()]}
+    with torch.no_grad(), evaluating(module):
+        return torch.func.functional_call(module, {n: t for n, t in weights.items() if n in known}, inputs)
+
+
+def _distance(found: Any, expected: Any) -> float:
+    """Largest difference, relative to the largest value of its output; infinite where shapes differ."""
+    pairs = list(zip(tree_leaves(found), tree_leaves(expected), strict=True))
+    worst = 0.0
+    for a, b in pairs:
+        if not isinstance(b, Tensor):
+            continue
+        if a.shape != b.shape:
+            return math.inf
+        scale = b.abs().max().double().clamp_min(1e-30) if b.numel() else torch.ones(())
+        difference = ((a - b).abs().max() / scale).item() if b.numel() else 0.0
+        worst = max(worst, difference if math.isfinite(difference) else math.inf)
+    return worst
+
+
+def _double(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(x.double() if x.is_floating_point() else x for x in inputs)
+
+
+def _widened(argument: Any) -> Any:
+    is_float = isinstance(argument, torch.dtype) and argument.is_floating_point
+    return torch.float64 if is_float else argument
+
+
+def _widen(module: nn.Module) -> nn.Module:
+    """A copy in double precision, constants of a traced graph included."""
+    module = copy.deepcopy(module).double()
+    if isinstance(module, fx.GraphModule):
+        for node in module.graph.nodes:
+            node.args = map_aggregate(node.args, _widened)
+            node.kwargs = map_aggregate(node.kwargs, _widened)
+        module.recompile()
+    return module

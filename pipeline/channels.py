@@ -1,0 +1,304 @@
+"""Which channels depend on which, and networks without some of them.
+
+:func:`analyse` carries labels through the traced graph and gives the groups of channels that stand or fall
+together, whatever layers they run through. :func:`cut` removes units of such groups: parameters are sliced by
+the labels that survive, wherever they live, so there is no function per type of layer. Every cut is checked
+against the dense network before it is accepted. :func:`replay` repeats a recorded cut on a fresh network.
+
+    graph = analyse(module, inputs)
+    smaller, step = cut(module, inputs, graph, {"layer1.0.conv1.weight": [3, 5]})
+    same = replay(build(), inputs, json.loads(json.dumps(step)))      # then same.load_state_dict(...)
+
+What it does not do: choose channels (``criteria.py``, ``allocate.py``), or reduce depth.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from deploy.errors import StageError
+from pipeline import channel_attributes as attributes
+from pipeline import channel_oracle as oracle
+from pipeline.channel_graph import Place, Survivors, Trace, rewritten, trace
+from pipeline.channel_labels import Axes, Indices
+
+Step = dict[str, Any]
+"""One cut as JSON: ``kept`` ranges per parameter and axis, ``attributes``, ``graph``, ``units`` per group."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Channels that go together, one entry per prunable unit."""
+
+    name: str
+    """The first parameter that produces them; ``name#2`` for the second group of the same parameter."""
+    units: int
+    """How many units can go one by one."""
+    width: int
+    """Channels on the axis that produces them: ``units`` times how often a unit occurs there."""
+    slices: Mapping[Place, Indices]
+    """(parameter, axis) -> indices ``[units, occurrences]`` along that axis. The first is what produces them."""
+    producers: tuple[str, ...]
+    """All parameters that produce these channels: more than one where layers are added up."""
+
+
+@dataclass(frozen=True)
+class ChannelGraph:
+    """What can be removed from a network, and what cannot for which reason."""
+
+    groups: tuple[Group, ...]
+    fixed: Mapping[str, str]
+    """Parameter -> the operator that fixed its output channels."""
+    trace: Trace = field(repr=False, compare=False)
+
+
+def analyse(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> ChannelGraph:
+    """Find the groups of channels of ``module``, which is not changed.
+
+    Args:
+        module: any network that ``torch.export`` can trace.
+        example_inputs: its arguments; axis 0 is the batch where all of them agree on it.
+
+    Raises:
+        StageError: the network cannot be traced.
+    """
+    source = trace(module, example_inputs)
+    owner = _owners(source)
+    found: dict[tuple[tuple[Place, int], ...], list[dict[Place, list[int]]]] = {}
+    roots: dict[tuple[tuple[Place, int], ...], list[int]] = {}
+    for root, places in _occurrences(source).items():
+        signature = tuple((place, len(where)) for place, where in places.items())
+        found.setdefault(signature, []).append(places)
+        roots.setdefault(signature, []).append(root)
+    groups, producers = [], _producers(source, owner)
+    for signature, units in found.items():
+        made = list(dict.fromkeys(place for root in roots[signature] for place in producers.get(root, ())))
+        if len(units) < 2 or len(signature) < 2:
+            continue
+        first = made[0] if made else signature[0][0]
+        slices = {place: np.array([u[place] for u in units]) for place in dict.fromkeys([first, *units[0]])}
+        groups.append(Group(first[0], len(units), slices[first].size, slices, tuple(p[0] for p in made)))
+    return ChannelGraph(tuple(_named_apart(groups)), _fixed(source, owner), source)
+
+
+def _occurrences(source: Trace) -> dict[int, dict[Place, list[int]]]:
+    """Per free class: where it occurs, as place -> indices."""
+    found: dict[int, dict[Place, list[int]]] = {}
+    for name, axes in source.tensors.items():
+        for k, axis in enumerate(axes):
+            free = source.labels.reason(axis) == 0
+            for position, root in zip(
+                np.flatnonzero(free).tolist(), source.labels.find(axis[free]).tolist(), strict=True
+            ):
+                found.setdefault(root, {}).setdefault((name, k), []).append(position)
+    return found
+
+
+def _owners(source: Trace) -> dict[int, Place]:
+    """The parameter and axis that each label was made for."""
+    return {int(x): (n, k) for n, axes in source.tensors.items() for k, axis in enumerate(axes) for x in axis}
+
+
+def _producers(source: Trace, owner: Mapping[int, Place]) -> dict[int, list[Place]]:
+    """Per class the places where its channels come into being, in the order of the graph."""
+    found: dict[int, list[Place]] = {}
+    for axis in source.produced:
+        for label, root in zip(axis.tolist(), source.labels.find(axis).tolist(), strict=True):
+            place = owner.get(label)
+            if place is not None and place not in (places := found.setdefault(root, [])):
+                places.append(place)
+    return found
+
+
+def _named_apart(groups: Iterable[Group]) -> Iterable[Group]:
+    seen: dict[str, int] = {}
+    for group in groups:
+        seen[group.name] = count = seen.get(group.name, 0) + 1
+        yield group if count == 1 else Group(**{**vars(group), "name": f"{group.name}#{count}"})
+
+
+def _fixed(source: Trace, owner: Mapping[int, Place]) -> dict[str, str]:
+    """Per parameter with channels that cannot go: the first reason, and how many where not all."""
+    fixed = {}
+    for axis in source.produced:
+        reasons = source.labels.reason(axis)
+        held = np.flatnonzero(reasons)
+        if len(held) and len(axis) > 1 and int(axis[held[0]]) in owner:
+            text = source.labels.reasons[reasons[held[0]]]
+            share = "" if len(held) == len(axis) else f"{len(held)} of {len(axis)} channels: "
+            fixed[owner[int(axis[held[0]])][0]] = share + text
+    return fixed
+
+
+def cut(
+    module: nn.Module,
+    example_inputs: tuple[Tensor, ...],
+    graph: ChannelGraph,
+    remove: Mapping[str, Sequence[int]],
+) -> tuple[nn.Module, Step]:
+    """Remove units, by group name, from a copy of ``module``.
+
+    The result is the module at its new widths, or its traced graph where the module's own code computes
+    widths that cannot be changed (``step["graph"]``, and ``step["why"]``). Groups whose removal does not leave
+    the same function are left alone and listed in ``step["refused"]``.
+
+    Raises:
+        StageError: no group could be removed.
+    """
+    wanted = {group.name: group for group in graph.groups if len(remove.get(group.name, ()))}
+    weights = _tensors(module, graph.trace)
+    dense = _Dense(module, example_inputs, graph.trace, weights, oracle.random_weights(graph.trace, weights))
+    accepted: list[str] = []
+    best: tuple[nn.Module, Step] | None = None
+    pending = [list(wanted)]
+    while pending:
+        names = pending.pop()
+        survivors = _survivors(graph.trace, {n: wanted[n].slices for n in accepted + names}, remove)
+        result = _verified(dense, survivors)
+        if result is not None:
+            accepted, best = accepted + names, result
+        elif len(names) > 1:
+            pending += [names[len(names) // 2 :], names[: len(names) // 2]]
+    if best is None:
+        raise StageError(
+            f"none of {', '.join(list(wanted)[:5])} can be removed without changing the function",
+            "please report this network: one of its operators has a wrong rule (pipeline/channel_rules.py)",
+        )
+    smaller, step = best
+    step["units"] = {n: [wanted[n].units, wanted[n].units - len(remove[n])] for n in accepted}
+    step["refused"] = [name for name in wanted if name not in accepted]
+    return smaller, step
+
+
+@dataclass(frozen=True)
+class _Dense:
+    """The network before the cut, and the random weights that it is judged on."""
+
+    module: nn.Module
+    inputs: tuple[Tensor, ...]
+    trace: Trace
+    weights: Mapping[str, Tensor]
+    drawn: Mapping[str, Tensor]
+
+
+def _tensors(module: nn.Module, source: Trace) -> dict[str, Tensor]:
+    """Every tensor of the trace by name, as the module holds it now."""
+    held: dict[str, Tensor] = {**dict(module.named_buffers()), **dict(module.named_parameters())}
+    constants = {
+        n.meta["name"]: n for n in source.module.graph.nodes if "name" in n.meta and n.op == "get_attr"
+    }
+    for name, node in constants.items():
+        if name not in held:
+            held[name] = _lookup(source.module, str(node.target))
+    return {name: held[name] for name in source.tensors}
+
+
+def _lookup(module: nn.Module, path: str) -> Tensor:
+    parent, _, leaf = path.rpartition(".")
+    tensor = getattr(module.get_submodule(parent), leaf)
+    assert isinstance(tensor, Tensor)
+    return tensor
+
+
+def _survivors(
+    source: Trace, slices: Mapping[str, Mapping[Place, Indices]], remove: Mapping[str, Sequence[int]]
+) -> Survivors:
+    dead = np.zeros(source.labels.size, dtype=np.bool_)
+    for name, places in slices.items():
+        for (tensor, axis), indices in places.items():
+            gone = source.tensors[tensor][axis][indices[np.asarray(remove[name], dtype=np.int64)].ravel()]
+            dead[source.labels.find(gone)] = True
+    return Survivors(source.labels, dead)
+
+
+def _verified(dense: _Dense, survivors: Survivors) -> tuple[nn.Module, Step] | None:
+    """The dense network without the channels: as a module, else as its graph, else None."""
+    tensors = dense.trace.tensors
+    if any(len(axis) and not survivors.count(axis) for axes in tensors.values() for axis in axes):
+        return None
+    kept = {name: _kept(axes, survivors) for name, axes in tensors.items() if survivors.changes(axes)}
+    step: Step = {"kept": {n: {str(k): _ranges(s) for k, s in axes.items()} for n, axes in kept.items()}}
+    expected = oracle.masked(dense.trace, survivors, dense.drawn, dense.inputs)
+    drawn = {name: _sliced(tensor, kept.get(name, {})) for name, tensor in dense.drawn.items()}
+    why = ""
+    for guess in (attributes.evidenced(dense.module, dense.trace, survivors), {}):
+        smaller = copy.deepcopy(dense.module)
+        _slice(smaller, kept)
+        values = attributes.merged(guess, attributes.known(smaller, dense.trace, survivors))
+        attributes.apply(smaller, values)
+        if not (why := oracle.difference(smaller, drawn, dense.inputs, expected)):
+            return smaller, {**step, "attributes": values, "graph": False}
+    traced = rewritten(
+        dense.trace, survivors, {name: _sliced(t, kept.get(name, {})) for name, t in dense.weights.items()}
+    )
+    if oracle.difference(traced, drawn, dense.inputs, expected):
+        return None
+    return traced.train(dense.module.training), {**step, "attributes": {}, "graph": True, "why": why}
+
+
+def _kept(axes: Axes, survivors: Survivors) -> dict[int, Indices]:
+    keep = {k: survivors.keep(axis) for k, axis in enumerate(axes)}
+    return {k: positions for k, positions in keep.items() if len(positions) < len(axes[k])}
+
+
+def replay(module: nn.Module, example_inputs: tuple[Tensor, ...], step: Step) -> nn.Module:
+    """The structure that ``step`` left, from the network that it started from; load the weights afterwards."""
+    kept = {
+        name: {int(k): np.concatenate([np.arange(a, b) for a, b in ranges]) for k, ranges in axes.items()}
+        for name, axes in step["kept"].items()
+    }
+    if not step["graph"]:
+        smaller = copy.deepcopy(module)
+        _slice(smaller, kept)
+        attributes.apply(smaller, step["attributes"])
+        return smaller
+    source = trace(module, example_inputs)
+    dead = np.zeros(source.labels.size, dtype=np.bool_)
+    for name, axes in kept.items():
+        for k, keep in axes.items():
+            dead[source.labels.find(np.delete(source.tensors[name][k], keep))] = True
+    tensors = {n: _sliced(t, kept.get(n, {})) for n, t in _tensors(module, source).items()}
+    traced = rewritten(source, Survivors(source.labels, dead), tensors)
+    return traced.train(module.training)
+
+
+def _slice(module: nn.Module, kept: Mapping[str, Mapping[int, Indices]]) -> None:
+    """Slice parameters, buffers and plain tensor attributes in place, tied ones once."""
+    new: dict[int, Tensor] = {}
+    for path, part in module.named_modules():
+        for leaf, tensor in _held(part):
+            name = f"{path}.{leaf}" if path else leaf
+            if name in kept:
+                new[id(tensor)] = _sliced(tensor, kept[name])
+    for part in module.modules():
+        for leaf, tensor in _held(part):
+            if id(tensor) in new:
+                setattr(part, leaf, new[id(tensor)])
+
+
+def _held(part: nn.Module) -> list[tuple[str, Tensor]]:
+    """The tensors of one module, without those of its children."""
+    registered = [*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)]
+    return registered + [(name, value) for name, value in vars(part).items() if isinstance(value, Tensor)]
+
+
+def _sliced(tensor: Tensor, keep: Mapping[int, Indices]) -> Tensor:
+    """What is left of a tensor; a parameter stays one."""
+    result = tensor.detach()
+    for axis, positions in keep.items():
+        result = result.index_select(axis, torch.from_numpy(positions).to(result.device))
+    result = result.clone()
+    return nn.Parameter(result, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else result
+
+
+def _ranges(positions: Indices) -> list[list[int]]:
+    """Sorted positions as half-open ranges."""
+    breaks = np.flatnonzero(np.diff(positions) != 1) + 1
+    return [[int(run[0]), int(run[-1]) + 1] for run in np.split(positions, breaks)]

@@ -1,0 +1,159 @@
+"""How much a channel matters: pure functions from weights (and gradients) to one number per unit.
+
+Every criterion looks at all the numbers that would go with a unit: its filters, its biases and normalisation,
+and the columns of the layers that read it. Higher matters more; only the order within a group and the size
+relative to the group's mean are used. To add one: write a function, add a line to ``CRITERIA``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from deploy.errors import StageError
+from pipeline.channels import ChannelGraph, Group
+
+Scores = NDArray[np.float64]
+"""``[units]``; dimensionless."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the criteria may look at."""
+
+    parameters: Mapping[str, Tensor]
+    gradients: Mapping[str, Tensor] | None
+    scales: frozenset[str]
+    """Parameters that are the scale of a BatchNorm."""
+    seed: int
+
+
+Criterion = Callable[[Group, Material], Scores]
+
+
+def scores(
+    name: str,
+    module: nn.Module,
+    graph: ChannelGraph,
+    gradients: Mapping[str, Tensor] | None = None,
+    seed: int = 0,
+) -> dict[str, Scores]:
+    """Per group of ``graph`` one score per unit.
+
+    Args:
+        name: a key of ``CRITERIA``.
+        module: the network that ``graph`` was made of.
+        gradients: of the loss, by parameter name; ``taylor`` and ``fisher`` need them.
+        seed: of ``random``.
+
+    Raises:
+        StageError: the criterion needs gradients and got none.
+    """
+    if name in NEEDS_GRADIENTS and gradients is None:
+        raise StageError(f"the criterion {name} needs gradients", "give it training data, or take l2")
+    scales = (
+        call.arguments["weight"].meta.get("name", "")
+        for call in graph.trace.calls.values()
+        if call.name == "batch_norm" and call.arguments["weight"] is not None
+    )
+    material = Material(dict(module.named_parameters()), gradients, frozenset(scales), seed)
+    with torch.no_grad():
+        return {group.name: CRITERIA[name](group, material) for group in graph.groups}
+
+
+def _units(tensor: Tensor, axis: int, indices: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The numbers of each unit in one tensor: ``[units, numbers]``."""
+    rows = (
+        tensor.detach().double().cpu().movedim(axis, 0).flatten(1)
+        if tensor.ndim > 1
+        else tensor.double()[:, None]
+    )
+    return np.asarray(rows.detach().cpu().numpy()[indices].reshape(len(indices), -1))
+
+
+def _slices(group: Group, tensors: Mapping[str, Tensor]) -> Iterator[NDArray[np.float64]]:
+    for (name, axis), indices in group.slices.items():
+        if name in tensors and tensors[name].is_floating_point():
+            yield _units(tensors[name], axis, indices)
+
+
+def l1(group: Group, material: Material) -> Scores:
+    """Sum of magnitudes (Li et al., 2017), over everything that goes."""
+    return _summed(group, (np.abs(rows).sum(1) for rows in _slices(group, material.parameters)))
+
+
+def l2(group: Group, material: Material) -> Scores:
+    """Euclidean norm over everything that goes (the group norm of DepGraph; Fang et al., 2023)."""
+    return np.sqrt(_summed(group, ((rows**2).sum(1) for rows in _slices(group, material.parameters))))
+
+
+def fpgm(group: Group, material: Material) -> Scores:
+    """Distance to all other filters: what lies at the geometric median is replaceable (He et al., 2019)."""
+    made = {name: material.parameters[name] for name in group.producers if name in material.parameters}
+    return _summed(group, (_distances(rows) for rows in _slices(group, made or material.parameters)))
+
+
+def _distances(rows: NDArray[np.float64]) -> Scores:
+    squares = (rows**2).sum(1)
+    products = squares[:, None] + squares[None] - 2 * rows @ rows.T
+    return np.asarray(np.sqrt(np.maximum(products, 0)).sum(1))
+
+
+def bn_scale(group: Group, material: Material) -> Scores:
+    """Magnitude of the BatchNorm scales (network slimming; Liu et al., 2017); ``l2`` where there are none."""
+    gammas = {name: material.parameters[name] for name in material.scales if name in material.parameters}
+    found = [np.abs(rows).sum(1) for rows in _slices(group, gammas)]
+    return _summed(group, found) if found else l2(group, material)
+
+
+def taylor(group: Group, material: Material) -> Scores:
+    """How much the loss changes to first order when the unit goes (Molchanov et al., 2019)."""
+    return np.sqrt(_summed(group, (rows.sum(1) ** 2 for rows in _slices(group, _products(material)))))
+
+
+def fisher(group: Group, material: Material) -> Scores:
+    """Diagonal of the empirical Fisher information, times the squared weight (Theis et al., 2018)."""
+    return _summed(group, ((rows**2).sum(1) for rows in _slices(group, _products(material))))
+
+
+def _products(material: Material) -> dict[str, Tensor]:
+    gradients = material.gradients or {}
+    return {name: p * gradients[name] for name, p in material.parameters.items() if name in gradients}
+
+
+def lamp(group: Group, material: Material) -> Scores:
+    """Squared norm over that of all units at least as large (Lee et al., 2021): made for a global ranking."""
+    squares = l2(group, material) ** 2
+    order = np.argsort(squares, kind="stable")
+    remaining = np.cumsum(squares[order][::-1])[::-1]
+    result = np.empty_like(squares)
+    result[order] = squares[order] / np.maximum(remaining, np.finfo(np.float64).tiny)
+    return result
+
+
+def random(group: Group, material: Material) -> Scores:
+    """The baseline that every criterion has to beat."""
+    digits = [ord(letter) for letter in group.name]
+    return np.random.default_rng([material.seed, *digits]).random(group.units)
+
+
+def _summed(group: Group, parts: Iterable[Scores]) -> Scores:
+    return sum(parts, np.zeros(group.units))
+
+
+CRITERIA: dict[str, Criterion] = {
+    "l1": l1,
+    "l2": l2,
+    "fpgm": fpgm,
+    "bn_scale": bn_scale,
+    "taylor": taylor,
+    "fisher": fisher,
+    "lamp": lamp,
+    "random": random,
+}
+NEEDS_GRADIENTS = frozenset({"taylor", "fisher"})

@@ -1,0 +1,464 @@
+"""Channel dependencies: every rule alone against brute force, then real networks through the whole path."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from deploy.errors import StageError
+from pipeline import allocate, channel_rules, channels, criteria
+from pipeline.channel_graph import TracedNet, trace
+from pipeline.channel_labels import Axes, Labels, outsides
+
+OUTPUT = "output of the network"
+
+
+class Held(nn.Module):
+    """One tensor with channels on every axis, and one operation on it."""
+
+    def __init__(self, shape: tuple[int, ...], operation: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.held = nn.Parameter(torch.randn(shape))
+        self.operation = operation
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.operation(self.held), x
+
+
+def assert_moves(shape: tuple[int, ...], operation: Callable[[Tensor], Tensor]) -> int:
+    """Perturb each class of channels that the rule leaves free: just the indices with its label change.
+
+    Returns how many classes were free.
+    """
+    module = Held(shape, operation)
+    found = trace(module, (torch.zeros(3, 1),))
+    labels, before = found.labels, found.tensors["held"]
+    result = list(found.module.graph.nodes)[-1].args[0][0]
+    after: Axes = found.values[result]  # type: ignore[assignment]
+    base = operation(module.held.detach())
+    free = 0
+    for k, axis in enumerate(before):
+        for root in np.unique(labels.find(axis)):
+            if labels.reasons[int(labels.reason(np.array([root]))[0])] not in ("", OUTPUT) or not root:
+                continue
+            where = torch.from_numpy(np.flatnonzero(labels.find(axis) == root))
+            changed = (
+                operation(module.held.detach().index_add(k, where, torch.ones(_with(shape, k, len(where)))))
+                != base
+            ).numpy()
+            carried = [m for m, out in enumerate(after) if (labels.find(out) == root).any()]
+            if not carried:
+                continue  # reduced away
+            assert len(carried) == 1
+            others = tuple(m for m in range(changed.ndim) if m != carried[0])
+            np.testing.assert_array_equal(changed.any(axis=others), labels.find(after[carried[0]]) == root)
+            free += 1
+    return free
+
+
+def _with(shape: tuple[int, ...], k: int, size: int) -> tuple[int, ...]:
+    return (*shape[:k], size, *shape[k + 1 :])
+
+
+MOVES: dict[str, tuple[tuple[int, ...], Callable[[Tensor], Tensor], int]] = {
+    "permute": ((2, 3, 4), lambda x: x.permute(2, 0, 1), 9),
+    "transpose": ((2, 3, 4), lambda x: x.transpose(0, -1), 9),
+    "t": ((3, 4), lambda x: x.t(), 7),
+    "movedim": ((2, 3, 4), lambda x: x.movedim((0, 1), (2, 0)), 9),
+    "flip": ((4, 3), lambda x: x.flip(0), 7),
+    "roll": ((4, 3), lambda x: x.roll(1, 0), 3),
+    "flatten": ((4, 1, 3), lambda x: x[:1].flatten(1), 3),
+    "unflatten": ((2, 12), lambda x: x.unflatten(1, (3, 4)), 6),
+    "squeeze": ((4, 1, 3), lambda x: x.squeeze(1).unsqueeze(0), 7),
+    "cat": ((4, 3), lambda x: torch.cat([x, 2 * x], 1), 7),
+    "stack": ((4, 3), lambda x: torch.stack([x, 2 * x], 1), 7),
+    "chunk": ((6, 2), lambda x: torch.cat([x.chunk(2)[1], x.chunk(2)[0]]), 5),
+    "split": ((6, 2), lambda x: x.split([2, 4])[1] * 1, 6),
+    "slice": ((6, 2), lambda x: x[1:5], 6),
+    "step": ((6, 2), lambda x: x[::2], 5),
+    "select": ((6, 3), lambda x: x[:, 2], 6),
+    "narrow": ((6, 3), lambda x: x.narrow(0, 1, 3), 6),
+    "pad": ((4, 3), lambda x: F.pad(x, (0, 0, 2, 2)), 7),
+    "repeat": ((4, 3), lambda x: x.repeat(2, 1), 7),
+    "repeat_interleave": ((4, 3), lambda x: x.repeat_interleave(2, 0), 7),
+    "expand": ((4, 1, 3), lambda x: x.expand(4, 5, 3), 7),
+    "index": ((4, 3), lambda x: x[:, torch.tensor([2, 0])], 4),
+    "pixel_shuffle": ((1, 8, 2, 2), lambda x: F.pixel_shuffle(x, 2), 2),
+    "pixel_unshuffle": ((1, 2, 4, 4), lambda x: F.pixel_unshuffle(x, 2), 2),
+    "channel_shuffle": ((1, 6, 2, 2), lambda x: F.channel_shuffle(x, 2), 3),
+    "unfold": ((1, 3, 4, 4), lambda x: F.unfold(x, 2), 3),
+    "mean": ((4, 3), lambda x: x.mean(1), 4),
+    "einsum": ((4, 3), lambda x: torch.einsum("ij->ji", x), 7),
+    "pool": ((1, 4, 4, 4), lambda x: F.avg_pool2d(x, 2), 4),
+    "cumsum": ((4, 3), lambda x: x.cumsum(0), 0),
+}
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_moves(name: str) -> None:
+    shape, operation, free = MOVES[name]
+    assert assert_moves(shape, operation) == free
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_reshape_moves_labels_exactly(data: st.DataObject) -> None:
+    """One axis of channels among others: merged and split at random, its labels stay where the values go."""
+    factors = data.draw(st.lists(st.sampled_from([1, 2, 3, 4]), min_size=1, max_size=5))
+    old, new = (
+        _grouped(factors, data.draw(st.lists(st.booleans(), min_size=5, max_size=5))) for _ in range(2)
+    )
+    k = data.draw(st.integers(0, len(old) - 1))
+    labels = Labels()
+    axes = outsides(old)
+    axes[k] = labels.fresh(old[k])
+    result = labels.reshape(axes, new, "view")
+    assert [len(axis) for axis in result] == new
+    shape = [-1 if m == k else 1 for m in range(len(old))]
+    values = np.broadcast_to(labels.find(axes[k]).reshape(shape), old).reshape(new)
+    for m, axis in enumerate(result):
+        if (axis != 0).any():
+            shape = [-1 if n == m else 1 for n in range(len(new))]
+            np.testing.assert_array_equal(values, np.broadcast_to(labels.find(axis).reshape(shape), new))
+
+
+def _grouped(factors: list[int], joined: list[bool]) -> list[int]:
+    sizes = [1]
+    for factor, join in zip(factors, joined, strict=False):
+        if join:
+            sizes[-1] *= factor
+        else:
+            sizes.append(factor)
+    return sizes
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 19), st.integers(1, 19)), max_size=25), st.integers(1, 19))
+def test_union_find_against_brute_force(pairs: list[tuple[int, int]], fixed: int) -> None:
+    labels = Labels()
+    labels.fresh(19)
+    classes = [{i} for i in range(20)]
+    labels.fix(np.array([fixed]), "held")
+    if pairs:
+        first, second = np.array(pairs).T
+        labels.unite(first, second, "met")
+    for a, b in pairs:
+        together = next(c for c in classes if a in c) | next(c for c in classes if b in c)
+        classes = [c for c in classes if not c & together] + [together]
+    everything = np.arange(20)
+    roots, reasons = labels.find(everything), labels.reason(everything)
+    for group in classes:
+        assert len({int(roots[i]) for i in group}) == 1
+        assert (0 in group) or bool(reasons[min(group)]) == (fixed in group)
+    assert len(np.unique(roots)) == len(classes)
+
+
+# Small networks, each around one operator
+
+
+def conv(inward: int, outward: int, size: int = 3, **arguments: Any) -> nn.Conv2d:
+    return nn.Conv2d(inward, outward, size, padding=size // 2, **arguments)
+
+
+class Net(nn.Module):
+    """Named parts and a forward of them."""
+
+    def __init__(self, run: Callable[..., Any], **parts: nn.Module) -> None:
+        super().__init__()
+        self.run = run
+        for name, part in parts.items():
+            self.add_module(name, part)
+
+    def forward(self, *x: Tensor) -> Any:
+        return self.run(self, *x)
+
+
+def heads(self: Any, x: Tensor) -> Tensor:
+    q, k, v = self.qkv(x).reshape(*x.shape[:2], 3, 2, 8).permute(2, 0, 3, 1, 4)
+    return self.out(((q @ k.mT / 4).softmax(-1) @ v).transpose(1, 2).flatten(2))
+
+
+def residual(self: Any, x: Tensor) -> Tensor:
+    x = self.a(x).relu()
+    return self.c(x + self.b(x))
+
+
+def squeeze(self: Any, x: Tensor) -> Tensor:
+    x = self.a(x)
+    return self.c(x * self.gate(x.mean((2, 3))).sigmoid()[:, :, None, None])
+
+
+def shuffle(self: Any, x: Tensor) -> Tensor:
+    left, right = self.a(x).chunk(2, 1)
+    x = torch.cat([left, self.b(right)], 1)
+    n, c, h, w = x.shape
+    return self.c(x.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w))
+
+
+def padded(self: Any, x: Tensor) -> Tensor:
+    x = self.a(x)
+    return self.c(F.pad(x, (0, 0, 0, 0, 4, 4)) + self.b(x))
+
+
+def mixed(self: Any, x: Tensor) -> Tensor:
+    return self.c(torch.cat([self.a(x), self.b(x)], 1))
+
+
+IMAGE, TOKENS = (2, 3, 8, 8), (2, 5, 12)
+NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
+    "chain": (lambda: nn.Sequential(conv(3, 16), nn.BatchNorm2d(16), nn.ReLU(), conv(16, 4)), IMAGE, 16),
+    "grouped": (lambda: nn.Sequential(conv(3, 16), conv(16, 24, groups=8), conv(24, 4)), IMAGE, 8),
+    "grouped_wide": (lambda: nn.Sequential(conv(3, 16), conv(16, 32, groups=2), conv(32, 4)), IMAGE, 24),
+    "depthwise": (lambda: nn.Sequential(conv(3, 8), conv(8, 16, groups=8), nn.ReLU(), conv(16, 4)), IMAGE, 8),
+    "transposed": (lambda: nn.Sequential(conv(3, 8), nn.ConvTranspose2d(8, 6, 2, 2), conv(6, 4)), IMAGE, 14),
+    "transposed_grouped": (
+        lambda: nn.Sequential(conv(3, 16), nn.ConvTranspose2d(16, 12, 2, 2, groups=2), conv(12, 4)),
+        IMAGE,
+        14,
+    ),
+    "transposed_depthwise": (
+        lambda: nn.Sequential(conv(3, 8), nn.ConvTranspose2d(8, 16, 2, 2, groups=8), conv(16, 4)),
+        IMAGE,
+        8,
+    ),
+    "prelu": (lambda: nn.Sequential(conv(3, 8), nn.PReLU(8), conv(8, 4)), IMAGE, 8),
+    "flattened": (lambda: nn.Sequential(conv(3, 8), nn.Flatten(), nn.Linear(512, 4)), IMAGE, 8),
+    "subpixel": (lambda: nn.Sequential(conv(3, 16), nn.PixelShuffle(2), conv(4, 4)), IMAGE, 4),
+    "mlp": (lambda: nn.Sequential(nn.Linear(12, 16), nn.GELU(), nn.Linear(16, 4)), TOKENS, 16),
+    "attention": (lambda: Net(heads, qkv=nn.Linear(12, 48), out=nn.Linear(16, 4)), TOKENS, 8),
+    "residual": (lambda: Net(residual, a=conv(3, 8), b=conv(8, 8), c=conv(8, 4)), IMAGE, 8),
+    "squeeze": (lambda: Net(squeeze, a=conv(3, 8), gate=nn.Linear(8, 8), c=conv(8, 4)), IMAGE, 8),
+    "shuffle": (lambda: Net(shuffle, a=conv(3, 16), b=conv(8, 8), c=conv(16, 4)), IMAGE, 8),
+    "padded": (lambda: Net(padded, a=conv(3, 8), b=conv(8, 16), c=conv(16, 4)), IMAGE, 16),
+    "concatenated": (lambda: Net(mixed, a=conv(3, 8), b=conv(3, 6), c=conv(14, 4)), IMAGE, 14),
+}  # fmt: skip
+
+
+def half(graph: channels.ChannelGraph, seed: int = 0) -> dict[str, list[int]]:
+    """Every second unit, chosen at random."""
+    generator = np.random.default_rng(seed)
+    return {g.name: sorted(generator.permutation(g.units)[: g.units // 2].tolist()) for g in graph.groups}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_cut_equals_dense_with_zeroed_parameters(name: str) -> None:
+    """An oracle of its own: in the dense network, every number that belongs to a removed unit is set to zero."""
+    build, shape, units = NETS[name]
+    torch.manual_seed(1)
+    module, x = build().eval(), torch.randn(shape)
+    graph = channels.analyse(module, (x,))
+    assert sum(group.units for group in graph.groups) == units
+    removal = half(graph)
+    smaller, step = channels.cut(module, (x,), graph, removal)
+    assert not step["refused"]
+    tensors = dict(module.named_parameters())
+    with torch.no_grad():
+        for group in graph.groups:
+            for (parameter, axis), indices in group.slices.items():
+                if parameter in tensors:
+                    gone = indices[removal[group.name]].ravel()
+                    tensors[parameter].index_fill_(axis, torch.from_numpy(gone), 0)
+        torch.testing.assert_close(smaller(x), module(x), rtol=1e-4, atol=1e-5)
+
+
+def counts(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+# What a user may write
+
+
+class TwoInputs(nn.Module):
+    """Two inputs, a dict out, a tied weight, a parameter and a buffer outside of layers, a width as attribute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.width = 16
+        self.image, self.side = nn.Conv2d(3, 16, 3), nn.Linear(5, 16)
+        self.first, self.second = nn.Linear(16, 16, bias=False), nn.Linear(16, 16, bias=False)
+        self.second.weight = self.first.weight
+        self.scale = nn.Parameter(torch.rand(16))
+        self.register_buffer("shift", torch.rand(16))
+        self.constant = torch.rand(16)
+        self.out = nn.Linear(16, 3)
+
+    def forward(self, image: Tensor, side: Tensor) -> dict[str, Tensor]:
+        x = self.image(image).mean((2, 3)) + self.side(side).view(-1, self.width)
+        x = self.second(self.first(x).relu()) * self.scale + self.shift * self.constant
+        return {"class": self.out(x), "features": x.sum(1)}
+
+
+def test_two_inputs_dict_ties_attributes_and_loose_tensors() -> None:
+    module = TwoInputs().eval()
+    inputs = (torch.randn(2, 3, 8, 8), torch.randn(2, 5))
+    graph = channels.analyse(module, inputs)
+    smaller, step = channels.cut(module, inputs, graph, half(graph))
+    assert not step["graph"]
+    assert step["attributes"][""] == {"width": 8}
+    assert isinstance(smaller, TwoInputs)
+    assert smaller.first.weight is smaller.second.weight
+    assert smaller.constant.shape == smaller.shift.shape == smaller.scale.shape == (8,)
+    assert set(smaller(*inputs)) == {"class", "features"}
+    assert module.width == 16  # the network given is not touched
+    assert module.first.weight.shape == (16, 16)
+
+
+class OwnWidths(nn.Module):
+    """Computes a width in its code: no attribute to change."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.norm, self.b = nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.Conv2d(16, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.a(x))
+        return self.b(F.dropout(x.reshape(len(x), 16, *x.shape[2:]), 0.5, self.training))
+
+
+def test_the_graph_goes_on_where_the_code_cannot_change() -> None:
+    module = OwnWidths().eval()
+    x = torch.randn(2, 3, 8, 8)
+    graph = channels.analyse(module, (x,))
+    smaller, step = channels.cut(module, (x,), graph, half(graph))
+    assert step["graph"]
+    assert "shape" in step["why"]
+    assert isinstance(smaller, TracedNet)
+    assert smaller(torch.randn(5, 3, 8, 8)).shape == (5, 4, 4, 4)
+    mean = smaller.norm.running_mean.clone()
+    smaller.eval()(x)
+    assert torch.equal(mean, smaller.norm.running_mean)
+    assert torch.equal(smaller(x), copy.deepcopy(smaller)(x))
+    copied = copy.deepcopy(smaller).train()
+    assert not torch.equal(copied(x), copied(x))  # dropout
+    smaller.train()
+    smaller(x)
+    assert not torch.equal(mean, smaller.norm.running_mean)
+    again = channels.analyse(smaller.eval(), (x,))  # a second round starts from the graph
+    twice, _ = channels.cut(smaller, (x,), again, {again.groups[0].name: [0]})
+    assert twice(x).shape == (2, 4, 4, 4)
+    assert dict(twice.named_parameters())["a.weight"].shape[0] == 7
+
+
+def test_what_stays_is_reported_with_the_operator() -> None:
+    module = Net(lambda self, x: self.b(self.a(x).cumsum(1)), a=conv(3, 8), b=conv(8, 4)).eval()
+    graph = channels.analyse(module, (torch.randn(IMAGE),))
+    assert not graph.groups
+    assert graph.fixed == {"a.weight": "cumsum (no rule)", "b.weight": OUTPUT}
+
+
+def test_a_wrong_rule_is_found_and_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flip without turning the labels around: only the groups that run through it are refused."""
+    monkeypatch.setitem(channel_rules.RULES, "flip", lambda call: call.axes("self"))
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        return self.c(self.b(self.a(x)).flip(1))
+
+    module = Net(run, a=conv(3, 8), b=conv(8, 8), c=conv(8, 4)).eval()
+    x = (torch.randn(IMAGE),)
+    graph = channels.analyse(module, x)
+    _, step = channels.cut(module, x, graph, {"a.weight": [0, 1], "b.weight": [0, 1]})
+    assert step["refused"] == ["b.weight"]
+    assert step["units"] == {"a.weight": [8, 6]}
+    with pytest.raises(StageError, match=r"b\.weight"):
+        channels.cut(module, x, graph, {"b.weight": [0]})
+
+
+def test_data_dependent_control_flow_is_a_stage_error() -> None:
+    module = Net(lambda self, x: self.a(x) if x.sum() > 0 else x, a=conv(3, 3))
+    with pytest.raises(StageError, match="cannot be traced"):
+        channels.analyse(module, (torch.randn(IMAGE),))
+
+
+def test_modes_are_kept() -> None:
+    module = nn.Sequential(conv(3, 8), nn.BatchNorm2d(8), conv(8, 4)).train()
+    module[1].eval()
+    channels.analyse(module, (torch.randn(1, 3, 8, 8),))
+    assert [part.training for part in module] == [True, False, True]
+
+
+def test_a_rule_that_cannot_is_no_crash() -> None:
+    """Every rule, called with nonsense, fixes instead of failing: the walk catches what it raises."""
+    module = Held((4, 4), lambda x: torch.einsum("ii->i", x))
+    found = trace(module, (torch.zeros(3, 1),))
+    assert found.labels.reasons[-1] == "einsum (no rule)"
+
+
+# Real networks
+
+
+def tiny_densenet() -> nn.Module:
+    from torchvision.models import DenseNet
+
+    return DenseNet(growth_rate=16, block_config=(2, 2), num_init_features=16, num_classes=10)
+
+
+def tiny_swin() -> nn.Module:
+    from torchvision.models import SwinTransformer
+
+    return SwinTransformer([4, 4], 32, [2, 2], [2, 4], [4, 4], num_classes=10, stochastic_depth_prob=0.0)
+
+
+def tiny_vit() -> nn.Module:
+    timm = pytest.importorskip("timm")
+    return timm.models.VisionTransformer(
+        img_size=32, patch_size=8, embed_dim=64, depth=2, num_heads=4, num_classes=10
+    )  # type: ignore[no-any-return]
+
+
+def torchvision(name: str) -> Callable[[], nn.Module]:
+    def build() -> nn.Module:
+        import torchvision.models as zoo
+
+        return zoo.get_model(name, weights=None)  # type: ignore[no-any-return]
+
+    return build
+
+
+REAL: Mapping[str, tuple[Callable[[], nn.Module], int]] = {
+    "resnet18": (torchvision("resnet18"), 32),
+    "mobilenet_v2": (torchvision("mobilenet_v2"), 32),
+    "shufflenet_v2_x0_5": (torchvision("shufflenet_v2_x0_5"), 32),
+    "mobilenet_v3_small": (torchvision("mobilenet_v3_small"), 32),
+    "densenet": (tiny_densenet, 32),
+    "vit": (tiny_vit, 32),
+    "swin": (tiny_swin, 32),
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_the_whole_path(name: str) -> None:
+    """Prune by half in multiples of 8 > train a step > save, replay, load > equal."""
+    build, side = REAL[name]
+    torch.manual_seed(2)
+    module, inputs = build().eval(), (torch.randn(2, 3, side, side),)
+    graph = channels.analyse(module, inputs)
+    removal = allocate.uniform(graph, criteria.scores("l2", module, graph), 0.5, 8)
+    smaller, step = channels.cut(module, inputs, graph, removal)
+    assert not step["refused"]
+    assert set(graph.fixed.values()) == {OUTPUT}
+    assert counts(smaller) < 0.5 * counts(module)
+    assert all(
+        g.width * step["units"][g.name][1] // g.units % 8 == 0 for g in graph.groups if g.name in removal
+    )
+
+    smaller.train()
+    torch.stack([smaller(torch.randn(3, 3, side, side)).square().mean()]).sum().backward()
+    with torch.no_grad():
+        for parameter in smaller.parameters():
+            parameter -= 0.01 * (parameter.grad if parameter.grad is not None else 0)
+    smaller.eval()
+
+    again = channels.replay(module, inputs, json.loads(json.dumps(step))).eval()
+    again.load_state_dict(smaller.state_dict())
+    with torch.no_grad():
+        assert torch.equal(again(inputs[0]), smaller(inputs[0]))
