@@ -61,7 +61,7 @@ _NAME = re.compile(
 )
 
 
-class ConnectionLost(DeviceError):  # noqa: N818 - the house names failures by what happened
+class ConnectionLost(DeviceError):
     """The connection broke after it had been made: trying again may help."""
 
 

@@ -67,6 +67,10 @@ class Engine(Artifact):
     """Built engines and their stamps."""
 
 
+class Inference(Artifact):
+    """What the engines made of the bundle's samples: ``outputs-<model>.npy``, and their accuracy."""
+
+
 class Measurement(Artifact):
     """``bench.json``: raw latencies of every engine of a bundle, measured in one session."""
 

@@ -7,7 +7,6 @@ because a checkpoint must stay what its builder and its pruning history rebuild.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -20,13 +19,8 @@ from pipeline.artifact import Checkpoint
 from pipeline.models import Network
 
 
-@dataclass(frozen=True)
-class FoldConfig:
-    """Nothing to decide: folding is exact."""
-
-
-def fold(config: FoldConfig, model: Checkpoint, draft: Path) -> Checkpoint:
-    """Fold the masks of ``model``.
+def fold(config: None, model: Checkpoint, draft: Path) -> Checkpoint:
+    """Fold the masks of ``model``; there is nothing to configure.
 
     Raises:
         StageError: a mask fits no parameter, or the folded network is not the masked one.

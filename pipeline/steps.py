@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar, TypeVarTuple, get_type_hints
+from typing import Protocol, TypeVar, TypeVarTuple
 
 from deploy import console
 from pipeline.artifact import Artifact, Checkpoint
+from pipeline.late import kind_of
 from pipeline.store import Memo, Store
 
 Config = TypeVar("Config")
@@ -83,7 +84,7 @@ class Looking:
         self, name: str, stage: Callable[[Config, *Inputs, Path], Made], config: Config, *inputs: *Inputs
     ) -> Made:
         """The artifact, if it is there; otherwise one of which nothing is known."""
-        kind: type[Made] = get_type_hints(stage)["return"]
+        kind: type[Made] = kind_of(stage)
         memo = self.store.look_up(self.store.key(stage, config, inputs))  # type: ignore[arg-type]
         if memo is None:
             last = self.store.last_duration(stage)

@@ -32,13 +32,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, TypeVarTuple, get_type_hints
+from typing import Any, TypeVar, TypeVarTuple
 
 from filelock import FileLock, Timeout
 
 from deploy import console
 from deploy.errors import StageError, from_os_error
 from pipeline.artifact import DESCRIPTION, Artifact, canonical, describe
+from pipeline.late import kind_of
 from pipeline.recipe import as_table
 
 Config = TypeVar("Config")
@@ -51,6 +52,7 @@ CARRIERS = (
     *OURS,
     "pipeline.store",
     "pipeline.artifact",
+    "pipeline.late",
     "pipeline.recipe",
     "deploy.errors",
     "deploy.console",
@@ -107,7 +109,7 @@ class Store:
         self, stage: Callable[[Config, *Inputs, Path], Made], config: Config, *inputs: *Inputs
     ) -> tuple[Made, Memo, bool]:
         """The artifact that ``stage`` makes of ``inputs``; made now, or found (then the last value is True)."""
-        kind: type[Made] = get_type_hints(stage)["return"]
+        kind: type[Made] = kind_of(stage)
         key = self.key(stage, config, inputs)  # type: ignore[arg-type]
         if memo := self.look_up(key):
             return kind.open(self.objects / memo.digest), memo, True

@@ -113,7 +113,11 @@ def test_judgement() -> None:
     invalid, noisy = stats.judge(clean(draw, noise=0.05))
     assert not invalid
     assert "CoV" in noisy[0]
-    assert stats.judge(clean(draw, noise=0.15))[0]
+    invalid, noisy = stats.judge(clean(draw, noise=0.15))
+    assert not invalid  # it spreads, but its median is well known
+    assert "CoV 1" in noisy[0]
+    disturbed = [value * 2 if start // 20 % 2 else value for start, value in enumerate(clean(draw))]
+    assert "known only to within" in stats.judge(disturbed)[0][0]
     spiked = clean(draw)
     spiked[5] = 500.0
     invalid, noisy = stats.judge(spiked)

@@ -9,7 +9,7 @@ import torch
 
 from deploy.errors import StageError
 from pipeline import models
-from pipeline.fold import FoldConfig, fold
+from pipeline.fold import fold
 from pipeline.sparsify import best_mask
 from tests.equivalence.networks import checkpoint, network
 
@@ -20,7 +20,7 @@ def test_masked_is_zero_and_the_rest_is_untouched(tmp_path: Path) -> None:
     before = {name: tensor.clone() for name, tensor in made.module.state_dict().items()}
     mask = made.masks["body.0.weight"]
     (tmp_path / "folded").mkdir()
-    folded = fold(FoldConfig(), checkpoint(made, tmp_path / "masked", epochs=3), tmp_path / "folded")
+    folded = fold(None, checkpoint(made, tmp_path / "masked", epochs=3), tmp_path / "folded")
 
     after = models.load(folded)
     assert folded.facts["folded"] == 1
@@ -38,7 +38,7 @@ def test_masked_is_zero_and_the_rest_is_untouched(tmp_path: Path) -> None:
 def test_without_masks_nothing_changes(tmp_path: Path) -> None:
     made = network("cnn")
     (tmp_path / "folded").mkdir()
-    folded = fold(FoldConfig(), checkpoint(made, tmp_path / "plain"), tmp_path / "folded")
+    folded = fold(None, checkpoint(made, tmp_path / "plain"), tmp_path / "folded")
     for name, tensor in models.load(folded).module.state_dict().items():
         assert torch.equal(tensor, made.module.state_dict()[name])
 
@@ -49,4 +49,4 @@ def test_a_mask_that_fits_nothing_is_refused(tmp_path: Path, name: str) -> None:
     made.masks[name] = torch.ones(3, 3, dtype=torch.bool)
     (tmp_path / "folded").mkdir()
     with pytest.raises(StageError, match="fits no parameter"):
-        fold(FoldConfig(), checkpoint(made, tmp_path / "masked"), tmp_path / "folded")
+        fold(None, checkpoint(made, tmp_path / "masked"), tmp_path / "folded")

@@ -1,0 +1,296 @@
+"""An ONNX graph as the preflight reads it: nodes in order, types and shapes, constants; weights stay on disk.
+
+It is built from the skeleton that :mod:`deploy.skeleton` gives. Nodes of subgraphs (If, Loop, Scan) and of
+the model's own functions stand in the same list, because a parser must take them all. A weight is mapped
+from its file when somebody asks for it. Shapes that the file does not state are inferred by ONNX in a
+process of its own with bounded memory and time: the inference is native code, and the graph may be
+anybody's.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+from onnx import defs, helper, numpy_helper
+
+from deploy import process
+from deploy.errors import DeviceError, TrustError
+from deploy.external import HINT
+from deploy.skeleton import BITS, Skeleton
+
+Array = NDArray[Any]
+INFERENCE_S = 60
+MOST_WRITTEN_OUT = 10**6
+"""Nodes when every call of the model's own functions is written out."""
+ONNX_DOMAINS = ("", "ai.onnx")
+GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+# A constant stays one through these.
+PASSING = ("Identity", "Cast", "Transpose", "QuantizeLinear", "DequantizeLinear")
+
+
+@dataclass(frozen=True)
+class Value:
+    """Element type (as in TensorProto.DataType; 0: unknown) and shape of one tensor."""
+
+    kind: int = 0
+    shape: tuple[int | None, ...] | None = None
+    """None where even the rank is unknown; None for each open dimension."""
+
+    @property
+    def bytes(self) -> int:
+        """Size with every open dimension taken as 1."""
+        return -(-math.prod(d or 1 for d in self.shape or ()) * BITS.get(self.kind, 32) // 8)
+
+    @property
+    def open(self) -> bool:
+        """Whether a dimension is left to the run."""
+        return self.shape is None or None in self.shape
+
+
+UNKNOWN = Value()
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operator at work."""
+
+    op: str
+    domain: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: dict[str, Any] = field(repr=False)
+    """Plain values; graphs are not among them, their nodes follow in the graph's list."""
+
+    @property
+    def module(self) -> str:
+        """The PyTorch module: exporters put it before the last slash of the name."""
+        return self.name.strip("/").rpartition("/")[0]
+
+    @cached_property
+    def positions(self) -> dict[str, int]:
+        """Where the inputs stand, by the names that ONNX gives them."""
+        return {formal: at for at, formal in enumerate(_formal_inputs(self.op)) if at < len(self.inputs)}
+
+    def input(self, at: int | str) -> str:
+        """Name of an input, by position or formal name; empty where it is left out."""
+        index = self.positions.get(at, len(self.inputs)) if isinstance(at, str) else at
+        return self.inputs[index] if index < len(self.inputs) else ""
+
+
+class Graph:
+    """A model's nodes, values and constants."""
+
+    def __init__(self, skeleton: Skeleton) -> None:
+        self.path = skeleton.path
+        self.proto = _parse(skeleton)
+        imports = {one.domain: one.version for one in self.proto.opset_import}
+        self.opset = imports.get("", imports.get("ai.onnx", 1))
+        self.ir_version = self.proto.ir_version
+        self.functions = {(one.domain, one.name) for one in self.proto.functions}
+        self.constants: dict[str, onnx.TensorProto] = {}
+        self.twice: set[str] = set()
+        """Names that two constants or two nodes give a value: parsers differ on whose it is."""
+        self.given: set[str] = set()
+        """Names that no node needs to compute: constants, and inputs of graphs and functions."""
+        self.nodes: list[Node] = []
+        self.values: dict[str, Value] = {}
+        self._read(self.proto.graph)
+        bodies = {("", ""): list(self.nodes)}
+        for function in self.proto.functions:
+            self.given.update(function.input)
+            before = len(self.nodes)
+            self._add(function.node, f"{function.name}/")
+            bodies[function.domain, function.name] = self.nodes[before:]
+        self._bounded(bodies)
+        self.given |= set(self.constants)
+        self.producers = {name: node for node in self.nodes for name in node.outputs if name}
+        self.inputs = {
+            one.name: self.values[one.name]
+            for one in self.proto.graph.input
+            if one.name not in self.constants
+        }
+        self.outputs = {one.name: self.value(one.name) for one in self.proto.graph.output}
+        self.used = {name for node in self.nodes for name in node.inputs} | set(self.outputs)
+
+    def value(self, name: str) -> Value:
+        """What is known about a tensor."""
+        return self.values.get(name, UNKNOWN)
+
+    def is_constant(self, name: str) -> bool:
+        """Whether a tensor is known when the engine is built."""
+        return self._source(name) is not None
+
+    def array(self, name: str) -> Array | None:
+        """A constant as it is stored, without what comes between (see ``through``); None where it is none."""
+        tensor = self._source(name)
+        try:
+            return None if tensor is None else load(tensor, self.path)
+        except (ValueError, TypeError, KeyError):  # data that does not fit its type
+            return None
+
+    def through(self, name: str) -> list[Node]:
+        """The nodes between a constant and ``name``, from ``name`` back; empty where it is the constant."""
+        found: list[Node] = []
+        while name not in self.constants and (node := self.producers.get(name)) and node not in found:
+            if node.op not in PASSING or not node.inputs:
+                break
+            found.append(node)
+            name = node.inputs[0]
+        return found
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all constants."""
+        return sum(Value(one.data_type, tuple(one.dims)).bytes for one in self.constants.values())
+
+    def _bounded(self, bodies: dict[tuple[str, str], list[Node]]) -> None:
+        """Functions may not call themselves, nor double each other: whoever writes them out would not end."""
+        calls = {
+            key: Counter((node.domain, node.op) for node in body if (node.domain, node.op) in bodies)
+            for key, body in bodies.items()
+        }
+        sizes: dict[tuple[str, str], int] = {}
+        try:
+            for key in TopologicalSorter(calls).static_order():
+                inside = sum(times * sizes[called] for called, times in calls[key].items())
+                sizes[key] = len(bodies[key]) + inside
+                if sizes[key] > MOST_WRITTEN_OUT:
+                    raise TrustError(f"{self.path} has more than {MOST_WRITTEN_OUT} nodes in functions", HINT)
+        except CycleError:
+            raise TrustError(f"{self.path} has a function that calls itself", HINT) from None
+
+    def _source(self, name: str) -> onnx.TensorProto | None:
+        if name not in self.constants and (passed := self.through(name)):
+            name = passed[-1].inputs[0]
+        return self.constants.get(name)
+
+    def _read(self, graph: onnx.GraphProto, prefix: str = "") -> None:
+        for tensor in [*graph.initializer, *(one.values for one in graph.sparse_initializer)]:
+            self._constant(tensor.name, tensor)
+        self.given.update(one.name for one in graph.input)
+        for one in [*graph.input, *graph.value_info, *graph.output]:
+            self.values.setdefault(one.name, _value(one.type))
+        self._add(graph.node, prefix)
+
+    def _add(self, protos: Iterable[onnx.NodeProto], prefix: str) -> None:
+        for at, proto in enumerate(protos):
+            attributes, inner = {}, []
+            for one in proto.attribute:
+                if one.type in GRAPHS:
+                    inner += [one.g] if one.type == onnx.AttributeProto.GRAPH else list(one.graphs)
+                elif not one.ref_attr_name:
+                    attributes[one.name] = _plain(one)
+            name = prefix + (proto.name or f"#{at} {proto.op_type}")
+            domain = "" if proto.domain in ONNX_DOMAINS else proto.domain
+            self.twice |= {out for out in proto.output if out and out in self.constants}
+            inputs, outputs = tuple(proto.input), tuple(proto.output)
+            self.nodes.append(Node(proto.op_type, domain, name, inputs, outputs, attributes))
+            if proto.op_type == "Constant" and proto.output:
+                self._constant(proto.output[0], _as_tensor(attributes))
+            for graph in inner:
+                self._read(graph, f"{name}/")
+
+    def _constant(self, name: str, tensor: onnx.TensorProto | None) -> None:
+        if tensor is None:
+            return
+        if name in self.constants:
+            self.twice.add(name)
+        self.constants[name] = tensor
+        self.values[name] = Value(tensor.data_type, tuple(tensor.dims))
+
+
+def load(tensor: onnx.TensorProto, model: Path) -> Array:
+    """The elements of a tensor; where they lie in a file, that part of the file, mapped."""
+    if tensor.data_location != onnx.TensorProto.EXTERNAL:
+        return np.asarray(numpy_helper.to_array(tensor))
+    where = {one.key: one.value for one in tensor.external_data}
+    dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type)).newbyteorder("<")
+    if BITS[tensor.data_type] < 8:
+        raise TrustError(
+            f"{tensor.name} has elements smaller than a byte", "keep such weights inside the file"
+        )
+    file, shape = model.parent / where["location"], tuple(tensor.dims)
+    if 0 in shape:
+        return np.zeros(shape, dtype)
+    return np.memmap(file, dtype, "r", int(where.get("offset", 0)), shape or (1,)).reshape(shape)
+
+
+def inferred(skeleton: Skeleton) -> Graph:
+    """The graph with all the shapes that ONNX can infer; those of the file where the inference fails."""
+    graph = Graph(skeleton)
+    if all(name in graph.values for node in graph.nodes for name in node.outputs if name):
+        return graph
+    answer = bytearray()
+    terms = process.Terms(feed=[skeleton.content], timeout=INFERENCE_S, sink=answer.extend)
+    try:
+        # -P: modules in the folder where the user stands are not ours.
+        command = [sys.executable, "-P", "-m", "deploy.infer_shapes"]
+        done = process.execute(command, "shape inference", terms)
+    except DeviceError:
+        return graph
+    if done.returncode == 0 and answer:
+        for one in onnx.GraphProto.FromString(bytes(answer)).value_info:
+            graph.values.setdefault(one.name, _value(one.type))
+    graph.outputs = {name: graph.value(name) for name in graph.outputs}
+    return graph
+
+
+def _parse(skeleton: Skeleton) -> onnx.ModelProto:
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(skeleton.content)
+    except DecodeError as error:
+        raise TrustError(
+            f"{skeleton.path} is damaged or no ONNX file: {error}",
+            HINT,
+        ) from None
+    return model
+
+
+def _value(kind: onnx.TypeProto) -> Value:
+    tensor = kind.tensor_type
+    if not kind.HasField("tensor_type"):
+        return UNKNOWN
+    if not tensor.HasField("shape"):
+        return Value(tensor.elem_type)
+    dims = (d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim)
+    return Value(tensor.elem_type, tuple(d if d is not None and d >= 0 else None for d in dims))
+
+
+def _plain(attribute: onnx.AttributeProto) -> Any:
+    try:
+        value = helper.get_attribute_value(attribute)
+    except ValueError:
+        return None
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def _as_tensor(attributes: dict[str, Any]) -> onnx.TensorProto | None:
+    """What a Constant node gives; None for text and sparse tensors."""
+    if isinstance(tensor := attributes.get("value"), onnx.TensorProto):
+        return tensor
+    for name, dtype in (("value_int", np.int64), ("value_float", np.float32)):
+        found = attributes.get(name, attributes.get(f"{name}s"))
+        if found is not None:
+            return numpy_helper.from_array(np.array(found, dtype))
+    return None
+
+
+def _formal_inputs(op: str) -> list[str]:
+    try:
+        return [one.name for one in defs.get_schema(op).inputs]
+    except defs.SchemaError:
+        return []

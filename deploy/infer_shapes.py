@@ -1,0 +1,32 @@
+"""``python -m deploy.infer_shapes``: a model on stdin, its inferred shapes on stdout, in bounded memory.
+
+Functions of the model are left out: ONNX would expand them wherever they are called, and they may call each
+other.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+
+MOST_MEMORY = 4 * 2**30
+
+
+def main() -> int:
+    """Read, infer, write the shapes alone."""
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+    import onnx
+
+    model = onnx.ModelProto.FromString(sys.stdin.buffer.read())
+    del model.functions[:]
+    try:
+        found = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    except (onnx.shape_inference.InferenceError, ValueError):
+        found = onnx.shape_inference.infer_shapes(model)
+    answer = onnx.GraphProto(value_info=found.graph.value_info)
+    sys.stdout.buffer.write(answer.SerializeToString())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

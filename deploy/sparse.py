@@ -1,0 +1,79 @@
+"""Which layers of a graph TensorRT could run with 2:4 sparse kernels, and where these can be faster.
+
+Its rule: in a convolution's kernel [K, C, R, S] at least 2 of every 4 consecutive *input channels* are
+zero, for each k, r and s, and C is a multiple of 4; in a matrix product the 4 run along the reduction axis
+(TensorRT developer guide, "Structured Sparsity"; polygraphy's ``sparse.py``). NVIDIA's engineers see a gain
+from about 256 products an output on (TensorRT #4065, #3849); TensorRT times both kernels and takes the
+faster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from deploy.graph import Array, Graph, Node
+from deploy.targets import Target
+
+GROUP, KEPT = 4, 2
+PAYS_FROM = 256
+AT_ONCE = 2**22
+"""Elements looked at in one step: weights lie in files and may be larger than memory."""
+
+
+def count(graph: Graph, target: Target, precision: str) -> dict[str, int]:
+    """Layers with constant weights; those whose shape fits; those that are 2:4; those that can be faster."""
+    found = {"layers": 0, "could_be": 0, "are": 0, "can_pay": 0}
+    for weight, axis in _weights(graph):
+        channels = weight.shape[axis]
+        found["layers"] += 1
+        if channels % GROUP:
+            continue
+        found["could_be"] += 1
+        if not is_2_4(weight, axis):
+            continue
+        found["are"] += 1
+        products = weight.size // weight.shape[0] if weight.ndim > 2 else channels
+        found["can_pay"] += target.sparse_tensor_cores and precision != "fp32" and products >= PAYS_FROM
+    return found
+
+
+def is_2_4(weight: Array, axis: int) -> bool:
+    """Whether of every 4 consecutive entries along ``axis`` 2 are zero, and not all entries are."""
+    rows = np.moveaxis(weight, axis, -1)
+    step = max(1, AT_ONCE // max(1, rows[0].size)) if len(rows) else 1
+    some = False
+    for start in range(0, len(rows), step):
+        lanes = rows[start : start + step] != 0
+        if (lanes.reshape(*lanes.shape[:-1], -1, GROUP).sum(-1) > KEPT).any():
+            return False
+        some = some or bool(lanes.any())
+    return some
+
+
+def _weights(graph: Graph) -> Iterator[tuple[Array, int]]:
+    """Every weight with its reduction axis, as it is stored."""
+    for node in graph.nodes:
+        for index, axis in _operands(node):
+            weight = graph.array(node.input(index))
+            if weight is None or weight.ndim < 2:
+                continue
+            for passed in reversed(graph.through(node.input(index))):
+                if passed.op == "Transpose":
+                    order = passed.attributes.get("perm") or range(weight.ndim)[::-1]
+                    weight = np.transpose(weight, order)
+            yield weight, axis
+            break
+
+
+def _operands(node: Node) -> list[tuple[int, int]]:
+    """Input and reduction axis of every input that may be the weight."""
+    get = node.attributes.get
+    if node.op == "Conv":
+        return [(1, 1)]
+    if node.op == "MatMul":
+        return [(1, -2), (0, -1)]
+    if node.op == "Gemm":
+        return [(1, 1 if get("transB") else 0), (0, 0 if get("transA") else 1)]
+    return []

@@ -1,0 +1,121 @@
+"""Ask a runtime that is installed here: it parses, and where it can builds, in a process of its own.
+
+TensorRT-RTX builds ahead of time on any x86-64 Linux host without a GPU. For SM86, the nearest to Orin's
+8.7, it says more than any table: its parser is that of a recent TensorRT. It says nothing about operators
+that it lacks and the board has (those that the board's TensorRT runs as plugins); then the answer says so.
+ONNX Runtime loads the model without optimizing it, which is its own check of the schema.
+
+``python -m deploy.trial RUNTIME MODEL [REQUEST]`` prints one JSON object as its last line. A hostile model
+can end that process, and nothing else.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import platform
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+from deploy import process
+from deploy.errors import DeviceError
+from deploy.graph import Graph
+
+RTX, ORT = "tensorrt_rtx", "onnxruntime"
+TITLES = {RTX: "TensorRT-RTX", ORT: "ONNX Runtime"}
+NEAREST = "8.6"
+LIMIT_S = 300.0
+# The child may take this much address space: more than a build needs, less than takes the machine down.
+MOST_MEMORY = max(16 * 2**30, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+# How TensorRT-RTX says that it lacks something, as opposed to that the graph is wrong.
+LACKING = ("plugin", "creator")
+
+
+def attempt(runtime: str, graph: Graph, limit_s: float = LIMIT_S) -> dict[str, Any] | None:
+    """``{by, version, stage, ok, error, lacks}``; None where the runtime is not installed here.
+
+    ``stage`` is how far it came: ``parse`` or ``build``. Where later dimensions than the first are open, or
+    shapes are inputs, it is only parsed: nothing says which sizes they have.
+    """
+    if importlib.util.find_spec(runtime) is None:
+        return None
+    if runtime == RTX and (sys.platform != "linux" or platform.machine() != "x86_64"):
+        return None
+    known = {name: value.shape or () for name, value in graph.inputs.items()}
+    inputs = [{"name": name, "shape": [size or 1 for size in shape]} for name, shape in known.items()]
+    # A list of integers is most often a shape, and a builder wants its values, which nobody has here.
+    shapes = any(len(value.shape or ()) < 2 and value.kind in (6, 7) for value in graph.inputs.values())
+    build = not shapes and all(None not in shape[1:] for shape in known.values())
+    request = json.dumps({"inputs": inputs, "build": build})
+    # -P: modules in the folder where the user stands are not ours.
+    command = [sys.executable, "-P", "-m", "deploy.trial", runtime, str(graph.path), request]
+    answer: dict[str, Any] = {"by": TITLES[runtime], "version": "", "stage": "parse", "ok": False}
+    answer |= {"lacks": False, "error": ""}
+    try:
+        done = process.execute(command, TITLES[runtime], process.Terms(timeout=limit_s))
+    except DeviceError as error:
+        return {**answer, "ok": None, "error": error.what}
+    try:
+        answer |= json.loads(done.stdout.strip().rpartition("\n")[2])
+    except ValueError:
+        said = done.stderr.strip().rpartition("\n")[2][:300]
+        return {**answer, "error": f"it ended with code {done.returncode}: {said or 'no reason given'}"}
+    lacks = runtime == RTX and any(word in answer["error"] for word in LACKING)
+    return {**answer, "lacks": lacks}
+
+
+def main(arguments: list[str]) -> int:
+    """The far end: load, parse or build."""
+    runtime, model, request = arguments
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+    print(json.dumps({RTX: _rtx, ORT: _ort}[runtime](model, json.loads(request))))
+    return 0
+
+
+def _ort(model: str, _: dict[str, Any]) -> dict[str, Any]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # Folding constants would compute, and a hostile constant is large.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads, options.log_severity_level = 1, 4
+    found = {"version": onnxruntime.__version__, "stage": "load"}
+    try:
+        onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # noqa: BLE001 - its errors have no common base
+        return {**found, "ok": False, "error": str(error)[:500]}
+    return {**found, "ok": True, "error": ""}
+
+
+def _rtx(model: str, request: dict[str, Any]) -> dict[str, Any]:
+    from deploy.runner.backend_tensorrt import load_library, make_log
+    from deploy.runner.errors import RunnerError
+    from deploy.runner.tensorrt_build import build_engine
+
+    trt = load_library(RTX)
+    log = make_log(trt)
+    found = {"version": str(trt.__version__), "stage": "build" if request["build"] else "parse"}
+    try:
+        if request["build"]:
+            settings = {"precision": "fp32", "inputs": request["inputs"], "ahead": [NEAREST]}
+            plan, _ = build_engine(
+                trt, log, model, {**settings, "timing_cache": None, "model": Path(model).name}
+            )
+            error = "" if plan is not None else "; ".join(line for line in log.lines if "ERROR" in line)[:500]
+            return {**found, "ok": plan is not None, "error": error}
+        builder = trt.Builder(log)  # must live as long as its network
+        network = builder.create_network(0)
+        parser = trt.OnnxParser(network, log)
+        ok = parser.parse_from_file(model)
+        faults = "; ".join(parser.get_error(at).desc() for at in range(parser.num_errors))
+        return {**found, "ok": ok, "error": faults[:500]}
+    except RunnerError as failure:
+        stage = "parse" if "cannot parse" in failure.what else "build"
+        return {**found, "stage": stage, "ok": False, "error": failure.what[:500]}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

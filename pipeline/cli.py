@@ -1,0 +1,241 @@
+"""jetpress run | plan | check | targets | report | gc | completion
+
+stdout carries results (one JSON object with --json), stderr the prose. Knobs live in the recipe: ``--set`` takes
+any of its keys, and there is no other. Heavy imports come after the arguments are understood.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deploy import console
+from deploy.errors import (
+    INTERRUPTED,
+    BenchmarkInvalid,
+    BudgetNotMet,
+    JetpressError,
+    RecipeError,
+    from_os_error,
+)
+
+if TYPE_CHECKING:
+    from pipeline.recipe import Recipe
+
+EXIT_CODES = """exit codes: 0 done, 2 recipe or input, 3 something is not installed, 4 a stage broke its promise,
+5 device or disk, 6 trust, 7 benchmark invalid, 8 budget not met, 130 Ctrl-C (run again to go on)"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and options; a test freezes the list."""
+    top = argparse.ArgumentParser(
+        prog="jetpress",
+        description="From a trained PyTorch vision network to the fastest engine that meets your accuracy budget.",
+        epilog=EXIT_CODES,
+    )
+    top.add_argument("--version", action="store_true", help="print the version and exit")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
+
+    for name, act, text in (
+        ("run", _run, "run the pipeline: network in, engine and report out"),
+        ("plan", _plan, "say what `run` would do, stage by stage, without doing it"),
+    ):
+        command = _command(commands, name, act, text)
+        recipe = command.add_argument(
+            "recipe", metavar="RECIPE", help="a .toml recipe, e.g. recipes/digits.toml"
+        )
+        recipe.complete = {"bash": "_filedir toml", "zsh": "_files -g '*.toml'"}  # type: ignore[attr-defined]
+        command.add_argument(
+            "--target", default="host", metavar="T", help="what to build for (default: host)"
+        )
+        command.add_argument(
+            "--device", metavar="USER@HOST", help="where to build and measure (default: here)"
+        )
+        command.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="KEY=VALUE",
+            help="override a recipe key; repeatable",
+        )
+
+    _command(commands, "check", _check, "is this machine ready: versions, CPU and GPU, disk")
+    targets = _command(commands, "targets", _targets, "list the targets, or show one")
+    targets.add_argument("name", nargs="?", metavar="NAME")
+    report = _command(commands, "report", _report, "print a finished run's report and say where its page is")
+    report.add_argument("run", metavar="RUN", help="a run's folder or its name in runs/")
+    collect = _command(commands, "gc", _gc, "remove what no run in runs/ needs")
+    collect.add_argument("--all", action="store_true", help="also what the runs need: everything starts anew")
+    completion = _command(commands, "completion", _completion, "print a completion script", results=False)
+    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
+    return top
+
+
+def _command(
+    commands: Any, name: str, act: Callable[[argparse.Namespace], int], text: str, results: bool = True
+) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    command.set_defaults(act=act)
+    if results:
+        command.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    return command
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The program: runs a command and turns every foreseen failure into one message and an exit code."""
+    options = parser().parse_args(arguments)
+    if options.version:
+        from importlib.metadata import version
+
+        print(f"jetpress {version('jetpress')}")
+        return 0
+    if options.command is None:
+        parser().print_help()
+        return 0
+    try:
+        code: int = options.act(options)
+        sys.stdout.flush()
+    except JetpressError as error:
+        return _fail(options, error)
+    except KeyboardInterrupt:
+        console.say("\ninterrupted: what was finished is kept, run the same command again to go on")
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        return _fail(options, from_os_error(error))
+    return code
+
+
+def _fail(options: argparse.Namespace, error: JetpressError) -> int:
+    console.say(f"jetpress: error: {error}")
+    if getattr(options, "json", False):
+        print(json.dumps({"error": error.what, "hint": error.hint, "exit_code": error.exit_code}))
+    return error.exit_code
+
+
+def _run(options: argparse.Namespace) -> int:
+    recipe = _recipe(options)
+    from pipeline.run import run
+
+    result = run(recipe, options.target, options.device)
+    if options.json:
+        print(json.dumps(result))
+    if result["verdict"]["met"] is False:
+        return BudgetNotMet.exit_code
+    return BenchmarkInvalid.exit_code if (result["benchmark"] or {}).get("verdict") == "invalid" else 0
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    recipe = _recipe(options)
+    from pipeline.run import plan
+
+    steps = plan(recipe, options.target, options.device)
+    if options.json:
+        print(json.dumps({"steps": [asdict(step) for step in steps]}))
+        return 0
+    for step in steps:
+        last = f"took {console.duration(step.seconds)}" if step.state == "cached" and step.seconds else ""
+        if step.state == "will run" and step.seconds is not None:
+            last = f"last time {console.duration(step.seconds)}"
+        print(f"{step.name:<14} {step.state:<10} {step.why or last}".rstrip())
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from pipeline.check import check
+
+    report = check()
+    if options.json:
+        print(json.dumps(report))
+    else:
+        for line in report["findings"]:
+            print(f"{'ok ' if line['ok'] else 'NO '} {line['what']:<22} {line['found']}")
+            if not line["ok"]:
+                print(f"    hint: {line['hint']}")
+    return 0 if report["ready"] else 3
+
+
+def _targets(options: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from deploy.targets import TARGETS, find
+
+    if options.name is None:
+        if options.json:
+            print(json.dumps({name: asdict(target) for name, target in TARGETS.items()}))
+            return 0
+        for name, target in TARGETS.items():
+            print(
+                f"{name:<15} {target.title:<45} {'TensorRT ' + target.tensorrt if target.tensorrt else ''}".rstrip()
+            )
+        return 0
+    target = find(options.name)
+    if options.json:
+        print(json.dumps(asdict(target)))
+        return 0
+    for key, value in asdict(target).items():
+        print(f"{key:<20} {value}")
+    print(
+        f"{'2:4 sparsity':<20} {target.why_not_sparse or 'can pay (wide layers, FP16 or INT8): it is measured'}"
+    )
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from pipeline.summary import find_run
+
+    folder = find_run(options.run)
+    if options.json:
+        print((folder / "report.json").read_text())
+    else:
+        print((folder / "report.md").read_text())
+        console.say(f"page: {folder / 'report.html'}")
+    return 0
+
+
+def _gc(options: argparse.Namespace) -> int:
+    from pipeline.store import Store
+    from pipeline.summary import home, needed
+
+    removed, freed = Store(home() / ".store").collect(needed(home()), everything=options.all)
+    if options.json:
+        print(json.dumps({"removed": removed, "freed_bytes": freed}))
+    else:
+        console.say(f"removed {removed} folders, {freed / 2**20:.1f} MiB")
+    return 0
+
+
+def _completion(options: argparse.Namespace) -> int:
+    import shtab
+
+    print(shtab.complete(parser(), shell=options.shell))
+    return 0
+
+
+def _recipe(options: argparse.Namespace) -> Recipe:
+    from deploy.targets import find
+    from pipeline.recipe import Recipe
+
+    find(options.target)  # a misspelt target is said before anything is read
+    path = Path(options.recipe)
+    if path.suffix != ".toml":
+        embedded = Path(__file__).parent.parent / "recipes" / f"{path.name}.toml"
+        if path.name != options.recipe or not embedded.is_file():
+            raise RecipeError(
+                f"{path} is not a .toml file", "for example recipes/digits.toml, or just digits"
+            )
+        path = embedded
+    return Recipe.load(path, options.set)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

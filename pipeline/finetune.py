@@ -1,0 +1,92 @@
+"""Stage: recover the accuracy that pruning took.
+
+First, for free, the running statistics of BatchNorm are measured anew: removing channels shifts what flows
+through the network, and much of what looks lost is only that. Then training at a low rate, with the dense
+network as teacher.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from deploy.console import progress, say
+from pipeline import models
+from pipeline.artifact import Checkpoint
+from pipeline.data import Data, batches, load, steps
+from pipeline.distill import Teacher
+from pipeline.evaluate import device, evaluate, layout, to_device
+from pipeline.models import Network
+from pipeline.recipe import FinetuneConfig, TrainConfig
+from pipeline.train import Fit, finish, fit
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+RECALIBRATION_STEPS = 64
+"""Batches that BatchNorm's statistics are the mean of."""
+
+
+def finetune(config: FinetuneConfig, model: Checkpoint, teacher: Checkpoint, draft: Path) -> Checkpoint:
+    """Train a pruned network; ``teacher`` is the dense one.
+
+    A network that nothing was removed from passes through as it is. If no epoch does better than recalibrated
+    statistics alone, these are the result.
+
+    Facts: ``after_pruning``, ``after_recalibration``, ``validation`` (points on the validation split),
+    ``best_epoch``, ``epochs``, ``curve``.
+    """
+    network = models.load(model)
+    if model.facts.get("pruned") is False:
+        return models.save(network, draft, model.facts)
+    data = load(network.data, network.seed)
+    before = evaluate(network, data.validation, "after pruning")
+    recalibrate(network, data)
+    free = evaluate(network, data.validation, "after recalibration")
+    say(f"    validation {before:.2f} after pruning, {free:.2f} with BatchNorm recalibrated")
+    fitted = Fit(free, 0, ())
+    if config.epochs:
+        taught = _teacher(config, teacher) if config.distill > 0 else None
+        state = draft / "state"
+        fitted = fit(
+            network, data, settings(config), state=state, what="fine-tuning", teacher=taught, start=free
+        )
+    facts = {**model.facts, "after_pruning": before, "after_recalibration": free}
+    return finish(network, fitted, draft, facts)
+
+
+def settings(config: FinetuneConfig) -> TrainConfig:
+    """How to train; what the recipe left open is as in :class:`TrainConfig`."""
+    shared = {f.name for f in fields(TrainConfig)}
+    given = {name: value for name, value in asdict(config).items() if name in shared and value is not None}
+    default = TrainConfig()
+    return replace(default, **{"learning_rate": default.learning_rate / 5} | given)
+
+
+def recalibrate(network: Network, data: Data) -> None:
+    """Measure the mean and variance of every BatchNorm on training batches, in place; no weight changes."""
+    norms = [m for m in network.module.modules() if isinstance(m, BATCH_NORMS) and m.track_running_stats]
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    place = device()
+    network.module.to(place).eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean of all batches, each counting alike
+        norm.train()
+    count = min(RECALIBRATION_STEPS, steps(data.train))
+    with progress("recalibrating", count) as line, torch.no_grad():
+        for _, (inputs, _) in zip(range(count), batches(data.train, 0), strict=False):
+            network.module(*to_device(inputs, place))
+            line.step()
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    network.module.eval().cpu()
+
+
+def _teacher(config: FinetuneConfig, teacher: Checkpoint) -> Teacher:
+    module = models.load(teacher).module.to(device()).eval().requires_grad_(requires_grad=False)
+    layout(module, torch.channels_last)
+    return Teacher(module, config.distill, config.temperature)

@@ -1,0 +1,181 @@
+"""Stages: the engine is built, tried and timed by the runner of the bundle, on the device: host or board alike."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deploy import console
+from deploy.device import Device
+from deploy.device import open as open_device
+from deploy.errors import BenchmarkInvalid, DeviceError, JetpressError, StageError, ToolMissing, TrustError
+from deploy.process import plain
+from deploy.targets import Target
+from pipeline.artifact import Bundle, Engine, Inference, Measurement
+from pipeline.recipe import BenchmarkConfig
+
+# The runner's exit codes mean what ours mean.
+FAILURES: dict[int, type[JetpressError]] = {
+    error.exit_code: error for error in (ToolMissing, StageError, DeviceError, TrustError, BenchmarkInvalid)
+}
+
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the engine is built: the identity is what makes an engine fit or not."""
+
+    device: str | None
+    identity: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How it is measured there."""
+
+    place: Place
+    benchmark: BenchmarkConfig
+
+
+def build(config: Place, bundle: Bundle, draft: Path) -> Engine:
+    """Build the engines of a bundle. Facts: the runner's stamp (versions, device, findings of the builder)."""
+    with _device(config, draft) as device:
+        folder = device.put(bundle.path, bundle.digest)
+        out = f"{device.folder}/engines/{bundle.digest}"
+        events = _runner(device, folder, "build", "--bundle", folder, "--out", out)
+        device.get(out, draft)
+    stamp = _last(events, "built")["stamp"]
+    sizes = {name: entry["size"] for name, entry in stamp["models"].items()}
+    version = f"{stamp['backend']} {stamp['version']}"
+    return Engine(draft, {"stamp": stamp, "bytes": sizes, "headline": f"{version}, {_megabytes(sizes)}"})
+
+
+def infer(config: Place, bundle: Bundle, engine: Engine, draft: Path) -> Inference:
+    """The bundle's samples through the engines: the accuracy reported is the engine's own. Facts: ``top1``."""
+    with _device(config, draft) as device:
+        folder, arguments = _arguments(device, bundle, engine)
+        events = _runner(device, folder, "infer", *arguments)
+        device.get(arguments[-1], draft)
+    top1 = {
+        e["model"]: None if e["top1"] is None else 100 * e["top1"] for e in events if e["event"] == "infer"
+    }
+    said = ", ".join(f"{name} {value:.2f} %" for name, value in top1.items() if value is not None)
+    return Inference(draft, {"top1": top1, "headline": said})
+
+
+def bench(config: Timing, bundle: Bundle, engine: Engine, draft: Path) -> Measurement:
+    """Dense and compressed timed in one session.
+
+    Raises:
+        BenchmarkInvalid: the numbers may not be used, three times in a row; the reasons are in the message.
+    """
+    with _device(config.place, draft) as device:
+        folder, arguments = _arguments(device, bundle, engine)
+        results = _until_valid(device, folder, arguments, config.benchmark)
+    (draft / "bench.json").write_text(json.dumps(results))
+    timed = {event["model"]: event for event in results if event["event"] == "result"}
+    said = ", ".join(f"{name} {e['latency']['median']:.3g} ms ({e['verdict']})" for name, e in timed.items())
+    return Measurement(draft, {"headline": said})
+
+
+def _arguments(device: Device, bundle: Bundle, engine: Engine) -> tuple[str, tuple[str, ...]]:
+    """Bundle and engines on the device: the bundle's folder there, and what the runner is told."""
+    folder, engines = device.put(bundle.path, bundle.digest), device.put(engine.path, engine.digest)
+    out = f"{device.folder}/results/{engine.digest}"
+    return folder, ("--bundle", folder, "--engines", engines, "--out", out)
+
+
+def _until_valid(
+    device: Device, folder: str, common: tuple[str, ...], benchmark: BenchmarkConfig
+) -> list[dict[str, Any]]:
+    """Another program may have disturbed a measurement: try again, a few times."""
+    asked = ("--seconds", str(benchmark.seconds), "--runs", str(benchmark.runs))
+    for left in reversed(range(ATTEMPTS)):
+        try:
+            return _runner(device, folder, "bench", *common, *asked)
+        except BenchmarkInvalid as error:
+            if not left:
+                raise
+            console.say(f"    {error.what}; measuring again")
+    raise AssertionError("unreachable")
+
+
+def cannot_run(target: Target) -> str:
+    """Why an engine built here cannot be run here; empty when it can."""
+    if target.backend != "tensorrt_rtx" or _gpu_is_here():
+        return ""
+    return (
+        "no NVIDIA GPU here to run it on: copy {bundle} and {engine} to the RTX machine and run there: "
+        "python3 bundle/runner.pyz bench --bundle bundle --engines engine"
+    )
+
+
+def _gpu_is_here() -> bool:
+    try:
+        return bool(ctypes.CDLL("libcuda.so.1").cuInit(0) == 0)
+    except OSError:
+        return False
+
+
+@contextmanager
+def _device(config: Place, draft: Path) -> Iterator[Device]:
+    """The device; when it is this machine, its working folder is in the draft, and gone at the end."""
+    folder = draft / "device"
+    device = open_device(config.device, folder)
+    try:
+        yield device
+    finally:
+        device.close()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _runner(device: Device, folder: str, *arguments: str) -> list[dict[str, Any]]:
+    """Run the bundle's runner; its prose goes by, its JSON lines come back.
+
+    Raises:
+        JetpressError: of the kind that the runner's exit code names.
+    """
+    events: list[dict[str, Any]] = []
+
+    def collect(line: str) -> None:
+        try:
+            event = json.loads(line)
+        except json.JSONDecodeError:
+            return  # a library that prints to stdout is not an event
+        if isinstance(event, dict) and "event" in event:
+            events.append(event)
+
+    done = device.run([device.python, f"{folder}/runner.pyz", *arguments], on_line=collect)
+    if done.returncode:
+        failure = FAILURES.get(done.returncode, DeviceError)
+        said = next((e for e in reversed(events) if e["event"] in ("error", "skipped")), None)
+        what = (
+            said["what"] if said else done.stderr.strip()[-500:] or f"the runner ended with {done.returncode}"
+        )
+        reasons = [f"{e['model']}: {e['reasons'][0]}" for e in events if e.get("verdict") == "invalid"]
+        what += f" ({'; '.join(reasons)})" if reasons else ""
+        hint = (said or {}).get("hint") or "see what the runner said"
+        raise failure(f"{arguments[0]} on {device.name}: {plain(what)}", plain(hint))
+    for line in done.stderr.splitlines():
+        console.say(f"    {line}")
+    return events
+
+
+def _last(events: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    found = [event for event in events if event["event"] == name]
+    if not found:
+        raise StageError(
+            f"the runner ended without saying {name!r}", "run `python3 runner.pyz doctor` in the bundle"
+        )
+    return found[-1]
+
+
+def _megabytes(sizes: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {size / 2**20:.1f} MiB" for name, size in sizes.items())

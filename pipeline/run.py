@@ -1,0 +1,253 @@
+"""The pipeline, top to bottom.
+
+``run`` does the work; ``plan`` is the same walk without it: each step looks its result up and says what it
+would do. A step's result is an artifact in the store, so whatever was done before is not done again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deploy import console, probe
+from deploy.device import Device
+from deploy.device import open as open_device
+from deploy.errors import BenchmarkInvalid, RecipeError
+from deploy.targets import Target, find
+from pipeline import bundle, measure
+from pipeline.artifact import (
+    Assessment,
+    Bundle,
+    Checkpoint,
+    Engine,
+    Equivalence,
+    Inference,
+    Measurement,
+    OnnxModel,
+)
+from pipeline.content import SourceConfig, content
+from pipeline.late import late
+from pipeline.recipe import Plan, PruneConfig, Recipe, resolve
+from pipeline.steps import Doing, Looking, Step, Walk
+from pipeline.store import Store
+
+if TYPE_CHECKING:
+    from pipeline.assess import assess
+    from pipeline.baseline import source
+    from pipeline.equivalence import equivalence
+    from pipeline.export import export
+    from pipeline.finetune import finetune
+    from pipeline.fold import fold
+    from pipeline.prune import prune
+    from pipeline.sparsify import sparsify
+    from pipeline.train import train
+else:  # these import torch, and a run that finds everything done needs none
+    assess, source = late("pipeline.assess:assess"), late("pipeline.baseline:source")
+    equivalence, export = late("pipeline.equivalence:equivalence"), late("pipeline.export:export")
+    finetune, fold = late("pipeline.finetune:finetune"), late("pipeline.fold:fold")
+    prune, sparsify = late("pipeline.prune:prune"), late("pipeline.sparsify:sparsify")
+    train = late("pipeline.train:train")
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of pruning, kept or not."""
+
+    config: PruneConfig
+    pruned: Checkpoint
+    tuned: Checkpoint | None
+    kept: bool
+    why: str = ""
+
+
+@dataclass
+class Outcome:
+    """All that a walk came by, for the report."""
+
+    plan: Plan
+    rounds: list[Round] = field(default_factory=list)
+    dense: Checkpoint | None = None
+    tuned: list[tuple[str, Checkpoint]] = field(default_factory=list)
+    compressed: Checkpoint | None = None
+    onnx: OnnxModel | None = None
+    dense_onnx: OnnxModel | None = None
+    same: Equivalence | None = None
+    dense_same: Equivalence | None = None
+    accuracy: Assessment | None = None
+    bundle: Bundle | None = None
+    engine: Engine | None = None
+    tried: Inference | None = None
+    numbers: Measurement | None = None
+    invalid: str = ""
+    """Why the numbers that were measured may not be used."""
+    next: str = ""
+    """What is left to do by hand: on which device to build."""
+
+
+def pipeline(plan: Plan, device: Device | None, walk: Walk) -> Outcome:
+    """From a recipe to an engine and its numbers."""
+    recipe, target, outcome = plan.recipe, plan.target, Outcome(plan)
+
+    config = SourceConfig(recipe.model, recipe.data, recipe.seed, content(recipe))
+    dense = walk.step("source", source, config)
+    if "train" in plan.skipped:
+        walk.skip("train", plan.skipped["train"])
+    else:
+        dense = walk.step("train", train, recipe.train, dense)
+        outcome.tuned.append(("train", dense))
+    outcome.dense = dense
+
+    best = prune_in_rounds(dense, outcome, walk)
+    best = sparsify_where_it_pays(best, dense, outcome, walk)
+    folded = outcome.compressed = walk.step("fold", fold, None, best)
+
+    outcome.onnx = walk.step("export", export, recipe.export, folded)
+    outcome.dense_onnx = walk.step("export dense", export, recipe.export, dense)
+    outcome.same = walk.step("equivalence", equivalence, recipe.equivalence, folded, outcome.onnx)
+    outcome.dense_same = walk.step("same, dense", equivalence, recipe.equivalence, dense, outcome.dense_onnx)
+    outcome.accuracy = walk.step("assess", assess, None, dense, folded)
+    packing = bundle.BundleConfig(recipe.name, target, recipe.build, recipe.benchmark, recipe.seed)
+    outcome.bundle = walk.step("bundle", bundle.bundle, packing, folded, outcome.onnx, outcome.dense_onnx)
+
+    if device is None:
+        outcome.next = (
+            f"copy {{bundle}} to the {target.title}, and run in it: python3 runner.pyz"
+            "   (or run this again with DEVICE=user@host)"
+        )
+        walk.skip("build", "an engine is built on its own device, and none was given")
+        walk.skip("benchmark", "no engine here")
+        return outcome
+    place = measure.Place(device.name, probe.identity(probe.probe(device)))
+    outcome.engine = walk.step("build", measure.build, place, outcome.bundle)
+    if why := measure.cannot_run(target):
+        outcome.next = why
+        walk.skip("benchmark", why)
+        return outcome
+    outcome.tried = walk.step("infer", measure.infer, place, outcome.bundle, outcome.engine)
+    timing = measure.Timing(place, recipe.benchmark)
+    try:
+        outcome.numbers = walk.step("benchmark", measure.bench, timing, outcome.bundle, outcome.engine)
+    except BenchmarkInvalid as error:
+        # All else is whole: the report says so, and the next run measures again.
+        outcome.invalid = error.what
+        walk.skip("benchmark", error.what)
+    return outcome
+
+
+def prune_in_rounds(dense: Checkpoint, outcome: Outcome, walk: Walk) -> Checkpoint:
+    """Prune, fine-tune, judge; stop when nothing was removed or accuracy breaks the budget.
+
+    Returns:
+        the last good round's network; the dense one when there was none
+    """
+    plan = outcome.plan
+    if "prune" in plan.skipped:
+        walk.skip("prune", plan.skipped["prune"])
+        return dense
+    recipe, best = plan.recipe, dense
+    for number, config in enumerate(schedule(recipe.prune), 1):
+        pruned = walk.step(f"prune {number}", prune, config, best)
+        if pruned.facts.get("pruned") is False:
+            outcome.rounds.append(Round(config, pruned, None, False, "nothing was removed"))
+            walk.skip(f"finetune {number}", "nothing was removed: there is nothing to recover")
+            continue
+        tuned = walk.step(f"finetune {number}", finetune, recipe.finetune, pruned, dense)
+        outcome.tuned.append((f"round {number}", tuned))
+        why = too_much_lost(plan, dense, tuned)
+        outcome.rounds.append(Round(config, pruned, tuned, not why, why))
+        if why:
+            walk.skip(f"round {number}", f"not kept: {why}")
+            break
+        best = tuned
+    return best
+
+
+def sparsify_where_it_pays(best: Checkpoint, dense: Checkpoint, outcome: Outcome, walk: Walk) -> Checkpoint:
+    """2:4 masks and their fine-tuning; the network as it was when the target or the budget says no."""
+    plan = outcome.plan
+    if "sparsify" in plan.skipped:
+        walk.skip("sparsify", plan.skipped["sparsify"])
+        return best
+    masked = walk.step("sparsify", sparsify, plan.recipe.sparsify, best)
+    if masked.facts.get("pruned") is False:
+        walk.skip("finetune 2:4", "no layer is eligible")
+        return best
+    tuned = walk.step("finetune 2:4", finetune, plan.recipe.finetune, masked, dense)
+    outcome.tuned.append(("2:4", tuned))
+    if why := too_much_lost(plan, dense, tuned):
+        walk.skip("2:4", f"not kept: {why}")
+        return best
+    return tuned
+
+
+def schedule(config: PruneConfig) -> Iterator[PruneConfig]:
+    """One configuration for each round: the share removed so far rises evenly, the first step is capped."""
+    first = min(config.ratio / config.rounds, config.first_step) if config.rounds > 1 else config.ratio
+    for number in range(config.rounds):
+        share = first + (config.ratio - first) * number / max(config.rounds - 1, 1)
+        yield replace(config, ratio=round(share, 6))
+
+
+def too_much_lost(plan: Plan, dense: Checkpoint, tuned: Checkpoint) -> str:
+    """Why a network is not good enough, on the validation split; empty when it is (or is not known yet)."""
+    if "validation" not in tuned.facts or "validation" not in dense.facts:
+        return ""
+    drop = dense.facts["validation"] - tuned.facts["validation"]
+    limit = plan.recipe.budget.accuracy_drop
+    if drop <= limit:
+        return ""
+    return f"{drop:.2f} points of validation accuracy lost, the budget is {limit:g}"
+
+
+def run(
+    recipe: Recipe, target: str | Target, device: str | None = None, home: Path | None = None
+) -> dict[str, Any]:
+    """Run the pipeline and write the run's folder.
+
+    Args:
+        recipe: what to do.
+        target: name of a target, or the record itself.
+        device: ``user@host`` where the engine is built; None: here, if this machine is the target.
+        home: folder of runs and store; None: ``$JETPRESS_RUNS`` or ``runs``.
+
+    Returns:
+        the run as plain JSON values, as in its ``report.json``; ``["folder"]`` says where that is
+
+    Raises:
+        JetpressError: see :mod:`deploy.errors`. A budget that is not met raises nothing: see ``["verdict"]``.
+    """
+    from pipeline import summary
+
+    plan = resolve(recipe, find(target) if isinstance(target, str) else target)
+    folder = summary.folder(plan, home)
+    doing = Doing(Store(folder.parent / ".store"))
+    console.say(f"jetpress: {recipe.name} for {plan.target.title}")
+    place = where_to_build(plan.target, device)
+    return summary.write(pipeline(plan, place, doing), folder, doing)
+
+
+def plan(
+    recipe: Recipe, target: str | Target, device: str | None = None, home: Path | None = None
+) -> list[Step]:
+    """What ``run`` would do: cached, will run (and how long it took last time) or skipped, and why."""
+    from pipeline import summary
+
+    resolved = resolve(recipe, find(target) if isinstance(target, str) else target)
+    looking = Looking(Store(summary.folder(resolved, home).parent / ".store"))
+    pipeline(resolved, where_to_build(resolved.target, device), looking)
+    return looking.steps
+
+
+def where_to_build(target: Target, device: str | None) -> Device | None:
+    """The device given; this machine where the engine can be built here; otherwise None.
+
+    Raises:
+        RecipeError: an engine built ahead of time needs no device.
+    """
+    if target.backend == "tensorrt_rtx" and device:
+        raise RecipeError("an RTX engine is built ahead of time, here", "leave the device out")
+    if device is None and target.is_board and not probe.is_this_machine(target):
+        return None
+    return open_device(device)

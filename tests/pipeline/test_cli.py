@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli import main, parser
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def options(of: argparse.ArgumentParser) -> list[str]:
+    return sorted(name for action in of._actions for name in (action.option_strings or [action.dest]))
+
+
+def test_the_options_are_frozen() -> None:
+    """Knobs live in the recipe. Whoever adds an option here must say why in the commit message."""
+    top = parser()
+    commands = next(a for a in top._actions if isinstance(a, argparse._SubParsersAction)).choices
+    assert options(top) == ["--help", "--version", "-h", "command"]
+    assert {name: options(command) for name, command in commands.items()} == {
+        "run": ["--device", "--help", "--json", "--set", "--target", "-h", "recipe"],
+        "plan": ["--device", "--help", "--json", "--set", "--target", "-h", "recipe"],
+        "check": ["--help", "--json", "-h"],
+        "targets": ["--help", "--json", "-h", "name"],
+        "report": ["--help", "--json", "-h", "run"],
+        "gc": ["--all", "--help", "--json", "-h"],
+        "completion": ["--help", "-h", "shell"],
+    }
+
+
+def test_help_imports_no_torch() -> None:
+    script = "import sys; from pipeline.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    script += "print([m for m in ('torch', 'numpy', 'pydantic') if m in sys.modules], file=sys.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "exit codes" in done.stdout
+    assert done.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["run", "none.toml"], 2, "there is no recipe"),
+        (["run", "recipes/digits.toml", "--target", "orinnano"], 2, "orin-nano"),
+        (["run", "recipes/digits.toml", "--set", "train.epoch=3"], 2, "did you mean 'epochs'"),
+        (["plan", "README.md"], 2, "not a .toml file"),
+        (["targets", "xavierr"], 2, "did you mean xavier"),
+        (["report", "nothing"], 2, "no finished run"),
+    ],
+)
+def test_bad_input_is_one_message_and_a_code(
+    arguments: list[str],
+    code: int,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert main(arguments) == code
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert "hint" in captured.err
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+
+
+def test_json_errors_are_one_object_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["targets", "x", "--json"]) == 2
+    assert json.loads(capsys.readouterr().out)["exit_code"] == 2
+
+
+def test_targets_lists_all_and_shows_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["targets"]) == 0
+    assert "Jetson AGX Xavier" in capsys.readouterr().out
+    assert main(["targets", "xavier"]) == 0
+    assert "cannot pay" in capsys.readouterr().out
+    assert main(["targets", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["nano"]["opset"] == 13
+
+
+def test_check_says_what_is_here(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check"]) == 0
+    assert "torch" in capsys.readouterr().out
+    assert main(["check", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["ready"] is True
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_completion_scripts_name_every_command(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", shell]) == 0
+    out = capsys.readouterr().out
+    assert all(command in out for command in ("run", "plan", "targets", "report"))
+
+
+def test_gc_on_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("JETPRESS_RUNS", str(tmp_path))
+    assert main(["gc", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"removed": 0, "freed_bytes": 0}

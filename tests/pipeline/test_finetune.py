@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline import baseline, finetune, models, train
+from pipeline.artifact import Checkpoint
+from pipeline.data import load
+from pipeline.recipe import FinetuneConfig, Recipe, TrainConfig, resolve
+from tests.pipeline import small
+
+CONFIG = FinetuneConfig(epochs=2, learning_rate=0.02)
+
+
+@pytest.fixture(scope="module")
+def dense(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """A trained network."""
+    folder = tmp_path_factory.mktemp("dense")
+    config = TrainConfig(epochs=5, learning_rate=0.1)
+    return train.train(config, small.start(folder), small.draft(folder, "train"))
+
+
+def damage(checkpoint: Checkpoint, folder: Path, share: float = 0.5) -> Checkpoint:
+    """A share of the weights of the first layers masked, smallest first."""
+    network = models.load(checkpoint)
+    for name in ("conv1.weight", "conv2.weight"):
+        parameter = network.module.get_parameter(name)
+        mask = parameter.abs() > parameter.abs().flatten().quantile(share)
+        network.masks[name] = mask
+        with torch.no_grad():
+            parameter.mul_(mask)
+    return models.save(network, small.draft(folder, "damaged"), {**checkpoint.facts, "pruned": True})
+
+
+def test_recalibration_then_training_recovers_the_accuracy(dense: Checkpoint, tmp_path: Path) -> None:
+    hurt = damage(dense, tmp_path, 0.6)
+    made = finetune.finetune(CONFIG, hurt, dense, small.draft(tmp_path, "tuned"))
+    facts = made.facts
+    assert facts["after_pruning"] < facts["after_recalibration"] < facts["validation"]
+    assert facts["validation"] > dense.facts["validation"] - 8
+    assert facts["pruned"] is True
+    assert len(facts["curve"]) == facts["epochs"] == 2
+    assert not (made.path / "state").exists()
+    network = models.load(made)
+    for name, mask in network.masks.items():
+        assert not network.module.get_parameter(name)[~mask].any()
+
+
+def test_no_epochs_recalibrate_only(dense: Checkpoint, tmp_path: Path) -> None:
+    hurt = damage(dense, tmp_path, 0.5)
+    made = finetune.finetune(replace(CONFIG, epochs=0), hurt, dense, small.draft(tmp_path, "tuned"))
+    assert made.facts["validation"] == made.facts["after_recalibration"]
+    assert made.facts["curve"] == []
+    one, two = models.load(hurt).module, models.load(made).module
+    for name, parameter in one.named_parameters():
+        assert torch.equal(parameter, two.get_parameter(name))
+    assert not torch.equal(one.get_buffer("bn1.running_mean"), two.get_buffer("bn1.running_mean"))
+
+
+def test_a_network_that_lost_nothing_passes_through(dense: Checkpoint, tmp_path: Path) -> None:
+    untouched = Checkpoint(dense.path, {**dense.facts, "pruned": False})
+    made = finetune.finetune(CONFIG, untouched, dense, small.draft(tmp_path, "same"))
+    assert (made.path / "weights.safetensors").read_bytes() == (
+        dense.path / "weights.safetensors"
+    ).read_bytes()
+    assert made.facts == untouched.facts
+
+
+def test_recalibration_measures_mean_and_variance(dense: Checkpoint) -> None:
+    network = models.load(dense)
+    data = load(network.data, network.seed)
+    norm, convolution = network.module.get_submodule("bn1"), network.module.get_submodule("conv1")
+    momentum = norm.momentum
+    finetune.recalibrate(network, data)
+    seen = [convolution(inputs[0]) for inputs, _ in finetune.batches(data.train, 0)]
+    assert torch.allclose(norm.running_mean, torch.cat(seen).mean((0, 2, 3)), atol=1e-4)
+    assert torch.allclose(norm.running_var, torch.cat(seen).var((0, 2, 3)), rtol=0.05)
+    assert norm.momentum == momentum
+    assert not any(m.training for m in network.module.modules())
+
+
+def test_recalibrating_a_network_without_batchnorm_changes_nothing(tmp_path: Path) -> None:
+    config = baseline.SourceConfig(small.model(tmp_path, "pair"), small.data(tmp_path, "sums"))
+    network = models.load(baseline.source(config, small.draft(tmp_path, "s")))
+    before = {name: tensor.clone() for name, tensor in network.module.state_dict().items()}
+    finetune.recalibrate(network, load(network.data, 0))
+    assert all(torch.equal(before[n], t) for n, t in network.module.state_dict().items())
+
+
+def test_a_student_learns_from_its_teacher_alone(dense: Checkpoint, tmp_path: Path) -> None:
+    """Weight 1 leaves no labels: what it knows at the end, it has from the teacher."""
+    student = small.start(tmp_path)
+    config = replace(CONFIG, epochs=4, learning_rate=0.1, distill=1.0, temperature=3.0)
+    made = finetune.finetune(config, student, dense, small.draft(tmp_path, "taught"))
+    assert made.facts["validation"] > 80
+    teacher = models.load(dense).module
+    assert torch.equal(
+        teacher.get_buffer("bn1.running_mean"), models.load(dense).module.get_buffer("bn1.running_mean")
+    )
+
+
+def test_a_dict_of_outputs_is_distilled(tmp_path: Path) -> None:
+    data = small.data(tmp_path, "sums")
+    source = baseline.source(
+        baseline.SourceConfig(small.model(tmp_path, "pair"), data), small.draft(tmp_path, "s")
+    )
+    tuned = finetune.finetune(replace(CONFIG, epochs=1), source, source, small.draft(tmp_path, "t"))
+    assert tuned.facts["epochs"] == 1
+
+
+def test_what_the_recipe_leaves_open_is_as_in_training() -> None:
+    from deploy.targets import find
+
+    recipe = Recipe(name="x", train=TrainConfig(optimizer="adamw", learning_rate=0.001, clip_norm=2.0))
+    settings = finetune.settings(resolve(recipe, find("host")).recipe.finetune)
+    assert settings.optimizer == "adamw"
+    assert settings.learning_rate == pytest.approx(0.0002)
+    assert settings.clip_norm == 2.0
+    assert settings.weight_decay == recipe.train.weight_decay
+    assert settings.schedule == "cosine"
+    assert finetune.settings(FinetuneConfig()).learning_rate == TrainConfig().learning_rate / 5

@@ -1,0 +1,270 @@
+"""The main job on real digits with a small network of the user's own: run, cached, planned, killed, broken."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from deploy.errors import JetpressError, RecipeError
+from pipeline import Recipe, plan, run
+from pipeline.recipe import PruneConfig
+from pipeline.run import schedule
+
+ROOT = Path(__file__).parent.parent.parent
+
+NETWORK = """
+import torch
+from torch import nn
+
+def build(width=32):
+    return nn.Sequential(
+        nn.Conv2d(3, width, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
+        nn.Conv2d(width, 2 * width, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(2 * width), nn.ReLU(),
+        nn.Conv2d(2 * width, 2 * width, 3, padding=1, bias=False), nn.BatchNorm2d(2 * width), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2 * width, 10),
+    )
+"""
+
+RECIPE = """
+name = "small"
+[model]
+builder = "net.py:build"
+[data]
+source = "digits"
+size = 16
+batch_size = 32
+sample_images = 32
+calibration_images = 16
+[train]
+epochs = 4
+learning_rate = 0.1
+[prune]
+ratio = 0.5
+rounds = 2
+[finetune]
+epochs = 1
+[benchmark]
+seconds = 0.3
+threads = 1
+[budget]
+accuracy_drop = 50.0
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("main-job")
+    (folder / "net.py").write_text(NETWORK)
+    (folder / "small.toml").write_text(RECIPE)
+    return folder
+
+
+def recipe(folder: Path, *sets: str) -> Recipe:
+    return Recipe.load(folder / "small.toml", sets)
+
+
+@pytest.fixture(scope="module")
+def finished(folder: Path) -> dict[str, Any]:
+    return run(recipe(folder), "host", home=folder / "runs")
+
+
+def test_the_main_job_runs_to_an_engine_and_a_report(finished: dict[str, Any]) -> None:
+    place = Path(finished["folder"])
+    assert finished["engine_built"]
+    assert finished["verdict"]["met"] is True
+    assert finished["ratios"]["macs"] > 2
+    assert finished["ratios"]["size"] > 2
+    assert finished["dense"]["test"] > 60
+    if finished["benchmark"]["verdict"] == "invalid":  # a busy machine: then nothing may be claimed
+        assert finished["ratios"]["latency"] is None
+    else:
+        assert finished["compressed"]["latency"]["n"] >= 64
+    assert {e["met"] for e in finished["equivalence"]} == {True}
+    assert finished["sparsity"]["skipped"].startswith("2:4 cannot pay")
+    for name in ("report.html", "report.md", "report.json", "bundle/runner.pyz", "engine/engine.json"):
+        assert (place / name).is_file()
+    assert all(layer["after"] % 16 == 0 for layer in finished["layers"])
+
+
+def test_the_engine_is_as_accurate_as_the_network(finished: dict[str, Any]) -> None:
+    place = Path(finished["folder"])
+    labels = np.load(place / "bundle" / "samples" / "labels.npy", allow_pickle=False)
+    assert len(labels) == 32
+    assert abs(finished["compressed"]["engine_accuracy"] - finished["compressed"]["test"]) < 25
+
+
+def test_the_second_run_does_nothing(
+    folder: Path, finished: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = run(recipe(folder), "host", home=folder / "runs")
+    said = capsys.readouterr().err
+    assert "..." not in said
+    assert said.count("cached") == sum(step["state"] != "skipped" for step in finished["stages"]) + 1
+    assert again["digest"] == finished["digest"]
+
+
+def test_the_plan_knows_what_is_done(folder: Path, finished: dict[str, Any]) -> None:
+    steps = plan(recipe(folder), "host", home=folder / "runs")
+    assert {step.state for step in steps} == {"cached", "skipped"}
+    fresh = plan(recipe(folder, "benchmark.seconds=0.4"), "host", home=folder / "runs")
+    states = {step.name: step.state for step in fresh}
+    assert states["train"] == "cached"
+    assert states["build"] == "will run"
+    longer = plan(recipe(folder, "train.epochs=9"), "host", home=folder / "runs")
+    assert next(s for s in longer if s.name == "train").seconds is not None
+    assert next(s for s in longer if s.name == "source").state == "cached"
+
+
+def test_reordered_keys_change_nothing(folder: Path, finished: dict[str, Any]) -> None:
+    lines = (
+        (folder / "small.toml")
+        .read_text()
+        .replace("epochs = 4\nlearning_rate = 0.1", "learning_rate = 0.1\nepochs = 4")
+    )
+    (folder / "reordered.toml").write_text(lines)
+    steps = plan(Recipe.load(folder / "reordered.toml"), "host", home=folder / "runs")
+    assert "will run" not in {step.state for step in steps}
+
+
+@pytest.mark.parametrize(("target", "opset"), [("nano", 13), ("xavier", 17), ("orin-nano", 18), ("thor", 18)])
+def test_a_board_gets_a_bundle_and_no_engine(
+    folder: Path, finished: dict[str, Any], target: str, opset: int
+) -> None:
+    result = run(recipe(folder, "sparsify.min_channels=16"), target, home=folder / "runs")
+    place = Path(result["folder"])
+    assert not result["engine_built"]
+    assert not (place / "engine").exists()
+    assert "runner.pyz" in result["next"]
+    assert "DEVICE=user@host" in result["next"]
+    model = onnx.load(place / "bundle" / "model.onnx")
+    assert [o.version for o in model.opset_import if not o.domain] == [opset]
+    written = json.loads((place / "bundle" / "plan.json").read_text())
+    assert written["target"]["name"] == target
+    assert written["precision"] == "fp16"
+    assert len((place / "bundle" / "README.txt").read_text().splitlines()) == 3
+    sparse = result["sparsity"].get("layers")
+    assert (sparse is not None and any(layer["sparse"] for layer in sparse)) == (
+        target in ("orin-nano", "thor")
+    )
+
+
+def test_a_broken_budget_keeps_the_last_good_round(folder: Path, finished: dict[str, Any]) -> None:
+    hard = [
+        "budget.accuracy_drop=0.0",
+        "prune.ratio=0.75",
+        "finetune.epochs=0",
+        "prune.rounds=3",
+        "finetune.distill=0.0",
+    ]
+    result = run(recipe(folder, *hard), "host", home=folder / "runs")
+    rejected = [r for r in result["rounds"] if not r["kept"] and r["pruned"]]
+    assert len(rejected) == 1
+    assert "budget is 0" in rejected[0]["why"]
+    assert rejected[0]["round"] == len(result["rounds"])
+
+
+def test_a_latency_budget_that_cannot_be_met_is_exit_code_8(folder: Path, finished: dict[str, Any]) -> None:
+    arguments = ["run", str(folder / "small.toml"), "--json", "--set", "budget.latency_ms=0.000001"]
+    done = jetpress(folder, *arguments)
+    assert done.returncode == 8
+    assert json.loads(done.stdout)["verdict"]["met"] is False
+    assert "NOT met" in done.stderr
+
+
+def test_rtx_is_built_without_a_gpu(folder: Path, finished: dict[str, Any]) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="the extra `rtx` is not installed")
+    result = run(recipe(folder, "sparsify.mode='off'"), "rtx", home=folder / "runs")
+    place = Path(result["folder"])
+    assert result["engine_built"]
+    assert (place / "engine" / "compressed.engine").stat().st_size > 1000
+    assert result["compressed"]["latency"] is None
+    assert "GPU" in result["next"]
+
+
+def test_an_rtx_engine_needs_no_device(folder: Path) -> None:
+    with pytest.raises(RecipeError, match="ahead of time"):
+        run(recipe(folder), "rtx", device="user@host", home=folder / "runs")
+
+
+def jetpress(folder: Path, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "JETPRESS_RUNS": str(folder / "runs"), "PYTHONPATH": str(ROOT), **extra}
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+
+
+def test_report_prints_and_gc_keeps_what_runs_need(folder: Path, finished: dict[str, Any]) -> None:
+    name = Path(finished["folder"]).name
+    done = jetpress(folder, "report", name)
+    assert done.returncode == 0
+    assert done.stdout.startswith("# ")
+    assert jetpress(folder, "gc").returncode == 0
+    assert {step.state for step in plan(recipe(folder), "host", home=folder / "runs")} == {
+        "cached",
+        "skipped",
+    }
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
+def test_a_run_stopped_in_training_goes_on_after_the_last_epoch(
+    folder: Path, finished: dict[str, Any], stop: int
+) -> None:
+    environment = {**os.environ, "JETPRESS_RUNS": str(folder / f"stopped-{stop}"), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "pipeline.cli", "run", str(folder / "small.toml"), "--json"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "epoch 2/4" in line:
+                time.sleep(0.3)
+                process.send_signal(stop)
+                break
+        rest = process.stderr.read()
+    assert process.returncode == (130 if stop == signal.SIGINT else -9)
+    assert "Traceback" not in rest
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert "going on after epoch" in done.stderr
+    assert "epoch 1/4" not in done.stderr
+    result = json.loads(done.stdout)
+    digests = {s["name"]: s["digest"] for s in finished["stages"]}
+    assert {s["name"]: s["digest"] for s in result["stages"] if s["name"] == "train"} == {
+        "train": digests["train"]
+    }
+
+
+def test_no_permission_is_exit_code_5(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = jetpress(folder, "run", str(folder / "small.toml"), JETPRESS_RUNS=str(tmp_path / "file" / "runs"))
+    assert done.returncode == 5
+    assert "Traceback" not in done.stderr
+
+
+def test_a_network_that_is_none_is_exit_code_2(folder: Path) -> None:
+    done = jetpress(folder, "run", str(folder / "small.toml"), "--set", "model.builder=torchvision:resnet19")
+    assert done.returncode == 2
+    assert "resnet18" in done.stderr
+
+
+def test_the_schedule_ends_at_the_ratio_and_starts_gently() -> None:
+    shares = [config.ratio for config in schedule(PruneConfig(ratio=0.75, rounds=2, first_step=0.3))]
+    assert shares == [0.3, 0.75]
+    shares = [config.ratio for config in schedule(PruneConfig(ratio=0.5, rounds=3))]
+    assert shares == pytest.approx([1 / 6, 1 / 3, 1 / 2], abs=1e-6)
+    assert [config.ratio for config in schedule(PruneConfig(ratio=0.5, rounds=1))] == [0.5]
+
+
+def test_errors_all_derive_from_one(folder: Path) -> None:
+    assert issubclass(RecipeError, JetpressError)

@@ -1,0 +1,247 @@
+"""2:4 masks: the best ones, along the right axis, through fold and export; what stays dense says why."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deploy.errors import StageError
+from pipeline import channels, masks, models, sparsify
+from pipeline.artifact import Checkpoint
+from pipeline.export import export
+from pipeline.fold import fold
+from pipeline.masks import best_mask, holds
+from pipeline.models import Network
+from pipeline.products import products
+from pipeline.recipe import DataConfig, ExportConfig, InputConfig, ModelConfig, SparsifyConfig
+from pipeline.sparsity import sparse_layers
+
+PATTERNS = st.sampled_from([(2, 4), (1, 4), (3, 4), (1, 2), (4, 8), (2, 8)])
+KERNELS = st.sampled_from([(), (1,), (3,), (3, 3), (1, 2, 2)])
+SEEDS = st.integers(0, 2**31)
+
+
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+class Net(nn.Module):
+    """What a vision network multiplies by: convolutions of all kinds, attention, linear, plain parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 32, 3, padding=1)
+        self.norm = nn.BatchNorm2d(32)
+        self.wide = nn.Conv2d(32, 32, 3, padding=1, bias=False)
+        self.wide_norm = nn.BatchNorm2d(32)
+        self.depthwise = nn.Conv2d(32, 32, 3, groups=32)
+        self.grouped = nn.Conv2d(32, 32, 3, stride=2, groups=2)
+        self.odd = nn.Conv2d(32, 18, 1)
+        self.after_odd = nn.Conv2d(18, 32, 1)
+        self.up = nn.ConvTranspose2d(32, 16, 2, stride=2)
+        self.line = nn.Conv1d(16, 24, 3, padding=1)
+        self.attention = nn.MultiheadAttention(24, 3, batch_first=True)
+        self.cross = nn.MultiheadAttention(24, 3, batch_first=True)
+        self.table = nn.Parameter(torch.randn(24, 16) / 5)
+        self.normed = nn.Parameter(torch.randn(16, 16))
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.first(x)).relu()
+        x = self.depthwise(x + self.wide_norm(self.wide(x)).relu())
+        x = self.up(self.after_odd(self.odd(self.grouped(x).relu())).relu())
+        x = self.line(x.flatten(2)).mT
+        x = x + self.attention(x, x, x, need_weights=False)[0]
+        x = self.cross(x, x.relu(), x.relu(), need_weights=False)[0]
+        x = F.linear((x @ self.table).relu(), self.normed / self.normed.norm())
+        return self.head(x.mean(1))
+
+
+def net() -> nn.Module:
+    return Net()
+
+
+def made(folder: Path, **settings: Any) -> Checkpoint:
+    """Its 2:4 checkpoint, of statistics and weights as training leaves them."""
+    config = ModelConfig(builder=f"{__file__}:net", inputs=(InputConfig(shape=(3, 16, 16)),))
+    network = Network(models.build(config), config, DataConfig(size=16, calibration_images=12))
+    for norm in (network.module.norm, network.module.wide_norm):
+        nn.init.uniform_(norm.weight, 0.5, 2)  # type: ignore[union-attr]
+        nn.init.normal_(norm.running_mean, std=0.1)  # type: ignore[union-attr]
+    for name in ("dense", "sparse"):
+        (folder / name).mkdir()
+    dense = models.save(network, folder / "dense", {"kept fact": 1})
+    return sparsify.sparsify(SparsifyConfig(min_channels=16, **settings), dense, folder / "sparse")
+
+
+@given(st.integers(1, 4), st.integers(1, 4), KERNELS, PATTERNS, SEEDS)
+def test_the_mask_is_the_best(
+    out: int, groups: int, kernel: tuple[int, ...], pattern: tuple[int, int], seed: int
+) -> None:
+    kept, group = pattern
+    weight = drawn(out, group * groups, *kernel, seed=seed)
+    mask = best_mask(weight, kept, group)
+    assert mask.shape == weight.shape
+    assert holds(weight * mask, kept, group)
+    lanes = weight.abs().movedim(1, -1).reshape(-1, group)
+    choices = [lanes[:, list(some)].sum(1) for some in itertools.combinations(range(group), kept)]
+    found = (weight * mask).abs().movedim(1, -1).reshape(-1, group).sum(1)
+    torch.testing.assert_close(found, torch.stack(choices).max(0).values)
+    assert masks.magnitude(masks.rows(weight), kept, group) == pytest.approx(float(found.sum()), rel=1e-5)
+    assert float(found.sum()) <= masks.ideal(masks.rows(weight), kept, group) * (1 + 1e-5)
+
+
+@given(SEEDS, st.floats(1e-3, 1e3))
+def test_a_scaled_weight_has_the_same_mask(seed: int, scale: float) -> None:
+    weight = drawn(8, 16, 3, 3, seed=seed)
+    assert torch.equal(best_mask(weight), best_mask(weight * scale))
+
+
+@given(SEEDS)
+def test_permuting_whole_groups_or_outputs_permutes_the_mask(seed: int) -> None:
+    weight, generator = drawn(8, 16, 3, seed=seed), torch.Generator().manual_seed(seed)
+    rows = torch.randperm(8, generator=generator)
+    columns = torch.arange(16).view(4, 4)[torch.randperm(4, generator=generator)].flatten()
+    assert torch.equal(best_mask(weight[rows][:, columns]), best_mask(weight)[rows][:, columns])
+
+
+@given(SEEDS)
+def test_the_axis_can_be_another(seed: int) -> None:
+    weight = drawn(8, 12, 3, seed=seed)
+    assert torch.equal(best_mask(weight.transpose(0, 1), axis=0), best_mask(weight).transpose(0, 1))
+    assert holds(weight * best_mask(weight, axis=0), axis=0)
+
+
+def test_a_mask_along_the_wrong_axis_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weight = drawn(64, 64, 3, 3)
+    flat = weight.flatten(1)
+    wrong = best_mask(flat).view_as(weight)  # along C*R*S, as a common tool does it
+    assert holds(flat * best_mask(flat))
+    assert not holds(weight * wrong)
+    assert holds(weight * best_mask(weight))
+    monkeypatch.setattr(sparsify, "best_mask", lambda w, *_: best_mask(w.flatten(1)).view_as(w))
+    with pytest.raises(StageError, match=r"the mask of wide\.weight is not 2:4"):
+        made(tmp_path, permute=False)
+
+
+def test_ties_and_zeros_still_leave_two_of_four() -> None:
+    assert best_mask(torch.zeros(2, 8)).sum() == 8
+    assert best_mask(torch.ones(2, 8, 3, 3)).sum() == 2 * 4 * 9
+
+
+def test_what_stays_dense_says_why() -> None:
+    module = Net().eval()
+    found = products(channels.analyse(module, (drawn(2, 3, 16, 16),)).trace)
+    config = SparsifyConfig(min_channels=17, ignore=("head*",))
+    reasons = sparsify.why_dense(found, dict(module.named_parameters()), config)
+    assert {product.name: reason for product, reason in reasons.items()} == {
+        "first.weight": "the first layer stays dense",
+        "wide.weight": "",
+        "depthwise.weight": "depthwise: one input channel for each output",
+        "grouped.weight": "16 input channels are fewer than 17: sparse kernels do not pay",
+        "odd.weight": "",
+        "after_odd.weight": "18 input channels are not a multiple of 4",
+        "up.weight": "a transposed convolution has no sparse kernel",
+        "line.weight": "16 input channels are fewer than 17: sparse kernels do not pay",
+        "attention.in_proj_weight": "",
+        "attention.out_proj.weight": "",
+        "cross.in_proj_weight": "",
+        "cross.out_proj.weight": "",
+        "table": "",
+        ".weight": "its weight is computed in the network",
+        "head.weight": "ignored by the recipe",
+    }
+
+
+def test_a_weight_used_along_both_axes_stays_dense() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Linear(8, 8)
+            self.tied = nn.Parameter(torch.randn(8, 8))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.linear(self.first(x), self.tied).relu() @ self.tied
+
+    module = Tied().eval()
+    found = products(channels.analyse(module, (drawn(2, 8),)).trace)
+    reasons = sparsify.why_dense(found, dict(module.named_parameters()), SparsifyConfig(min_channels=4))
+    assert list(reasons.values())[1:] == ["it is multiplied along two of its axes"]
+
+
+SPARSE = {
+    "wide.weight",
+    "grouped.weight",
+    "odd.weight",
+    "line.weight",
+    "attention.in_proj_weight",
+    "attention.out_proj.weight",
+    "cross.in_proj_weight",
+    "cross.out_proj.weight",
+    "table",
+    "head.weight",
+}
+
+
+@pytest.mark.parametrize("settings", [{}, {"pattern": "1:4"}, {"method": "wanda"}, {"method": "sparsegpt"}])
+def test_the_stage(tmp_path: Path, settings: dict[str, str]) -> None:
+    result = made(tmp_path, **settings)
+    before, after = models.load(Checkpoint(tmp_path / "dense")), models.load(result)
+    facts = result.facts["sparsity"]
+    kept, group = masks.pattern(settings.get("pattern", "2:4"))
+    assert set(after.masks) == SPARSE
+    assert {one["name"] for one in facts["layers"] if one["sparse"]} == SPARSE
+    assert facts["eligible"] == len(SPARSE)
+    assert result.facts["pruned"]
+    assert result.facts["kept fact"] == 1
+    for name, mask in after.masks.items():
+        axis = 0 if name == "table" else 1
+        assert holds(mask, kept, group, axis)
+        assert mask.sum() * group == mask.numel() * kept
+        assert not after.module.get_parameter(name)[~mask].any()
+    for one in facts["layers"]:
+        if one["sparse"]:
+            assert 0 < one["kept"] <= 1
+            assert 0 <= one["efficacy"] < 1
+            assert (one["output_error"] is None) == (settings.get("method") is None)
+    assert facts["permutation_error"] < 1e-12
+    if not settings:
+        assert facts["kept_magnitude"] > facts["kept_unpermuted"] > 0.5
+    assert set(after.module.state_dict()) == set(before.module.state_dict())
+
+
+def test_nothing_is_eligible(tmp_path: Path) -> None:
+    result = made(tmp_path, ignore=("*",))
+    assert result.facts["pruned"] is False
+    assert result.facts["sparsity"]["kept_magnitude"] is None
+    assert models.load(result).masks == {}
+
+
+def test_masks_survive_fold_export_and_batchnorm(tmp_path: Path) -> None:
+    """On the initialisers of the final ONNX, by our checker and by polygraphy's."""
+    for name in ("folded", "onnx"):
+        (tmp_path / name).mkdir()
+    folded = fold(None, made(tmp_path), tmp_path / "folded")
+    proto = onnx.load(export(ExportConfig(opset=17), folded, tmp_path / "onnx").path / "model.onnx")
+    assert "BatchNormalization" not in {node.op_type for node in proto.graph.node}
+    ours = [layer for layer in sparse_layers(proto) if layer.is_2_4]
+    assert {layer.node for layer in ours} == {
+        "wide/Conv", "grouped/Conv", "odd/Conv", "line/Conv", "attention/MatMul", "attention/Gemm",
+        "cross/Gemm", "MatMul", "head/Gemm",
+    }  # fmt: skip
+    polygraphy = Path(sys.executable).with_name("polygraphy")
+    command = [polygraphy, "inspect", "sparsity", tmp_path / "onnx" / "model.onnx"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert {layer.name for layer in ours} == set(re.findall(r"Found sparse tensor: (\S+)", said))
