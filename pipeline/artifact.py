@@ -55,6 +55,10 @@ class Equivalence(Artifact):
     """``equivalence.json``: how far two runtimes differ."""
 
 
+class Clearance(Artifact):
+    """``preflight.json``: the target's parser will take this ONNX file."""
+
+
 class Assessment(Artifact):
     """Accuracy of the dense and the compressed network on the test split."""
 

@@ -64,7 +64,11 @@ def parser() -> argparse.ArgumentParser:
             help="override a recipe key; repeatable",
         )
 
-    _command(commands, "check", _check, "is this machine ready: versions, CPU and GPU, disk")
+    check = _command(
+        commands, "check", _check, "is this machine ready; or, with MODEL: will that target's parser take it"
+    )
+    check.add_argument("model", nargs="?", metavar="MODEL", help="any ONNX file")
+    check.add_argument("--target", default="host", metavar="T", help="held against this target's parser")
     targets = _command(commands, "targets", _targets, "list the targets, or show one")
     targets.add_argument("name", nargs="?", metavar="NAME")
     report = _command(commands, "report", _report, "print a finished run's report and say where its page is")
@@ -151,6 +155,8 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
+    if options.model is not None:
+        return _check_model(options)
     from pipeline.check import check
 
     report = check()
@@ -162,6 +168,14 @@ def _check(options: argparse.Namespace) -> int:
             if not line["ok"]:
                 print(f"    hint: {line['hint']}")
     return 0 if report["ready"] else 3
+
+
+def _check_model(options: argparse.Namespace) -> int:
+    from deploy.preflight import report_lines
+
+    lines, found, ok = report_lines(Path(options.model), options.target)
+    print(json.dumps(found) if options.json else "\n".join(lines))
+    return 0 if ok else RecipeError.exit_code
 
 
 def _targets(options: argparse.Namespace) -> int:

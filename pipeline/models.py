@@ -6,6 +6,7 @@ remaining weights (safetensors). Loading builds, replays and fills in.
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 from torch.utils.flop_counter import FlopCounterMode
 
-from deploy.errors import RecipeError, StageError
+from deploy.errors import RecipeError, StageError, from_os_error
 from pipeline import channels, code
 from pipeline.artifact import Checkpoint
 from pipeline.recipe import DataConfig, InputConfig, ModelConfig, as_table, is_file_reference
@@ -202,11 +203,13 @@ def save(network: Network, draft: Path, facts: Mapping[str, Any]) -> Checkpoint:
         raise StageError(
             f"NaN or Inf in {', '.join(bad[:5])}", "lower the learning rate, or set train.clip_norm"
         )
-    save_model(network.module, str(draft / "weights.safetensors"))
-    if network.masks:
-        save_file(
-            {name: mask.contiguous() for name, mask in network.masks.items()}, draft / "masks.safetensors"
-        )
+    masks = {name: mask.contiguous() for name, mask in network.masks.items()}
+    try:
+        save_model(network.module, str(draft / "weights.safetensors"))
+        if masks:
+            save_file(masks, draft / "masks.safetensors")
+    except SafetensorError as error:  # this is how safetensors says that the disk is full
+        raise from_os_error(OSError(errno.ENOSPC, str(error), str(draft))) from error
     description = {
         "model": as_table(network.model),
         "data": as_table(network.data),

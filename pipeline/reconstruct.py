@@ -55,7 +55,7 @@ def reconstruct(
     kept: int = masks.KEPT,
     group: int = masks.GROUP,
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """Choose masks for ``layers`` with data; with ``sparsegpt`` the weights are changed in place.
+    """Choose masks for ``layers`` with data and apply them in place; with ``sparsegpt`` kept weights change too.
 
     Args:
         source: the traced network, working on ``parameters``.
@@ -84,10 +84,7 @@ def reconstruct(
         errors[product.name] = max(errors.get(product.name, 0.0), _error(layer, weight))
         whole = found.setdefault(product.name, masks.best_mask(parameter, kept, group, product.axis))
         _put(whole, mask, product)
-        if method == "sparsegpt":
-            _put(parameter.data, weight, product)
-        else:
-            parameter.data.mul_(whole)
+        _put(parameter.data, weight, product)
     return found, errors
 
 

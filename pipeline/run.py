@@ -29,6 +29,7 @@ from pipeline.artifact import (
 )
 from pipeline.content import SourceConfig, content
 from pipeline.late import late
+from pipeline.preflight import PreflightConfig, preflight
 from pipeline.recipe import Plan, PruneConfig, Recipe, resolve
 from pipeline.steps import Doing, Looking, Step, Walk
 from pipeline.store import Store
@@ -107,6 +108,7 @@ def pipeline(plan: Plan, device: Device | None, walk: Walk) -> Outcome:
     outcome.dense_onnx = walk.step("export dense", export, recipe.export, dense)
     outcome.same = walk.step("equivalence", equivalence, recipe.equivalence, folded, outcome.onnx)
     outcome.dense_same = walk.step("same, dense", equivalence, recipe.equivalence, dense, outcome.dense_onnx)
+    walk.step("preflight", preflight, PreflightConfig(target, recipe.build.precision), outcome.onnx)
     outcome.accuracy = walk.step("assess", assess, None, dense, folded)
     packing = bundle.BundleConfig(recipe.name, target, recipe.build, recipe.benchmark, recipe.seed)
     outcome.bundle = walk.step("bundle", bundle.bundle, packing, folded, outcome.onnx, outcome.dense_onnx)

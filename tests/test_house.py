@@ -19,6 +19,7 @@ STAGES = (
     "export",
     "equivalence",
     "assess",
+    "preflight",
     "bundle",
     "measure",
 )

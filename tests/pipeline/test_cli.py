@@ -25,7 +25,7 @@ def test_the_options_are_frozen() -> None:
     assert {name: options(command) for name, command in commands.items()} == {
         "run": ["--device", "--help", "--json", "--set", "--target", "-h", "recipe"],
         "plan": ["--device", "--help", "--json", "--set", "--target", "-h", "recipe"],
-        "check": ["--help", "--json", "-h"],
+        "check": ["--help", "--json", "--target", "-h", "model"],
         "targets": ["--help", "--json", "-h", "name"],
         "report": ["--help", "--json", "-h", "run"],
         "gc": ["--all", "--help", "--json", "-h"],
@@ -96,6 +96,20 @@ def test_completion_scripts_name_every_command(shell: str, capsys: pytest.Captur
     assert main(["completion", shell]) == 0
     out = capsys.readouterr().out
     assert all(command in out for command in ("run", "plan", "targets", "report"))
+
+
+def test_check_holds_a_model_against_a_target(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import onnx
+    from onnx import TensorProto, helper
+
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 8]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("HardSwish", ["x"], ["y"])], "g", ends[:1], ends[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=7)
+    onnx.save(model, tmp_path / "m.onnx")
+    assert main(["check", str(tmp_path / "m.onnx"), "--target", "nano"]) == 2
+    assert "HardSwish" in capsys.readouterr().out
+    assert main(["check", str(tmp_path / "m.onnx"), "--target", "host", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["ok"] is True
 
 
 def test_gc_on_nothing(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import cache
 from typing import Any
 
 import pytest
@@ -46,6 +47,7 @@ class Every(nn.Module):
         return self.d(x).mean((2, 3, 4))
 
 
+@cache
 def every() -> tuple[nn.Module, Tensor, channels.ChannelGraph]:
     torch.manual_seed(0)
     module = Every().eval()
