@@ -105,14 +105,13 @@ def test_a_killed_process_leaves_no_half_object_and_no_lock(tmp_path: Path, coun
             print("inside", flush=True)
             time.sleep(60)
         slow.__module__, slow.__name__ = test_store.__name__, "stage"
-        slow.__annotations__ = dict(test_store.stage.__annotations__)
+        slow.__annotations__ = {{"return": test_store.Checkpoint}}
         Store(Path({str(tmp_path / "s")!r})).make(slow, test_store.Config("a", {str(counter)!r}))
     """)
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "inside\n"
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "inside\n"
+        os.kill(process.pid, signal.SIGKILL)
     store = Store(tmp_path / "s")
     assert not store.objects.exists()
     started = time.monotonic()

@@ -1,0 +1,1 @@
+"""Other tools, run beside ours on the same input."""
