@@ -107,14 +107,9 @@ def _until_valid(
     raise AssertionError("unreachable")
 
 
-def cannot_run(target: Target) -> str:
-    """Why an engine built here cannot be run here; empty when it can."""
-    if target.backend != "tensorrt_rtx" or _gpu_is_here():
-        return ""
-    return (
-        "no NVIDIA GPU here to run it on: copy {bundle} and {engine} to the RTX machine and run there: "
-        "python3 bundle/runner.pyz bench --bundle bundle --engines engine"
-    )
+def can_run(target: Target) -> bool:
+    """Whether an engine for ``target`` that was built here can be run here."""
+    return target.backend != "tensorrt_rtx" or _gpu_is_here()
 
 
 def _gpu_is_here() -> bool:

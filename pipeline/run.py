@@ -121,11 +121,17 @@ def pipeline(plan: Plan, device: Device | None, walk: Walk) -> Outcome:
         walk.skip("build", "an engine is built on its own device, and none was given")
         walk.skip("benchmark", "no engine here")
         return outcome
-    place = measure.Place(device.name, probe.identity(probe.probe(device)))
+    found = probe.probe(device)
+    if target.backend != "tensorrt_rtx":  # that is built ahead of time, on whatever machine
+        probe.refuse_unless(found, target)
+    place = measure.Place(device.name, probe.identity(found))
     outcome.engine = walk.step("build", measure.build, place, outcome.bundle)
-    if why := measure.cannot_run(target):
-        outcome.next = why
-        walk.skip("benchmark", why)
+    if not measure.can_run(target):
+        outcome.next = (
+            "copy {bundle} and {engine} to the RTX machine, and run there: "
+            "python3 bundle/runner.pyz bench --bundle bundle --engines engine"
+        )
+        walk.skip("benchmark", "there is no NVIDIA GPU here to run the engine on")
         return outcome
     outcome.tried = walk.step("infer", measure.infer, place, outcome.bundle, outcome.engine)
     timing = measure.Timing(place, recipe.benchmark)
