@@ -328,6 +328,17 @@ class Recipe(_Section):
         recipe._check(where)
         return recipe
 
+    def to_toml(self) -> str:
+        """The recipe as TOML that :meth:`load` reads back: keys without a value are left out."""
+        lines, sections = [], []
+        for name, value in as_table(self).items():
+            if isinstance(value, dict):
+                sections += ["", f"[{name}]"]
+                sections += [f"{key} = {_toml(one)}" for key, one in value.items() if one is not None]
+            else:
+                lines.append(f"{name} = {_toml(value)}")
+        return "\n".join([*lines, *sections]) + "\n"
+
     def located(self, folder: Path) -> Self:
         """Paths of files made absolute: they are relative to the recipe, not to where jetpress was started."""
 
@@ -458,6 +469,19 @@ def as_table(value: Any) -> Any:
         if dataclasses.is_dataclass(value) and not isinstance(value, type)
         else value
     )
+
+
+def _toml(value: Any) -> str:
+    """One value in TOML's inline form; JSON's scalars are TOML's."""
+    if isinstance(value, dict):
+        return (
+            "{ "
+            + ", ".join(f"{json.dumps(k)} = {_toml(v)}" for k, v in value.items() if v is not None)
+            + " }"
+        )
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml(one) for one in value) + "]"
+    return json.dumps(value)
 
 
 def schema() -> dict[str, Any]:

@@ -18,7 +18,7 @@ from pipeline.artifact import Artifact, Checkpoint, canonical
 from pipeline.check import cores, cpu_name, gpu_name
 from pipeline.recipe import Plan, as_table
 from pipeline.steps import Doing
-from pipeline.store import versions
+from pipeline.store import versions, write_atomically
 
 if TYPE_CHECKING:
     from pipeline.run import Outcome
@@ -82,6 +82,7 @@ def write(outcome: Outcome, place: Path, doing: Doing) -> dict[str, Any]:
             "digest": digest,
         }
         render(report, place)
+        write_atomically(place / "recipe.toml", outcome.plan.recipe.to_toml())
         console.say(f"  {'report':<14} {'ran':<12}")
     for name, artifact in (("bundle", outcome.bundle), ("engine", outcome.engine)):
         if artifact is not None:
@@ -140,7 +141,7 @@ def _facts(outcome: Outcome, place: Path) -> dict[str, Any]:
         "versions": versions(LIBRARIES),
         "machine": {"cpu": cpu_name(), "cores": cores(), "gpu": gpu_name()},
         "recipe": json.loads(canonical(as_table(plan.recipe))),
-        "reproduce": f"jetpress run RECIPE --target {target.name}",
+        "reproduce": f"jetpress run {place / 'recipe.toml'} --target {target.name}",
     }
 
 

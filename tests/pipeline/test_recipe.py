@@ -114,6 +114,19 @@ def test_resolve_decides_every_open_value(name: str) -> None:
     json.dumps(as_table(recipe))
 
 
+@pytest.mark.parametrize("name", ["host", "nano"])
+def test_a_resolved_recipe_written_down_is_the_same_again(name: str, tmp_path: Path) -> None:
+    sets = [
+        "model.weights=we 'ird\"ü.safetensors",
+        "model.inputs=[{shape=[3,8,8],name='x'}]",
+        "prune.ignore=['a.*']",
+    ]
+    decided = resolve(Recipe.load(DIGITS, sets), find(name)).recipe
+    again = Recipe.load(written(tmp_path, decided.to_toml()))
+    assert again == decided
+    assert resolve(again, find(name)).recipe == decided
+
+
 def test_resolve_refuses_what_the_target_lacks() -> None:
     with pytest.raises(RecipeError, match="at most opset 13"):
         resolve(Recipe.load(DIGITS, ["export.opset=17"]), find("nano"))

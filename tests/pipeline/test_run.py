@@ -137,6 +137,12 @@ def test_the_plan_knows_what_is_done(folder: Path, finished: dict[str, Any]) -> 
     assert next(s for s in longer if s.name == "source").state == "cached"
 
 
+def test_what_a_run_wrote_down_reproduces_it(folder: Path, finished: dict[str, Any]) -> None:
+    written = Path(finished["folder"]) / "recipe.toml"
+    assert str(written) in finished["reproduce"]
+    assert not to_do(plan(Recipe.load(written), "host", home=folder / "runs"))
+
+
 def test_reordered_keys_change_nothing(folder: Path, finished: dict[str, Any]) -> None:
     lines = (
         (folder / "small.toml")
