@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 from torch.utils.flop_counter import FlopCounterMode
 
-from deploy.errors import RecipeError, StageError, from_os_error
+from deploy.errors import RecipeError, StageError, ToolMissing, from_os_error
 from pipeline import channels, code
 from pipeline.artifact import Checkpoint
 from pipeline.recipe import DataConfig, InputConfig, ModelConfig, as_table, is_file_reference
@@ -79,7 +79,7 @@ def _builder(name: str) -> Any:
     try:
         import timm
     except ImportError:
-        raise RecipeError("timm is not installed", "install it: pip install 'jetpress[timm]'") from None
+        raise ToolMissing("timm is not installed", "install it: pip install 'jetpress[timm]'") from None
     if not timm.is_model(network):
         raise RecipeError(f"timm has no network {network!r}", _nearest(network, timm.list_models()))
     return lambda **arguments: timm.create_model(network, **arguments)
