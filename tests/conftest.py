@@ -6,7 +6,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from hypothesis import HealthCheck, settings  # noqa: E402
+from hypothesis import HealthCheck, settings
 
 # A test asserts no times: a slow or busy machine must not fail one.
 settings.register_profile("jetpress", deadline=None, suppress_health_check=[HealthCheck.too_slow])
