@@ -21,11 +21,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from deploy import guard, trial
-from deploy.graph import inferred
-from deploy.preflight import preflight
+from deploy import guard
+from deploy.preflight import preflight, trial
+from deploy.preflight.graph import inferred
+from deploy.preflight.verdict import Verdict
 from deploy.targets import find
-from deploy.verdict import Verdict
 
 TARGETS = ("nano", "xavier", "orin-nano", "thor", "thor-jp72")
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64

@@ -20,7 +20,7 @@ from torch import Tensor
 from benchmarks.resnet_cifar import resnet
 from pipeline import models
 from pipeline.models import Network
-from pipeline.recipe import DataConfig, InputConfig, ModelConfig
+from pipeline.sections import DataConfig, InputConfig, ModelConfig
 from pipeline.splits import Images
 
 IMAGENET = DataConfig(size=224, batch_size=16)

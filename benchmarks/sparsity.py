@@ -30,15 +30,16 @@ from torch import Tensor
 
 from benchmarks.peers import sparsity as peers
 from benchmarks.real import CIFAR, IMAGENET, cifar, decoded, imagenet, named, trained
-from pipeline import channels, masks, models
-from pipeline.channel_graph import evaluating
+from pipeline import channels, models
+from pipeline.channels.graph import evaluating
 from pipeline.data import Data
 from pipeline.evaluate import evaluate
 from pipeline.finetune import recalibrate
 from pipeline.models import Network
-from pipeline.permute import gather, search
-from pipeline.products import products
-from pipeline.recipe import SparsifyConfig, TrainConfig
+from pipeline.sections import SparsifyConfig, TrainConfig
+from pipeline.sparse import masks
+from pipeline.sparse.permute import gather, search
+from pipeline.sparse.products import products
 from pipeline.sparsify import make_sparse, why_dense
 from pipeline.splits import Images
 from pipeline.train import fit

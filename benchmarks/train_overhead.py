@@ -26,7 +26,7 @@ from torchvision.models import resnet18
 from deploy.console import say
 from pipeline.data import Data, load
 from pipeline.models import Network
-from pipeline.recipe import DataConfig, InputConfig, ModelConfig, TrainConfig
+from pipeline.sections import DataConfig, InputConfig, ModelConfig, TrainConfig
 from pipeline.splits import Images
 from pipeline.train import fit
 

@@ -1,4 +1,4 @@
-"""Writes docs/recipe.md and docs/recipe.schema.json from pipeline/recipe.py: `make docs`. A test keeps them fresh."""
+"""Writes docs/recipe.md and docs/recipe.schema.json from pipeline/sections.py: `make docs`. A test keeps them fresh."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.recipe import schema
 HERE = Path(__file__).parent
 HEAD = """# The recipe
 
-Written from `pipeline/recipe.py` by `make docs`. A recipe is a TOML file; each table below is one section of it.
+Written from `pipeline/sections.py` by `make docs`. A recipe is a TOML file; each table below is one section of it.
 `--set section.key=value` overrides any key. Editors read `docs/recipe.schema.json`.
 """
 

@@ -16,7 +16,7 @@ from pipeline.content import SourceConfig, content
 from pipeline.data import Data, load
 from pipeline.evaluate import evaluate
 from pipeline.models import Network, outputs_of
-from pipeline.recipe import InputConfig
+from pipeline.sections import InputConfig
 
 __all__ = ["SourceConfig", "content", "source"]
 

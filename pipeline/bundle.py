@@ -23,7 +23,7 @@ from deploy.pack import pack
 from deploy.runner.files import safe_name
 from deploy.targets import Target
 from pipeline.artifact import Bundle, Checkpoint, OnnxModel, listing
-from pipeline.recipe import BenchmarkConfig, BuildConfig, as_table
+from pipeline.sections import BenchmarkConfig, BuildConfig, as_table
 
 FORMAT = 1
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from deploy.errors import RecipeError
 from pipeline import code
 from pipeline.artifact import sha256
-from pipeline.recipe import DataConfig, ModelConfig, Recipe, is_file_reference
+from pipeline.recipe import Recipe
+from pipeline.sections import DataConfig, ModelConfig, is_file_reference
 
 
 @dataclass(frozen=True)

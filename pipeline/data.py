@@ -20,7 +20,7 @@ from deploy.console import say
 from deploy.errors import RecipeError
 from pipeline import sources
 from pipeline.augment import mix
-from pipeline.recipe import DataConfig
+from pipeline.sections import DataConfig
 from pipeline.splits import Batch, Images, Split
 
 EVALUATION_BATCH = 4

@@ -17,8 +17,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx_ir.passes import common
 
+from pipeline.lowering.trace import quiet, trace
 from pipeline.models import Network
-from pipeline.trace import quiet, trace
 
 Array = NDArray[Any]
 OPSET = 18

@@ -26,8 +26,8 @@ from deploy.errors import StageError
 from pipeline import data, diverge, models
 from pipeline.artifact import Checkpoint, Equivalence, OnnxModel
 from pipeline.models import Network
-from pipeline.recipe import EquivalenceConfig
-from pipeline.sparsity import SparseLayer, sparse_layers
+from pipeline.sections import EquivalenceConfig
+from pipeline.sparse.rule import SparseLayer, sparse_layers
 
 Array = NDArray[Any]
 IMAGES = "images"

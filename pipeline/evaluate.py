@@ -15,7 +15,7 @@ from deploy.errors import RecipeError, StageError
 from pipeline import code
 from pipeline.data import batches
 from pipeline.models import Network, outputs_of
-from pipeline.recipe import DataConfig
+from pipeline.sections import DataConfig
 from pipeline.splits import Split
 
 Judge = Callable[[Any, Any], Tensor]

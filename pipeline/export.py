@@ -3,8 +3,8 @@
 PyTorch's exporter writes opset 18 well and, asked for less, quietly still writes 18. So it always exports at
 18 (or above, where that is asked for), and everything after is done on the graph: constants folded and dead
 nodes removed (onnxscript's optimizer, the one that the exporter itself uses), BatchNorm into convolutions
-(:mod:`pipeline.batchnorm`), operators that the parser lacks as primitives (:mod:`pipeline.lowering`), the
-older opset (:mod:`pipeline.downgrade`). What was asked for is read again from the result.
+(:mod:`pipeline.lowering.batchnorm`), operators that the parser lacks as primitives (:mod:`pipeline.lowering`), the
+older opset (:mod:`pipeline.lowering.downgrade`). What was asked for is read again from the result.
 
 Nodes are named after the PyTorch module they came from (``layer1.0.conv1/Conv``), weights keep their names,
 and nothing else of the machine or its versions is in the file: equal checkpoints give equal bytes.
@@ -23,10 +23,11 @@ from onnxscript import optimizer
 from torch import nn
 
 from deploy.errors import StageError
-from pipeline import batchnorm, downgrade, lowering, models
+from pipeline import lowering, models
 from pipeline.artifact import Checkpoint, OnnxModel
-from pipeline.recipe import ExportConfig, InputConfig
-from pipeline.trace import cause, quiet, trace
+from pipeline.lowering import batchnorm, downgrade
+from pipeline.lowering.trace import cause, quiet, trace
+from pipeline.sections import ExportConfig, InputConfig
 
 FILE = "model.onnx"
 # Elements of a constant up to which it is folded: position tables and transposed weights, all of them.

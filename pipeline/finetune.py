@@ -20,7 +20,7 @@ from pipeline.data import Data, batches, load, steps
 from pipeline.distill import Teacher
 from pipeline.evaluate import device, evaluate, layout, to_device
 from pipeline.models import Network
-from pipeline.recipe import FinetuneConfig, TrainConfig
+from pipeline.sections import FinetuneConfig, TrainConfig
 from pipeline.train import Fit, finish, fit
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)

@@ -1,7 +1,7 @@
 """Stage: masks into weights, exactly, and the masks are gone.
 
 What a mask holds at zero becomes zero in the weight itself; every other weight keeps its bits. From here on
-the network is a plain one. BatchNorm goes into the layer before it at export (:mod:`pipeline.batchnorm`),
+the network is a plain one. BatchNorm goes into the layer before it at export (:mod:`pipeline.lowering.batchnorm`),
 because a checkpoint must stay what its builder and its pruning history rebuild.
 """
 

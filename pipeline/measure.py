@@ -18,7 +18,7 @@ from deploy.errors import BenchmarkInvalid, DeviceError, JetpressError, StageErr
 from deploy.process import plain
 from deploy.targets import Target
 from pipeline.artifact import Bundle, Engine, Inference, Measurement
-from pipeline.recipe import BenchmarkConfig
+from pipeline.sections import BenchmarkConfig
 
 # The runner's exit codes mean what ours mean.
 FAILURES: dict[int, type[JetpressError]] = {

@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from deploy.errors import RecipeError, StageError, ToolMissing, from_os_error
 from pipeline import channels, code
 from pipeline.artifact import Checkpoint
-from pipeline.recipe import DataConfig, InputConfig, ModelConfig, as_table, is_file_reference
+from pipeline.sections import DataConfig, InputConfig, ModelConfig, as_table, is_file_reference
 
 WRAPPINGS = ("state_dict", "model_state_dict", "model", "net", "module", "model_ema", "ema")
 PREFIXES = ("module.", "_orig_mod.", "model.")

@@ -6,9 +6,10 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from deploy import console, verdict
+from deploy import console
 from deploy import preflight as tables
 from deploy.errors import StageError
+from deploy.preflight import verdict
 from deploy.targets import Target
 from pipeline.artifact import Clearance, OnnxModel
 

@@ -20,7 +20,7 @@ from pipeline.artifact import Checkpoint
 from pipeline.channels import ChannelGraph, analyse, cut
 from pipeline.criteria import NEEDS_GRADIENTS, scores
 from pipeline.models import Network
-from pipeline.recipe import PruneConfig
+from pipeline.sections import PruneConfig
 
 GRADIENT_BATCHES = 8
 

@@ -30,7 +30,8 @@ from pipeline.artifact import (
 from pipeline.content import SourceConfig, content
 from pipeline.late import late
 from pipeline.preflight import PreflightConfig, preflight
-from pipeline.recipe import Plan, PruneConfig, Recipe, resolve
+from pipeline.recipe import Plan, Recipe, resolve
+from pipeline.sections import PruneConfig
 from pipeline.steps import Doing, Looking, Step, Walk
 from pipeline.store import Store
 

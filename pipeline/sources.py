@@ -19,7 +19,7 @@ from deploy.console import progress
 from deploy.errors import RecipeError
 from pipeline import code, content
 from pipeline.augment import seeded
-from pipeline.recipe import DataConfig
+from pipeline.sections import DataConfig
 from pipeline.splits import Files, Images, Samples, Split, tensors_of
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")

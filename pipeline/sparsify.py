@@ -3,7 +3,7 @@
 Of every 4 consecutive *input channels* at least 2 weights are zero, for each output channel and each position
 of the kernel; for a matrix product along the axis that is summed over (NVIDIA TensorRT developer guide,
 "Structured Sparsity"). First the input channels are reordered so that more is kept
-(:mod:`pipeline.permute`), then masks are chosen by magnitude or with data (:mod:`pipeline.reconstruct`).
+(:mod:`pipeline.sparse.permute`), then masks are chosen by magnitude or with data (:mod:`pipeline.sparse.reconstruct`).
 What stays dense is listed with the reason. Fine-tuning holds the masks, ``fold`` makes them final. Whether a
 layer really runs sparse, and faster, TensorRT decides on the device.
 """
@@ -19,16 +19,17 @@ import torch
 from torch import Tensor
 
 from deploy.errors import StageError
-from pipeline import channels, masks, models
+from pipeline import channels, models
 from pipeline.artifact import Checkpoint
-from pipeline.channel_graph import Trace
+from pipeline.channels.graph import Trace
 from pipeline.data import calibration, load
-from pipeline.masks import best_mask
 from pipeline.models import Network
-from pipeline.permute import Permuted, permute
-from pipeline.products import Product, products
-from pipeline.recipe import SparsifyConfig
-from pipeline.reconstruct import reconstruct
+from pipeline.sections import SparsifyConfig
+from pipeline.sparse import masks
+from pipeline.sparse.masks import best_mask
+from pipeline.sparse.permute import Permuted, permute
+from pipeline.sparse.products import Product, products
+from pipeline.sparse.reconstruct import reconstruct
 
 BATCH = 4
 """Calibration samples that are walked through the network at a time."""

@@ -18,7 +18,7 @@ from torchvision.transforms import v2
 from deploy.errors import RecipeError
 from pipeline import augment
 from pipeline.augment import mix, seeded
-from pipeline.recipe import DataConfig
+from pipeline.sections import DataConfig
 
 Batch = tuple[tuple[Tensor, ...], Any]
 """Inputs, target."""

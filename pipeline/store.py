@@ -40,7 +40,7 @@ from deploy import console
 from deploy.errors import StageError, from_os_error
 from pipeline.artifact import DESCRIPTION, Artifact, canonical, describe
 from pipeline.late import kind_of
-from pipeline.recipe import as_table
+from pipeline.sections import as_table
 
 Config = TypeVar("Config")
 Inputs = TypeVarTuple("Inputs")

@@ -16,7 +16,8 @@ from deploy import console
 from deploy.errors import RecipeError
 from pipeline.artifact import Artifact, Checkpoint, canonical
 from pipeline.check import cores, cpu_name, gpu_name
-from pipeline.recipe import Plan, as_table
+from pipeline.recipe import Plan
+from pipeline.sections import as_table
 from pipeline.steps import Doing
 from pipeline.store import versions, write_atomically
 

@@ -30,7 +30,7 @@ from pipeline.data import Data, batches, load, steps
 from pipeline.distill import Teacher
 from pipeline.evaluate import Judge, device, evaluate, layout, loss, to_device
 from pipeline.models import Network, outputs_of
-from pipeline.recipe import TrainConfig, as_table
+from pipeline.sections import TrainConfig, as_table
 
 CHECK_EVERY = 16
 """Steps on a GPU between two looks at the loss: each makes the CPU wait."""

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from benchmarks.preflight import SAMPLE, Hard, hard_graphs, node, small
-from deploy import graph, guard, operators, restrictions, sparse, trial
+from deploy import guard
 from deploy.errors import JetpressError, RecipeError
-from deploy.preflight import preflight, report_lines
+from deploy.preflight import graph, operators, preflight, report_lines, restrictions, sparse, trial
+from deploy.preflight.verdict import Verdict, explain
 from deploy.targets import TARGETS, find
-from deploy.verdict import Verdict, explain
 
 FLOAT, INT8, INT32, INT64, UINT8 = (
     1,

@@ -15,7 +15,7 @@ from pipeline import models
 from pipeline.artifact import Checkpoint
 from pipeline.export import to_onnx
 from pipeline.models import Network
-from pipeline.recipe import DataConfig, ExportConfig, InputConfig, ModelConfig
+from pipeline.sections import DataConfig, ExportConfig, InputConfig, ModelConfig
 
 HERE = Path(__file__).resolve()
 IMAGE = InputConfig(shape=(3, 16, 16))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline import baseline
 from pipeline.artifact import Checkpoint
-from pipeline.recipe import DataConfig, ModelConfig
+from pipeline.sections import DataConfig, ModelConfig
 
 NETWORK = '''
 import torch

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import allocate
-from pipeline.channel_graph import Trace
 from pipeline.channels import ChannelGraph, Group
+from pipeline.channels.graph import Trace
 
 
 def group(name: str, units: int, occurrences: int = 1, inner: bool = False) -> Group:

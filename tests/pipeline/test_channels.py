@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from deploy.errors import StageError
-from pipeline import allocate, channel_rules, channels, criteria
-from pipeline.channel_graph import TracedNet, trace
-from pipeline.channel_labels import Axes, Labels, outsides
+from pipeline import allocate, channels, criteria
+from pipeline.channels import rules
+from pipeline.channels.graph import TracedNet, trace
+from pipeline.channels.labels import Axes, Labels, outsides
 
 OUTPUT = "output of the network"
 
@@ -358,7 +359,7 @@ def test_what_stays_is_reported_with_the_operator() -> None:
 
 def test_a_wrong_rule_is_found_and_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Flip without turning the labels around: only the groups that run through it are refused."""
-    monkeypatch.setitem(channel_rules.RULES, "flip", lambda call: call.axes("self"))
+    monkeypatch.setitem(rules.RULES, "flip", lambda call: call.axes("self"))
 
     def run(self: Any, x: Tensor) -> Tensor:
         return self.c(self.b(self.a(x)).flip(1))

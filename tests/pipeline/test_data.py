@@ -18,7 +18,8 @@ from PIL import Image
 from deploy.errors import RecipeError
 from pipeline import augment, content
 from pipeline.data import Data, batches, calibration, cut, load, pick, samples, steps
-from pipeline.recipe import DataConfig, ModelConfig, Recipe
+from pipeline.recipe import Recipe
+from pipeline.sections import DataConfig, ModelConfig
 from pipeline.splits import Files, Images
 from tests.pipeline import small
 

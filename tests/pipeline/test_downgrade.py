@@ -17,8 +17,8 @@ from onnx import TensorProto, defs, helper, numpy_helper
 from onnx_ir.passes import common
 
 from deploy.errors import RecipeError, StageError
-from pipeline.downgrade import RULES, WIDENED, downgrade
 from pipeline.lowering import EXPANSIONS, lower
+from pipeline.lowering.downgrade import RULES, WIDENED, downgrade
 
 Array = NDArray[Any]
 OLDER = st.sampled_from([13, 14, 15, 16, 17])

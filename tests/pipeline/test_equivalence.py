@@ -20,10 +20,10 @@ from pipeline import diverge, models
 from pipeline import equivalence as gate
 from pipeline.artifact import OnnxModel
 from pipeline.export import export
-from pipeline.recipe import EquivalenceConfig, ExportConfig
+from pipeline.lowering.trace import trace
+from pipeline.sections import EquivalenceConfig, ExportConfig
+from pipeline.sparse.rule import sparse_layers
 from pipeline.sparsify import best_mask
-from pipeline.sparsity import sparse_layers
-from pipeline.trace import trace
 from tests.equivalence.networks import checkpoint, network, onnx_of
 
 Array = NDArray[Any]

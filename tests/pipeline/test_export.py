@@ -14,7 +14,7 @@ from deploy.errors import RecipeError, StageError
 from pipeline import diverge, models
 from pipeline.export import export, opset_of, to_onnx
 from pipeline.models import Network
-from pipeline.recipe import ExportConfig
+from pipeline.sections import ExportConfig
 from tests.equivalence.networks import (
     IMAGE,
     LOWERED,

@@ -9,7 +9,8 @@ import torch
 from pipeline import baseline, finetune, models, train
 from pipeline.artifact import Checkpoint
 from pipeline.data import load
-from pipeline.recipe import FinetuneConfig, Recipe, TrainConfig, resolve
+from pipeline.recipe import Recipe, resolve
+from pipeline.sections import FinetuneConfig, TrainConfig
 from tests.pipeline import small
 
 CONFIG = FinetuneConfig(epochs=2, learning_rate=0.02)

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from deploy.errors import RecipeError, StageError
 from pipeline import baseline, models
-from pipeline.recipe import InputConfig, ModelConfig
+from pipeline.sections import InputConfig, ModelConfig
 from tests.pipeline import small
 
 Weights = dict[str, torch.Tensor]

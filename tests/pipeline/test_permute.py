@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline import channels, masks, permute
-from pipeline.permute import search
-from pipeline.products import products
+from pipeline import channels
+from pipeline.sparse import masks, permute
+from pipeline.sparse.permute import search
+from pipeline.sparse.products import products
 
 PATTERNS = st.sampled_from([(2, 4), (1, 4), (3, 4), (1, 2), (4, 8)])
 

@@ -11,7 +11,7 @@ from deploy.errors import StageError
 from pipeline import models
 from pipeline.artifact import Checkpoint
 from pipeline.prune import prune
-from pipeline.recipe import PruneConfig
+from pipeline.sections import PruneConfig
 from tests.equivalence.networks import checkpoint, network
 from tests.pipeline import small
 

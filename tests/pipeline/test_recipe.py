@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from deploy.errors import RecipeError
 from deploy.targets import TARGETS, find
-from pipeline.recipe import Recipe, as_table, resolve, schema
+from pipeline.recipe import Recipe, resolve, schema
+from pipeline.sections import as_table
 
 DIGITS = Path(__file__).parent.parent.parent / "recipes" / "digits.toml"
 

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from pipeline import channels, masks
-from pipeline.products import Product, products
-from pipeline.reconstruct import _operand, _put, _taken, columns, reconstruct, refined, sparsegpt
+from pipeline import channels
+from pipeline.sparse import masks
+from pipeline.sparse.products import Product, products
+from pipeline.sparse.reconstruct import _operand, _put, _taken, columns, reconstruct, refined, sparsegpt
 
 PATTERNS = st.sampled_from([(2, 4), (1, 4), (3, 4), (1, 2), (4, 8)])
 
@@ -163,7 +164,7 @@ def test_against_the_exact_least_squares() -> None:
 def test_a_block_of_columns_at_a_time_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     weight, hessian = drawn(1, 4, 48).double(), statistics(1, 48, 1).double()
     whole, mask = sparsegpt(weight, hessian)
-    monkeypatch.setattr("pipeline.reconstruct.BLOCK", 8)
+    monkeypatch.setattr("pipeline.sparse.reconstruct.BLOCK", 8)
     blocks, same = sparsegpt(weight, hessian)
     assert torch.equal(mask, same)
     torch.testing.assert_close(whole, blocks)

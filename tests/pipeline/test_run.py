@@ -17,8 +17,8 @@ import pytest
 
 from deploy.errors import DeviceError, JetpressError, RecipeError
 from pipeline import Recipe, plan, run
-from pipeline.recipe import PruneConfig
 from pipeline.run import schedule
+from pipeline.sections import PruneConfig
 from pipeline.steps import Step
 from tests.deploy import sshd
 

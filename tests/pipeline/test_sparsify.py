@@ -18,15 +18,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deploy.errors import StageError
-from pipeline import channels, masks, models, sparsify
+from pipeline import channels, models, sparsify
 from pipeline.artifact import Checkpoint
 from pipeline.export import export
 from pipeline.fold import fold
-from pipeline.masks import best_mask, holds
 from pipeline.models import Network
-from pipeline.products import products
-from pipeline.recipe import DataConfig, ExportConfig, InputConfig, ModelConfig, SparsifyConfig
-from pipeline.sparsity import sparse_layers
+from pipeline.sections import DataConfig, ExportConfig, InputConfig, ModelConfig, SparsifyConfig
+from pipeline.sparse import masks
+from pipeline.sparse.masks import best_mask, holds
+from pipeline.sparse.products import products
+from pipeline.sparse.rule import sparse_layers
 
 PATTERNS = st.sampled_from([(2, 4), (1, 4), (3, 4), (1, 2), (4, 8), (2, 8)])
 KERNELS = st.sampled_from([(), (1,), (3,), (3, 3), (1, 2, 2)])

@@ -17,7 +17,7 @@ from pipeline import assess, baseline, models, resume, train
 from pipeline.data import Data, load, steps
 from pipeline.evaluate import evaluate, loss
 from pipeline.models import Network
-from pipeline.recipe import TrainConfig
+from pipeline.sections import TrainConfig
 from tests.pipeline import small
 
 QUICK = TrainConfig(epochs=3, learning_rate=0.1)

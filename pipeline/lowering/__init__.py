@@ -1,7 +1,7 @@
 """Operators written as primitives, for parsers that lack them.
 
 TensorRT 8.5 has no LayerNormalization, 8.2 no HardSwish either. Each expansion below says in ONNX opset 18
-what one operator means; :mod:`pipeline.downgrade` brings the result to older opsets. The formulas are those
+what one operator means; :mod:`pipeline.lowering.downgrade` brings the result to older opsets. The formulas are those
 of the ONNX operator reference (onnx/docs/Operators.md).
 """
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from deploy.errors import JetpressError, RecipeError, StageError
 from pipeline import models
-from pipeline.recipe import InputConfig
+from pipeline.sections import InputConfig
 
 BATCH = "batch"
 """Name of an open batch dimension."""

@@ -1,10 +1,10 @@
 """Will this graph run on that TensorRT? Said in a second on the host, not in an hour on the board.
 
 ``preflight(model, target)`` works on any ONNX file. First :mod:`deploy.guard` looks at its bytes. Then
-every node is held against the operator table of the target's TensorRT (:mod:`deploy.operators`), the
-conditions in it (:mod:`deploy.restrictions`) and what its importers do with quantization
-(:mod:`deploy.quantization`). Opset, inputs and outputs, memory, 2:4 sparsity and the DLA follow. With
-``trial`` a runtime that is installed here parses and builds the model (:mod:`deploy.trial`).
+every node is held against the operator table of the target's TensorRT (:mod:`deploy.preflight.operators`), the
+conditions in it (:mod:`deploy.preflight.restrictions`) and what its importers do with quantization
+(:mod:`deploy.preflight.quantization`). Opset, inputs and outputs, memory, 2:4 sparsity and the DLA follow. With
+``trial`` a runtime that is installed here parses and builds the model (:mod:`deploy.preflight.trial`).
 
 What it does not do: prove that the engine will build. Tables are what NVIDIA publishes, and a builder can
 fail for reasons that no table has.
@@ -16,14 +16,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from deploy import dla, elements, guard, memory, operators, quantization, restrictions, sparse
-from deploy import trial as trials
-from deploy.graph import Graph, Node, inferred
-from deploy.operators import SHIPPED_PLUGINS, Row, Table
-from deploy.opset import needs_newer
-from deploy.restrictions import Said
+from deploy import guard
+from deploy.preflight import dla, elements, memory, operators, quantization, restrictions, sparse
+from deploy.preflight import trial as trials
+from deploy.preflight.graph import Graph, Node, inferred
+from deploy.preflight.operators import SHIPPED_PLUGINS, Row, Table
+from deploy.preflight.opset import needs_newer
+from deploy.preflight.restrictions import Said
+from deploy.preflight.verdict import Collector, Verdict, explain
 from deploy.targets import Target, find
-from deploy.verdict import Collector, Verdict, explain
 
 MOST_RANK = 8
 """nvinfer1::Dims::MAX_DIMS."""

@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 from torch import fx
 
-from pipeline.channel_labels import Axes, Call, Count, NoRuleError, Value, outside, outsides
+from pipeline.channels.labels import Axes, Call, Count, NoRuleError, Value, outside, outsides
 
 Changes = dict[str, Any]
 """Argument name -> its new value."""

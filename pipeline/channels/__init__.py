@@ -24,10 +24,10 @@ import torch
 from torch import Tensor, nn
 
 from deploy.errors import StageError
-from pipeline import channel_attributes as attributes
-from pipeline import channel_oracle as oracle
-from pipeline.channel_graph import Place, Survivors, Trace, rewritten, trace
-from pipeline.channel_labels import Axes, Indices
+from pipeline.channels import attributes as attributes
+from pipeline.channels import oracle as oracle
+from pipeline.channels.graph import Place, Survivors, Trace, rewritten, trace
+from pipeline.channels.labels import Axes, Indices
 
 Step = dict[str, Any]
 """One cut as JSON: ``kept`` ranges per parameter and axis, ``attributes``, ``graph``, ``units`` per group."""
@@ -169,7 +169,7 @@ def cut(
     if best is None:
         raise StageError(
             f"none of {', '.join(list(wanted)[:5])} can be removed without changing the function",
-            "please report this network: one of its operators has a wrong rule (pipeline/channel_rules.py)",
+            "please report this network: one of its operators has a wrong rule (pipeline/rules.py)",
         )
     smaller, step = best
     step["units"] = {n: [wanted[n].units, wanted[n].units - len(remove[n])] for n in accepted}

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pipeline.channel_graph import Survivors, Trace, resized_arguments, tensors_of
+from pipeline.channels.graph import Survivors, Trace, resized_arguments, tensors_of
 
 CONVOLUTIONS = (
     nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,

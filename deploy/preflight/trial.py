@@ -5,7 +5,7 @@ TensorRT-RTX builds ahead of time on any x86-64 Linux host without a GPU. For SM
 that it lacks and the board has (those that the board's TensorRT runs as plugins); then the answer says so.
 ONNX Runtime loads the model without optimizing it, which is its own check of the schema.
 
-``python -m deploy.trial RUNTIME MODEL [REQUEST]`` prints one JSON object as its last line. A hostile model
+``python -m deploy.preflight.trial RUNTIME MODEL [REQUEST]`` prints one JSON object as its last line. A hostile model
 can end that process, and nothing else.
 """
 
@@ -22,7 +22,7 @@ from typing import Any
 
 from deploy import process
 from deploy.errors import DeviceError
-from deploy.graph import Graph
+from deploy.preflight.graph import Graph
 
 RTX, ORT = "tensorrt_rtx", "onnxruntime"
 TITLES = {RTX: "TensorRT-RTX", ORT: "ONNX Runtime"}
@@ -51,7 +51,7 @@ def attempt(runtime: str, graph: Graph, limit_s: float = LIMIT_S) -> dict[str, A
     build = not shapes and all(None not in shape[1:] for shape in known.values())
     request = json.dumps({"inputs": inputs, "build": build})
     # -P: modules in the folder where the user stands are not ours.
-    command = [sys.executable, "-P", "-m", "deploy.trial", runtime, str(graph.path), request]
+    command = [sys.executable, "-P", "-m", "deploy.preflight.trial", runtime, str(graph.path), request]
     answer: dict[str, Any] = {"by": TITLES[runtime], "version": "", "stage": "parse", "ok": False}
     answer |= {"lacks": False, "error": ""}
     try:

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deploy.graph import Graph, Node
-from deploy.operators import Version
-from deploy.restrictions import Said
+from deploy.preflight.graph import Graph, Node
+from deploy.preflight.operators import Version
+from deploy.preflight.restrictions import Said
 
 UINT8, INT8, INT32 = 2, 3, 6
 SYMMETRIC = "quantize symmetrically: INT8 with zero point 0, for weights and activations"

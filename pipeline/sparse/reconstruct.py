@@ -23,9 +23,9 @@ import torch
 from torch import Tensor, fx
 from torch.nn import functional as F
 
-from pipeline import masks
-from pipeline.channel_graph import Trace
-from pipeline.products import Product
+from pipeline.channels.graph import Trace
+from pipeline.sparse import masks
+from pipeline.sparse.products import Product
 
 DAMPING = 0.01
 """On the diagonal of ``H``, as a share of its mean (as SparseGPT): weights that no data speaks for stay."""

@@ -24,12 +24,12 @@ from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from pipeline import channel_oracle as oracle
-from pipeline import masks
-from pipeline.channel_graph import Survivors, Trace
-from pipeline.channel_labels import Indices
 from pipeline.channels import ChannelGraph, Group
-from pipeline.products import Product
+from pipeline.channels import oracle as oracle
+from pipeline.channels.graph import Survivors, Trace
+from pipeline.channels.labels import Indices
+from pipeline.sparse import masks
+from pipeline.sparse.products import Product
 
 NOISE = 0.2
 """Of the first step, in standard deviations of the table (after its row and column means)."""

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 from onnx import TensorProto
 
-from deploy.graph import Graph, Node
-from deploy.operators import Row, Version
-from deploy.restrictions import Said
+from deploy.preflight.graph import Graph, Node
+from deploy.preflight.operators import Row, Version
+from deploy.preflight.restrictions import Said
 
 INT64, DOUBLE, UINT8 = 7, 11, 2
 NAMES = {

@@ -237,7 +237,7 @@ def inferred(skeleton: Skeleton) -> Graph:
     terms = process.Terms(feed=[skeleton.content], timeout=INFERENCE_S, sink=answer.extend)
     try:
         # -P: modules in the folder where the user stands are not ours.
-        command = [sys.executable, "-P", "-m", "deploy.infer_shapes"]
+        command = [sys.executable, "-P", "-m", "deploy.preflight.infer_shapes"]
         done = process.execute(command, "shape inference", terms)
     except DeviceError:
         return graph

@@ -20,9 +20,9 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate, map_arg
 from torch.utils._pytree import tree_leaves
 
-from pipeline.channel_graph import Survivors, Trace, bound, copied, evaluating, resized_arguments, tensors_of
-from pipeline.channel_labels import Axes
-from pipeline.channel_rules import STATISTICS
+from pipeline.channels.graph import Survivors, Trace, bound, copied, evaluating, resized_arguments, tensors_of
+from pipeline.channels.labels import Axes
+from pipeline.channels.rules import STATISTICS
 
 TOLERANCE = 1e-5
 """Largest error, relative to the largest output, in double precision."""

@@ -1,6 +1,6 @@
 """The traced network: its ATen graph, the labels of every value in it, and the graph cut to what survives.
 
-``torch.export`` gives the graph; the batch axis is left open. The walk applies the rules of ``channel_rules``
+``torch.export`` gives the graph; the batch axis is left open. The walk applies the rules of ``rules``
 operator by operator. :class:`TracedNet` is a network that lives on as its graph: where widths are computed by
 code that cannot be changed, the graph with its constants rewritten trains, saves and exports just as well.
 """
@@ -24,7 +24,7 @@ from torch.fx.node import map_arg
 from torch.utils._pytree import tree_leaves
 
 from deploy.errors import StageError
-from pipeline.channel_labels import (
+from pipeline.channels.labels import (
     OUTSIDE,
     Axes,
     Call,
@@ -34,7 +34,7 @@ from pipeline.channel_labels import (
     Value,
     outsides,
 )
-from pipeline.channel_rules import RESIZED, rule_for
+from pipeline.channels.rules import RESIZED, rule_for
 
 NEWLINE = chr(10)
 Place = tuple[str, int]

@@ -13,8 +13,8 @@ from typing import cast
 import numpy as np
 from torch import fx
 
-from pipeline import channel_moves as moves
-from pipeline.channel_labels import Axes, Call, Count, Indices, NoRuleError, Value, outside, outsides
+from pipeline.channels import moves
+from pipeline.channels.labels import Axes, Call, Count, Indices, NoRuleError, Value, outside, outsides
 
 Rule = Callable[[Call], Value]
 

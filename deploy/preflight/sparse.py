@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from deploy.graph import Array, Graph, Node
+from deploy.preflight.graph import Array, Graph, Node
 from deploy.targets import Target
 
 GROUP, KEPT = 4, 2
