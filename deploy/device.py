@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from deploy import transfer
+from deploy import detached, transfer
 from deploy.errors import DeviceError
 from deploy.peer import Peer
 from deploy.process import Completed, Terms, execute
@@ -30,6 +30,23 @@ LARGEST_READ = 64 * 2**20
 BOARD_MARK = Path("/etc/nv_tegra_release")
 SYSTEM_PYTHON = "/usr/bin/python3"
 """The only interpreter of a Jetson that imports its TensorRT."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a working folder holds, or held. Files that are linked to one another count once."""
+
+    files: int
+    size: int
+    """Bytes."""
+
+    @classmethod
+    def read(cls, said: Mapping[str, Any]) -> Contents:
+        """Out of the device's answer, which is a claim."""
+        files, size = said.get("files"), said.get("bytes")
+        if not isinstance(files, int) or not isinstance(size, int):
+            raise DeviceError("the device does not say what it holds", "see what its python3 is")
+        return cls(files, size)
 
 
 class Device(Protocol):
@@ -77,7 +94,12 @@ class Device(Protocol):
         return Peer(self.name, self.folder, self.call)
 
     def run(
-        self, argv: Sequence[str], *, timeout: float | None = None, on_line: OnLine | None = None
+        self,
+        argv: Sequence[str],
+        *,
+        timeout: float | None = None,
+        on_line: OnLine | None = None,
+        on_error: OnLine | None = None,
     ) -> Completed:
         """Run a program; no shell reads ``argv``, and it ends when we do (Ctrl-C, timeout, lost connection).
 
@@ -85,11 +107,19 @@ class Device(Protocol):
             argv: the program and its arguments. ``~`` is not expanded: paths start with ``folder``.
             timeout: seconds after which it is stopped; None: no limit.
             on_line: is handed each line of stdout as it comes.
+            on_error: the same of stderr.
 
         Raises:
             DeviceError: no answer in time, endless output, or the connection was lost.
         """
-        return self.call("guard", {"argv": list(argv)}, Terms(hold=True, timeout=timeout, on_line=on_line))
+        terms = Terms(hold=True, timeout=timeout, on_line=on_line, on_error=on_error)
+        return self.call("guard", {"argv": list(argv)}, terms)
+
+    def run_detached(
+        self, name: str, argv: Sequence[str], on_line: OnLine | None = None, on_error: OnLine | None = None
+    ) -> Completed:
+        """Run a program that goes on there when we end; see :func:`deploy.detached.run`."""
+        return detached.run(self.peer(), name, argv, on_line, on_error)
 
     def read(self, path: str) -> bytes:
         """The content of a file of at most 64 MiB."""
@@ -117,9 +147,14 @@ class Device(Protocol):
         """Bring the files of a directory back; see :func:`deploy.transfer.get`."""
         transfer.get(self.peer(), remote, local, progress)
 
-    def clean(self) -> None:
-        """Remove the working folder."""
-        self.peer().ask("remove", folder=self.folder)
+    def clean(self) -> Contents:
+        """Remove the working folder and end what runs in it; say what that was."""
+        self.peer().talk("keep", {"do": "stop", "folder": f"{self.folder}/{detached.FOLDER}"}, Terms())
+        return Contents.read(self.peer().ask("remove", folder=self.folder))
+
+    def contents(self) -> Contents:
+        """What the working folder holds."""
+        return Contents.read(self.peer().ask("usage", folder=self.folder))
 
 
 @dataclass(frozen=True)
@@ -150,6 +185,12 @@ class Local(Device):
 
     def judge(self, done: Completed) -> None:
         """There is no way here that could fail."""
+
+    def run_detached(
+        self, name: str, argv: Sequence[str], on_line: OnLine | None = None, on_error: OnLine | None = None
+    ) -> Completed:
+        """Here it ends with us: there is no connection that could be lost."""
+        return self.run(argv, on_line=on_line, on_error=on_error)
 
     def close(self) -> None:
         """There is nothing to let go of."""

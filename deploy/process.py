@@ -111,6 +111,8 @@ class Terms:
     quiet: float | None = None
     """Seconds during which no byte may move in either direction."""
     on_line: Callable[[str], None] | None = None
+    on_error: Callable[[str], None] | None = None
+    """Is handed each line of stderr."""
     sink: Callable[[bytes], None] | None = None
     """Takes stdout as bytes; then no text of it is kept and it may be of any length."""
 
@@ -130,14 +132,19 @@ def execute(command: list[str], who: str, terms: Terms) -> Completed:
     ) as process:
         try:
             out, errors = _Tail(KEPT), _Tail(KEPT_ERRORS)
-            lines = _Lines(who, terms.on_line)
+            lines, prose = _Lines(who, terms.on_line), _Lines(who, terms.on_error)
 
             def take(chunk: bytes) -> None:
                 lines.add(chunk)
                 out.add(chunk)
 
-            _converse(process, who, terms, terms.sink or take, errors.add)
+            def take_error(chunk: bytes) -> None:
+                prose.add(chunk)
+                errors.add(chunk)
+
+            _converse(process, who, terms, terms.sink or take, take_error)
             lines.end()
+            prose.end()
             return Completed(process.wait(), out.text(), errors.text())
         finally:
             _end(process)

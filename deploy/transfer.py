@@ -13,16 +13,15 @@ import json
 import os
 import re
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from deploy import console
 from deploy.errors import DeviceError, TrustError
 from deploy.peer import Peer
 from deploy.process import Terms, plain
+from deploy.retry import Attempts
 from deploy.ssh import ConnectionLost
 
 OnBytes = Callable[[int, int], None]
@@ -31,10 +30,6 @@ OnBytes = Callable[[int, int], None]
 CHUNK = 2**16
 QUIET_S = 120.0
 """A slow card may take that long to write what it buffered; a dead connection is noticed by ssh in 15 s."""
-FIRST_PAUSE_S = 1.0
-LONGEST_PAUSE_S = 30.0
-GIVE_UP_S = 300.0
-"""Without one more byte for so long, a transfer is given up."""
 HEADROOM = 1.2
 MOST_FILES = 10_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -73,7 +68,7 @@ def put(device: Peer, directory: Path, name: str, progress: OnBytes | None = Non
     listed = {relative: asdict(entry) for relative, entry in files.items()}
     digest = hashlib.sha256(json.dumps(listed, sort_keys=True).encode()).hexdigest()
     path = f"{device.folder}/{name}-{digest[:16]}"
-    attempts = _Attempts(device.name)
+    attempts = Attempts(device.name)
     while True:
         try:
             stock = device.ask("have", folder=device.folder, path=path, files=listed)
@@ -105,7 +100,7 @@ def _send_missing(
     device: Peer,
     wanted: Mapping[str, tuple[Entry, Path]],
     stock: Mapping[str, Any],
-    attempts: _Attempts,
+    attempts: Attempts,
     progress: OnBytes | None,
 ) -> None:
     """All that is missing, in one stream: a file is one more round trip only where a line was cut."""
@@ -168,7 +163,7 @@ def get(device: Peer, remote: str, local: Path, progress: OnBytes | None = None)
         DeviceError: no byte for five minutes, no such directory, this disk full.
         TrustError: what came is not what was announced, or a name that leads out of ``local``.
     """
-    attempts = _Attempts(device.name)
+    attempts = Attempts(device.name)
     while True:
         try:
             files = _claims(device, device.ask("listing", path=remote), local)
@@ -225,7 +220,7 @@ def _is_contained(name: str) -> bool:
     )
 
 
-def _fetch(device: Peer, remote: str, entry: Entry, local: Path, attempts: _Attempts) -> None:
+def _fetch(device: Peer, remote: str, entry: Entry, local: Path, attempts: Attempts) -> None:
     if local.is_file() and local.stat().st_size == entry.size and _sha256(local) == entry.sha256:
         return
     local.parent.mkdir(parents=True, exist_ok=True)
@@ -255,35 +250,6 @@ def _fetch(device: Peer, remote: str, entry: Entry, local: Path, attempts: _Atte
             "see that nothing writes to it there, then run the command again",
         )
     part.replace(local)
-
-
-@dataclass
-class _Attempts:
-    """Pauses of 1, 2, 4 .. 30 s between attempts; gives up when nothing has moved for too long."""
-
-    who: str
-    furthest: int = -1
-    failed: int = 0
-    since: float = field(default_factory=time.monotonic)
-
-    def reached(self, arrived: int) -> None:
-        if arrived > self.furthest:
-            self.furthest = arrived
-            self.moved()
-
-    def moved(self) -> None:
-        self.failed, self.since = 0, time.monotonic()
-
-    def pause(self, lost: ConnectionLost) -> None:
-        pause = min(FIRST_PAUSE_S * 2**self.failed, LONGEST_PAUSE_S)
-        self.failed += 1
-        if time.monotonic() + pause - self.since > GIVE_UP_S:
-            raise DeviceError(
-                f"given up after {GIVE_UP_S:g} s without a byte: {lost.what}",
-                "the same command goes on where this one stopped",
-            ) from lost
-        console.say(f"    lost the connection to {self.who}, trying again in {pause:g} s")
-        time.sleep(pause)
 
 
 def _sha256(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -11,19 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy import console
+from deploy import console, runs
 from deploy.device import Device
 from deploy.device import open as open_device
-from deploy.errors import BenchmarkInvalid, DeviceError, JetpressError, StageError, ToolMissing, TrustError
-from deploy.process import plain
+from deploy.errors import BenchmarkInvalid
 from deploy.targets import Target
-from pipeline.artifact import Bundle, Engine, Inference, Measurement
+from pipeline.artifact import Bundle, Engine, Inference, Measurement, canonical
 from pipeline.sections import BenchmarkConfig
-
-# The runner's exit codes mean what ours mean.
-FAILURES: dict[int, type[JetpressError]] = {
-    error.exit_code: error for error in (ToolMissing, StageError, DeviceError, TrustError, BenchmarkInvalid)
-}
 
 ATTEMPTS = 3
 
@@ -49,19 +44,26 @@ def build(config: Place, bundle: Bundle, draft: Path) -> Engine:
     with _device(config, draft) as device:
         folder = device.put(bundle.path, bundle.digest)
         out = f"{device.folder}/engines/{bundle.digest}"
-        events = _runner(device, folder, "build", "--bundle", folder, "--out", out)
+        arguments = ("build", "--bundle", folder, "--out", out)
+        log = (draft / "build.log").write_text
+        events = runs.run_detached(device, _name_of(config, bundle), folder, *arguments, log=log)
         device.get(out, draft)
-    stamp = _last(events, "built")["stamp"]
+    stamp = runs.last(events, "built")["stamp"]
     sizes = {name: entry["size"] for name, entry in stamp["models"].items()}
     version = f"{stamp['backend']} {stamp['version']}"
     return Engine(draft, {"stamp": stamp, "bytes": sizes, "headline": f"{version}, {_megabytes(sizes)}"})
+
+
+def _name_of(config: Place, bundle: Bundle) -> str:
+    """What makes a build on the device the one that we want: the bundle, and the device as it is now."""
+    return hashlib.sha256(canonical([bundle.digest, config.identity]).encode()).hexdigest()[:32]
 
 
 def infer(config: Place, bundle: Bundle, engine: Engine, draft: Path) -> Inference:
     """The bundle's samples through the engines: the accuracy reported is the engine's own. Facts: ``top1``."""
     with _device(config, draft) as device:
         folder, arguments = _arguments(device, bundle, engine)
-        events = _runner(device, folder, "infer", *arguments)
+        events = runs.run(device, folder, "infer", *arguments)
         device.get(arguments[-1], draft)
     top1 = {
         e["model"]: None if e["top1"] is None else 100 * e["top1"] for e in events if e["event"] == "infer"
@@ -99,7 +101,7 @@ def _until_valid(
     asked = ("--seconds", str(benchmark.seconds), "--runs", str(benchmark.runs))
     for left in reversed(range(ATTEMPTS)):
         try:
-            return _runner(device, folder, "bench", *common, *asked)
+            return runs.run(device, folder, "bench", *common, *asked)
         except BenchmarkInvalid as error:
             if not left:
                 raise
@@ -129,47 +131,6 @@ def _device(config: Place, draft: Path) -> Iterator[Device]:
     finally:
         device.close()
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _runner(device: Device, folder: str, *arguments: str) -> list[dict[str, Any]]:
-    """Run the bundle's runner; its prose goes by, its JSON lines come back.
-
-    Raises:
-        JetpressError: of the kind that the runner's exit code names.
-    """
-    events: list[dict[str, Any]] = []
-
-    def collect(line: str) -> None:
-        try:
-            event = json.loads(line)
-        except json.JSONDecodeError:
-            return  # a library that prints to stdout is not an event
-        if isinstance(event, dict) and "event" in event:
-            events.append(event)
-
-    done = device.run([device.python, f"{folder}/runner.pyz", *arguments], on_line=collect)
-    if done.returncode:
-        failure = FAILURES.get(done.returncode, DeviceError)
-        said = next((e for e in reversed(events) if e["event"] in ("error", "skipped")), None)
-        what = (
-            said["what"] if said else done.stderr.strip()[-500:] or f"the runner ended with {done.returncode}"
-        )
-        reasons = [f"{e['model']}: {e['reasons'][0]}" for e in events if e.get("verdict") == "invalid"]
-        what += f" ({'; '.join(reasons)})" if reasons else ""
-        hint = (said or {}).get("hint") or "see what the runner said"
-        raise failure(f"{arguments[0]} on {device.name}: {plain(what)}", plain(hint))
-    for line in done.stderr.splitlines():
-        console.say(f"    {line}")
-    return events
-
-
-def _last(events: list[dict[str, Any]], name: str) -> dict[str, Any]:
-    found = [event for event in events if event["event"] == name]
-    if not found:
-        raise StageError(
-            f"the runner ended without saying {name!r}", "run `python3 runner.pyz doctor` in the bundle"
-        )
-    return found[-1]
 
 
 def _megabytes(sizes: Mapping[str, int]) -> str:

@@ -1,9 +1,13 @@
 """ONNX Runtime on the CPU: the host's engine is the graph as ONNX Runtime optimised it for this CPU."""
 
+import functools
+import json
 import os
 import platform
+import shutil
+import tempfile
 import time
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 import numpy as np
 
@@ -31,6 +35,8 @@ class Backend:
     suffix = ".ort.onnx"
 
     def __init__(self, plan: Dict[str, Any]) -> None:
+        # Otherwise 1.31 writes to ~/.cache, and telemetry threads run beside what is measured.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         try:
             import onnxruntime
         except ImportError as error:
@@ -76,7 +82,8 @@ class Backend:
     def load(self, engine: str, inputs: List[Dict[str, Any]]) -> "Session":
         """A session on an engine whose digest has been checked."""
         try:
-            return Session(self.ort.InferenceSession(engine, self._options(), providers=PROVIDERS), inputs)
+            session = self.ort.InferenceSession(engine, self._options(), providers=PROVIDERS)
+            return Session(session, inputs, functools.partial(self._profiling, engine))
         except Exception as error:  # noqa: BLE001
             raise DeviceError(
                 "ONNX Runtime %s cannot load %s: %s" % (self.version, os.path.basename(engine), error),
@@ -84,11 +91,21 @@ class Backend:
             )
 
 
+    def _profiling(self, engine: str, prefix: str) -> Any:
+        """A session on the same engine that notes what each layer takes."""
+        options = self._options()
+        options.enable_profiling = True
+        options.profile_file_prefix = prefix
+        return self.ort.InferenceSession(engine, options, providers=PROVIDERS)
+
+
 class Session:
     """One loaded network with its inputs and outputs bound to memory that stays where it is."""
 
-    def __init__(self, session: Any, inputs: List[Dict[str, Any]]) -> None:
-        self.session = session
+    def __init__(
+        self, session: Any, inputs: List[Dict[str, Any]], profiling: Callable[[str], Any]
+    ) -> None:
+        self.session, self.profiling = session, profiling
         shapes = {entry["name"]: tuple(entry["shape"]) for entry in inputs}
         self.inputs = [_tensor(node, shapes.get(node.name)) for node in session.get_inputs()]
         self.output_names: List[str] = [node.name for node in session.get_outputs()]
@@ -126,6 +143,37 @@ class Session:
     def outputs(self) -> Feeds:
         """What the last timed run left in the bound outputs."""
         return {name: array.copy() for name, array in self.bound.items()}
+
+    def profile(self) -> "Profile":
+        """Runs of the same network that note what each layer takes."""
+        return Profile(self.profiling, self.held)
+
+
+class Profile:
+    """ONNX Runtime writes what each node took to a file; the first run, which allocates, does not count."""
+
+    def __init__(self, profiling: Callable[[str], Any], feeds: Feeds) -> None:
+        self.folder = tempfile.mkdtemp(prefix="jetpress-")
+        self.session = profiling(os.path.join(self.folder, "profile"))
+        self.feeds = feeds
+
+    def run(self, count: int) -> None:
+        """So many runs."""
+        for _ in range(count):
+            self.session.run(None, self.feeds)
+
+    def layers(self) -> Dict[str, List[float]]:
+        """Milliseconds of each run by the layer's name; ends the profile."""
+        try:
+            with open(self.session.end_profiling(), encoding="utf-8") as source:
+                events = json.load(source)
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        found: Dict[str, List[float]] = {}
+        for event in events:
+            if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+                found.setdefault(event["name"][: -len("_kernel_time")], []).append(event["dur"] / 1000.0)
+        return {name: times[1:] or times for name, times in found.items()}
 
 
 def _tensor(node: Any, shape: Any) -> Tensor:

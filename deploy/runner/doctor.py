@@ -81,6 +81,7 @@ def _import(name: str) -> Tuple[bool, str]:
     """Try an import in another process: a broken library must not take the doctor with it."""
     code = "import importlib as i, sys; print(getattr(i.import_module(sys.argv[1]), '__version__', 'found'))"
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONWARNINGS"}
+    environment["ORT_DISABLE_TELEMETRY"] = "1"  # importing onnxruntime would write to ~/.cache
     try:
         done = subprocess.run(
             [sys.executable, "-c", code, name],

@@ -211,13 +211,23 @@ def write(request: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def remove(request: Dict[str, Any]) -> Dict[str, Any]:
-    """The working folder and all in it. A link is removed, never what it points to."""
-    folder = raw(request["folder"])
+    """The working folder and all in it; how much that was. A link is removed, never what it points to."""
+    held, folder = usage(request), raw(request["folder"])
     if os.path.islink(folder):
         os.unlink(folder)
     elif os.path.isdir(folder):
         shutil.rmtree(folder)
-    return {}
+    return held
+
+
+def usage(request: Dict[str, Any]) -> Dict[str, Any]:
+    """Files below the working folder and the bytes that they take; what is linked counts once."""
+    sizes: Dict[Any, int] = {}
+    for parent, _, names in os.walk(raw(request["folder"])):
+        for name in names:
+            found = os.lstat(os.path.join(parent, name))
+            sizes[(found.st_dev, found.st_ino)] = found.st_size
+    return {"files": len(sizes), "bytes": sum(sizes.values())}
 
 
 def lock(file: Any) -> None:
@@ -257,7 +267,7 @@ def settle(folder: bytes) -> None:
 
 
 DO: Dict[str, Callable[[Dict[str, Any]], Optional[Dict[str, Any]]]] = {
-    function.__name__: function for function in (have, append, land, listing, send, write, remove)
+    function.__name__: function for function in (have, append, land, listing, send, write, remove, usage)
 }
 
 

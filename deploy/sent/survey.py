@@ -40,6 +40,11 @@ COMMANDS = {
     ],
     "nvidia_smi": ["nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader"],
 }
+ENVIRONMENT = {
+    "LC_ALL": "C",
+    "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin",
+    "ORT_DISABLE_TELEMETRY": "1",  # importing onnxruntime would write to ~/.cache
+}
 TRTEXEC = "/usr/src/tensorrt/bin/trtexec"
 DLA_COMPILER = ["/usr/lib/*/nvidia/libnvdla_compiler.so", "/usr/lib/*/tegra/libnvdla_compiler.so"]
 
@@ -75,7 +80,7 @@ def run_all(commands: Dict[str, List[str]]) -> Dict[str, Any]:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env=dict(os.environ, LC_ALL="C", PATH=os.environ.get("PATH", "") + ":/usr/sbin:/sbin"),
+                env=dict(os.environ, **ENVIRONMENT),
             )
         except OSError:
             pass  # it is not installed: nothing to say is the answer

@@ -46,6 +46,27 @@ def network(width: int, *, batch: int | str = 2, seed: int = 0) -> onnx.ModelPro
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
 
 
+def slow_to_build(size: int = 1024, steps: int = 12) -> onnx.ModelProto:
+    """A small file whose build takes seconds: a chain of constant products, folded before the engine is saved."""
+    draw = np.random.default_rng(3)
+    start = (draw.normal(size=(size, size)) / size**0.5).astype(np.float32)
+    nodes = [helper.make_node("MatMul", [f"m{i}", "m0"], [f"m{i + 1}"]) for i in range(steps)]
+    nodes += [
+        helper.make_node("ReduceMean", [f"m{steps}"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["images", "mean"], ["scaled"]),
+        helper.make_node("GlobalAveragePool", ["scaled"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["logits"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "slow",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, SHAPE)],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [SHAPE[0], SHAPE[1]])],
+        [numpy_helper.from_array(start, "m0")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
+
+
 def bundle(folder: Path, *, samples: int = 5, batch: int | str = 2, **changes: Any) -> Path:
     """Write a bundle whose plan is changed by ``changes``; five samples, so that the last batch is short."""
     (folder / "samples").mkdir(parents=True)

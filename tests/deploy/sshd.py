@@ -12,7 +12,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -128,12 +128,16 @@ class Cutter:
     """A proxy in front of ``port``: cuts each connection after a scripted number of bytes to the device.
 
     ``script`` has one number for each connection in turn; after its end connections live on.
-    ``delay`` slows every piece down. With ``out`` set, connections are refused: an outage.
+    ``delay`` slows every piece down; at the offsets of ``corrupt``, one a connection, a bit is turned.
+    With ``out`` set, connections are refused: an outage.
     """
 
-    def __init__(self, port: int, script: list[int], delay: float = 0.0) -> None:
-        self.target, self.script, self.delay = port, list(script), delay
-        self.sent = self.cuts = 0
+    def __init__(self, port: int, script: list[int], delay: float = 0.0, corrupt: Sequence[int] = ()) -> None:
+        self.target, self.script, self.delay, self.corrupt = port, list(script), delay, list(corrupt)
+        self.sent = self.cuts = self.corrupted = 0
+        self.connections: list[int] = []
+        """Bytes that went to the device through each."""
+        self._open: list[tuple[socket.socket, socket.socket]] = []
         self.out = False
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
@@ -148,6 +152,13 @@ class Cutter:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
+    def cut(self) -> None:
+        """Cut the connections that are open now."""
+        ends, self._open = self._open, []
+        self.cuts += bool(ends)
+        for pair in ends:
+            _close(*pair)
+
     def _accept(self) -> None:
         while True:
             try:
@@ -159,17 +170,26 @@ class Cutter:
                 continue
             server = socket.create_connection(("127.0.0.1", self.target))
             left = self.script.pop(0) if self.script else None
-            threading.Thread(target=self._up, args=(client, server, left), daemon=True).start()
+            turn = self.corrupt.pop(0) if self.corrupt else None
+            self._open.append((client, server))
+            self.connections.append(0)
+            threading.Thread(target=self._up, args=(client, server, left, turn), daemon=True).start()
             threading.Thread(target=self._down, args=(server, client), daemon=True).start()
 
-    def _up(self, client: socket.socket, server: socket.socket, left: int | None) -> None:
+    def _up(self, client: socket.socket, server: socket.socket, left: int | None, turn: int | None) -> None:
+        number = len(self.connections) - 1
         with suppress(OSError):
             while chunk := client.recv(16384):
                 if self.delay:
                     time.sleep(self.delay)
-                piece = chunk if left is None else chunk[:left]
+                piece = bytearray(chunk if left is None else chunk[:left])
+                at = self.connections[number]
+                if turn is not None and at <= turn < at + len(piece):
+                    piece[turn - at] ^= 1
+                    self.corrupted += 1
                 server.sendall(piece)
                 self.sent += len(piece)
+                self.connections[number] += len(piece)
                 if left is not None:
                     left -= len(piece)
                     if left <= 0:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from deploy import device as devices
-from deploy import probe, ssh, transfer
+from deploy import probe, retry, ssh, transfer
 from deploy.device import Device, Local
 from deploy.errors import DeviceError, TrustError
 from deploy.process import Completed
@@ -164,7 +164,7 @@ def test_a_disk_that_fills_up_leaves_the_old_one_whole(
 def test_a_cut_costs_at_most_what_was_in_flight(
     server: sshd.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, megabytes: int, cuts: int
 ) -> None:
-    monkeypatch.setattr(transfer, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(retry, "FIRST_PAUSE_S", 0.01)
     size, rng = megabytes * MIB, random.Random(7)
     directory = tmp_path / "source"
     directory.mkdir()
@@ -186,7 +186,7 @@ def test_a_cut_costs_at_most_what_was_in_flight(
 def test_what_comes_back_goes_on_after_a_cut(
     server: sshd.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(retry, "FIRST_PAUSE_S", 0.01)
     direct = devices.open(server.name)
     content = random.Random(8).randbytes(20 * MIB)
     direct.write(f"{direct.folder}/out/engine.plan", content)
@@ -205,8 +205,8 @@ def test_what_comes_back_goes_on_after_a_cut(
 def test_an_outage_is_waited_for_and_then_given_up(
     server: sshd.Server, source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(transfer, "FIRST_PAUSE_S", 0.2)
-    monkeypatch.setattr(transfer, "GIVE_UP_S", 1.0)
+    monkeypatch.setattr(retry, "FIRST_PAUSE_S", 0.2)
+    monkeypatch.setattr(retry, "GIVE_UP_S", 1.0)
     with sshd.Cutter(server.port, []) as line:
         device = devices.open(server.at(line.port))
         device.run(["true"])
@@ -232,7 +232,7 @@ def test_pauses_double_up_to_half_a_minute(monkeypatch: pytest.MonkeyPatch) -> N
         now[0] += seconds
 
     monkeypatch.setattr(time, "sleep", sleep)
-    attempts = transfer._Attempts("device", since=0.0)
+    attempts = retry.Attempts("device", since=0.0)
     for _ in range(13):
         attempts.pause(ssh.ConnectionLost("cut"))
     assert slept == [1, 2, 4, 8, 16] + 8 * [30]
