@@ -60,7 +60,7 @@ def make_sparse(network: Network, config: SparsifyConfig, inputs: tuple[Tensor, 
     """Mask ``network`` in place; ``inputs`` are what it is traced on and, where data is asked for, judged by."""
     kept, group = masks.pattern(config.pattern)
     example = tuple(x[:BATCH] for x in inputs)
-    graph = channels.analyse(network.module, example)
+    graph = channels.analyse(network.module, example, any_batch=True)
     parameters = dict(network.module.named_parameters())
     uses = products(graph.trace)
     reasons = why_dense(uses, parameters, config)

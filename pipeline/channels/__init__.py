@@ -15,8 +15,10 @@ What it does not do: choose channels (``criteria.py``, ``allocate.py``), or redu
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import functools
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,115 +28,28 @@ from torch import Tensor, nn
 from deploy.errors import StageError
 from pipeline.channels import attributes as attributes
 from pipeline.channels import oracle as oracle
-from pipeline.channels.graph import Place, Survivors, Trace, rewritten, trace
+from pipeline.channels.graph import Place, Survivors, Trace, TracedNet, rewritten, trace
+from pipeline.channels.groups import ChannelGraph as ChannelGraph
+from pipeline.channels.groups import Group as Group
+from pipeline.channels.groups import channel_graph
 from pipeline.channels.labels import Axes, Indices
 
 Step = dict[str, Any]
 """One cut as JSON: ``kept`` ranges per parameter and axis, ``attributes``, ``graph``, ``units`` per group."""
 
 
-@dataclass(frozen=True)
-class Group:
-    """Channels that go together, one entry per prunable unit."""
-
-    name: str
-    """The first parameter that produces them; ``name#2`` for the second group of the same parameter."""
-    units: int
-    """How many units can go one by one."""
-    width: int
-    """Channels on the axis that produces them: ``units`` times how often a unit occurs there."""
-    slices: Mapping[Place, Indices]
-    """(parameter, axis) -> indices ``[units, occurrences]`` along that axis. The first is what produces them."""
-    producers: tuple[str, ...]
-    """All parameters that produce these channels: more than one where layers are added up."""
-
-
-@dataclass(frozen=True)
-class ChannelGraph:
-    """What can be removed from a network, and what cannot for which reason."""
-
-    groups: tuple[Group, ...]
-    fixed: Mapping[str, str]
-    """Parameter -> the operator that fixed its output channels."""
-    trace: Trace = field(repr=False, compare=False)
-
-
-def analyse(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> ChannelGraph:
+def analyse(module: nn.Module, example_inputs: tuple[Tensor, ...], any_batch: bool = False) -> ChannelGraph:
     """Find the groups of channels of ``module``, which is not changed.
 
     Args:
-        module: any network that ``torch.export`` can trace.
+        module: any network that runs on the inputs, or that ``torch.export`` can trace.
         example_inputs: its arguments; axis 0 is the batch where all of them agree on it.
+        any_batch: ``trace`` of the result runs at every batch size, not only at that of the inputs: slower.
 
     Raises:
         StageError: the network cannot be traced.
     """
-    source = trace(module, example_inputs)
-    owner = _owners(source)
-    found: dict[tuple[tuple[Place, int], ...], list[dict[Place, list[int]]]] = {}
-    roots: dict[tuple[tuple[Place, int], ...], list[int]] = {}
-    for root, places in _occurrences(source).items():
-        signature = tuple((place, len(where)) for place, where in places.items())
-        found.setdefault(signature, []).append(places)
-        roots.setdefault(signature, []).append(root)
-    groups, producers = [], _producers(source, owner)
-    for signature, units in found.items():
-        made = list(dict.fromkeys(place for root in roots[signature] for place in producers.get(root, ())))
-        if len(units) < 2 or len(signature) < 2:
-            continue
-        first = made[0] if made else signature[0][0]
-        slices = {place: np.array([u[place] for u in units]) for place in dict.fromkeys([first, *units[0]])}
-        groups.append(Group(first[0], len(units), slices[first].size, slices, tuple(p[0] for p in made)))
-    return ChannelGraph(tuple(_named_apart(groups)), _fixed(source, owner), source)
-
-
-def _occurrences(source: Trace) -> dict[int, dict[Place, list[int]]]:
-    """Per free class: where it occurs, as place -> indices."""
-    found: dict[int, dict[Place, list[int]]] = {}
-    for name, axes in source.tensors.items():
-        for k, axis in enumerate(axes):
-            free = source.labels.reason(axis) == 0
-            for position, root in zip(
-                np.flatnonzero(free).tolist(), source.labels.find(axis[free]).tolist(), strict=True
-            ):
-                found.setdefault(root, {}).setdefault((name, k), []).append(position)
-    return found
-
-
-def _owners(source: Trace) -> dict[int, Place]:
-    """The parameter and axis that each label was made for."""
-    return {int(x): (n, k) for n, axes in source.tensors.items() for k, axis in enumerate(axes) for x in axis}
-
-
-def _producers(source: Trace, owner: Mapping[int, Place]) -> dict[int, list[Place]]:
-    """Per class the places where its channels come into being, in the order of the graph."""
-    found: dict[int, list[Place]] = {}
-    for axis in source.produced:
-        for label, root in zip(axis.tolist(), source.labels.find(axis).tolist(), strict=True):
-            place = owner.get(label)
-            if place is not None and place not in (places := found.setdefault(root, [])):
-                places.append(place)
-    return found
-
-
-def _named_apart(groups: Iterable[Group]) -> Iterable[Group]:
-    seen: dict[str, int] = {}
-    for group in groups:
-        seen[group.name] = count = seen.get(group.name, 0) + 1
-        yield group if count == 1 else Group(**{**vars(group), "name": f"{group.name}#{count}"})
-
-
-def _fixed(source: Trace, owner: Mapping[int, Place]) -> dict[str, str]:
-    """Per parameter with channels that cannot go: the first reason, and how many where not all."""
-    fixed = {}
-    for axis in source.produced:
-        reasons = source.labels.reason(axis)
-        held = np.flatnonzero(reasons)
-        if len(held) and len(axis) > 1 and int(axis[held[0]]) in owner:
-            text = source.labels.reasons[reasons[held[0]]]
-            share = "" if len(held) == len(axis) else f"{len(held)} of {len(axis)} channels: "
-            fixed[owner[int(axis[held[0]])][0]] = share + text
-    return fixed
+    return channel_graph(trace(module, example_inputs, any_batch))
 
 
 def cut(
@@ -153,8 +68,8 @@ def cut(
         StageError: no group could be removed.
     """
     wanted = {group.name: group for group in graph.groups if len(remove.get(group.name, ()))}
-    weights = _tensors(module, graph.trace)
-    dense = _Dense(module, example_inputs, graph.trace, weights, oracle.random_weights(graph.trace, weights))
+    drawn = oracle.random_weights(graph.trace, _tensors(module, graph.trace))
+    dense = _Dense(module, example_inputs, graph.trace, drawn)
     accepted: list[str] = []
     best: tuple[nn.Module, Step] | None = None
     pending = [list(wanted)]
@@ -169,7 +84,7 @@ def cut(
     if best is None:
         raise StageError(
             f"none of {', '.join(list(wanted)[:5])} can be removed without changing the function",
-            "please report this network: one of its operators has a wrong rule (pipeline/rules.py)",
+            "please report this network: one of its operators has a wrong rule (pipeline/channels/rules.py)",
         )
     smaller, step = best
     step["units"] = {n: [wanted[n].units, wanted[n].units - len(remove[n])] for n in accepted}
@@ -184,27 +99,21 @@ class _Dense:
     module: nn.Module
     inputs: tuple[Tensor, ...]
     trace: Trace
-    weights: Mapping[str, Tensor]
     drawn: Mapping[str, Tensor]
+
+    @functools.cached_property
+    def opened(self) -> Trace:
+        """What the network lives on as, if it must: its graph at any batch size."""
+        return trace(self.module, self.inputs, any_batch=True)
 
 
 def _tensors(module: nn.Module, source: Trace) -> dict[str, Tensor]:
     """Every tensor of the trace by name, as the module holds it now."""
     held: dict[str, Tensor] = {**dict(module.named_buffers()), **dict(module.named_parameters())}
-    constants = {
-        n.meta["name"]: n for n in source.module.graph.nodes if "name" in n.meta and n.op == "get_attr"
-    }
-    for name, node in constants.items():
-        if name not in held:
-            held[name] = _lookup(source.module, str(node.target))
+    for node in source.module.graph.nodes:
+        if (name := node.meta.get("name")) is not None and name not in held:
+            held[name] = operator.attrgetter(str(node.target))(source.module)
     return {name: held[name] for name in source.tensors}
-
-
-def _lookup(module: nn.Module, path: str) -> Tensor:
-    parent, _, leaf = path.rpartition(".")
-    tensor = getattr(module.get_submodule(parent), leaf)
-    assert isinstance(tensor, Tensor)
-    return tensor
 
 
 def _survivors(
@@ -235,12 +144,22 @@ def _verified(dense: _Dense, survivors: Survivors) -> tuple[nn.Module, Step] | N
         attributes.apply(smaller, values)
         if not (why := oracle.difference(smaller, drawn, dense.inputs, expected)):
             return smaller, {**step, "attributes": values, "graph": False}
-    traced = rewritten(
-        dense.trace, survivors, {name: _sliced(t, kept.get(name, {})) for name, t in dense.weights.items()}
-    )
+    traced = _as_graph(dense.module, dense.opened, kept)
     if oracle.difference(traced, drawn, dense.inputs, expected):
         return None
     return traced.train(dense.module.training), {**step, "attributes": {}, "graph": True, "why": why}
+
+
+def _as_graph(module: nn.Module, source: Trace, kept: Mapping[str, Mapping[int, Indices]]) -> TracedNet:
+    """The exported network ``source`` of ``module`` at the widths that are left."""
+    dead = np.zeros(source.labels.size, dtype=np.bool_)
+    for name, axes in kept.items():
+        for k, keep in axes.items() if name in source.tensors else ():
+            dead[source.labels.find(np.delete(source.tensors[name][k], keep))] = True
+    survivors = Survivors(source.labels, dead)
+    tensors = _tensors(module, source)
+    left = {name: _sliced(tensors[name], _kept(axes, survivors)) for name, axes in source.tensors.items()}
+    return rewritten(source, survivors, left)
 
 
 def _kept(axes: Axes, survivors: Survivors) -> dict[int, Indices]:
@@ -259,14 +178,8 @@ def replay(module: nn.Module, example_inputs: tuple[Tensor, ...], step: Step) ->
         _slice(smaller, kept)
         attributes.apply(smaller, step["attributes"])
         return smaller
-    source = trace(module, example_inputs)
-    dead = np.zeros(source.labels.size, dtype=np.bool_)
-    for name, axes in kept.items():
-        for k, keep in axes.items():
-            dead[source.labels.find(np.delete(source.tensors[name][k], keep))] = True
-    tensors = {n: _sliced(t, kept.get(n, {})) for n, t in _tensors(module, source).items()}
-    traced = rewritten(source, Survivors(source.labels, dead), tensors)
-    return traced.train(module.training)
+    source = trace(module, example_inputs, any_batch=True)
+    return _as_graph(module, source, kept).train(module.training)
 
 
 def _slice(module: nn.Module, kept: Mapping[str, Mapping[int, Indices]]) -> None:

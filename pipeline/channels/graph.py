@@ -1,18 +1,15 @@
 """The traced network: its ATen graph, the labels of every value in it, and the graph cut to what survives.
 
-``torch.export`` gives the graph; the batch axis is left open. The walk applies the rules of ``rules``
-operator by operator. :class:`TracedNet` is a network that lives on as its graph: where widths are computed by
-code that cannot be changed, the graph with its constants rewritten trains, saves and exports just as well.
+The walk applies the rules of ``rules`` operator by operator to the graph of ``tracing``. :class:`TracedNet` is
+a network that lives on as its graph: where widths are computed by code that cannot be changed, the graph with
+its constants rewritten trains, saves and exports just as well.
 """
 
 from __future__ import annotations
 
 import copy
-import logging
 import operator
-import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self, cast
 
@@ -23,7 +20,7 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 from torch.utils._pytree import tree_leaves
 
-from deploy.errors import StageError
+from pipeline.channels import tracing
 from pipeline.channels.labels import (
     OUTSIDE,
     Axes,
@@ -35,8 +32,8 @@ from pipeline.channels.labels import (
     outsides,
 )
 from pipeline.channels.rules import RESIZED, rule_for
+from pipeline.channels.tracing import evaluating as evaluating
 
-NEWLINE = chr(10)
 Place = tuple[str, int]
 """A parameter or buffer, and one of its axes."""
 
@@ -79,17 +76,20 @@ class Survivors:
 # Tracing
 
 
-def trace(module: nn.Module, inputs: tuple[Tensor, ...]) -> Trace:
-    """Export ``module`` in eval mode and label every value of its graph.
+def trace(module: nn.Module, inputs: tuple[Tensor, ...], any_batch: bool = False) -> Trace:
+    """``module`` in eval mode as a graph, with every value labelled.
+
+    Args:
+        any_batch: the graph runs at every batch size; else at that of ``inputs`` only, and is made faster.
 
     Raises:
-        StageError: torch.export cannot trace the network.
+        StageError: the network cannot be traced.
     """
-    result = Trace(_export(module, inputs))
-    names = {id(tensor): name for name, tensor in [*module.named_buffers(), *module.named_parameters()]}
+    result = Trace(tracing.exported(module, inputs) if any_batch else _light(module, inputs))
+    names = tracing.names_of(module)
     for node in result.module.graph.nodes:
         if node.op == "placeholder":
-            result.values[node] = outsides(_shapes(node)[0]) if _shapes(node) else None
+            result.values[node] = outsides(node.meta["shapes"][0]) if node.meta["shapes"] else None
         elif node.op == "get_attr":
             result.values[node] = _attribute(result, node, names)
         elif node.op == "call_function":
@@ -99,101 +99,14 @@ def trace(module: nn.Module, inputs: tuple[Tensor, ...]) -> Trace:
     return result
 
 
-def _export(module: nn.Module, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
-    """The graph with its batch open: by symbols where the network's code allows that, else by comparison."""
-    batched = bool(inputs) and all(x.ndim for x in inputs) and len({len(x) for x in inputs}) == 1
-    if not batched:
-        return _exported(module, inputs)
-    if len(inputs[0]) == 1:
-        inputs = tuple(torch.cat([x, x]) for x in inputs)  # size 1 would be taken for a constant
+def _light(module: nn.Module, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
     try:
-        graph = _exported(module, inputs, tuple({0: torch.export.Dim.AUTO} for _ in inputs))
-    except StageError:
-        graph = _exported(module, inputs)
-    batch = next(node for node in graph.graph.nodes if node.op == "placeholder").meta["val"].shape[0]
-    if isinstance(batch, int) or batch.node.maybe_as_int() is not None:
-        open_batch(graph.graph, _exported(module, tuple(torch.cat([x, x[:1]]) for x in inputs)).graph)
-    return graph
-
-
-def open_batch(graph: fx.Graph, larger: fx.Graph) -> None:
-    """Make the batch size of ``graph`` open: a number that is another one in ``larger`` is a multiple of it."""
-    first, other = (next(node for node in g.nodes if node.op == "placeholder") for g in (graph, larger))
-    size, larger_size = (_number(node.meta["val"].shape[0]) for node in (first, other))
-    if [n.target for n in graph.nodes] != [n.target for n in larger.nodes]:
-        return
-    after_inputs = next(node for node in graph.nodes if node.op == "call_function")
-    with graph.inserting_before(after_inputs):
-        batch = graph.call_function(torch.ops.aten.sym_size.int, (first, 0))
-
-    def opened(here: Any, there: Any) -> Any:
-        if isinstance(here, tuple | list):
-            return [opened(a, b) for a, b in zip(here, there, strict=True)]
-        if not isinstance(here, int) or here == there or here * larger_size != there * size:
-            return here
-        with graph.inserting_after(batch):
-            return graph.call_function(operator.mul, (batch, here // size)) if here != size else batch
-
-    twins = zip([n for n in graph.nodes if n is not batch], list(larger.nodes), strict=True)
-    for node, twin in list(twins):
-        if node.op == "call_function":
-            node.args = tuple(opened(a, b) for a, b in zip(node.args, twin.args, strict=True))
-
-
-def _exported(module: nn.Module, inputs: tuple[Tensor, ...], dynamic: Any = None) -> fx.GraphModule:
-    try:
-        with _quiet(), evaluating(module), torch.no_grad():
-            program = torch.export.export(module, inputs, dynamic_shapes=dynamic, strict=False)
-            return program.module(check_guards=False)
-    except Exception as error:  # noqa: BLE001  (the tracer runs the user's code: anything may come)
-        failure = error
-    raise StageError(
-        f"the network cannot be traced: {type(failure).__name__}: {str(failure).strip().partition(NEWLINE)[0]}",
-        "control flow that depends on the data has no graph: make it static, or prune the part before it",
-    ) from failure
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the tracer's remarks, and with attention written out instead of its fused inference path."""
-    fast = torch.backends.mha.get_fastpath_enabled()
-    disabled = logging.root.manager.disable
-    torch.backends.mha.set_fastpath_enabled(False)
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-        logging.disable(disabled)
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Eval mode for a while; every submodule gets its own mode back."""
-    modes = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes.items():
-            if part.training != mode:
-                part.train(mode) if isinstance(part, TracedNet) else setattr(part, "training", mode)
+        return tracing.recorded(module, inputs)
+    except Exception:  # noqa: BLE001  (the user's code runs; the exporter knows more, and says what is wrong)
+        return tracing.exported(module, inputs)
 
 
 # Labelling
-
-
-def _shapes(node: fx.Node) -> list[tuple[int, ...]]:
-    """Shapes of a node's tensors, the open batch as the size it was traced with."""
-    value = node.meta.get("val")
-    tensors = value if isinstance(value, tuple | list) else [value]
-    return [tuple(_number(size) for size in t.shape) for t in tensors if isinstance(t, Tensor)]
-
-
-def _number(size: int | torch.SymInt) -> int:
-    return size if isinstance(size, int) else int(cast("int", size.node.hint))
 
 
 def _attribute(result: Trace, node: fx.Node, names: Mapping[int, str]) -> Value:
@@ -218,7 +131,8 @@ def _called(result: Trace, node: fx.Node) -> Value:
     rule = rule_for(name, torch.Tag.pointwise in getattr(node.target, "tags", ()))
     if rule is None:
         return _without_rule(result, node, name)
-    call = Call(name, bound(node), result.values, result.labels, _shapes(node), _where(node), result.produced)
+    shapes, where = node.meta["shapes"], node.meta["where"]
+    call = Call(name, bound(node), result.values, result.labels, shapes, where, result.produced)
     try:
         call.result = rule(call)
         _check(call)
@@ -239,12 +153,6 @@ def bound(node: fx.Node) -> dict[str, Any]:
     )
 
 
-def _where(node: fx.Node) -> str:
-    """Path of the innermost module; a second call of the same module is marked ``@1`` by the tracer."""
-    stack = list(node.meta.get("nn_module_stack", {}).values())
-    return str(stack[-1][0]).partition("@")[0] if stack else ""
-
-
 def _check(call: Call) -> None:
     """The labels fit the shapes, and nothing can be reduced to an axis of size 0."""
     results = call.result if call.result and isinstance(call.result[0], list) else [call.result]
@@ -258,10 +166,9 @@ def _check(call: Call) -> None:
 
 def _without_rule(result: Trace, node: fx.Node, name: str) -> Value:
     """Fix every channel that comes in."""
-    _fix_all(result, node, f"{name} (no rule)" + (f" in {_where(node)}" if _where(node) else ""))
-    values = [outsides(shape) for shape in _shapes(node)]
-    several = isinstance(node.meta.get("val"), tuple | list)
-    return values if several else values[0] if values else None
+    _fix_all(result, node, f"{name} (no rule)" + (f" in {where}" if (where := node.meta["where"]) else ""))
+    values = [outsides(shape) for shape in node.meta["shapes"]]
+    return values if node.meta["several"] else values[0] if values else None
 
 
 def _fix_all(result: Trace, node: fx.Node, reason: str) -> None:

@@ -58,13 +58,17 @@ class Labels:
     def find(self, labels: Indices) -> Indices:
         """The representative of each label's class."""
         roots = self._parent[labels]
-        while not np.array_equal(roots, higher := self._parent[roots]):
-            roots = higher
+        if (roots == (higher := self._parent[roots])).all():
+            return roots
+        while (roots != higher).any():
+            roots, higher = higher, self._parent[higher]
         self._parent[labels] = roots
         return roots
 
     def unite(self, first: Indices, second: Indices, reason: str) -> None:
         """Element by element, both go together. What meets ``OUTSIDE`` is fixed for ``reason``."""
+        if first is second or not (first.any() or second.any()):
+            return
         first, second = np.broadcast_arrays(first, second)
         first, second = first.ravel(), second.ravel()
         self.fix(first[second == OUTSIDE], reason)
@@ -81,6 +85,8 @@ class Labels:
 
     def fix(self, labels: Indices, reason: str) -> None:
         """These channels stay, for ``reason``; the first reason given to a class is kept."""
+        if not labels.any():
+            return
         roots = self.find(labels)
         roots = roots[self._reason[roots] == 0]
         if len(roots):

@@ -10,7 +10,6 @@ zero biases, BatchNorms that are still the identity.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, cast
@@ -20,8 +19,8 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate, map_arg
 from torch.utils._pytree import tree_leaves
 
-from pipeline.channels.graph import Survivors, Trace, bound, copied, evaluating, resized_arguments, tensors_of
-from pipeline.channels.labels import Axes
+from pipeline.channels.graph import Survivors, Trace, bound, evaluating, resized_arguments, tensors_of
+from pipeline.channels.labels import Axes, Call
 from pipeline.channels.rules import STATISTICS
 
 TOLERANCE = 1e-5
@@ -61,35 +60,41 @@ def masked(
     source: Trace, survivors: Survivors, weights: Mapping[str, Tensor], inputs: tuple[Tensor, ...]
 ) -> Any:
     """The dense network's output with the channels that go held at zero."""
-    graph, twins = copied(source)
-    for node in graph.nodes:
-        node.args = map_aggregate(node.args, _widened)
-        node.kwargs = map_aggregate(node.kwargs, _widened)
-    attributes = {str(n.target): weights[n.meta["name"]].clone() for n in graph.nodes if n.op == "get_attr"}
-    module = fx.GraphModule(attributes, graph)
     with torch.no_grad():
-        return _Masking(module, source, survivors, twins).run(*_double(inputs))
+        return _Masking(source, survivors, weights).run(*_double(inputs))
 
 
-class _Masking(fx.Interpreter):
-    def __init__(
-        self, module: fx.GraphModule, source: Trace, survivors: Survivors, twins: Mapping[fx.Node, fx.Node]
-    ) -> None:
+class _Wide(fx.Interpreter):
+    """Runs a graph on other weights in double precision, the types that it names included."""
+
+    def __init__(self, module: fx.GraphModule, weights: Mapping[str, Tensor]) -> None:
         super().__init__(module)
-        self.source = source
-        self.survivors = survivors
-        self.origin = {new: old for old, new in twins.items()}
+        self.weights = weights
 
     def run_node(self, n: fx.Node) -> Any:
-        origin = self.origin[n]
-        call = self.source.calls.get(origin)
-        value = self.source.values.get(origin)
+        if (weight := self.weights.get(n.meta.get("name", ""))) is not None:
+            return weight.clone()
+        result = super().run_node(n)
+        return result.double() if n.op == "get_attr" and result.is_floating_point() else result
+
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        return super().call_function(target, map_aggregate(args, _widened), map_aggregate(kwargs, _widened))
+
+
+class _Masking(_Wide):
+    def __init__(self, source: Trace, survivors: Survivors, weights: Mapping[str, Tensor]) -> None:
+        super().__init__(source.module, weights)
+        self.source = source
+        self.survivors = survivors
+
+    def run_node(self, n: fx.Node) -> Any:
+        call, value = self.source.calls.get(n), self.source.values.get(n)
         if (
             call is not None
             and call.name in STATISTICS
             and any(map(self.survivors.changes, tensors_of(call)))
         ):
-            result = self._of_survivors(n, origin)
+            result = self._of_survivors(n, call)
         else:
             result = super().run_node(n)
         if isinstance(result, Tensor) and value:
@@ -109,14 +114,12 @@ class _Masking(fx.Interpreter):
                 tensor.index_fill_(k, gone.nonzero().flatten(), 0)
         return tensor
 
-    def _of_survivors(self, n: fx.Node, origin: fx.Node) -> Any:
+    def _of_survivors(self, n: fx.Node, call: Call) -> Any:
         """Take the survivors out, compute, and put the result back among zeros."""
-        call = self.source.calls[origin]
-        inputs = dict(zip(n.all_input_nodes, origin.all_input_nodes, strict=True))
 
         def taken(node: fx.Node) -> Any:
             tensor = self.env[node]
-            axes = self.source.values.get(inputs[node])
+            axes = self.source.values.get(node)
             return (
                 _take(tensor, self.survivors, cast("Axes", axes))
                 if isinstance(tensor, Tensor) and axes
@@ -124,6 +127,7 @@ class _Masking(fx.Interpreter):
             )
 
         arguments = map_arg(bound(n) | resized_arguments(call, self.survivors), taken)
+        arguments = map_aggregate(arguments, _widened)
         result = cast("Callable[..., Any]", n.target)(**arguments)
         if isinstance(result, Tensor):
             return self._put(result, cast("Axes", call.result))
@@ -148,12 +152,11 @@ def difference(
     module: nn.Module, weights: Mapping[str, Tensor], inputs: tuple[Tensor, ...], expected: Any
 ) -> str:
     """What tells ``module`` on ``weights`` (already cut) from ``expected``; empty where they are the same."""
-    double = {name: tensor for name, tensor in weights.items() if tensor.is_floating_point()}
     try:
-        error, limit = _distance(_run(_widen(module), double, _double(inputs)), expected), TOLERANCE
+        error, limit = _distance(_run(module, weights, _double(inputs)), expected), TOLERANCE
     except Exception:  # noqa: BLE001  (the user's code at widths that it was not written for: anything may come)
         try:
-            single = {name: tensor.float() for name, tensor in double.items()}
+            single = {name: t.float() if t.is_floating_point() else t for name, t in weights.items()}
             error, limit = _distance(_run(module, single, inputs), expected), TOLERANCE_SINGLE
         except Exception as failure:  # noqa: BLE001
             return f"{type(failure).__name__}: {str(failure).strip().partition(chr(10))[0]}"
@@ -161,8 +164,10 @@ def difference(
 
 
 def _run(module: nn.Module, weights: Mapping[str, Tensor], inputs: tuple[Tensor, ...]) -> Any:
-    known = {name for name, _ in [*module.named_parameters(), *module.named_buffers()]}
     with torch.no_grad(), evaluating(module):
+        if isinstance(module, fx.GraphModule):
+            return _Wide(module, weights).run(*inputs)
+        known = {name for name, _ in [*module.named_parameters(), *module.named_buffers()]}
         return torch.func.functional_call(module, {n: t for n, t in weights.items() if n in known}, inputs)
 
 
@@ -188,14 +193,3 @@ def _double(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 def _widened(argument: Any) -> Any:
     is_float = isinstance(argument, torch.dtype) and argument.is_floating_point
     return torch.float64 if is_float else argument
-
-
-def _widen(module: nn.Module) -> nn.Module:
-    """A copy in double precision, constants of a traced graph included."""
-    module = copy.deepcopy(module).double()
-    if isinstance(module, fx.GraphModule):
-        for node in module.graph.nodes:
-            node.args = map_aggregate(node.args, _widened)
-            node.kwargs = map_aggregate(node.kwargs, _widened)
-        module.recompile()
-    return module

@@ -53,7 +53,7 @@ def every() -> tuple[nn.Module, Tensor, channels.ChannelGraph]:
     torch.manual_seed(0)
     module = Every().eval()
     x = drawn(12, 3, 17, 15)
-    return module, x, channels.analyse(module, (x[:4],))
+    return module, x, channels.analyse(module, (x[:4],), any_batch=True)
 
 
 class Comparing(fx.Interpreter):
@@ -114,7 +114,7 @@ def test_paddings_with_names(kind: str) -> None:
             return self.conv(x)
 
     module = Net().eval()
-    graph = channels.analyse(module, (drawn(2, 4, 9, 9),))
+    graph = channels.analyse(module, (drawn(2, 4, 9, 9),), any_batch=True)
     with torch.no_grad():
         Comparing(graph, dict(module.named_parameters())).run(drawn(3, 4, 9, 9))
 
@@ -183,7 +183,7 @@ def test_inputs_that_are_never_there_cost_nothing() -> None:
 def test_a_network_with_every_product(method: str) -> None:
     dense, x, _ = every()
     module = copy.deepcopy(dense)
-    graph = channels.analyse(module, (x[:4],))
+    graph = channels.analyse(module, (x[:4],), any_batch=True)
     layers, parameters = products(graph.trace)[1:], dict(module.named_parameters())
     found, errors = reconstruct(graph.trace, parameters, layers, [(b,) for b in x.split(4)], method)
     assert set(found) == set(errors) == {layer.name for layer in layers}
@@ -217,7 +217,7 @@ def test_wanda_weighs_by_the_inputs() -> None:
     module = Net().eval()
     module.fc.weight.data = torch.tensor([[1.0, 2.0, 3.0, 0.1]]).repeat(3, 1)
     x = torch.ones(6, 4) * torch.tensor([1.0, 1.0, 1.0, 100.0])
-    graph = channels.analyse(module, (x,))
+    graph = channels.analyse(module, (x,), any_batch=True)
     found, _ = reconstruct(
         graph.trace, dict(module.named_parameters()), products(graph.trace), [(x,)], "wanda"
     )
@@ -235,7 +235,7 @@ def test_a_shared_weight_keeps_what_its_first_use_made_of_it() -> None:
 
     torch.manual_seed(0)
     module, x = Shared().eval(), drawn(32, 8)
-    graph = channels.analyse(module, (x,))
+    graph = channels.analyse(module, (x,), any_batch=True)
     uses = products(graph.trace)
     assert [use.name for use in uses] == ["weight", "weight"]
     found, errors = reconstruct(graph.trace, dict(module.named_parameters()), uses, [(x,)], "sparsegpt")
