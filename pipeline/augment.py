@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,12 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms import v2
 
+from deploy.errors import RecipeError
+
+Mixing = Callable[[tuple[Tensor, ...], Any, int], tuple[tuple[Tensor, ...], Any]]
+"""Inputs, target, seed -> inputs and target, mixed."""
+
+WHOLE = slice(None)
 IN_BATCH = ("none", "shift", "flip-crop")
 """Augmentations that :func:`batch` does for many images at once."""
 
@@ -37,18 +44,21 @@ def seeded(seed: int) -> Iterator[None]:
         random.setstate(before[2])
 
 
-def batch(images: Tensor, kind: str, seed: int) -> Tensor:
-    """Shift every image of ``[n, 3, h, w]`` by up to an eighth over black; ``flip-crop`` mirrors half."""
+def batch(images: Tensor, kind: str, seed: int, whole: int | None = None, part: slice = WHOLE) -> Tensor:
+    """Shift every image of ``[n, 3, h, w]`` by up to an eighth over black; ``flip-crop`` mirrors half.
+
+    The images are ``part`` of a batch of ``whole``, and are varied as they are in it.
+    """
     if kind == "none":
         return images
     count, _, height, width = images.shape
     reach = max(1, height // 8)
     generator = torch.Generator().manual_seed(seed)
-    offset = torch.randint(0, 2 * reach + 1, (2, count, 1), generator=generator)
+    offset = torch.randint(0, 2 * reach + 1, (2, whole or count, 1), generator=generator)[:, part]
     rows = offset[0] + torch.arange(height)
     columns = offset[1] + torch.arange(width)
     if kind == "flip-crop":
-        mirrored = torch.rand(count, 1, generator=generator) < 0.5
+        mirrored = torch.rand(whole or count, 1, generator=generator)[part] < 0.5
         columns = torch.where(mirrored, columns.flip(1), columns)
     padded = F.pad(images, (reach, reach, reach, reach)).permute(0, 2, 3, 1)
     picked = padded[torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
@@ -74,6 +84,33 @@ def single(image: Tensor, kind: str, size: int, seed: int, crop: float = 1.0) ->
     with seeded(seed):
         varied: Tensor = v2.Compose(steps)(image)
     return varied
+
+
+def mixing(mixup: float, cutmix: float, classes: int) -> Mixing | None:
+    """mixup, cutmix, or for each batch one of the two; None where both are 0.
+
+    The pairs are neighbours in the batch, or in this process's share of it.
+
+    Raises:
+        RecipeError: not one input of images with class numbers.
+    """
+    kinds: list[Any] = [v2.MixUp(alpha=mixup, num_classes=classes)] if mixup else []
+    kinds += [v2.CutMix(alpha=cutmix, num_classes=classes)] if cutmix else []
+    if not kinds:
+        return None
+    one = v2.RandomChoice(kinds)
+
+    def mixed(inputs: tuple[Tensor, ...], target: Any, seed: int) -> tuple[tuple[Tensor, ...], Any]:
+        if len(inputs) != 1 or inputs[0].ndim != 4 or not isinstance(target, Tensor) or target.ndim != 1:
+            raise RecipeError(
+                "mixup and cutmix take one input of images and one class number for each",
+                "set train.mixup = 0 and train.cutmix = 0",
+            )
+        with seeded(seed):
+            images, shares = one(inputs[0], target.long())
+        return (images,), shares
+
+    return mixed
 
 
 def centre(image: Tensor, size: int, crop: float = 1.0) -> Tensor:

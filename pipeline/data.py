@@ -14,14 +14,19 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader, Dataset
 
 from deploy.console import say
 from deploy.errors import RecipeError
 from pipeline import sources
-from pipeline.augment import mix
+from pipeline.augment import WHOLE, mix
+from pipeline.ranks import ALONE, Part
 from pipeline.sections import DataConfig
 from pipeline.splits import Batch, Images, Split
+
+Work = tuple[list[int], int | None, slice]
+"""What one batch is made of: numbers of samples, the key of their augmentation, the part that is made."""
 
 EVALUATION_BATCH = 4
 """Times ``data.batch_size``: without gradients there is room for more."""
@@ -138,25 +143,28 @@ def _check_labels(name: str, split: Split, classes: tuple[str, ...]) -> None:
         )
 
 
-def batches(split: Split, epoch: int | None = None) -> Iterator[Batch]:
-    """One pass over a split.
+def batches(split: Split, epoch: int | None = None, part: Part = ALONE) -> Iterator[Batch]:
+    """One pass over a split; of several processes each makes its own part.
 
     Args:
         split: what to pass over.
         epoch: in training, counted from 0: shuffled and augmented from (seed, epoch), an incomplete batch at
             the end left out. None: in order, as it is, in larger batches, every sample once.
+        part: of several processes; in training its share of every batch, otherwise its share of the batches.
     """
     count = len(split)
     if epoch is None:
         size = EVALUATION_BATCH * split.config.batch_size
-        order, key = torch.arange(count), None
+        order, key, share = torch.arange(count), None, WHOLE
     else:
-        size = min(split.config.batch_size, count)
-        key = mix(split.seed, epoch)
+        size = step_size(split)
+        key, share = mix(split.seed, epoch), part.of(size)
         order = torch.randperm(count, generator=torch.Generator().manual_seed(key))[: count // size * size]
-    work = [(part.tolist(), key) for part in torch.split(order, size)]
-    if isinstance(split, Images) or split.config.workers == 0:
-        yield from (split.batch(*item) for item in work)
+    work: list[Work] = [(some.tolist(), key, share) for some in torch.split(order, size)]
+    if epoch is None:
+        work = work[part.rank :: part.world]
+    if isinstance(split, Images) or split.config.workers == 0 or not work:
+        yield from (pinned(split.batch(*item)) for item in work)
         return
     loader = DataLoader(
         _Work(split),
@@ -179,7 +187,7 @@ class _Work(Dataset[Any]):
 
     split: Split
 
-    def __getitem__(self, item: tuple[list[int], int | None]) -> Batch | RecipeError:
+    def __getitem__(self, item: Work) -> Batch | RecipeError:
         try:
             return self.split.batch(*item)
         except RecipeError as error:  # raised here, it would arrive as a traceback in words
@@ -188,6 +196,19 @@ class _Work(Dataset[Any]):
 
 def _unchanged(batch: Any) -> Any:
     return batch
+
+
+def pinned(batch: Batch) -> Batch:
+    """In memory that a GPU can read by itself, where there is one."""
+    if not torch.cuda.is_available():
+        return batch
+    found: Batch = pytree.tree_map_only(Tensor, Tensor.pin_memory, batch)
+    return found
+
+
+def step_size(split: Split) -> int:
+    """Samples of one training step, over all processes."""
+    return min(split.config.batch_size, len(split))
 
 
 def steps(split: Split) -> int:

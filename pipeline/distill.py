@@ -9,12 +9,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from deploy.errors import RecipeError
+from pipeline.features import maps_of
+from pipeline.models import outputs_of
+
+Objective = Callable[[tuple[Tensor, ...], Any], Tensor]
+"""Inputs and target -> the loss, a scalar."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +34,31 @@ class Teacher:
     """Share of the teacher in the loss, 0 to 1; the labels have the rest."""
     temperature: float
     """Of the softened class scores."""
+    hint: float = 0.0
+    """Weight of :func:`hint`, beside all else."""
+    attention: float = 0.0
+    """Weight of :func:`attention`."""
+    similarity: float = 0.0
+    """Weight of :func:`similarity`."""
+    layers: tuple[str, ...] = ()
+    """Patterns of the weights whose feature maps are compared; empty: see :func:`pipeline.features.pairs`."""
+
+    @property
+    def numbers(self) -> list[Any]:
+        """All but the network, as plain values."""
+        return [
+            self.weight,
+            self.temperature,
+            self.hint,
+            self.attention,
+            self.similarity,
+            list(self.layers),
+        ]
+
+    @property
+    def looks_inside(self) -> bool:
+        """Whether feature maps are compared."""
+        return max(self.hint, self.attention, self.similarity) > 0
 
 
 def logits(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -82,7 +115,16 @@ def outputs(
 
     Returns:
         a scalar
+
+    Raises:
+        RecipeError: the teacher's outputs are others.
     """
+    shapes = [[list(t.shape) for t in some] for some in (student, teacher)]
+    if shapes[0] != shapes[1]:
+        raise RecipeError(
+            f"the network's outputs have the shapes {shapes[0]}, its teacher's {shapes[1]}",
+            "take a teacher with the same outputs, or set finetune.distill = 0",
+        )
     losses = []
     for number, (ours, theirs) in enumerate(zip(student, teacher, strict=True)):
         if not ours.is_floating_point():
@@ -90,3 +132,43 @@ def outputs(
         softened = classes and number == 0
         losses.append(logits(ours, theirs, temperature) if softened else values(ours, theirs))
     return torch.stack(losses).mean()
+
+
+def objective(
+    of_labels: Callable[[Any, Any], Tensor],
+    forward: Callable[..., Any],
+    teacher: Teacher | None,
+    names: Sequence[str],
+    classes: bool,
+) -> Objective:
+    """The loss of the labels, and of all that the teacher shows.
+
+    Args:
+        of_labels: what the network returned and the target -> a scalar.
+        forward: the network; with ``names`` a :class:`pipeline.features.Student`.
+        teacher: None: the labels alone.
+        names: weights of the teacher whose feature maps are learnt.
+        classes: whether the first output holds class scores in dimension 1.
+    """
+
+    def one(inputs: tuple[Tensor, ...], target: Any) -> Tensor:
+        if teacher is None or not (teacher.weight or names):
+            return of_labels(forward(*inputs), target)
+        result, maps, adapted = forward(*inputs) if names else (forward(*inputs), [], [])
+        with torch.no_grad():
+            shown, theirs = maps_of(teacher.module, names, inputs)
+        loss = (1 - teacher.weight) * of_labels(result, target)
+        if teacher.weight:
+            ours = outputs_of(result)
+            loss = loss + teacher.weight * outputs(ours, outputs_of(shown), teacher.temperature, classes)
+        for weight, function, some in (
+            (teacher.hint, hint, adapted),
+            (teacher.attention, attention, maps),
+            (teacher.similarity, similarity, maps),
+        ):
+            if weight:
+                each = [function(a, b) for a, b in zip(some, theirs, strict=True)]
+                loss = loss + weight * torch.stack(each).mean()
+        return loss
+
+    return one

@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 
 from deploy.console import progress
 from deploy.errors import RecipeError, StageError
-from pipeline import code
+from pipeline import code, ranks
 from pipeline.data import batches
 from pipeline.models import Network, outputs_of
 from pipeline.sections import DataConfig
@@ -45,7 +45,9 @@ def loss(config: DataConfig, smoothing: float = 0.0) -> Judge:
         return code.load(config.loss)
 
     def cross_entropy(outputs: Any, target: Any) -> Tensor:
-        scores, target = outputs_of(outputs)[0].float(), target.long()
+        scores = outputs_of(outputs)[0].float()
+        if not target.is_floating_point():  # it is where classes are mixed: shares of each
+            target = target.long()
         try:
             return F.cross_entropy(scores, target, label_smoothing=smoothing)
         except IndexError:
@@ -80,9 +82,9 @@ def evaluate(network: Network, split: Split, what: str) -> float:
     module, judge, place = network.module, points(network.data), device()
     home = next((p.device for p in module.parameters()), place)
     module.to(place).eval()
-    total = 0.0
+    total = torch.zeros((), dtype=torch.float64, device=place)
     with progress(what, len(split)) as line, torch.no_grad():
-        for inputs, target in batches(split):
+        for inputs, target in batches(split, part=ranks.part()):
             count = len(inputs[0])
             outputs = module(*to_device(inputs, place))
             if not all(t.isfinite().all() for t in outputs_of(outputs) if t.is_floating_point()):
@@ -95,10 +97,10 @@ def evaluate(network: Network, split: Split, what: str) -> float:
                     f"{network.data.metric} gave a tensor {list(scored.shape)} for {count} samples",
                     "data.metric returns the points of each sample: a tensor of batch length",
                 )
-            total += scored.double().sum().item()
-            line.step(amount=count)
+            total += scored.double().sum()
+            line.step(amount=count * ranks.part().world)
     module.to(home)
-    return total / len(split)
+    return ranks.total(total).item() / len(split)
 
 
 def layout(module: nn.Module, memory_format: torch.memory_format) -> None:

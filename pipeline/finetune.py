@@ -21,6 +21,7 @@ from pipeline.distill import Teacher
 from pipeline.evaluate import device, evaluate, layout, to_device
 from pipeline.models import Network
 from pipeline.sections import FinetuneConfig, TrainConfig
+from pipeline.torchrun import joint
 from pipeline.train import Fit, finish, fit
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -28,14 +29,16 @@ RECALIBRATION_STEPS = 64
 """Batches that BatchNorm's statistics are the mean of."""
 
 
+@joint
 def finetune(config: FinetuneConfig, model: Checkpoint, teacher: Checkpoint, draft: Path) -> Checkpoint:
-    """Train a pruned network; ``teacher`` is the dense one.
+    """Train a pruned network; ``teacher`` is the dense one, or any other with the same outputs.
 
     A network that nothing was removed from passes through as it is. If no epoch does better than recalibrated
     statistics alone, these are the result.
 
     Facts: ``after_pruning``, ``after_recalibration``, ``validation`` (points on the validation split),
-    ``best_epoch``, ``epochs``, ``curve``.
+    ``dense_validation`` (points before anything was pruned), ``best_epoch``, ``epochs``, ``curve``, ``precision``,
+    ``stopped`` (why it ended early, if it did).
     """
     network = models.load(model)
     if model.facts.get("pruned") is False:
@@ -45,14 +48,15 @@ def finetune(config: FinetuneConfig, model: Checkpoint, teacher: Checkpoint, dra
     recalibrate(network, data)
     free = evaluate(network, data.validation, "after recalibration")
     say(f"    validation {before:.2f} after pruning, {free:.2f} with BatchNorm recalibrated")
-    fitted = Fit(free, 0, ())
+    fitted, dense = Fit(free, 0, ()), model.facts.get("dense_validation", model.facts.get("validation"))
     if config.epochs:
-        taught = _teacher(config, teacher) if config.distill > 0 else None
+        taught, how = _teacher(config, teacher), settings(config)
+        if config.stop_margin is not None and dense is not None:
+            least = dense - (config.accuracy_drop or 0.0) + config.stop_margin
+            how = replace(how, stop_at=min(max(least, 0.0), 100.0))
         state = draft / "state"
-        fitted = fit(
-            network, data, settings(config), state=state, what="fine-tuning", teacher=taught, start=free
-        )
-    facts = {**model.facts, "after_pruning": before, "after_recalibration": free}
+        fitted = fit(network, data, how, state=state, what="fine-tuning", teacher=taught, start=free)
+    facts = {**model.facts, "after_pruning": before, "after_recalibration": free, "dense_validation": dense}
     return finish(network, fitted, draft, facts)
 
 
@@ -86,7 +90,17 @@ def recalibrate(network: Network, data: Data) -> None:
     network.module.eval().cpu()
 
 
-def _teacher(config: FinetuneConfig, teacher: Checkpoint) -> Teacher:
+def _teacher(config: FinetuneConfig, teacher: Checkpoint) -> Teacher | None:
+    if not (config.distill or config.hint or config.attention or config.similarity):
+        return None
     module = models.load(teacher).module.to(device()).eval().requires_grad_(requires_grad=False)
     layout(module, torch.channels_last)
-    return Teacher(module, config.distill, config.temperature)
+    return Teacher(
+        module,
+        config.distill,
+        config.temperature,
+        config.hint,
+        config.attention,
+        config.similarity,
+        config.layers,
+    )

@@ -119,11 +119,14 @@ class Recipe(Section):
         def place_function(value: str) -> str:
             return str(place(value)) if is_file_reference(value) else value
 
+        def place_model(model: ModelConfig) -> ModelConfig:
+            return replace(model, builder=place_function(model.builder), weights=place(model.weights))
+
+        teacher = self.finetune.teacher
         return replace(
             self,
-            model=replace(
-                self.model, builder=place_function(self.model.builder), weights=place(self.model.weights)
-            ),
+            model=place_model(self.model),
+            finetune=replace(self.finetune, teacher=teacher and place_model(teacher)),
             data=replace(
                 self.data,
                 source=place_function(self.data.source),
@@ -151,12 +154,18 @@ class Recipe(Section):
             raise RecipeError(
                 f"{where}: data.source = {source!r} needs data.root", "set data.root to the folder"
             )
-        prefix = self.model.builder.partition(":")[0]
-        if prefix not in ("torchvision", "timm") and not is_file_reference(self.model.builder):
+        for section, model in (("model", self.model), ("finetune.teacher", self.finetune.teacher)):
+            prefix = model.builder.partition(":")[0] if model else "torchvision"
+            if model and prefix not in ("torchvision", "timm") and not is_file_reference(model.builder):
+                raise RecipeError(
+                    f"{where}: {section}.builder: {model.builder!r} is not understood",
+                    "torchvision:NAME, timm:NAME or path/to/file.py:function"
+                    + _closest(prefix, ("torchvision", "timm")),
+                )
+        if self.finetune.teacher is not None and self.finetune.teacher.weights is None:
             raise RecipeError(
-                f"{where}: model.builder: {self.model.builder!r} is not understood",
-                "torchvision:NAME, timm:NAME or path/to/file.py:function"
-                + _closest(prefix, ("torchvision", "timm")),
+                f"{where}: finetune.teacher has no weights",
+                "an untrained network teaches nothing: set weights",
             )
         names = [i.name for i in self.model.inputs]
         if len(set(names)) != len(names):
@@ -198,6 +207,12 @@ def resolve(recipe: Recipe, target: Target) -> Plan:
             f"build.precision = {precision!r}, but {target.title} runs {', '.join(target.precisions)}",
             "choose one of these, or leave it out",
         )
+    if recipe.export.input == "uint8_nhwc" and not target.uint8_input:
+        raise RecipeError(
+            f'export.input = "uint8_nhwc", but TensorRT {target.tensorrt} of {target.title} has no UINT8 inputs',
+            "leave export.input out, and normalise before the engine (TensorRT 8.5 is the first that has them)",
+        )
+    fp16 = precision == "fp16" and target.strongly_typed
     skipped = {}
     if recipe.train.epochs == 0:
         skipped["train"] = "train.epochs = 0: the weights given are the dense baseline"
@@ -207,24 +222,36 @@ def resolve(recipe: Recipe, target: Target) -> Plan:
         skipped["sparsify"] = 'sparsify.mode = "off"'
     elif recipe.sparsify.mode == "auto" and target.why_not_sparse:
         skipped["sparsify"] = target.why_not_sparse
-    rate = recipe.finetune.learning_rate or recipe.train.learning_rate / 5
-    shared = ("optimizer", "momentum", "weight_decay", "label_smoothing", "clip_norm")
-    inherited = {n: getattr(recipe.train, n) for n in shared if getattr(recipe.finetune, n) is None}
     decided = replace(
         recipe,
         prune=replace(
             recipe.prune, channel_multiple=recipe.prune.channel_multiple or target.channel_multiple
         ),
-        finetune=replace(recipe.finetune, learning_rate=rate, **inherited),
+        finetune=_decided(recipe),
         export=replace(
             recipe.export,
             opset=opset,
             ir_version=recipe.export.ir_version or target.ir_version,
             lower=target.lower if recipe.export.lower is None else recipe.export.lower,
+            int64_io=target.int64_io if recipe.export.int64_io is None else recipe.export.int64_io,
+            fp16=fp16 if recipe.export.fp16 is None else recipe.export.fp16,
         ),
         build=replace(recipe.build, precision=precision),
     )
     return Plan(decided, target, skipped)
+
+
+def _decided(recipe: Recipe) -> FinetuneConfig:
+    """Fine-tuning with what it leaves open: as in training, at a fifth of the rate."""
+    config, train = recipe.finetune, recipe.train
+    of_train = {f.name: getattr(train, f.name) for f in dataclasses.fields(train)}
+    open_ = [f.name for f in dataclasses.fields(config) if getattr(config, f.name) is None]
+    found = {name: of_train[name] for name in open_ if name in of_train}
+    if "learning_rate" in found:
+        found["learning_rate"] /= 5
+    if config.stop_margin is not None and config.accuracy_drop is None:
+        found["accuracy_drop"] = recipe.budget.accuracy_drop
+    return replace(config, **found)
 
 
 def _toml(value: Any) -> str:

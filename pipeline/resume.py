@@ -39,6 +39,8 @@ class State:
     """One entry for each epoch."""
     best: dict[str, Tensor] = field(default_factory=dict)
     """Weights of the best epoch, on the CPU."""
+    precision: str = ""
+    """What is computed in, once that is decided."""
 
 
 def copy(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -50,18 +52,26 @@ def save(
     folder: Path,
     key: str,
     state: State,
-    module: nn.Module,
+    modules: Mapping[str, nn.Module],
     optimizer: torch.optim.Optimizer,
     scaler: Mapping[str, Any],
 ) -> None:
-    """Put everything into ``folder``; ``key`` says which training this is."""
+    """Put everything into ``folder``.
+
+    Args:
+        folder: of the inner checkpoint.
+        key: says which training this is.
+        state: how far it is.
+        modules: all that have weights, by a name; ``weights`` is the network, ``average`` its average, if it has one.
+        optimizer: of the training.
+        scaler: state of the loss scaler.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    files = {
-        "weights": f"weights-{state.epoch}.safetensors",
-        "moments": f"moments-{state.epoch}.safetensors",
-        "best": f"weights-{state.best_epoch}.safetensors",
-    }
-    _write(folder / files["weights"], copy(module.state_dict()))
+    judged = "average" if "average" in modules else "weights"
+    files = {kind: f"{kind}-{state.epoch}.safetensors" for kind in (*modules, "moments")}
+    files["best"] = f"{judged}-{state.best_epoch}.safetensors"
+    for kind, module in modules.items():
+        _write(folder / files[kind], copy(module.state_dict()))
     _write(folder / files["moments"], copy(_moments(optimizer)))
     if not (folder / files["best"]).exists():  # the weights that training started from
         _write(folder / files["best"], state.best)
@@ -75,16 +85,20 @@ def save(
 
 
 def load(
-    folder: Path, key: str, module: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+    folder: Path,
+    key: str,
+    modules: Mapping[str, nn.Module],
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
 ) -> State:
-    """Fill ``module``, ``optimizer``, ``scaler`` from ``folder``; a fresh state if it holds none of this training.
+    """Fill everything from ``folder``, as given to :func:`save`; a fresh state if it holds none of this training.
 
     What is left there of another training, or torn, is removed.
     """
     try:
         found = json.loads((folder / STATE).read_text())
         tensors = {kind: load_file(folder / name) for kind, name in found["files"].items()}
-        usable = bool(found["key"] == key)
+        usable = bool(found["key"] == key) and set(modules) < set(tensors)
     except FileNotFoundError:
         usable = False
     except (OSError, ValueError, KeyError, SafetensorError) as error:
@@ -93,7 +107,8 @@ def load(
     if not usable:
         shutil.rmtree(folder, ignore_errors=True)
         return State()
-    module.load_state_dict(tensors["weights"])
+    for kind, module in modules.items():
+        module.load_state_dict(tensors[kind])
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for name, tensor in tensors["moments"].items():
         number, _, moment = name.partition(".")

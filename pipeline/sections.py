@@ -116,34 +116,90 @@ class TrainConfig(Section):
     """Of SGD."""
     weight_decay: NotNegative = 5e-4
     """Not applied to biases and normalisation layers."""
-    schedule: Literal["cosine", "step", "constant"] = "cosine"
-    """``step``: a tenth after one half and after three quarters."""
+    schedule: Literal["cosine", "step", "one-cycle", "constant"] = "cosine"
+    """``step``: a tenth after one half and after three quarters; ``one-cycle``: up from 1/25 for three tenths of
+    the training, then down to almost nothing (Smith and Topin, 2017), momentum as it is."""
     warmup_epochs: NotNegative = 1.0
-    """Linear warm-up, for at most a quarter of the training."""
+    """Linear warm-up, for at most a quarter of the training; ``one-cycle`` has its own."""
     label_smoothing: Fraction = 0.0
     """Of the cross-entropy."""
+    mixup: NotNegative = 0.0
+    """Blend pairs of images and their labels (Zhang et al., 2018); alpha of the share, 0.2 is usual, 0 is off."""
+    cutmix: NotNegative = 0.0
+    """Paste a patch of one image into another (Yun et al., 2019); alpha of its size, 1.0 is usual, 0 is off. With
+    ``mixup``: one of the two for each step."""
     clip_norm: NotNegative = 0.0
     """Largest gradient norm; 0 leaves gradients as they are."""
+    accumulate: AtLeastOne = 1
+    """A step's samples go through the network in this many parts, when all at once do not fit into memory. The step
+    is the same within rounding, except that BatchNorm sees each part by itself."""
+    ema: Fraction = 0.0
+    """Decay of the running average of the weights, which is then what is judged and kept: 0.999 averages about
+    1000 steps. 0: no average."""
+    freeze: tuple[str, ...] = ()
+    """Parameters (shell patterns such as ``layer1.*``) that training leaves as they are."""
+    precision: Literal["auto", "float32", "tf32", "bf16", "fp16"] = "auto"
+    """What is computed in; weights stay float32. ``auto``: on a GPU bf16 (fp16 where it has none) and TF32 for the
+    rest; on a CPU float32, or bf16 where the CPU has it and it is measured to be faster."""
+    compile: bool = False
+    """``torch.compile``: minutes at the start, faster steps on most GPUs."""
+    deterministic: bool = False
+    """The same bits on the same GPU, some operators slower; see docs/determinism.md. A CPU always gives them."""
+    sync_batchnorm: bool = False
+    """With several GPUs: BatchNorm's statistics are those of the whole batch, not of each GPU's share."""
+    stop_at: Annotated[float, Field(ge=0, le=100)] | None = None
+    """Points on the validation split at which training may stop: when two epochs in a row reach them. It also stops
+    when they are out of reach. None: every epoch is trained."""
 
 
 @dataclass(frozen=True)
 class PruneConfig(Section):
-    """Structured pruning: whole channels go, in rounds, each followed by fine-tuning."""
+    """Structured pruning: whole channels go, in rounds, each followed by fine-tuning.
+
+    How much goes is said by one of ``ratio``, ``macs``, ``params``, ``latency``, ``latency_ms`` and ``fps``.
+    """
 
     ratio: Fraction = 0.5
-    """Share of every layer's channels that is gone after the last round; 0 prunes nothing."""
+    """Share of the channels that is gone after the last round, where none of the next five says otherwise; 0 prunes
+    nothing."""
+    macs: Fraction | None = None
+    """Share of the multiply-adds that is gone after the last round."""
+    params: Fraction | None = None
+    """Share of the parameters that is gone after the last round."""
+    latency: Fraction | None = None
+    """Share of the dense engine's latency that is gone after the last round, measured on the device."""
+    latency_ms: Positive | None = None
+    """Latency of the engine after the last round in milliseconds, measured on the device."""
+    fps: Positive | None = None
+    """Samples per second of the engine after the last round, measured on the device."""
     rounds: AtLeastOne = 3
-    """The ratio is reached in this many steps."""
+    """The goal is reached in this many steps."""
     first_step: Annotated[float, Field(gt=0, le=1)] = 0.3
-    """The first of several rounds removes at most this share of the channels."""
-    criterion: Literal["l1", "l2", "fpgm", "bn_scale", "taylor", "random"] = "l2"
-    """How much a channel matters."""
-    scope: Literal["uniform", "global"] = "uniform"
-    """``uniform``: every layer gives up the same share; ``global``: one ranking for the whole network."""
+    """The first of several rounds removes at most this share."""
+    steps: Literal["adaptive", "even"] = "adaptive"
+    """``adaptive``: rounds take more while less than half of the accuracy budget is used; after a round that breaks
+    it, a smaller one is tried from the last good network. ``even``: equal steps, ended by the first that breaks it."""
+    criterion: Literal[
+        "l1", "l2", "fpgm", "bn_scale", "taylor", "fisher", "activation", "apoz", "lamp", "random"
+    ] = "l2"
+    """How much a channel matters within its layer: by its weights (``l1``, ``l2``, ``fpgm``, ``bn_scale``,
+    ``lamp``), by the loss on training data (``taylor``, ``fisher``), by what it shows there (``activation``,
+    ``apoz``), or at ``random``."""
+    scope: Literal["uniform", "global", "isomorphic", "measured"] = "uniform"
+    """How much each layer gives up. ``uniform``: the same share; ``global``: one ranking for the whole network;
+    ``isomorphic``: one ranking for each kind of layer; ``measured``: what each layer loses in accuracy and saves in
+    the goal's unit, both measured, decides."""
+    blocks: bool = True
+    """``measured`` only: whole residual blocks may go where that pays more than narrower layers."""
+    sensitivity_images: AtLeastOne = 128
+    """``measured`` only: training images that the loss of accuracy is measured on."""
     channel_multiple: AtLeastOne | None = None
     """Surviving channel counts are multiples of this. None: what fills the target's hardware."""
     ignore: tuple[str, ...] = ()
     """Parameters (shell patterns such as ``layer4.*``) whose layers keep all their channels."""
+    limits: dict[str, Fraction] = field(default_factory=dict)
+    """Parameters (shell patterns) -> largest share of their layers' channels that may go, for example
+    ``{ "layer1.*" = 0.25 }``."""
 
 
 @dataclass(frozen=True)
@@ -181,18 +237,53 @@ class FinetuneConfig(Section):
     """None: that of ``train``."""
     weight_decay: NotNegative | None = None
     """None: that of ``train``."""
-    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    schedule: Literal["cosine", "step", "one-cycle", "constant"] = "cosine"
     """As in ``train``."""
     warmup_epochs: NotNegative = 0.25
     """Linear warm-up."""
     label_smoothing: Fraction | None = None
     """None: that of ``train``."""
+    mixup: NotNegative | None = None
+    """None: that of ``train``."""
+    cutmix: NotNegative | None = None
+    """None: that of ``train``."""
     clip_norm: NotNegative | None = None
     """None: that of ``train``."""
+    accumulate: AtLeastOne | None = None
+    """None: that of ``train``."""
+    ema: Fraction | None = None
+    """None: that of ``train``."""
+    freeze: tuple[str, ...] = ()
+    """As in ``train``, for fine-tuning alone."""
+    precision: Literal["auto", "float32", "tf32", "bf16", "fp16"] | None = None
+    """None: that of ``train``."""
+    compile: bool | None = None
+    """None: that of ``train``."""
+    deterministic: bool | None = None
+    """None: that of ``train``."""
+    sync_batchnorm: bool | None = None
+    """None: that of ``train``."""
+    stop_margin: NotNegative | None = None
+    """Stop early: when two epochs in a row are this many points better than ``accuracy_drop`` asks for, or when that
+    is out of reach. None: every epoch is trained."""
+    accuracy_drop: NotNegative | None = None
+    """With ``stop_margin``: points of validation accuracy that may be lost. None: ``budget.accuracy_drop``."""
     distill: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Weight of the dense network's softened outputs against the labels; 0 switches distillation off."""
+    """Weight of the teacher's softened outputs against the labels; 0 switches that off."""
     temperature: Positive = 4.0
     """Of the softened outputs (Hinton et al., 2015)."""
+    hint: NotNegative = 0.0
+    """Weight of the teacher's feature maps (Romero et al., 2015); a 1x1 convolution matches channels that were
+    pruned, and is dropped afterwards. 0: off."""
+    attention: NotNegative = 0.0
+    """Weight of where the teacher's feature maps are active (Zagoruyko and Komodakis, 2017). 0: off."""
+    similarity: NotNegative = 0.0
+    """Weight of which samples of a batch are alike for the teacher (Tung and Mori, 2019). 0: off."""
+    layers: tuple[str, ...] = ()
+    """Whose feature maps are compared: weights (shell patterns such as ``layer*.1.conv2.weight``) that student and
+    teacher both have. Empty: the last convolution at each resolution."""
+    teacher: ModelConfig | None = None
+    """Another network to learn from, with its ``weights``. None: the dense network."""
 
 
 @dataclass(frozen=True)
@@ -202,15 +293,25 @@ class ExportConfig(Section):
     opset: Annotated[int, Field(ge=13, le=23)] | None = None
     """None: the newest that the target's parser takes."""
     batch: AtLeastOne = 1
-    """Batch size of the engine."""
+    """Batch size of the engine; of an open batch the one that it is tuned for and measured at."""
     dynamic_batch: bool = False
-    """Leave the batch dimension open, from 1 to ``max_batch``."""
+    """Leave the batch dimension open, from 1 to ``max_batch`` (TensorRT: a profile of 1, ``batch``, ``max_batch``)."""
     max_batch: AtLeastOne = 8
     """Largest batch of a dynamic engine."""
     ir_version: AtLeastOne | None = None
     """None: what the target's parser knows."""
     lower: tuple[str, ...] | None = None
     """Operators written as primitives although the opset has them. None: those the target's parser lacks."""
+    input: Literal["network", "uint8_nhwc"] = "network"
+    """What images come as. ``network``: as the network takes them; ``uint8_nhwc``: as a camera gives them, ``uint8
+    [batch, height, width, 3]`` (RGB), and the graph normalises with ``data.mean`` and ``data.std``."""
+    output: Literal["scores", "softmax", "argmax"] = "scores"
+    """What the first output ends with, over the axis of classes. ``argmax`` gives INT32 class numbers."""
+    int64_io: bool | None = None
+    """Leave INT64 inputs and outputs as they are; otherwise they become INT32. None: where the target has INT64."""
+    fp16: bool | None = None
+    """Weights and activations in FP16 in the file itself. None: where ``build.precision`` is ``fp16`` and the
+    target takes types from the graph (TensorRT 10 and newer, TensorRT-RTX); older ones have a flag for it."""
 
 
 @dataclass(frozen=True)
@@ -218,7 +319,8 @@ class EquivalenceConfig(Section):
     """How far PyTorch and ONNX Runtime may differ."""
 
     max_relative_error: Positive = 1e-3
-    """Largest absolute difference over the largest absolute value of the output (FP32)."""
+    """Largest absolute difference over the largest absolute value of the output. In FP32; an FP16 file is judged
+    by cosine (0.999) and top-1 (99 %)."""
     edge_cases: bool = True
     """Also zeros, ones, extremes and one-hot inputs."""
 
@@ -228,7 +330,8 @@ class BuildConfig(Section):
     """The engine."""
 
     precision: Literal["auto", "fp32", "fp16"] = "auto"
-    """``auto``: FP16 on boards, FP32 on the host."""
+    """``auto``: FP16 on GPUs, FP32 on the host. How FP16 comes about is the target's affair: a flag of the builder
+    (TensorRT 8), or types in the graph (TensorRT 10 and newer, TensorRT-RTX); layers that would overflow stay FP32."""
     workspace_mb: AtLeastOne | None = None
     """Scratch memory of the builder. None: TensorRT's default."""
 

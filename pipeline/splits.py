@@ -17,7 +17,7 @@ from torchvision.transforms import v2
 
 from deploy.errors import RecipeError
 from pipeline import augment
-from pipeline.augment import mix, seeded
+from pipeline.augment import WHOLE, mix, seeded
 from pipeline.sections import DataConfig
 
 Batch = tuple[tuple[Tensor, ...], Any]
@@ -38,14 +38,18 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batch(self, indices: Sequence[int], key: int | None) -> Batch:
-        """The images of these numbers; ``key`` seeds the augmentation, None leaves them as they are."""
+    def batch(self, indices: Sequence[int], key: int | None, part: slice = WHOLE) -> Batch:
+        """The images of these numbers; ``key`` seeds the augmentation, None leaves them as they are.
+
+        Of them only ``part`` is made, as it is in the whole.
+        """
         kind, size = self.config.augment if key is not None else "none", self.config.size
+        first, whole, indices = indices[0], len(indices), indices[part]
         pixels = self.pixels[list(indices)]
         if kind in augment.IN_BATCH:
             if pixels.shape[-2:] != (size, size):
                 pixels = v2.functional.resize(pixels, [size, size], antialias=True)
-            pixels = augment.batch(pixels, kind, mix(key or 0, indices[0]))
+            pixels = augment.batch(pixels, kind, mix(key or 0, first), whole, part)
         else:
             seeds = [mix(key or 0, index) for index in indices]
             pixels = torch.stack(
@@ -71,9 +75,10 @@ class Files:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def batch(self, indices: Sequence[int], key: int | None) -> Batch:
-        """The images of these numbers; ``key`` seeds the augmentation, None leaves them as they are."""
-        kind = self.config.augment if key is not None else "none"
+    def batch(self, indices: Sequence[int], key: int | None, part: slice = WHOLE) -> Batch:
+        """The images of these numbers, of which only ``part`` is made; ``key`` seeds the augmentation, None leaves
+        them as they are."""
+        kind, indices = self.config.augment if key is not None else "none", indices[part]
         pixels = [
             augment.single(_decode(self.paths[i]), kind, self.config.size, mix(key or 0, i), self.config.crop)
             for i in indices
@@ -100,10 +105,11 @@ class Samples:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def batch(self, indices: Sequence[int], key: int | None) -> Batch:
-        """The samples of these numbers; what the dataset draws at random follows from ``key``."""
+    def batch(self, indices: Sequence[int], key: int | None, part: slice = WHOLE) -> Batch:
+        """The samples of these numbers, of which only ``part`` is made; what the dataset draws at random follows from
+        ``key``."""
         rows, targets = [], []
-        for number in self.indices[list(indices)].tolist():
+        for number in self.indices[list(indices[part])].tolist():
             try:
                 with seeded(mix(key or 0, number)):
                     inputs, target = self.dataset[number]

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deploy.errors import RecipeError, StageError
-from pipeline import assess, baseline, models, resume, train
+from pipeline import assess, baseline, models, resume, schedule, train, updates
 from pipeline.data import Data, load, steps
 from pipeline.evaluate import evaluate, loss
 from pipeline.models import Network
@@ -56,8 +56,8 @@ def kill_in(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
     """Die in the middle of an epoch, counted from 0."""
     batches = train.batches
 
-    def dying(split: Any, number: int | None = None) -> Any:
-        for count, batch in enumerate(batches(split, number)):
+    def dying(split: Any, number: int | None = None, *rest: Any) -> Any:
+        for count, batch in enumerate(batches(split, number, *rest)):
             if number == epoch and count == 5:
                 raise Killed
             yield batch
@@ -221,8 +221,8 @@ def test_masked_weights_are_exactly_zero(
     before = weights(one)
     seen: list[torch.optim.Optimizer] = []
     with pytest.MonkeyPatch.context() as patch:
-        made = train._optimizer
-        patch.setattr(train, "_optimizer", lambda *a: seen.append(made(*a)) or seen[-1])
+        made = updates.optimizer
+        patch.setattr(updates, "optimizer", lambda *a: seen.append(made(*a)) or seen[-1])
         train.fit(one, few(one), config, state=tmp_path_factory.mktemp("state"), what="x")
     for name, mask in one.masks.items():
         parameter = one.module.get_parameter(name)
@@ -239,24 +239,24 @@ def test_masks_survive_saving(tmp_path: Path) -> None:
     assert same(models.load(saved).masks, one.masks)
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "step", "constant"])
-def test_schedules(schedule: Any) -> None:
-    config = TrainConfig(epochs=8, schedule=schedule, warmup_epochs=1.0)
-    rates = [train.factor(config, step, 10) for step in range(80)]
+@pytest.mark.parametrize("kind", ["cosine", "step", "constant"])
+def test_schedules(kind: Any) -> None:
+    config = TrainConfig(epochs=8, schedule=kind, warmup_epochs=1.0)
+    rates = [schedule.factor(config, step, 10) for step in range(80)]
     assert rates[:10] == sorted(rates[:10])
     assert 0 < rates[0] < 0.2
     assert max(rates) == rates[10] == 1.0
     assert all(a >= b for a, b in itertools.pairwise(rates[10:]))
     assert (
         rates[-1]
-        == {"cosine": pytest.approx(0.0, abs=0.01), "step": pytest.approx(0.01), "constant": 1.0}[schedule]
+        == {"cosine": pytest.approx(0.0, abs=0.01), "step": pytest.approx(0.01), "constant": 1.0}[kind]
     )
-    short = [train.factor(replace(config, epochs=1), step, 10) for step in range(10)]
+    short = [schedule.factor(replace(config, epochs=1), step, 10) for step in range(10)]
     assert short.index(max(short)) == 2
 
 
 def test_biases_and_norms_do_not_decay(tmp_path: Path) -> None:
-    optimizer = train._optimizer(network(tmp_path).module, QUICK)
+    optimizer = updates.optimizer(network(tmp_path).module, QUICK)
     decayed, free = optimizer.param_groups
     assert {p.ndim for p in free["params"]} == {1}
     assert free["weight_decay"] == 0
