@@ -7,19 +7,16 @@ process) cancels inside a round; what is left is the spread of the rounds' ratio
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 
-from benchmarks.stats import Interval, bootstrap_median
+from benchmarks.stats import Interval
+from deploy.runner import stats as runner
 
 Verdict = Literal["faster", "slower", "noise"]
-
-NOISE = 0.01
-"""Differences below 1 % are never called, however narrow the interval (criterion's noise threshold)."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +31,8 @@ class Comparison:
 def compare(first: Sequence[Sequence[float]], second: Sequence[Sequence[float]], seed: int = 0) -> Comparison:
     """Compare two interleaved series of latencies by the median of their rounds' ratios.
 
+    The rule is the runner's (:func:`deploy.runner.stats.ratio`), so board and host say the same.
+
     Args:
         first: the samples of each round.
         second: the same for the other engine; ``second[i]`` was measured beside ``first[i]``.
@@ -44,20 +43,17 @@ def compare(first: Sequence[Sequence[float]], second: Sequence[Sequence[float]],
     """
     if len(first) != len(second):
         raise ValueError(f"rounds must pair up, but there are {len(first)} and {len(second)}")
-    above, below = (np.array([np.median(r) for r in rounds]) for rounds in (first, second))
-    if not np.all(np.isfinite(above) & np.isfinite(below) & (above > 0) & (below > 0)):
+    if len(first) < runner.LEAST_PAIRS:
+        raise ValueError(f"an interval needs at least {runner.LEAST_PAIRS} samples; got {len(first)} rounds")
+    above, below = ([float(np.median(r)) for r in rounds] for rounds in (first, second))
+    if not all(np.isfinite(x) and x > 0 for x in (*above, *below)):
         raise ValueError("latencies must be positive and finite")
-    ratio = bootstrap_median(above / below, seed)
+    found = runner.ratio(above, below, seed)
+    low, high = cast("list[float]", found["interval"])
+    ratio = Interval(cast("float", found["ratio"]), low, high)
     return Comparison(ratio, len(first), verdict(ratio))
 
 
 def verdict(ratio: Interval) -> Verdict:
-    """What may be said about the second engine.
-
-    ``noise`` when the interval holds 1, when the difference is below 1 %, or when a number is not finite.
-    """
-    if not all(math.isfinite(x) for x in (ratio.value, ratio.low, ratio.high)):
-        return "noise"
-    if ratio.low <= 1 <= ratio.high or abs(ratio.value - 1) < NOISE:
-        return "noise"
-    return "faster" if ratio.value > 1 else "slower"
+    """What may be said about the second engine; ``noise`` also where a number is not finite."""
+    return cast("Verdict", runner.verdict(ratio.low, ratio.value, ratio.high))

@@ -63,7 +63,7 @@ def _with_bundle(command: str, options: Any) -> None:
 
     bundle = Bundle(options.bundle)
     try:
-        from . import bench, build, infer
+        from . import bench, build, infer, profile
     except ImportError as error:
         raise ToolMissing("numpy cannot be imported: %s" % error, "sudo apt install python3-numpy")
     out = getattr(options, "out", None)
@@ -73,11 +73,23 @@ def _with_bundle(command: str, options: Any) -> None:
         build.run(bundle, out or engines, force, other)
     if command in ("infer", "all"):
         infer.run(bundle, engines, out or engines)
+    if command == "profile":
+        profile.run(bundle, engines, out or "")
     if command in ("bench", "all"):
-        seconds, runs = bench.wanted(
-            bundle, getattr(options, "seconds", None), getattr(options, "runs", None)
-        )
-        bench.run(bundle, engines, out or (engines if command == "all" else ""), seconds, runs)
+        asked = _asked(bundle, options)
+        bench.run(bundle, engines, out or (engines if command == "all" else ""), asked)
+    if command == "compare":
+        other = Bundle(options.other_bundle)
+        bench.compare(bundle, engines, other, options.other_engines, out or "", _asked(bundle, options))
+
+
+def _asked(bundle: Any, options: Any) -> Any:
+    from . import bench
+
+    said = {name: getattr(options, name, None) for name in ("seconds", "runs")}
+    return bench.asked(
+        bundle, lock=getattr(options, "lock_clocks", False), against=getattr(options, "against", ""), **said
+    )
 
 
 def _backend_of(folder: Optional[str]) -> Optional[str]:
@@ -122,6 +134,25 @@ def _parser(home: Optional[str]) -> argparse.ArgumentParser:
     bench.add_argument("--seconds", type=_positive, help="time for each model (default: the plan's, else 3)")
     bench.add_argument("--runs", type=int, help="runs of each model at least (default: the plan's, else 64)")
     bench.add_argument("--out", help="also write bench.json into this folder")
+    bench.add_argument("--lock-clocks", action="store_true", help="highest clocks meanwhile; always restored")
+    bench.add_argument(
+        "--against", choices=("trtexec",), default="", help="also in turns with NVIDIA's own tool"
+    )
+    compare = add("compare", "measure one engine of each of two bundles side by side")
+    compare.add_argument("--engines", help="of the first bundle (default: engines/ in it)")
+    compare.add_argument("--other-bundle", required=True, help="the second bundle")
+    compare.add_argument("--other-engines", required=True, help="its engines")
+    compare.add_argument(
+        "--seconds", type=_positive, help="time for each (default: the first plan's, else 3)"
+    )
+    compare.add_argument("--runs", type=int, help="runs of each at least")
+    compare.add_argument("--out", help="also write bench.json into this folder")
+    compare.add_argument(
+        "--lock-clocks", action="store_true", help="highest clocks meanwhile; always restored"
+    )
+    profile = add("profile", "what each layer of each model takes")
+    profile.add_argument("--engines", help="what `build --out` wrote (default: engines/ in the bundle)")
+    profile.add_argument("--out", help="also write profile.json into this folder")
     sensors = add("sensors", "power, heat and clocks, twenty times a second", bundle=False)
     sensors.add_argument("--seconds", type=_positive, default=1.0)
     doctor = add("doctor", "what is here, what is missing, and the remedy", bundle=False)

@@ -52,6 +52,7 @@ class Backend:
             "transfers": False,
             "spin_wait": True,
             "cuda_graph": False,
+            "overlap": False,
             "streams": 1,
         }
 
@@ -90,7 +91,6 @@ class Backend:
                 "build it again on this machine",
             )
 
-
     def _profiling(self, engine: str, prefix: str) -> Any:
         """A session on the same engine that notes what each layer takes."""
         options = self._options()
@@ -102,9 +102,7 @@ class Backend:
 class Session:
     """One loaded network with its inputs and outputs bound to memory that stays where it is."""
 
-    def __init__(
-        self, session: Any, inputs: List[Dict[str, Any]], profiling: Callable[[str], Any]
-    ) -> None:
+    def __init__(self, session: Any, inputs: List[Dict[str, Any]], profiling: Callable[[str], Any]) -> None:
         self.session, self.profiling = session, profiling
         shapes = {entry["name"]: tuple(entry["shape"]) for entry in inputs}
         self.inputs = [_tensor(node, shapes.get(node.name)) for node in session.get_inputs()]

@@ -13,7 +13,7 @@ import signal
 import time
 from typing import Any, Dict, List, Optional
 
-from . import findings, gpu
+from . import findings, gpu, knobs
 from .errors import DeviceError, NoGpu, ToolMissing
 from .events import tell
 from .files import write
@@ -44,13 +44,8 @@ class Backend:
                 raise
         self.device = self.gpu.facts() if self.gpu else {"name": None, "compute_capability": None}
         self.log = make_log(self.trt)
-        self.knobs: Dict[str, Any] = {
-            "threads": 1,
-            "transfers": True,
-            "spin_wait": False,
-            "cuda_graph": False,
-            "streams": 1,
-        }
+        self.running = knobs.of(plan)
+        self.knobs: Dict[str, Any] = dict(self.running, threads=1, streams=1)
 
     def build(self, model: str, settings: Dict[str, Any], draft: str) -> Dict[str, Any]:
         """Build one engine and leave it at `draft`; what came out, and what the builder said."""
@@ -92,7 +87,7 @@ class Backend:
         """A session on an engine whose digest and stamp have been checked."""
         if self.gpu is None:
             self.gpu = gpu.connect()  # says what is missing
-        return Session(self.trt, self.log, self.gpu, engine, inputs)
+        return Session(self.trt, self.log, self.gpu, engine, inputs, self.running)
 
 
 def load_library(name: str) -> Any:

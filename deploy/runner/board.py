@@ -4,12 +4,16 @@ import os
 import subprocess
 from typing import Any, Dict, List, Optional
 
+RECORDED = (
+    "JETPRESS_BOARD"  # a folder with the files of a recorded board: for tests, and to look into a report
+)
+
 
 class Board:
-    """A board seen through its file system; `root` lets tests show a recorded one."""
+    """A board seen through its file system; `root` (or $JETPRESS_BOARD) shows a recorded one."""
 
-    def __init__(self, root: str = "/") -> None:
-        self.root = root
+    def __init__(self, root: str = "") -> None:
+        self.root = root or os.environ.get(RECORDED, "/")
 
     def path(self, *parts: str) -> str:
         """A file of the board."""

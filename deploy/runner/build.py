@@ -227,6 +227,11 @@ def open_engines(bundle: Bundle, engines: str, backend: Any) -> Dict[str, Any]:
     return sessions
 
 
+def engine_file(engines: str, name: str) -> str:
+    """The path of an engine that `open_engines` has opened."""
+    return os.path.join(engines, os.path.basename(read_stamp(engines)["models"][name]["file"]))
+
+
 def _fits(here: Dict[str, Any], there: Dict[str, Any]) -> bool:
     """Same backend, version, device. What was built ahead of time names no device; TensorRT-RTX judges."""
     same = here["backend"] == there["backend"] and here["version"] == there["version"]

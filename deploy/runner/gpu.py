@@ -4,7 +4,9 @@
 
     alloc(bytes) -> pointer             pinned(shape, dtype) -> numpy array
     stream(), handle(stream) -> int     upload(pointer, array, stream), download(array, pointer, stream)
-    event(), record(event, stream), wait(event), elapsed(event, event) -> ms
+    event(spin), record(event, stream), wait(event), elapsed(event, event) -> ms
+    follow(stream, event)               what comes on the stream waits for the event
+    graph(stream, enqueue)              a CUDA graph of what `enqueue` puts on the stream; calling it launches it
     facts() -> name, capability, memory
 """
 
@@ -18,10 +20,10 @@ import os
 import sys
 from typing import Any, Callable, Dict, List, Tuple
 
+from . import graphs
 from .errors import DeviceError, NoGpu, ToolMissing
 
-# Waiting sleeps instead of spinning, as in trtexec 8 to 10 by default; `bench` states it as a knob.
-BLOCKING_SYNC = 1
+BLOCKING_SYNC, SPINNING = 1, 0  # cudaEventBlockingSync, cudaEventDefault
 TO_DEVICE, TO_HOST = "cudaMemcpyHostToDevice", "cudaMemcpyDeviceToHost"
 
 
@@ -69,11 +71,17 @@ class Runtime:
     def download(self, array: Any, pointer: int, stream: Any) -> None:
         self._call("cudaMemcpyAsync", array.ctypes.data, pointer, array.nbytes, self.to_host, stream)
 
-    def event(self) -> Any:
-        return self._call("cudaEventCreateWithFlags", BLOCKING_SYNC)
+    def event(self, spin: bool = False) -> Any:
+        return self._call("cudaEventCreateWithFlags", SPINNING if spin else BLOCKING_SYNC)
 
     def record(self, event: Any, stream: Any) -> None:
         self.lib.cudaEventRecord(event, stream)  # in the timed loop; an error stays and is seen in wait()
+
+    def follow(self, stream: Any, event: Any) -> None:
+        self.lib.cudaStreamWaitEvent(stream, event, 0)
+
+    def graph(self, stream: Any, enqueue: Callable[[], Any]) -> Callable[[], Any]:
+        return graphs.capture(graphs.load(cudart_paths()), self.handle(stream), enqueue)
 
     def wait(self, event: Any) -> None:
         self._call("cudaEventSynchronize", event)
@@ -133,11 +141,18 @@ class PyCuda:
     def download(self, array: Any, pointer: int, stream: Any) -> None:
         self.driver.memcpy_dtoh_async(array, pointer, stream)
 
-    def event(self) -> Any:
-        return self.driver.Event(self.driver.event_flags.BLOCKING_SYNC)
+    def event(self, spin: bool = False) -> Any:
+        flags = self.driver.event_flags
+        return self.driver.Event(flags.DEFAULT if spin else flags.BLOCKING_SYNC)
 
     def record(self, event: Any, stream: Any) -> None:
         event.record(stream)
+
+    def follow(self, stream: Any, event: Any) -> None:
+        stream.wait_for_event(event)
+
+    def graph(self, stream: Any, enqueue: Callable[[], Any]) -> Callable[[], Any]:
+        return graphs.capture(graphs.load(cudart_paths()), self.handle(stream), enqueue)
 
     def wait(self, event: Any) -> None:
         event.synchronize()
@@ -186,6 +201,7 @@ SIGNATURES: Dict[str, Tuple[Tuple[Any, ...], Tuple[Any, ...]]] = {
     "cudaStreamCreate": ((_POINTER,), ()),
     "cudaEventCreateWithFlags": ((_POINTER,), (ctypes.c_uint,)),
     "cudaEventRecord": ((), (_POINTER, _POINTER)),
+    "cudaStreamWaitEvent": ((), (_POINTER, _POINTER, ctypes.c_uint)),
     "cudaEventSynchronize": ((), (_POINTER,)),
     "cudaEventElapsedTime": ((ctypes.c_float,), (_POINTER, _POINTER)),
 }

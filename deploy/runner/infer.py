@@ -122,8 +122,11 @@ def _save(out: str, model: str, place: int, output: str, array: Array) -> Dict[s
 
 
 def _top1(logits: Array, labels: Optional[Array]) -> Optional[float]:
-    if labels is None or logits.ndim != 2 or labels.shape != (len(logits),):
+    """Of scores, or of class numbers where the graph itself ends with them."""
+    if labels is None or logits.ndim not in (1, 2) or labels.shape != (len(logits),):
         return None
+    if logits.ndim == 1:
+        return float((logits == labels).mean()) if logits.dtype.kind in "iu" else None
     return float((logits.argmax(axis=1) == labels).mean())
 
 

@@ -7,7 +7,6 @@ that feed it.
 
 import glob
 import os
-import threading
 import time
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
@@ -16,8 +15,6 @@ from .board import Board
 from .events import emit, tell
 
 PERIOD_S = 0.05  # twice the ten a second that are promised, so that a busy board keeps the promise
-REST_SAMPLES = 20
-CLOCK_DROP = 0.9  # below this part of the highest clock seen, the GPU was throttled while it was measured
 # The total is the first group of which the board has every rail.
 TOTALS = (
     ("VDD_IN",),
@@ -35,7 +32,19 @@ GPU_CLOCKS = (
     "gpu-gpc-0",
 )
 
-Spans = Sequence[Tuple[float, float]]
+# The memory's clock; most boards show it to root only.
+EMC_CLOCKS = (
+    "sys/kernel/debug/bpmp/debug/clk/emc/rate",
+    "sys/kernel/debug/clk/emc/clk_rate",
+    "sys/class/devfreq/*emc*/cur_freq",
+)
+GPU_LOADS = ("sys/devices/platform/gpu.0/load", "sys/devices/gpu.0/load")  # in thousandths
+TRIPS = (
+    "passive",
+    "hot",
+    "critical",
+)  # from such a temperature on the kernel or the firmware slows the board
+
 Reader = Callable[[], Optional[float]]
 
 
@@ -53,12 +62,49 @@ class Sensors:
         }
         clocks = [path for name in GPU_CLOCKS for path in self._glob("sys/class/devfreq/%s/cur_freq" % name)]
         self.clock = clocks[0] if clocks else None
+        self.emc = self._first(EMC_CLOCKS)
+        self.load = self._first(GPU_LOADS)
         self.alarm_files = [
             path for folder in self._monitors() for path in self._glob(os.path.join(folder, "curr*_alarm"))
-        ]
+        ] + self._throttles()
+        self.trips = {name: trip for name, trip in map(self._trip, self.zones) if trip is not None}
 
     def _glob(self, pattern: str) -> List[str]:
         return sorted(glob.glob(self.board.path(pattern)))
+
+    def _first(self, patterns: Sequence[str]) -> Optional[str]:
+        """The first of these files that can be read."""
+        found = [path for pattern in patterns for path in self._glob(pattern)]
+        return next((path for path in found if self.board.number(path) is not None), None)
+
+    def _throttles(self) -> List[str]:
+        """Cooling devices of the kernel that tell of throttling; a fan and a clock that is merely low do not."""
+        folders = self._glob("sys/class/thermal/cooling_device*")
+        return [
+            os.path.join(folder, "cur_state")
+            for folder in folders
+            if (self.board.read(folder, "type") or "").endswith(("throttle-alert", "hot-surface-alert"))
+        ]
+
+    def _trip(self, zone: str) -> Tuple[str, Optional[float]]:
+        """The temperature from which a zone slows the board."""
+        folder = os.path.dirname(self.zones[zone])
+        found = [
+            self.board.number(kind[: -len("type")] + "temp")
+            for kind in glob.glob(os.path.join(folder, "trip_point_*_type"))
+            if self.board.read(kind) in TRIPS
+        ]
+        known = [value / 1000.0 for value in found if value is not None and value > 0]
+        return zone, min(known) if known else None
+
+    def events(self) -> Dict[str, float]:
+        """Counters of over-current events since boot (`soctherm_oc` of JetPack 5 and newer)."""
+        files = self._glob("sys/class/hwmon/hwmon*/oc*_event_cnt")
+        return {
+            path: count
+            for path, count in ((path, self.board.number(path)) for path in files)
+            if count is not None
+        }
 
     def _monitors(self) -> List[str]:
         """The hwmon folders of power monitors."""
@@ -114,7 +160,8 @@ class Sensors:
             if value is not None
         }
         heat = {name: self.board.number(path) for name, path in self.zones.items()}
-        hertz = self.board.number(self.clock) if self.clock else None
+        hertz, emc = self._number(self.clock), self._number(self.emc)
+        load = self._number(self.load)
         return {
             "time": clock.seconds(),
             "watts": watts,
@@ -123,8 +170,17 @@ class Sensors:
                 name: value / 1000.0 for name, value in heat.items() if value is not None and value > -100000
             },
             "gpu_mhz": None if hertz is None else hertz / 1e6,
-            "alarms": [os.path.basename(path) for path in self.alarm_files if self.board.number(path)],
+            "gpu_load": None if load is None else load / 1000.0,
+            "emc_mhz": None if emc is None else emc / 1e6,
+            "alarms": [self._alarm(path) for path in self.alarm_files if self.board.number(path)],
         }
+
+    def _number(self, path: Optional[str]) -> Optional[float]:
+        return self.board.number(path) if path else None
+
+    def _alarm(self, path: str) -> str:
+        folder, name = os.path.split(path)
+        return (self.board.read(folder, "type") or name) if name == "cur_state" else name
 
 
 def total(watts: Dict[str, float]) -> Optional[float]:
@@ -133,81 +189,6 @@ def total(watts: Dict[str, float]) -> Optional[float]:
         if all(name in watts for name in names):
             return sum(watts[name] for name in names)
     return None
-
-
-class Watch:
-    """Samples while a benchmark runs; where there is no power rail and no GPU clock it does nothing at all.
-
-    Made before the warm-up: what the board draws at rest is measured then, not on the warm board.
-    """
-
-    def __init__(self, board: Board) -> None:
-        self.sensors = Sensors(board)
-        self.useful = bool(self.sensors.rails or self.sensors.clock)
-        self.samples: List[Dict[str, Any]] = []
-        self.mode: Tuple[Optional[str], Optional[str]] = (board.power_mode(), None)
-        self.idle = self._idle() if self.useful else None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._sample, daemon=True)
-
-    def __enter__(self) -> "Watch":
-        if self.useful:
-            self._thread.start()
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self._stop.set()
-        if self.useful:
-            self._thread.join()
-            self.mode = (self.mode[0], self.sensors.board.power_mode())
-
-    def _idle(self) -> Optional[float]:
-        """The total at rest under the same clocks, the mean of one second."""
-        watts = []
-        for _ in range(REST_SAMPLES):
-            watts.append(self.sensors.sample()["total_watts"])
-            time.sleep(PERIOD_S)
-        return mean(watts)
-
-    def _sample(self) -> None:
-        while not self._stop.wait(PERIOD_S):
-            self.samples.append(self.sensors.sample())
-
-    def _inside(self, spans: Spans) -> List[Dict[str, Any]]:
-        """The samples that were taken while something was measured."""
-        return [item for item in self.samples if any(start <= item["time"] <= stop for start, stop in spans)]
-
-    def power(self, spans: Spans, inferences: int) -> Optional[Dict[str, Any]]:
-        """Mean watts inside the blocks of one model, energy of one inference; None without a total."""
-        inside = self._inside(spans)
-        watts = mean([sample["total_watts"] for sample in inside])
-        if watts is None:
-            return None
-        seconds = sum(stop - start for start, stop in spans)
-        return {
-            "watts": watts,
-            "idle_watts": self.idle,
-            "samples": len(inside),
-            "millijoules_per_inference": 1000 * watts * seconds / inferences,
-        }
-
-    def alarms(self, spans: Spans) -> List[str]:
-        """What happened to the board while it was measured, and makes the numbers worthless."""
-        inside = self._inside(spans)
-        said = [
-            "%s was on at %.1f s: over-current throttling" % (alarm, sample["time"] - inside[0]["time"])
-            for sample in inside
-            for alarm in sample["alarms"]
-        ][:3]
-        clocks = [sample["gpu_mhz"] for sample in inside if sample["gpu_mhz"]]
-        if clocks and min(clocks) < CLOCK_DROP * max(clocks):
-            said.append(
-                "the GPU clock fell from %.0f to %.0f MHz: lock the clocks, let the board cool"
-                % (max(clocks), min(clocks))
-            )
-        if self.useful and self.mode[0] != self.mode[1]:
-            said.append("the power mode changed from %s to %s" % self.mode)
-        return said
 
 
 def mean(values: Sequence[Optional[float]]) -> Optional[float]:
@@ -226,6 +207,7 @@ def run(seconds: float, board: Optional[Board] = None) -> None:
         rails=sorted(sensors.rails),
         zones=sorted(sensors.zones),
         gpu_clock=sensors.clock,
+        emc_clock=sensors.emc,
         **board.identity(),
     )
     if not sensors.rails:

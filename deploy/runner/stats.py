@@ -17,6 +17,7 @@ OUTLIER = 14.826  # ten standard deviations, measured by the median absolute dev
 NOISY_COV = 0.025
 INVALID = 0.10  # of the median: half its 95 % interval
 BLOCKS = 16
+LEAST_PAIRS = 6  # of an interval: of five, all lie on one side of the true median once in 16 times
 SPREAD_FLOOR = (
     1e-4  # of the median: a coarse clock repeats values, and then every other value would be an outlier
 )
@@ -206,19 +207,22 @@ def judge(values: Sequence[float]) -> Tuple[List[str], List[str]]:
     return invalid, noisy
 
 
-def ratio(slow: Sequence[float], fast: Sequence[float], seed: int = 0) -> Dict[str, object]:
-    """How much faster, from paired medians of interleaved blocks: median ratio and 95 % bootstrap interval.
+def ratio(first: Sequence[float], second: Sequence[float], seed: int = 0) -> Dict[str, object]:
+    """How many times as fast the second is, from paired medians of interleaved blocks: the one rule of the house.
 
-    `faster` or `slower` is called only when the whole interval is more than 1 % away from equal.
+    The median of the pairs' ratios first / second, and its 95 % interval by bootstrap over the pairs. What both
+    suffered (heat, clocks, another process) cancels inside a pair.
     """
-    ratios = [one / other for one, other in zip(slow, fast)]  # noqa: B905 - Python 3.6
+    ratios = [one / other for one, other in zip(first, second)]  # noqa: B905 - Python 3.6
     draw = random.Random(seed)  # noqa: S311 - no secret
-    means = sorted(median(draw.choices(ratios, k=len(ratios))) for _ in range(1000))
-    low, high = means[25], means[974]
-    verdict = "faster" if low > 1 + AGREE else "slower" if high < 1 - AGREE else "noise"
-    return {
-        "ratio": median(ratios),
-        "interval": [low, high],
-        "pairs": len(ratios),
-        "verdict": verdict if len(ratios) >= 5 else "noise",
-    }
+    drawn = sorted(median(draw.choices(ratios, k=len(ratios))) for _ in range(1000))
+    value, low, high = median(ratios), drawn[25], drawn[974]
+    said = verdict(low, value, high) if len(ratios) >= LEAST_PAIRS else "noise"
+    return {"ratio": value, "interval": [low, high], "pairs": len(ratios), "verdict": said}
+
+
+def verdict(low: float, value: float, high: float) -> str:
+    """`faster` or `slower` only when the whole interval is more than 1 % away from equal; else `noise`."""
+    if not all(math.isfinite(number) for number in (low, value, high)):
+        return "noise"
+    return "faster" if low > 1 + AGREE else "slower" if high < 1 - AGREE else "noise"

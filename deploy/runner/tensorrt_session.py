@@ -1,5 +1,6 @@
 """Running one engine with any TensorRT; the rule of names stands in backend_tensorrt.py."""
 
+import collections
 import functools
 import json
 import os
@@ -9,6 +10,7 @@ import numpy as np
 
 from .clock import now_ns
 from .errors import BundleError, DeviceError
+from .knobs import DEFAULTS
 from .tensors import Feeds, Tensor
 
 # By name, not by trt.nptype: that one breaks TensorRT 8 with numpy 1.24 and newer (it asks for np.bool).
@@ -21,13 +23,71 @@ DTYPES = {
     "BOOL": "bool",
     "UINT8": "uint8",
 }
+ONE_BY_ONE = dict(DEFAULTS, overlap=False)
+
+
+class Run:
+    """One run under way: events around each of its parts, on three streams as in trtexec."""
+
+    def __init__(self, device: Any, streams: Dict[str, Any], spin: bool) -> None:
+        self.gpu, self.streams = device, streams
+        self.marks = [device.event(spin) for _ in range(6)]
+        self.host_ms, self.ran = 0.0, True
+
+    def start(self, uploads: Any, enqueue: Any, downloads: Any, moving: bool) -> None:
+        """Put everything on the streams; nothing is waited for."""
+        record, follow, streams = self.gpu.record, self.gpu.follow, self.streams
+        begun, copied, started, computed, fetching, done = self.marks
+        if moving:
+            record(begun, streams["in"])
+            for upload in uploads:
+                upload()
+            record(copied, streams["in"])
+            follow(streams["compute"], copied)
+        record(started, streams["compute"])
+        start = now_ns()
+        self.ran = enqueue()
+        self.host_ms = (now_ns() - start) / 1e6
+        record(computed, streams["compute"])
+        if moving:
+            follow(streams["out"], computed)
+            record(fetching, streams["out"])
+            for download in downloads:
+                download()
+            record(done, streams["out"])
+
+    def times(self, moving: bool) -> Tuple[float, ...]:
+        """Wait for its end: h2d, compute, d2h (without transfers only compute) and enqueue, in ms."""
+        begun, copied, started, computed, fetching, done = self.marks
+        self.gpu.wait(done if moving else computed)
+        if self.ran is False:
+            raise DeviceError("TensorRT could not run the engine", "the lines above are TensorRT's own")
+        elapsed = self.gpu.elapsed
+        compute = (elapsed(started, computed), self.host_ms)
+        return (
+            (elapsed(begun, copied), compute[0], elapsed(fetching, done), self.host_ms) if moving else compute
+        )
+
+    def drain(self) -> None:
+        """Wait for all that is on the stream of the outputs."""
+        self.gpu.record(self.marks[-1], self.streams["out"])
+        self.gpu.wait(self.marks[-1])
 
 
 class Session:
     """One engine on the GPU, its inputs and outputs bound to memory that stays where it is."""
 
-    def __init__(self, trt: Any, log: Any, device: Any, path: str, inputs: List[Dict[str, Any]]) -> None:
-        self.gpu, self.trt = device, trt
+    def __init__(
+        self,
+        trt: Any,
+        log: Any,
+        device: Any,
+        path: str,
+        inputs: List[Dict[str, Any]],
+        knobs: Optional[Dict[str, bool]] = None,
+    ) -> None:
+        self.gpu, self.trt, self.knobs = device, trt, knobs or ONE_BY_ONE
+        self.again = functools.partial(Session, trt, log, device, path, inputs)
         with open(path, "rb") as source:
             data = source.read()
         self.runtime = runtime = trt.Runtime(log)
@@ -48,79 +108,83 @@ class Session:
         self._allocate()
 
     def _allocate(self) -> None:
-        """Pinned host arrays and device memory, one of each for each tensor; made once."""
-        self.stream = self.gpu.stream()
+        """Pinned host arrays and device memory, one of each for each tensor; three streams, as trtexec has."""
+        new = self.gpu.stream
+        self.streams = {"in": new(), "compute": new(), "out": new()}
         self.host: Feeds = {}
         self.pointers: Dict[str, int] = {}
         for tensor in self.inputs + self.results:
             self.host[tensor.name] = self.gpu.pinned(tensor.shape, np.dtype(tensor.dtype))
             self.pointers[tensor.name] = self.gpu.alloc(self.host[tensor.name].nbytes)
-        self.enqueue = _enqueue(self.engine, self.context, self.pointers, self.gpu.handle(self.stream))
-        upload, download, stream = self.gpu.upload, self.gpu.download, self.stream
+        handle = self.gpu.handle(self.streams["compute"])
+        self.enqueue = _enqueue(self.engine, self.context, self.pointers, handle)
+        upload, download = self.gpu.upload, self.gpu.download
         self.uploads = [
-            functools.partial(upload, self.pointers[tensor.name], self.host[tensor.name], stream)
-            for tensor in self.inputs
+            functools.partial(upload, self.pointers[t.name], self.host[t.name], self.streams["in"])
+            for t in self.inputs
         ]
         self.downloads = [
-            functools.partial(download, self.host[tensor.name], self.pointers[tensor.name], stream)
-            for tensor in self.results
+            functools.partial(download, self.host[t.name], self.pointers[t.name], self.streams["out"])
+            for t in self.results
         ]
-        self.marks = [self.gpu.event() for _ in range(4)]
+        depth = 2 if self.knobs["overlap"] else 1
+        self.slots = [Run(self.gpu, self.streams, self.knobs["spin_wait"]) for _ in range(depth)]
 
     def infer(self, feeds: Feeds) -> Feeds:
         """One untimed run."""
-        self.bind(feeds)
-        self.block(0.0, 1)
-        return self.outputs()
+        self._fill(feeds)
+        self._run_once()
+        return {name: self.host[name].copy() for name in self.output_names}
 
     def bind(self, feeds: Feeds) -> None:
-        """Put the inputs into pinned memory."""
+        """Put the inputs where the timed runs take them from; make the CUDA graph, if one is asked for."""
+        self._fill(feeds)
+        self._run_once()
+        if self.knobs["cuda_graph"]:
+            self.enqueue = self.gpu.graph(self.streams["compute"], self.enqueue)
+            self.knobs = dict(self.knobs, cuda_graph=False)  # made once
+
+    def _fill(self, feeds: Feeds) -> None:
         for tensor in self.inputs:
             self.host[tensor.name][...] = feeds[tensor.name]
+
+    def _run_once(self) -> None:
+        """With both transfers, whatever the knobs say."""
+        self.slots[0].start(self.uploads, self.enqueue, self.downloads, True)
+        self.slots[0].times(True)
 
     def block(self, milliseconds: float, least: int) -> Dict[str, List[float]]:
         """Timed runs for so long and at least so many; what trtexec measures, in ms.
 
-        Transfers and compute by CUDA events, latency = their sum, enqueue = host time inside TensorRT.
+        Transfers and compute by CUDA events, latency = their sum, enqueue = host time inside TensorRT. With
+        overlap, two runs are under way at any time: throughput is then higher than one over the latency.
         """
-        begun, copied, computed, done = self.marks
-        record, wait, elapsed, stream = self.gpu.record, self.gpu.wait, self.gpu.elapsed, self.stream
-        enqueue, uploads, downloads, now = self.enqueue, self.uploads, self.downloads, now_ns
-        h2d: List[float] = []
-        compute: List[float] = []
-        d2h: List[float] = []
-        host: List[float] = []
-        end = now() + int(milliseconds * 1e6)
-        while now() < end or len(h2d) < least:
-            record(begun, stream)
-            for upload in uploads:
-                upload()
-            record(copied, stream)
-            start = now()
-            ran = enqueue()
-            stop = now()
-            record(computed, stream)
-            for download in downloads:
-                download()
-            record(done, stream)
-            wait(done)
-            if ran is False:
-                raise DeviceError("TensorRT could not run the engine", "the lines above are TensorRT's own")
-            h2d.append(elapsed(begun, copied))
-            compute.append(elapsed(copied, computed))
-            d2h.append(elapsed(computed, done))
-            host.append((stop - start) / 1e6)
-        return {
-            "latency": [sum(parts) for parts in zip(h2d, compute, d2h)],  # noqa: B905 - Python 3.6
-            "h2d": h2d,
-            "compute": compute,
-            "d2h": d2h,
-            "enqueue": host,
-        }
+        moving, found = self.knobs["transfers"], []
+        idle, under_way = collections.deque(self.slots), collections.deque()  # type: ignore[var-annotated]
+        begun, end = 0, now_ns() + int(milliseconds * 1e6)
+        while begun < least or now_ns() < end:
+            run = idle.popleft()
+            run.start(self.uploads, self.enqueue, self.downloads, moving)
+            under_way.append(run)
+            begun += 1
+            if not idle:
+                found.append(under_way[0].times(moving))
+                idle.append(under_way.popleft())
+        found.extend(run.times(moving) for run in under_way)
+        names = ("h2d", "compute", "d2h", "enqueue") if moving else ("compute", "enqueue")
+        parts = {name: [times[place] for times in found] for place, name in enumerate(names)}
+        return dict(parts, latency=[sum(times[:-1]) for times in found])
 
     def outputs(self) -> Feeds:
-        """What the last run left in host memory."""
+        """What the last run left on the GPU."""
+        for download in self.downloads:
+            download()
+        self.slots[0].drain()
         return {name: self.host[name].copy() for name in self.output_names}
+
+    def profile(self) -> "Profile":
+        """Runs of the same network that note what each layer takes, in a session of their own."""
+        return Profile(self.again(), {tensor.name: self.host[tensor.name] for tensor in self.inputs})
 
     def layers(self) -> Optional[Dict[str, Any]]:
         """The engine's own account of its layers (TensorRT >= 8.2), and how many of them use 2:4 kernels."""
@@ -137,6 +201,36 @@ class Session:
             isinstance(item, dict) and "sparse" in str(item.get("TacticName", "")).lower() for item in layers
         )
         return {"layers": len(layers), "sparse_layers": sparse, "account": layers}
+
+
+class Profile:
+    """TensorRT reports every layer of every run to an IProfiler; the layers' names hold those of the ONNX nodes."""
+
+    def __init__(self, session: Session, feeds: Feeds) -> None:
+        self.found: Dict[str, List[float]] = {}
+        self.session = session
+        self.session.bind(feeds)
+        self.session.context.profiler = _profiler(session.trt, self.found)
+
+    def run(self, count: int) -> None:
+        """So many runs."""
+        self.session.block(0.0, count)
+
+    def layers(self) -> Dict[str, List[float]]:
+        """Milliseconds of each run by the layer's name; the first run does not count."""
+        return {name: times[1:] or times for name, times in self.found.items()}
+
+
+def _profiler(trt: Any, found: Dict[str, List[float]]) -> Any:
+    class Collector(trt.IProfiler):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.IProfiler.__init__(self)
+
+        def report_layer_time(self, layer_name: str, ms: float) -> None:
+            """Called by TensorRT."""
+            found.setdefault(layer_name, []).append(ms)
+
+    return Collector()
 
 
 def _tensors(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.runner import sensors
+from deploy.runner import sensors, watch
 from deploy.runner.board import Board, mode_name
 
 # Layouts as rbonghi/jetson_stats and OE4T describe them; values of the size that such boards show.
@@ -107,22 +107,22 @@ def test_power_mode(text: str, mode: str | None) -> None:
 
 @pytest.fixture(autouse=True)
 def _short_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sensors, "REST_SAMPLES", 1)
+    monkeypatch.setattr(watch, "REST_SAMPLES", 1)
 
 
 SPAN = [(100.0, 102.0)]
 
 
-def watched(root: Path) -> sensors.Watch:
-    watch = sensors.Watch(recorded(root, ORIN_NANO))
-    watch.samples = [dict(watch.sensors.sample(), time=100.0 + 0.1 * place) for place in range(20)]
-    return watch
+def watched(root: Path, held_mhz: float | None = None) -> watch.Watch:
+    made = watch.Watch(recorded(root, ORIN_NANO), held_mhz)
+    made.samples = [dict(made.sensors.sample(), time=100.0 + 0.1 * place) for place in range(20)]
+    return made
 
 
 def test_energy_is_of_the_same_window(tmp_path: Path) -> None:
-    watch = watched(tmp_path)
-    watch.samples[15]["total_watts"] = 1000.0
-    power = watch.power([(100.0, 101.0)], inferences=100)
+    board = watched(tmp_path)
+    board.samples[15]["total_watts"] = 1000.0
+    power = board.power([(100.0, 101.0)], inferences=100)
     assert power is not None
     assert power["watts"] == pytest.approx(4.98)
     assert power["millijoules_per_inference"] == pytest.approx(49.8)
@@ -130,20 +130,20 @@ def test_energy_is_of_the_same_window(tmp_path: Path) -> None:
 
 
 def test_throttling_makes_a_benchmark_invalid(tmp_path: Path) -> None:
-    watch = watched(tmp_path)
-    assert watch.alarms(SPAN) == []
-    watch.samples[5]["gpu_mhz"] *= 0.8
-    assert "GPU clock" in watch.alarms(SPAN)[0]
-    watch = watched(tmp_path)
+    board = watched(tmp_path)
+    assert board.alarms(SPAN) == []
+    board.samples[5]["gpu_mhz"] *= 0.8
+    assert "GPU clock" in board.alarms(SPAN)[0]
+    board = watched(tmp_path)
     (tmp_path / "sys/class/hwmon/hwmon1/curr1_max_alarm").write_text("1")
-    watch.samples[3] = dict(watch.sensors.sample(), time=100.3)
-    assert "over-current" in watch.alarms(SPAN)[0]
-    watch = watched(tmp_path)
-    watch.mode = ("25W", "15W")
-    assert "from 25W to 15W" in watch.alarms(SPAN)[-1]
-    watch = watched(tmp_path / "rest")
-    watch.samples[19]["gpu_mhz"] *= 0.5
-    assert watch.alarms([(100.0, 101.0)]) == [], (
+    board.samples[3] = dict(board.sensors.sample(), time=100.3)
+    assert "throttled" in board.alarms(SPAN)[0]
+    board = watched(tmp_path)
+    board.mode = ("25W", "15W")
+    assert "from 25W to 15W" in board.alarms(SPAN)[-1]
+    board = watched(tmp_path / "rest")
+    board.samples[19]["gpu_mhz"] *= 0.5
+    assert board.alarms([(100.0, 101.0)]) == [], (
         "a clock that falls at rest, between measurements, is no fault"
     )
 

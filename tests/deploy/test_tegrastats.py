@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.tegrastats import OFF_C, Sample, parse
+from deploy.runner.tegrastats import OFF_C, Sample, parse
 
 PROBES = Path(__file__).parent.parent / "probes"
 LINES = [

@@ -29,6 +29,10 @@ class Gpu:
 
     def __init__(self) -> None:
         self.clock = 0.0
+        self.streams = 0
+        self.graphs = 0
+        self.spinning: list[bool] = []
+        self.follows: list[tuple[int, Any]] = []
 
     def alloc(self, size: int) -> int:
         pointer = 4096 * (len(MEMORY) + 1)
@@ -39,7 +43,8 @@ class Gpu:
         return np.zeros(shape, dtype)
 
     def stream(self) -> int:
-        return 7
+        self.streams += 1
+        return self.streams
 
     def handle(self, stream: int) -> int:
         return stream
@@ -50,8 +55,17 @@ class Gpu:
     def download(self, array: Any, pointer: int, stream: int) -> None:
         array[...] = np.frombuffer(bytes(MEMORY[pointer]), array.dtype).reshape(array.shape)
 
-    def event(self) -> list[float]:
+    def event(self, spin: bool = False) -> list[float]:
+        self.spinning.append(spin)
         return [0.0]
+
+    def follow(self, stream: int, event: list[float]) -> None:
+        assert event[0] == self.clock, "an event is waited for that was not the last one recorded"
+        self.follows.append((stream, event))
+
+    def graph(self, stream: int, enqueue: Any) -> Any:
+        self.graphs += 1
+        return enqueue
 
     def record(self, event: list[float], stream: int) -> None:
         self.clock += 0.125
@@ -365,7 +379,7 @@ def _set(context: Any, place: int, shape: Any) -> bool:
 
 def _execute(context: Any, stream: int) -> bool:
     """Read the inputs from device memory, compute, write the outputs there."""
-    assert stream == 7
+    assert stream % 3 == 2, "the engine runs on the compute stream: each session makes three"
     engine = context._engine
     feeds = {}
     for value in engine._values[: engine._count]:

@@ -5,11 +5,8 @@ unit before JetPack 5 and have a maximum since 7.2, temperatures became pairs, T
 load, who is not root gets less. So each field is looked for by itself: a missing or a new one breaks nothing.
 """
 
-from __future__ import annotations
-
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from typing import Dict, NamedTuple, Optional, Tuple
 
 OFF_C = -256.0
 """What a sensor says that is switched off."""
@@ -22,28 +19,23 @@ _SUMS = (
 )
 
 
-@dataclass(frozen=True)
-class Sample:
+class Sample(NamedTuple):
     """What one line says. Empty or None: it does not say it."""
 
-    at: str = ""
-    """``MM-DD-YYYY HH:MM:SS`` in the board's time zone; JetPack 4 and older print none."""
-    ram_used_mb: int | None = None
-    ram_total_mb: int | None = None
-    cpu_percent: tuple[int | None, ...] = ()
-    """One a core; None: the core is off."""
-    cpu_mhz: tuple[int | None, ...] = ()
-    gpu_percent: int | None = None
-    gpu_mhz: tuple[int, ...] = ()
-    emc_percent: int | None = None
-    emc_mhz: int | None = None
-    celsius: Mapping[str, float] = field(default_factory=dict)
-    """By sensor, as the board spells it; those that are off are left out."""
-    milliwatt: Mapping[str, int] = field(default_factory=dict)
-    """By rail, at this moment. A small negative value is a sensor near zero."""
+    at: str  # MM-DD-YYYY HH:MM:SS in the board's time zone; JetPack 4 and older print none
+    ram_used_mb: int
+    ram_total_mb: int
+    cpu_percent: Tuple[Optional[int], ...]  # one a core; None: the core is off
+    cpu_mhz: Tuple[Optional[int], ...]
+    gpu_percent: Optional[int]
+    gpu_mhz: Tuple[int, ...]
+    emc_percent: Optional[int]
+    emc_mhz: Optional[int]
+    celsius: Dict[str, float]  # by sensor, as the board spells it; those that are off are left out
+    milliwatt: Dict[str, int]  # by rail, at this moment; a small negative value is a sensor near zero
 
     @property
-    def total_milliwatt(self) -> int | None:
+    def total_milliwatt(self) -> Optional[int]:
         """Of the whole board; None where its rails do not add up to that."""
         for rail in _WHOLE:
             if rail in self.milliwatt:
@@ -54,7 +46,7 @@ class Sample:
         return None
 
 
-def parse(line: str) -> Sample | None:
+def parse(line: str) -> Optional[Sample]:
     """The sample in ``line``; None if it is no line of tegrastats."""
     ram = re.search(r"\bRAM (\d+)/(\d+)MB", line)
     if ram is None:
@@ -78,7 +70,7 @@ def parse(line: str) -> Sample | None:
     )
 
 
-def _cpu(line: str) -> tuple[tuple[int | None, ...], tuple[int | None, ...]]:
+def _cpu(line: str) -> Tuple[Tuple[Optional[int], ...], Tuple[Optional[int], ...]]:
     found = re.search(r"\bCPU \[([^\]]*)\](?:@(\d+))?", line)
     if found is None:
         return (), ()
@@ -87,17 +79,17 @@ def _cpu(line: str) -> tuple[tuple[int | None, ...], tuple[int | None, ...]]:
     return percent, tuple(_number(core[2] or found[2]) if core else None for core in cores)
 
 
-def _temperatures(line: str) -> dict[str, float]:
+def _temperatures(line: str) -> Dict[str, float]:
     """``cpu@48.468C``, and ``cpu@52.9C/53.1C`` (now and highest) since JetPack 7.2."""
     found = re.findall(r"(?:^|\s)([A-Za-z]\w*)@(-?\d+(?:\.\d+)?)C\b", line)
     return {name: float(value) for name, value in found if float(value) > OFF_C}
 
 
-def _rails(line: str) -> dict[str, int]:
+def _rails(line: str) -> Dict[str, int]:
     """``VDD_IN 900/943`` (now and average), ``5830mW/5830mW``, ``5139mW/5139mW/5139mW`` (and highest)."""
     found = re.findall(r"(?:^|\s)([A-Z][A-Z0-9_]*) (-?\d+)(?:mW)?/-?\d+(?:mW)?(?:/-?\d+mW)?(?=\s|$)", line)
     return {name: int(value) for name, value in found if name != "NC"}
 
 
-def _number(text: str | None) -> int | None:
+def _number(text: Optional[str]) -> Optional[int]:
     return int(text) if text else None

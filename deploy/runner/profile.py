@@ -1,0 +1,41 @@
+"""profile: how long each layer of each model of a bundle takes, beside the latency of the whole.
+
+Profiling slows a network down, so the latency comes from runs without it. Models take turns, as in `bench`.
+"""
+
+import os
+from statistics import median
+from typing import Any, Dict, List
+
+from .backends import open_backend
+from .build import open_engines
+from .bundle import Bundle
+from .events import emit, tell
+from .files import make_folder, write_json
+from .infer import one_batch
+
+ROUNDS, RUNS, BLOCK_MS, WARMUP_MS = 8, 6, 15.0, 150.0
+
+
+def run(bundle: Bundle, engines: str, out: str) -> None:
+    """Print one `profile` a model: `latency_ms`, and `layers`, the median milliseconds of each by name."""
+    backend = open_backend(bundle.plan)
+    sessions = open_engines(bundle, engines, backend)
+    profiles: Dict[str, Any] = {}
+    latencies: Dict[str, List[float]] = {name: [] for name in sessions}
+    for name, session in sorted(sessions.items()):
+        session.bind(one_batch(bundle, session))
+        profiles[name] = session.profile()
+        session.block(WARMUP_MS, 3)
+    for turn in range(ROUNDS):
+        for name in sorted(sessions) if turn % 2 == 0 else sorted(sessions)[::-1]:
+            sessions[name].block(2.0, 1)
+            latencies[name].append(median(sessions[name].block(BLOCK_MS, 5)["latency"]))
+            profiles[name].run(RUNS)
+    results = []
+    for name in sorted(sessions):
+        layers = {layer: median(times) for layer, times in profiles[name].layers().items()}
+        results.append(emit("profile", model=name, latency_ms=median(latencies[name]), layers=layers))
+        tell("%s: %.4g ms, %d layers" % (name, median(latencies[name]), len(layers)))
+    if out:
+        write_json(os.path.join(make_folder(out), "profile.json"), results)
