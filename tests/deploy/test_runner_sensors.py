@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
-from deploy.runner import sensors, watch
+from deploy.runner import clock, sensors, tegrastats, watch
 from deploy.runner.board import Board, mode_name
 
+PROBES = Path(__file__).parents[1] / "probes"
 # Layouts as rbonghi/jetson_stats and OE4T describe them; values of the size that such boards show.
 ORIN_NANO = {
     "sys/class/hwmon/hwmon1/name": "ina3221",
@@ -146,6 +148,98 @@ def test_throttling_makes_a_benchmark_invalid(tmp_path: Path) -> None:
     assert board.alarms([(100.0, 101.0)]) == [], (
         "a clock that falls at rest, between measurements, is no fault"
     )
+
+
+def test_locked_clocks_may_not_move_at_all(tmp_path: Path) -> None:
+    board = watched(tmp_path, held_mhz=624.75)
+    assert board.alarms(SPAN) == []
+    board.samples[5]["gpu_mhz"] *= 0.95
+    assert "fell from 625 to 594 MHz at 0.5 s: let the board cool" in board.alarms(SPAN)[0]
+    assert watched(tmp_path / "b", held_mhz=918.0).alarms(SPAN)  # it never reached what it was locked to
+
+
+HEAT = {
+    "sys/class/thermal/thermal_zone0/trip_point_0_type": "active",
+    "sys/class/thermal/thermal_zone0/trip_point_0_temp": "40000",
+    "sys/class/thermal/thermal_zone0/trip_point_1_type": "passive",
+    "sys/class/thermal/thermal_zone0/trip_point_1_temp": "99000",
+    "sys/class/thermal/thermal_zone0/trip_point_2_type": "critical",
+    "sys/class/thermal/thermal_zone0/trip_point_2_temp": "104500",
+    "sys/class/thermal/cooling_device0/type": "gpu-throttle-alert",
+    "sys/class/thermal/cooling_device0/cur_state": "0",
+    "sys/class/thermal/cooling_device1/type": "pwm-fan",
+    "sys/class/thermal/cooling_device1/cur_state": "3",
+    "sys/class/hwmon/hwmon5/name": "soctherm_oc",
+    "sys/class/hwmon/hwmon5/oc1_event_cnt": "4",
+    "sys/class/hwmon/hwmon5/oc3_event_cnt": "0",
+    "sys/devices/platform/gpu.0/load": "7",
+    "sys/kernel/debug/bpmp/debug/clk/emc/rate": "2133000000",
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, ""),
+        ({"sys/class/thermal/thermal_zone0/temp": "99500"}, "gpu-thermal reached 99.5 C at 0.0 s"),
+        ({"sys/class/thermal/cooling_device0/cur_state": "1"}, "gpu-throttle-alert was on"),
+        ({"sys/class/hwmon/hwmon5/oc1_event_cnt": "6"}, "2 over-current events"),
+        ({"sys/class/thermal/cooling_device1/cur_state": "9"}, ""),  # a fan that turns is no fault
+    ],
+    ids=["quiet", "trip", "throttle", "over-current", "fan"],
+)
+def test_heat_and_current_are_seen(tmp_path: Path, changes: dict[str, str], said: str) -> None:
+    made = watch.Watch(recorded(tmp_path, ORIN_NANO | HEAT))
+    recorded(tmp_path, changes)
+    made.samples = [dict(made.sensors.sample(), time=100.0 + place / 10) for place in range(5)]
+    made.events_after = made.sensors.events()
+    alarms = made.alarms(SPAN)
+    assert (said in alarms[0]) if said else alarms == []
+    sample = made.samples[0]
+    assert (sample["emc_mhz"], sample["gpu_load"]) == (2133.0, 0.007)
+
+
+def test_somebody_elses_work_is_seen_before_ours_begins(tmp_path: Path) -> None:
+    busy = ORIN_NANO | HEAT | {"sys/devices/platform/gpu.0/load": "630"}
+    made = watch.Watch(recorded(tmp_path, busy))
+    assert made.alarms(SPAN) == ["the GPU was 63 % busy before anything was measured: stop what uses it"]
+
+
+TEGRASTATS = """#!/bin/sh
+echo "$@" > {root}/asked
+while :; do cat {line}; sleep 0.05; done
+"""
+
+
+@pytest.mark.parametrize(("agrees", "doubt"), [(True, []), (False, ["power is 4.98 W by the kernel"])])
+def test_tegrastats_is_the_second_source(tmp_path: Path, agrees: bool, doubt: list[str]) -> None:
+    """A real recorded line, printed over and over by a script in tegrastats' place, read in the same window."""
+    board = recorded(tmp_path, ORIN_NANO)
+    line = (PROBES / "tegrastats_jp62_orin_nano_r36.4.4_idle_vs_clocks.txt").read_text().splitlines()[2]
+    milliwatts = tegrastats.parse(line).milliwatt["VDD_IN"]  # type: ignore[union-attr]
+    if agrees:
+        line = line.replace(f"VDD_IN {milliwatts}mW", "VDD_IN 4980mW")
+    (tmp_path / "line").write_text(line + "\n")
+    tool = tmp_path / watch.TEGRASTATS
+    tool.parent.mkdir(parents=True)
+    tool.write_text(TEGRASTATS.format(root=tmp_path, line=tmp_path / "line"))
+    tool.chmod(0o755)
+    made = watch.Watch(board)
+    begin = clock.seconds()
+    with made:
+        time.sleep(0.5)
+    spans = [(begin, clock.seconds())]
+    power = made.power(spans, 10)
+    assert power is not None
+    expected = 4.98 if agrees else milliwatts / 1000
+    assert power["tegrastats_watts"] == pytest.approx(expected)
+    assert power["hz"] >= watch.LEAST_HZ
+    assert power["millijoules_above_idle"] == pytest.approx(0.0, abs=1e-9)
+    assert (tmp_path / "asked").read_text() == "--interval 100\n"
+    found = made.doubts(power)
+    assert len(found) == len(doubt)
+    assert all(text in said for text, said in zip(doubt, found, strict=True))
+    assert made.doubts({**power, "hz": 4.0})[0] == "power was read only 4.0 times a second"
 
 
 def test_ten_samples_a_second(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -326,6 +326,14 @@ def test_sparsity_lines_of_tensorrt_8(lines: list[str], eligible: list[str], cho
     assert (found["eligible"], found["chosen"]) == (len(eligible), len(chosen))
 
 
+def test_every_recorded_builder_line_is_understood() -> None:
+    """The file has a pair of lines from each of four sources, in both wordings."""
+    lines = (Path(__file__).parents[1] / "probes" / "trt_sparsity_log_lines.txt").read_text().splitlines()
+    found = [findings.read(lines[at : at + 2])["sparsity"] for at in range(0, 8, 2)]
+    assert [(pair["eligible"], pair["chosen"]) for pair in found] == [(1, 0), (0, 0), (3, 2), (39, 0)]
+    assert all(findings.of_interest(line) for line in lines)
+
+
 def test_sparsity_lines_of_tensorrt_10_last_pass_counts() -> None:
     counts = ((12, 5), (39, 0))
     lines = [
