@@ -1,0 +1,97 @@
+"""What the processes of `test_torchrun.py` do: train, mask half of the weights, fine-tune.
+
+    torchrun --nproc-per-node=2 -m tests.pipeline.crew FOLDER [kill EPOCH | differ]
+
+Rank 0 writes the facts of what was made to FOLDER/made.json.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from deploy.errors import JetpressError
+from pipeline import baseline, finetune, models, torchrun, train
+from pipeline.artifact import Checkpoint
+from pipeline.sections import FinetuneConfig, TrainConfig
+from pipeline.store import Store
+from tests.pipeline import small
+
+DATA = replace(small.DIGITS, batch_size=64)
+TRAIN = TrainConfig(epochs=2, learning_rate=0.05)
+FINETUNE = FinetuneConfig(
+    epochs=3, learning_rate=0.01, ema=0.9, accumulate=2, clip_norm=1.0, hint=0.1, attention=0.1
+)
+
+
+def masked(config: None, model: Checkpoint, draft: Path) -> Checkpoint:
+    """Half of the second convolution's weights are held at zero."""
+    network = models.load(model)
+    weight = network.module.get_parameter("conv2.weight")
+    network.masks["conv2.weight"] = weight.abs() > weight.abs().median()
+    with torch.no_grad():
+        weight.mul_(network.masks["conv2.weight"])
+    return models.save(network, draft, {**model.facts, "pruned": True})
+
+
+def work(folder: Path) -> dict[str, Any]:
+    """What rank 0 does; the only one, if it is alone."""
+    store = Store(folder / "store")
+    config = baseline.SourceConfig(small.model(folder, "plain"), DATA)
+    start = store.make(baseline.source, config)[0]
+    dense = store.make(train.train, TRAIN, start)[0]
+    hurt = store.make(masked, None, dense)[0]
+    made = store.make(finetune.finetune, FINETUNE, hurt, dense)[0]
+    return {"dense": dict(dense.facts), "tuned": dict(made.facts), "path": str(made.path)}
+
+
+def die_in(epoch: int) -> None:
+    """As the kernel kills, in the middle of fine-tuning: after this epoch's steps, before it counts."""
+    remember = train._remember
+
+    def dying(so_far: Any, *rest: Any) -> None:
+        if so_far.epoch == epoch and "average" in sys._getframe(1).f_locals["kept"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        remember(so_far, *rest)
+
+    train._remember = dying  # type: ignore[assignment]
+
+
+def differ() -> None:
+    """This rank holds another mask."""
+    load = models.load
+
+    def other(checkpoint: Checkpoint) -> models.Network:
+        network = load(checkpoint)
+        for mask in network.masks.values():
+            mask[0] = ~mask[0]
+        return network
+
+    models.load = other
+
+
+def main(folder: str, *action: str) -> int:
+    if torchrun.rank() > 0:
+        if action[:1] == ("kill",):
+            die_in(int(action[1]))
+        if action[:1] == ("differ",):
+            differ()
+        return torchrun.serve()
+    try:
+        with torchrun.leading():
+            Path(folder, "made.json").write_text(json.dumps(work(Path(folder))))
+    except JetpressError as error:
+        print(f"jetpress: error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
