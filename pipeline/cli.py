@@ -125,10 +125,15 @@ def _fail(options: argparse.Namespace, error: JetpressError) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from pipeline import torchrun
+
+    if torchrun.rank() > 0:
+        return torchrun.serve()
     recipe = _recipe(options)
     from pipeline.run import run
 
-    result = run(recipe, options.target, options.device)
+    with torchrun.leading():
+        result = run(recipe, options.target, options.device)
     if options.json:
         print(json.dumps(result))
     if result["verdict"]["met"] is False:
