@@ -1,4 +1,4 @@
-"""jetpress run | plan | check | targets | report | gc | completion
+"""jetpress run | plan | check | targets | report | compare | device | gc | completion
 
 stdout carries results (one JSON object with --json), stderr the prose. Knobs live in the recipe: ``--set`` takes
 any of its keys, and there is no other. Heavy imports come after the arguments are understood.
@@ -73,6 +73,17 @@ def parser() -> argparse.ArgumentParser:
     targets.add_argument("name", nargs="?", metavar="NAME")
     report = _command(commands, "report", _report, "print a finished run's report and say where its page is")
     report.add_argument("run", metavar="RUN", help="a run's folder or its name in runs/")
+    versus = _command(
+        commands, "compare", _compare, "which of two runs is faster: side by side, where both can run"
+    )
+    versus.add_argument("first", metavar="A", help="a run's folder or its name in runs/")
+    versus.add_argument("second", metavar="B", help="the other run")
+    versus.add_argument("--device", metavar="USER@HOST", help="where to measure (default: here)")
+    device = _command(
+        commands, "device", _device, "say what a device is and holds, or empty ~/.jetpress there"
+    )
+    device.add_argument("do", choices=("show", "clean"), metavar="show|clean")
+    device.add_argument("name", metavar="USER@HOST", help="as ssh takes it; `local` is this machine")
     collect = _command(commands, "gc", _gc, "remove what no run in runs/ needs")
     collect.add_argument("--all", action="store_true", help="also what the runs need: everything starts anew")
     completion = _command(commands, "completion", _completion, "print a completion script", results=False)
@@ -218,6 +229,36 @@ def _report(options: argparse.Namespace) -> int:
     else:
         print((folder / "report.md").read_text())
         console.say(f"page: {folder / 'report.html'}")
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from pipeline.compare import compare, in_words
+
+    found = compare(options.first, options.second, options.device)
+    print(json.dumps(found) if options.json else in_words(found))
+    return 0
+
+
+def _device(options: argparse.Namespace) -> int:
+    from deploy.device import open as open_device
+    from deploy.inventory import lines, show
+
+    device = open_device(options.name)
+    try:
+        if options.do == "show":
+            shown = show(device)
+            print(json.dumps(shown) if options.json else "\n".join(lines(shown)))
+            return 0
+        folder, held = device.folder, device.clean()
+    finally:
+        device.close()
+    if options.json:
+        print(json.dumps({"folder": folder, "files": held.files, "bytes": held.size}))
+    else:
+        console.say(
+            f"{device.name}: {folder} is empty; it held {held.files} files, {held.size / 2**20:.1f} MiB"
+        )
     return 0
 
 

@@ -348,6 +348,17 @@ class BenchmarkConfig(Section):
     """At least this long before anything counts; it goes on until steady."""
     threads: AtLeastOne | None = None
     """Threads of the host engine. None: one for each core."""
+    transfers: bool = True
+    """TensorRT: copy inputs to the GPU and outputs back in every run, and count it in the latency."""
+    overlap: bool = True
+    """TensorRT: begin a run before the one before it has ended, as trtexec does; throughput gains by it."""
+    cuda_graph: bool = False
+    """TensorRT: run each engine as one CUDA graph. Worth it where starting a run takes as long as the run."""
+    spin_wait: bool = False
+    """TensorRT: wait for the GPU by spinning instead of sleeping: steadier, and one core is busy."""
+    lock_clocks: bool = False
+    """Highest clocks of the power mode while it is measured; those of before afterwards, also after a crash. Needs
+    root on the board, or ``sudo -n jetson_clocks``."""
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,8 @@ def test_the_options_are_frozen() -> None:
         "check": ["--help", "--json", "--target", "-h", "model"],
         "targets": ["--help", "--json", "-h", "name"],
         "report": ["--help", "--json", "-h", "run"],
+        "compare": ["--device", "--help", "--json", "-h", "first", "second"],
+        "device": ["--help", "--json", "-h", "do", "name"],
         "gc": ["--all", "--help", "--json", "-h"],
         "completion": ["--help", "-h", "shell"],
     }

@@ -1,0 +1,155 @@
+"""`jetpress compare`: side by side where both can run, refused where the ruler differs, else what was recorded."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+
+from deploy.errors import BenchmarkInvalid, DeviceError, RecipeError
+from deploy.runner.__main__ import main as runner
+from pipeline.cli import main
+from pipeline.compare import compare, in_words
+from tests.deploy import sshd
+from tests.deploy.runner_bundles import bundle, network, seal
+
+KNOBS = {"backend": "onnxruntime", "version": "1", "threads": 1, "batch": 2, "transfers": False, "spin_wait": True,
+         "cuda_graph": False, "overlap": False, "streams": 1, "power_mode": None, "clocks_locked": False}  # fmt: skip
+
+
+def a_run(runs: Path, name: str, *, width: int = 8, median: float = 1.0, **changes: Any) -> Path:
+    """A finished run's folder with a real engine; its recorded samples scatter around ``median``."""
+    folder = runs / name
+    place = bundle(folder / "bundle", threads=changes.pop("threads", 1))
+    onnx.save(network(width), place / "model.onnx")
+    seal(place)
+    assert runner(["build", "--bundle", str(place), "--out", str(folder / "engine")]) == 0
+    draw = random.Random(name)
+    samples = [median * draw.gauss(1, 0.02) for _ in range(320)]
+    report = {
+        "compressed": {"samples_ms": samples},
+        "benchmark": {"verdict": "valid", "reasons": [], "knobs": KNOBS},
+    }
+    (folder / "report.json").write_text(json.dumps(report))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("runs")
+    a_run(root, "wide", width=48, median=2.0)
+    a_run(root, "narrow", width=8)
+    a_run(root, "two-threads", width=8, threads=2)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _home(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JETPRESS_RUNS", str(runs))
+
+
+def test_the_narrow_network_is_faster_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["compare", "wide", "narrow", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    if code == 7:  # a busy machine: then nothing may be claimed
+        assert "must not be used" in found["error"]
+        return
+    assert code == 0
+    assert found["interleaved"] is True
+    assert (found["first"], found["second"], found["verdict"]) == ("wide", "narrow", "faster")
+    assert 1 < found["interval"][0] <= found["ratio"] <= found["interval"][1]
+    assert found["rounds"] >= 16
+    assert found["medians_ms"][0] > found["medians_ms"][1]
+    assert "narrow is faster than wide" in in_words(found)
+    assert "side by side" in in_words(found)
+
+
+def test_differing_knobs_are_refused_and_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "narrow", "two-threads"]) == 7
+    said = capsys.readouterr().err
+    assert "not measured alike: threads: 1 and 2" in said
+    assert "Traceback" not in said
+
+
+def foreign(folder: Path, copy: Path, **report: Any) -> Path:
+    """The same run, as if its engines had been built and measured on another machine."""
+    shutil.copytree(folder, copy)
+    stamp = json.loads((copy / "engine" / "engine.json").read_text()) | {"device": "Orin"}
+    (copy / "engine" / "engine.json").write_text(json.dumps(stamp))
+    recorded = json.loads((copy / "report.json").read_text())
+    (copy / "report.json").write_text(json.dumps(recorded | report))
+    return copy
+
+
+def test_what_cannot_run_here_is_compared_as_it_was_recorded(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = foreign(runs / "wide", tmp_path / "a"), foreign(runs / "narrow", tmp_path / "b")
+    found = compare(str(one), str(other))
+    assert "built with onnxruntime" in found["why"]
+    assert found["interleaved"] is False
+    assert found["verdict"] == "faster"
+    assert found["ratio"] == pytest.approx(2.0, rel=0.02)
+    assert "in two sessions" in in_words(found)
+    assert compare(str(one), str(one))["verdict"] == "noise"
+    with pytest.raises(DeviceError):
+        compare(str(one), str(other), "local")  # asked for by name: then there is no other way
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "said"),
+    [
+        ({"verdict": "valid", "reasons": [], "knobs": KNOBS | {"power_mode": "15W", "cuda_graph": True}},
+         "cuda_graph: False and True; power_mode: None and 15W"),
+        ({"verdict": "invalid", "reasons": ["throttled"], "knobs": KNOBS}, "throttled"),
+        (None, "nothing was measured"),
+    ],
+    ids=["knobs", "invalid", "none"],
+)  # fmt: skip
+def test_recorded_numbers_that_may_not_be_compared(
+    runs: Path, tmp_path: Path, benchmark: dict[str, Any] | None, said: str
+) -> None:
+    one = foreign(runs / "wide", tmp_path / "a")
+    other = foreign(runs / "narrow", tmp_path / "b", benchmark=benchmark)
+    with pytest.raises(BenchmarkInvalid, match=said):
+        compare(str(one), str(other))
+
+
+def test_two_machines_are_not_one(runs: Path, tmp_path: Path) -> None:
+    with pytest.raises(BenchmarkInvalid, match=r"device: .* and Orin"):
+        compare("wide", str(foreign(runs / "narrow", tmp_path / "b")))
+
+
+def test_a_run_without_an_engine(tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text("{}")
+    with pytest.raises(RecipeError, match="no engine to compare"):
+        compare(str(tmp_path), "narrow")
+
+
+@pytest.mark.skipif(bool(sshd.MISSING), reason=sshd.MISSING)
+def test_on_a_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Side by side behind a real sshd; then `device show` says what is there, and `device clean` empties it."""
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    with sshd.running(tmp_path / "s", {"PATH": path, "OMP_NUM_THREADS": "1"}) as server:
+        monkeypatch.setenv("JETPRESS_SSH_CONFIG", str(server.config))
+        assert main(["compare", "wide", "narrow", "--device", server.name]) in (0, 7)
+        capsys.readouterr()
+        assert main(["device", "show", server.name]) == 0
+        shown = capsys.readouterr().out
+        assert f"{server.home}/.jetpress" in shown
+        assert "targets that fit" in shown
+        assert main(["device", "show", server.name, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["files"] > 10
+        assert main(["device", "clean", server.name]) == 0
+        assert "is empty; it held" in capsys.readouterr().err
+        assert list(server.home.iterdir()) == []
+        assert main(["device", "clean", server.name, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["files"] == 0
