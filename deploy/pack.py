@@ -1,8 +1,12 @@
-"""Packs ``deploy/runner`` into ``runner.pyz``: one file, always the same bytes, for any Python from 3.6."""
+"""Packs ``deploy/runner`` into ``runner.pyz``: one file, always the same bytes, for any Python from 3.6.
+
+``python -m deploy.pack runner.pyz`` does it by hand.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 import zipfile
 from pathlib import Path
 
@@ -38,3 +42,7 @@ def pack(destination: Path) -> None:
         draft.replace(destination)
     finally:
         draft.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    pack(Path(sys.argv[1]))

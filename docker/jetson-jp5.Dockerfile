@@ -1,0 +1,18 @@
+# The runner on JetPack 5 (L4T R35: Xavier, Orin). CUDA and TensorRT 8.5 are inside.
+#
+#   docker build -f docker/jetson-jp5.Dockerfile -t jetpress-runner:jp5 .
+#   docker run --rm --runtime nvidia --group-add video -v "$PWD/bundle:/bundle" jetpress-runner:jp5 build
+#
+# DIGEST pins the base image to its bytes: --build-arg DIGEST=@sha256:... (see docker/README.md). Empty: the tag's newest.
+ARG DIGEST=""
+FROM python:3.12-slim-bookworm AS pack
+WORKDIR /src
+COPY deploy /src/deploy
+RUN python -m deploy.pack /runner.pyz
+
+FROM nvcr.io/nvidia/l4t-jetpack:r35.4.1${DIGEST}
+COPY --from=pack /runner.pyz /opt/jetpress/runner.pyz
+USER 1000:44
+WORKDIR /bundle
+ENTRYPOINT ["python3", "/opt/jetpress/runner.pyz"]
+CMD ["doctor"]

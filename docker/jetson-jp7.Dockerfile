@@ -1,0 +1,18 @@
+# The runner on JetPack 7 (L4T R38, R39: Thor). Thor takes NVIDIA's multi-architecture images.
+#
+#   docker build -f docker/jetson-jp7.Dockerfile -t jetpress-runner:jp7 .
+#   docker run --rm --runtime nvidia --group-add video -v "$PWD/bundle:/bundle" jetpress-runner:jp7 build
+#
+# DIGEST pins the base image to its bytes: --build-arg DIGEST=@sha256:... (see docker/README.md). Empty: the tag's newest.
+ARG DIGEST=""
+FROM python:3.12-slim-bookworm AS pack
+WORKDIR /src
+COPY deploy /src/deploy
+RUN python -m deploy.pack /runner.pyz
+
+FROM nvcr.io/nvidia/tensorrt:25.09-py3${DIGEST}
+COPY --from=pack /runner.pyz /opt/jetpress/runner.pyz
+USER 1000:44
+WORKDIR /bundle
+ENTRYPOINT ["python3", "/opt/jetpress/runner.pyz"]
+CMD ["doctor"]
