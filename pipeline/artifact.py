@@ -59,6 +59,14 @@ class Clearance(Artifact):
     """``preflight.json``: the target's parser will take this ONNX file."""
 
 
+class Sensitivity(Artifact):
+    """``sensitivity.json``: what each group of channels and each block is worth, measured."""
+
+
+class Timings(Artifact):
+    """``timings.json``: what each layer takes on the device at each width, measured."""
+
+
 class Assessment(Artifact):
     """Accuracy of the dense and the compressed network on the test split."""
 

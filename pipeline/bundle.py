@@ -17,13 +17,16 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deploy.pack import pack
 from deploy.runner.files import safe_name
 from deploy.targets import Target
 from pipeline.artifact import Bundle, Checkpoint, OnnxModel, listing
 from pipeline.sections import BenchmarkConfig, BuildConfig, as_table
+
+if TYPE_CHECKING:
+    from pipeline.models import Network
 
 FORMAT = 1
 
@@ -43,25 +46,55 @@ def bundle(
     config: BundleConfig, model: Checkpoint, compressed: OnnxModel, dense: OnnxModel, draft: Path
 ) -> Bundle:
     """Put the ONNX files, the plan, samples of the test split and the runner into one directory."""
-    shutil.copyfile(compressed.path / "model.onnx", draft / "model.onnx")
-    shutil.copyfile(dense.path / "model.onnx", draft / "dense.onnx")
-    samples = _write_samples(model, draft / "samples", config.seed)
-    plan = _plan(config, model, compressed)
-    (draft / "plan.json").write_text(json.dumps(plan, indent=1, sort_keys=True))
-    pack(draft / "runner.pyz")
-    (draft / "README.txt").write_text(
-        f"{config.name} for {config.target.title}, made by jetpress.\n"
-        "Copy this folder to the device and run there, with the system's Python:  python3 runner.pyz\n"
-        "It checks every file, builds the engines, measures them and prints the results (JSON lines).\n"
-    )
-    (draft / "manifest.json").write_text(json.dumps({"format": FORMAT, "files": listing(draft)}, indent=1))
+    from pipeline.models import load
+
+    sparse = {"compressed"} if model.facts.get("sparsity", {}).get("eligible") else set()
+    files = {"compressed": ("model.onnx", compressed), "dense": ("dense.onnx", dense)}
+    models = {
+        name: {"file": _copy(made, draft, name, file), "sparse": name in sparse}
+        for name, (file, made) in files.items()
+    }
+    samples = complete(draft, config, models, compressed.facts["inputs"], load(model))
     return Bundle(
         draft, {"target": config.target.name, "opset": compressed.facts["opset"], "samples": samples}
     )
 
 
-def _plan(config: BundleConfig, model: Checkpoint, compressed: OnnxModel) -> Mapping[str, Any]:
-    sparse = bool(model.facts.get("sparsity", {}).get("eligible"))
+def _copy(made: OnnxModel, draft: Path, name: str, file: str) -> str:
+    """The ONNX file; in a folder of its own where its weights lie beside it, by a name that it holds itself."""
+    whole = sorted(made.path.glob("model.onnx*"))
+    if len(whole) > 1:
+        (draft / name).mkdir()
+        file = f"{name}/model.onnx"
+    for one in whole:
+        shutil.copyfile(one, draft / file if one.name == "model.onnx" else draft / name / one.name)
+    return file
+
+
+def complete(
+    folder: Path,
+    config: BundleConfig,
+    models: Mapping[str, Mapping[str, Any]],
+    inputs: list[dict[str, Any]],
+    network: Network,
+) -> int:
+    """Everything beside the ONNX files, which lie in ``folder`` already; returns the number of samples."""
+    samples = _write_samples(network, inputs, folder / "samples")
+    plan = _plan(config, models, inputs)
+    (folder / "plan.json").write_text(json.dumps(plan, indent=1, sort_keys=True))
+    pack(folder / "runner.pyz")
+    (folder / "README.txt").write_text(
+        f"{config.name} for {config.target.title}, made by jetpress.\n"
+        "Copy this folder to the device and run there, with the system's Python:  python3 runner.pyz\n"
+        "It checks every file, builds the engines, measures them and prints the results (JSON lines).\n"
+    )
+    (folder / "manifest.json").write_text(json.dumps({"format": FORMAT, "files": listing(folder)}, indent=1))
+    return samples
+
+
+def _plan(
+    config: BundleConfig, models: Mapping[str, Mapping[str, Any]], inputs: list[dict[str, Any]]
+) -> Mapping[str, Any]:
     capability = config.target.compute_capability
     return {
         "format": FORMAT,
@@ -69,11 +102,9 @@ def _plan(config: BundleConfig, model: Checkpoint, compressed: OnnxModel) -> Map
         "target": as_table(config.target),
         "backend": config.target.backend,
         "precision": config.build.precision,
-        "models": {
-            "compressed": {"file": "model.onnx", "sparse": sparse},
-            "dense": {"file": "dense.onnx", "sparse": False},
-        },
-        "inputs": compressed.facts["inputs"],
+        "strongly_typed": config.target.strongly_typed,
+        "models": models,
+        "inputs": inputs,
         "workspace_mb": config.build.workspace_mb,
         "threads": config.benchmark.threads,
         "benchmark": as_table(config.benchmark),
@@ -81,16 +112,17 @@ def _plan(config: BundleConfig, model: Checkpoint, compressed: OnnxModel) -> Map
     }
 
 
-def _write_samples(model: Checkpoint, folder: Path, seed: int) -> int:
-    """Preprocessed test images as plain ``.npy`` (never pickled); returns how many."""
+def _write_samples(network: Network, told: list[dict[str, Any]], folder: Path) -> int:
+    """Test images as the file takes them, as plain ``.npy`` (never pickled); returns how many."""
     import numpy as np
 
-    from pipeline import data, models
+    from pipeline import data
+    from pipeline.lowering.ends import Ends
 
-    network = models.load(model)
     loaded = data.load(network.data, network.seed)
     inputs, labels = data.samples(loaded, network.data.sample_images)
     folder.mkdir(exist_ok=True)
+    inputs = Ends.taking((one["dtype"] for one in told), network.data).to_file(inputs)
     for one, tensor in zip(network.model.inputs, inputs, strict=True):
         np.save(folder / f"{safe_name(one.name)}.npy", tensor.numpy(), allow_pickle=False)
     np.save(folder / "labels.npy", labels.numpy(), allow_pickle=False)

@@ -1,4 +1,4 @@
-"""How much a channel matters: pure functions from weights (and gradients) to one number per unit.
+"""How much a channel matters: pure functions from weights (and what data shows) to one number per unit.
 
 Every criterion looks at all the numbers that would go with a unit: its filters, its biases and normalisation,
 and the columns of the layers that read it. Higher matters more; only the order within a group and the size
@@ -8,7 +8,7 @@ relative to the group's mean are used. To add one: write a function, add a line 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -23,14 +23,28 @@ Scores = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """What a network shows on training data, by parameter name (:mod:`pipeline.evidence` collects it)."""
+
+    gradients: Mapping[str, Tensor] = field(default_factory=dict)
+    """Of the loss, the mean over batches."""
+    squares: Mapping[str, Tensor] = field(default_factory=dict)
+    """The mean over batches of the squared gradients."""
+    means: Mapping[str, Tensor] = field(default_factory=dict)
+    """Weight -> mean magnitude of each of its input channels ``[channels]``."""
+    zeros: Mapping[str, Tensor] = field(default_factory=dict)
+    """Weight -> share of zeros in each of its input channels ``[channels]``."""
+
+
+@dataclass(frozen=True)
 class Material:
     """What the criteria may look at."""
 
     parameters: Mapping[str, Tensor]
-    gradients: Mapping[str, Tensor] | None
     scales: frozenset[str]
     """Parameters that are the scale of a BatchNorm."""
     seed: int
+    evidence: Evidence
 
 
 Criterion = Callable[[Group, Material], Scores]
@@ -40,7 +54,7 @@ def scores(
     name: str,
     module: nn.Module,
     graph: ChannelGraph,
-    gradients: Mapping[str, Tensor] | None = None,
+    evidence: Evidence | None = None,
     seed: int = 0,
 ) -> dict[str, Scores]:
     """Per group of ``graph`` one score per unit.
@@ -48,20 +62,20 @@ def scores(
     Args:
         name: a key of ``CRITERIA``.
         module: the network that ``graph`` was made of.
-        gradients: of the loss, by parameter name; ``taylor`` and ``fisher`` need them.
+        evidence: what ``NEEDS_DATA`` names need.
         seed: of ``random``.
 
     Raises:
-        StageError: the criterion needs gradients and got none.
+        StageError: the criterion looks at data and got none.
     """
-    if name in NEEDS_GRADIENTS and gradients is None:
-        raise StageError(f"the criterion {name} needs gradients", "give it training data, or take l2")
+    if name in NEEDS_DATA and evidence is None:
+        raise StageError(f"the criterion {name} looks at data", "give it training data, or take l2")
     scales = (
         call.arguments["weight"].meta.get("name", "")
         for call in graph.trace.calls.values()
         if call.name == "batch_norm" and call.arguments["weight"] is not None
     )
-    material = Material(dict(module.named_parameters()), gradients, frozenset(scales), seed)
+    material = Material(dict(module.named_parameters()), frozenset(scales), seed, evidence or Evidence())
     with torch.no_grad():
         return {group.name: CRITERIA[name](group, material) for group in graph.groups}
 
@@ -113,17 +127,36 @@ def bn_scale(group: Group, material: Material) -> Scores:
 
 def taylor(group: Group, material: Material) -> Scores:
     """How much the loss changes to first order when the unit goes (Molchanov et al., 2019)."""
-    return np.sqrt(_summed(group, (rows.sum(1) ** 2 for rows in _slices(group, _products(material)))))
+    gradients = material.evidence.gradients
+    changes = {n: material.parameters[n] * g for n, g in gradients.items() if n in material.parameters}
+    return np.sqrt(_summed(group, (rows.sum(1) ** 2 for rows in _slices(group, changes))))
 
 
 def fisher(group: Group, material: Material) -> Scores:
-    """Diagonal of the empirical Fisher information, times the squared weight (Theis et al., 2018)."""
-    return _summed(group, ((rows**2).sum(1) for rows in _slices(group, _products(material))))
+    """Second order with the diagonal of the empirical Fisher information (Theis et al., 2018)."""
+    squares = material.evidence.squares
+    changes = {n: material.parameters[n] ** 2 * g for n, g in squares.items() if n in material.parameters}
+    return _summed(group, (rows.sum(1) for rows in _slices(group, changes)))
 
 
-def _products(material: Material) -> dict[str, Tensor]:
-    gradients = material.gradients or {}
-    return {name: p * gradients[name] for name, p in material.parameters.items() if name in gradients}
+def activation(group: Group, material: Material) -> Scores:
+    """Mean magnitude of the channel where it is read (Molchanov et al., 2017); ``l2`` where nothing tells."""
+    return _read(group, material, material.evidence.means)
+
+
+def apoz(group: Group, material: Material) -> Scores:
+    """One less the average percentage of zeros where it is read (Hu et al., 2016); ``l2`` where nothing tells."""
+    return _read(group, material, {n: 1 - zeros for n, zeros in material.evidence.zeros.items()})
+
+
+def _read(group: Group, material: Material, channels: Mapping[str, Tensor]) -> Scores:
+    """The mean over all layers that read the channels."""
+    found = [
+        channels[name].double().cpu().numpy()[indices].mean(1)
+        for (name, axis), indices in group.slices.items()
+        if axis == 1 and name in channels and indices.max() < len(channels[name])
+    ]
+    return _summed(group, found) / len(found) if found else l2(group, material)
 
 
 def lamp(group: Group, material: Material) -> Scores:
@@ -153,7 +186,9 @@ CRITERIA: dict[str, Criterion] = {
     "bn_scale": bn_scale,
     "taylor": taylor,
     "fisher": fisher,
+    "activation": activation,
+    "apoz": apoz,
     "lamp": lamp,
     "random": random,
 }
-NEEDS_GRADIENTS = frozenset({"taylor", "fisher"})
+NEEDS_DATA = frozenset({"taylor", "fisher", "activation", "apoz"})

@@ -41,7 +41,7 @@ class Timing:
 
 def build(config: Place, bundle: Bundle, draft: Path) -> Engine:
     """Build the engines of a bundle. Facts: the runner's stamp (versions, device, findings of the builder)."""
-    with _device(config, draft) as device:
+    with opened(config, draft) as device:
         folder = device.put(bundle.path, bundle.digest)
         out = f"{device.folder}/engines/{bundle.digest}"
         arguments = ("build", "--bundle", folder, "--out", out)
@@ -61,7 +61,7 @@ def _name_of(config: Place, bundle: Bundle) -> str:
 
 def infer(config: Place, bundle: Bundle, engine: Engine, draft: Path) -> Inference:
     """The bundle's samples through the engines: the accuracy reported is the engine's own. Facts: ``top1``."""
-    with _device(config, draft) as device:
+    with opened(config, draft) as device:
         folder, arguments = _arguments(device, bundle, engine)
         events = runs.run(device, folder, "infer", *arguments)
         device.get(arguments[-1], draft)
@@ -78,7 +78,7 @@ def bench(config: Timing, bundle: Bundle, engine: Engine, draft: Path) -> Measur
     Raises:
         BenchmarkInvalid: the numbers may not be used, three times in a row; the reasons are in the message.
     """
-    with _device(config.place, draft) as device:
+    with opened(config.place, draft) as device:
         folder, arguments = _arguments(device, bundle, engine)
         results = _until_valid(device, folder, arguments, config.benchmark)
     (draft / "bench.json").write_text(json.dumps(results))
@@ -122,7 +122,7 @@ def _gpu_is_here() -> bool:
 
 
 @contextmanager
-def _device(config: Place, draft: Path) -> Iterator[Device]:
+def opened(config: Place, draft: Path) -> Iterator[Device]:
     """The device; when it is this machine, its working folder is in the draft, and gone at the end."""
     folder = draft / "device"
     device = open_device(config.device, folder)

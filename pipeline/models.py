@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_flatten
 from torch.utils.flop_counter import FlopCounterMode
 
 from deploy.errors import RecipeError, StageError, ToolMissing, from_os_error
-from pipeline import channels, code
+from pipeline import blocks, channels, code
 from pipeline.artifact import Checkpoint
 from pipeline.sections import DataConfig, InputConfig, ModelConfig, as_table, is_file_reference
 
@@ -40,7 +40,7 @@ class Network:
     data: DataConfig
     seed: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
-    """Steps of :func:`pipeline.channels.replay`, oldest first."""
+    """Steps of :func:`pipeline.channels.replay` and ``{"blocks": names}``, oldest first."""
     masks: dict[str, Tensor] = field(default_factory=dict)
     """Parameter name -> bool tensor of its shape: False is held at zero."""
 
@@ -232,7 +232,10 @@ def load(checkpoint: Checkpoint) -> Network:
     )
     module = build(replace(network.model), network.seed).eval()
     for step in network.history:
-        module = channels.replay(module, example_inputs(network.model.inputs), step)
+        if "blocks" in step:
+            module = blocks.remove(module, step["blocks"])
+        else:
+            module = channels.replay(module, example_inputs(network.model.inputs), step)
     load_model(module, checkpoint.path / "weights.safetensors")
     masks = checkpoint.path / "masks.safetensors"
     network.masks = load_file(masks) if masks.exists() else {}

@@ -1,95 +1,165 @@
 """Stage: remove channels, rounded to what the target fills, and say what was removed and what could not be.
 
 Which channels depend on each other is :mod:`pipeline.channels`, how much they matter :mod:`pipeline.criteria`, how
-much each layer gives up :mod:`pipeline.allocate`. Accuracy is not judged here: ``finetune`` follows.
+much each layer gives up :mod:`pipeline.reduction`. Accuracy is not judged here: ``finetune`` follows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-import torch
-from torch import Tensor
+from torch import nn
 
+from deploy.console import say
 from deploy.errors import StageError
-from pipeline import models
-from pipeline.allocate import ALLOCATIONS, Removal
-from pipeline.artifact import Checkpoint
+from pipeline import blocks, models, trials
+from pipeline.allocate import Removal
+from pipeline.artifact import Checkpoint, Timings
+from pipeline.bench import TimedConfig
 from pipeline.channels import ChannelGraph, analyse, cut
-from pipeline.criteria import NEEDS_GRADIENTS, scores
 from pipeline.models import Network
+from pipeline.reduction import Proposal, Reduction, cost_of
 from pipeline.sections import PruneConfig
+from pipeline.timings import time_model
 
-GRADIENT_BATCHES = 8
+TRIES = 4
+CLOSE = 0.03
+"""A measured latency this far below the limit is good enough: no further try."""
+
+OF_ANOTHER = ("validation", "best_epoch", "epochs", "curve", "after_pruning", "after_recalibration")
+"""Facts of the network before it was cut."""
 
 
 def prune(config: PruneConfig, model: Checkpoint, draft: Path) -> Checkpoint:
-    """One round: ``config.ratio`` is the share of the ORIGINAL channels that is gone afterwards.
+    """One round: the share of the ORIGINAL network that ``config`` names is gone afterwards.
 
-    Facts: ``pruned`` (was anything removed), ``removed_channels``, ``layers`` (channels before and after), ``fixed``
-    (what could not be pruned, and the operator that fixed it), ``refused``, ``as_graph`` (and ``why``).
+    Facts: ``pruned`` (was anything removed), ``removed_channels``, ``layers`` (channels before and after),
+    ``blocks`` (bypassed), ``fixed`` (what could not be pruned, and the operator that fixed it), ``refused``,
+    ``as_graph`` (and ``why``), ``whole`` (costs of the original network).
     """
+    network = _loaded(model)
+    reduction = Reduction.of(network, config)
+    whole = model.facts.get("whole") or reduction.costs()
+    kind, share = goal(config)
+    if kind == "ratio" and config.scope != "measured":
+        found = reduction.at(share)
+    else:
+        found = reduction.propose(cost_of(kind, reduction.sizes), (1 - share) * whole[kind])
+    return _cut_and_saved(network, reduction.graph, found, {**model.facts, "whole": whole}, draft)
+
+
+def prune_for_time(
+    config: TimedConfig, model: Checkpoint, dense: Checkpoint, timings: Timings, draft: Path
+) -> Checkpoint:
+    """One round: the engine takes ``1 - latency`` of the dense engine's time afterwards, measured.
+
+    Layers' times do not quite add up: the estimate is corrected by what the whole network takes, beside the
+    dense one in one session, and the widths are chosen again, until the time is met.
+
+    Facts: as of :func:`prune`, and ``time``: limit, estimate and measurement in ms, and every try.
+    """
+    network, original = _loaded(model), models.load(dense)
+    reduction = Reduction.of(network, config.prune)
+    share = config.prune.latency
+    assert share is not None
+    whole_ms = float(timings.facts["latency_ms"])
+    limit, cost = (1 - share) * whole_ms, cost_of("latency", reduction.sizes, time_model(timings))
+    dense_proto = trials.to_onnx(original.module, original, config.bench)
+    correction = float(model.facts.get("time", {}).get("correction", 1.0))
+    tries: list[tuple[dict[str, Any], Proposal]] = []
+    for _ in range(TRIES):
+        found = reduction.propose(cost, limit / correction)
+        if any(found == earlier for _, earlier in tries):
+            break
+        smaller = models.load(model)
+        _cut(smaller, reduction.graph, found)
+        protos = {"dense": dense_proto, "pruned": trials.to_onnx(smaller.module, smaller, config.bench)}
+        timed = trials.profiles(config.bench, protos, network, draft)
+        # Side by side in every round: what disturbs a session disturbs both.
+        pairs = zip(timed["pruned"]["rounds_ms"], timed["dense"]["rounds_ms"], strict=True)
+        taken = whole_ms * median(pruned / dense for pruned, dense in pairs)
+        estimate = cost.total(reduction.sizes.after(found.removal), found.blocks)
+        tries.append(({"estimate_ms": estimate, "measured_ms": taken}, found))
+        say(f"    estimated {estimate * correction:.3g} ms, measured {taken:.3g} ms, wanted {limit:.3g} ms")
+        correction = taken / estimate
+        if (1 - CLOSE) * limit <= taken <= limit:
+            break
+    best, found = _best(tries, limit)
+    time = {**best, "limit_ms": limit, "dense_ms": whole_ms, "met": best["measured_ms"] <= limit}
+    time |= {"correction": best["measured_ms"] / best["estimate_ms"], "tries": [t for t, _ in tries]}
+    facts = {**model.facts, "time": time, "whole": model.facts.get("whole") or reduction.costs()}
+    return _cut_and_saved(network, reduction.graph, found, facts, draft)
+
+
+def _best(tries: list[tuple[dict[str, Any], Proposal]], limit: float) -> tuple[dict[str, Any], Proposal]:
+    """Of those that meet the limit the slowest, which lost least; else the fastest."""
+    good = [one for one in tries if one[0]["measured_ms"] <= limit]
+    if good:
+        return max(good, key=lambda one: float(one[0]["measured_ms"]))
+    return min(tries, key=lambda one: float(one[0]["measured_ms"]))
+
+
+def goal(config: PruneConfig) -> tuple[str, float]:
+    """What is counted, and the share of it that goes."""
+    for kind in ("macs", "params", "latency"):
+        share = getattr(config, kind)
+        if share is not None:
+            return kind, float(share)
+    return "ratio", config.ratio
+
+
+def _loaded(model: Checkpoint) -> Network:
     network = models.load(model)
     if network.masks:
         raise StageError("channels are removed before 2:4 masks are chosen", "prune first, then sparsify")
+    return network
+
+
+def _cut_and_saved(
+    network: Network, graph: ChannelGraph, found: Proposal, facts: Mapping[str, Any], draft: Path
+) -> Checkpoint:
+    done = {"pruned": bool(found.removal or found.blocks), "fixed": dict(graph.fixed)}
+    if not done["pruned"]:
+        empty = {"removed_channels": 0, "layers": [], "blocks": []}
+        return models.save(network, draft, {**facts, **done, **empty})
+    known = {key: value for key, value in facts.items() if key not in OF_ANOTHER}
+    return models.save(network, draft, {**known, **done, **_cut(network, graph, found)})
+
+
+def _cut(network: Network, graph: ChannelGraph, found: Proposal) -> dict[str, Any]:
+    """Remove blocks, then channels, in place. Returns the facts."""
     inputs = models.example_inputs(network.model.inputs)
-    graph = analyse(network.module, inputs)
-    gradients = _gradients(network) if config.criterion in NEEDS_GRADIENTS else None
-    ranked = scores(config.criterion, network.module, graph, gradients, network.seed)
-    assert config.channel_multiple is not None
-    allocate = ALLOCATIONS[config.scope]
-    original = _original(network)
-    removal = allocate(graph, ranked, config.ratio, config.channel_multiple, config.ignore, original)
-    facts: dict[str, Any] = {**model.facts, "pruned": bool(removal), "fixed": dict(graph.fixed)}
-    if not removal:
-        return models.save(network, draft, {**facts, "removed_channels": 0, "layers": []})
-    network.module, step = cut(network.module, inputs, graph, removal)
-    network.history.append(step)
-    removed = {name: units for name, units in removal.items() if name not in step["refused"]}
-    layers = list(_layers(graph, removed))
-    facts |= {
-        "removed_channels": sum(layer["before"] - layer["after"] for layer in layers),
-        "layers": layers,
-        "refused": step["refused"],
-        "as_graph": bool(step.get("graph")),
-        "why": step.get("why", ""),
-    }
-    return models.save(network, draft, facts)
+    removal: Removal = dict(found.removal)
+    if found.blocks:
+        network.module = blocks.remove(network.module, found.blocks)
+        network.history.append({"blocks": list(found.blocks)})
+        smaller = analyse(network.module, inputs)
+        removal, graph = found.without_blocks(graph, smaller), smaller
+    facts = {"blocks": list(found.blocks), "refused": [], "as_graph": _is_graph(network.module), "why": ""}
+    layers: list[dict[str, Any]] = []
+    if removal:
+        network.module, step = cut(network.module, inputs, graph, removal)
+        network.history.append(step)
+        removed = {name: units for name, units in removal.items() if name not in step["refused"]}
+        layers = list(_layers(graph, removed))
+        facts |= {"refused": step["refused"], "as_graph": bool(step.get("graph")), "why": step.get("why", "")}
+    gone = sum(layer["before"] - layer["after"] for layer in layers)
+    return {**facts, "layers": layers, "removed_channels": gone}
 
 
-def _original(network: Network) -> dict[str, int]:
-    """Units of each group before the first round."""
-    units: dict[str, int] = {}
-    for step in network.history:
-        for name, (before, _) in step["units"].items():
-            units.setdefault(name, before)
-    return units
+def _is_graph(module: nn.Module) -> bool:
+    from pipeline.channels.graph import TracedNet
+
+    return isinstance(module, TracedNet)
 
 
-def _layers(graph: ChannelGraph, removed: Removal) -> list[dict[str, Any]]:
+def _layers(graph: ChannelGraph, removed: Removal) -> Iterator[dict[str, Any]]:
     """Channels of every layer that lost some."""
-    found = []
     for group in graph.groups:
         if group.name in removed:
             after = group.width - len(removed[group.name]) * group.width // group.units
             names = dict.fromkeys([group.name.partition("#")[0], *group.producers])
-            found += [{"name": name, "before": group.width, "after": after} for name in names]
-    return found
-
-
-def _gradients(network: Network) -> Mapping[str, Tensor]:
-    """Gradients of the loss over a few training batches, in evaluation mode."""
-    from pipeline.data import batches, load
-    from pipeline.evaluate import loss
-
-    data = load(network.data, network.seed)
-    objective = loss(network.data)
-    network.module.eval().zero_grad()
-    for _, (inputs, target) in zip(range(GRADIENT_BATCHES), batches(data.train, 0), strict=False):
-        objective(network.module(*inputs), target).backward()
-    with torch.no_grad():
-        found = {n: p.grad.clone() for n, p in network.module.named_parameters() if p.grad is not None}
-    network.module.zero_grad()
-    return found
+            yield from ({"name": name, "before": group.width, "after": after} for name in names)

@@ -6,8 +6,7 @@ would do. A step's result is an artifact in the store, so whatever was done befo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,11 +26,12 @@ from pipeline.artifact import (
     Measurement,
     OnnxModel,
 )
+from pipeline.bench import Bench
 from pipeline.content import SourceConfig, content
 from pipeline.late import late
 from pipeline.preflight import PreflightConfig, preflight
 from pipeline.recipe import Plan, Recipe, resolve
-from pipeline.sections import PruneConfig
+from pipeline.rounds import Round, needs_time, prune_in_rounds, too_much_lost
 from pipeline.steps import Doing, Looking, Step, Walk
 from pipeline.store import Store
 
@@ -42,26 +42,13 @@ if TYPE_CHECKING:
     from pipeline.export import export
     from pipeline.finetune import finetune
     from pipeline.fold import fold
-    from pipeline.prune import prune
     from pipeline.sparsify import sparsify
     from pipeline.train import train
 else:  # these import torch, and a run that finds everything done needs none
     assess, source = late("pipeline.assess:assess"), late("pipeline.baseline:source")
     equivalence, export = late("pipeline.equivalence:equivalence"), late("pipeline.export:export")
     finetune, fold = late("pipeline.finetune:finetune"), late("pipeline.fold:fold")
-    prune, sparsify = late("pipeline.prune:prune"), late("pipeline.sparsify:sparsify")
-    train = late("pipeline.train:train")
-
-
-@dataclass(frozen=True)
-class Round:
-    """One round of pruning, kept or not."""
-
-    config: PruneConfig
-    pruned: Checkpoint
-    tuned: Checkpoint | None
-    kept: bool
-    why: str = ""
+    sparsify, train = late("pipeline.sparsify:sparsify"), late("pipeline.train:train")
 
 
 @dataclass
@@ -101,7 +88,11 @@ def pipeline(plan: Plan, device: Device | None, walk: Walk) -> Outcome:
         outcome.tuned.append(("train", dense))
     outcome.dense = dense
 
-    best = prune_in_rounds(dense, outcome, walk)
+    place = None if device is None else where(device, target)
+    packing = bundle.BundleConfig(recipe.name, target, recipe.build, recipe.benchmark, recipe.seed)
+    bench = bench_for_pruning(plan, place, packing)
+    best, outcome.rounds = prune_in_rounds(plan, dense, bench, walk)
+    outcome.tuned += [(f"round {n}", one.tuned) for n, one in enumerate(outcome.rounds, 1) if one.tuned]
     best = sparsify_where_it_pays(best, dense, outcome, walk)
     folded = outcome.compressed = walk.step("fold", fold, None, best)
 
@@ -111,10 +102,9 @@ def pipeline(plan: Plan, device: Device | None, walk: Walk) -> Outcome:
     outcome.dense_same = walk.step("same, dense", equivalence, recipe.equivalence, dense, outcome.dense_onnx)
     walk.step("preflight", preflight, PreflightConfig(target, recipe.build.precision), outcome.onnx)
     outcome.accuracy = walk.step("assess", assess, None, dense, folded)
-    packing = bundle.BundleConfig(recipe.name, target, recipe.build, recipe.benchmark, recipe.seed)
     outcome.bundle = walk.step("bundle", bundle.bundle, packing, folded, outcome.onnx, outcome.dense_onnx)
 
-    if device is None:
+    if place is None:
         outcome.next = (
             f"copy {{bundle}} to the {target.title}, and run in it: python3 runner.pyz"
             "   (or run this again with DEVICE=user@host)"
@@ -122,10 +112,6 @@ def pipeline(plan: Plan, device: Device | None, walk: Walk) -> Outcome:
         walk.skip("build", "an engine is built on its own device, and none was given")
         walk.skip("benchmark", "no engine here")
         return outcome
-    found = probe.probe(device)
-    if target.backend != "tensorrt_rtx":  # that is built ahead of time, on whatever machine
-        probe.refuse_unless(found, target)
-    place = measure.Place(device.name, probe.identity(found))
     outcome.engine = walk.step("build", measure.build, place, outcome.bundle)
     if not measure.can_run(target):
         outcome.next = (
@@ -145,32 +131,28 @@ def pipeline(plan: Plan, device: Device | None, walk: Walk) -> Outcome:
     return outcome
 
 
-def prune_in_rounds(dense: Checkpoint, outcome: Outcome, walk: Walk) -> Checkpoint:
-    """Prune, fine-tune, judge; stop when nothing was removed or accuracy breaks the budget.
+def where(device: Device, target: Target) -> measure.Place:
+    """The device as it is now, refused if it is not the target."""
+    found = probe.probe(device)
+    if target.backend != "tensorrt_rtx":  # that is built ahead of time, on whatever machine
+        probe.refuse_unless(found, target)
+    return measure.Place(device.name, probe.identity(found))
 
-    Returns:
-        the last good round's network; the dense one when there was none
+
+def bench_for_pruning(plan: Plan, place: measure.Place | None, packing: bundle.BundleConfig) -> Bench | None:
+    """Where widths are timed, if the goal is a time.
+
+    Raises:
+        RecipeError: the goal is a time, and there is no device to measure it on.
     """
-    plan = outcome.plan
-    if "prune" in plan.skipped:
-        walk.skip("prune", plan.skipped["prune"])
-        return dense
-    recipe, best = plan.recipe, dense
-    for number, config in enumerate(schedule(recipe.prune), 1):
-        pruned = walk.step(f"prune {number}", prune, config, best)
-        if pruned.facts.get("pruned") is False:
-            outcome.rounds.append(Round(config, pruned, None, False, "nothing was removed"))
-            walk.skip(f"finetune {number}", "nothing was removed: there is nothing to recover")
-            continue
-        tuned = walk.step(f"finetune {number}", finetune, recipe.finetune, pruned, dense)
-        outcome.tuned.append((f"round {number}", tuned))
-        why = too_much_lost(plan, dense, tuned)
-        outcome.rounds.append(Round(config, pruned, tuned, not why, why))
-        if why:
-            walk.skip(f"round {number}", f"not kept: {why}")
-            break
-        best = tuned
-    return best
+    if not needs_time(plan.recipe.prune) or "prune" in plan.skipped:
+        return None
+    if place is None or not measure.can_run(plan.target):
+        raise RecipeError(
+            f"prune asks for a latency, which only the {plan.target.title} itself can tell",
+            "give the device (DEVICE=user@host), or set prune.macs instead",
+        )
+    return Bench(place, packing, plan.recipe.export)
 
 
 def sparsify_where_it_pays(best: Checkpoint, dense: Checkpoint, outcome: Outcome, walk: Walk) -> Checkpoint:
@@ -189,25 +171,6 @@ def sparsify_where_it_pays(best: Checkpoint, dense: Checkpoint, outcome: Outcome
         walk.skip("2:4", f"not kept: {why}")
         return best
     return tuned
-
-
-def schedule(config: PruneConfig) -> Iterator[PruneConfig]:
-    """One configuration for each round: the share removed so far rises evenly, the first step is capped."""
-    first = min(config.ratio / config.rounds, config.first_step) if config.rounds > 1 else config.ratio
-    for number in range(config.rounds):
-        share = first + (config.ratio - first) * number / max(config.rounds - 1, 1)
-        yield replace(config, ratio=round(share, 6))
-
-
-def too_much_lost(plan: Plan, dense: Checkpoint, tuned: Checkpoint) -> str:
-    """Why a network is not good enough, on the validation split; empty when it is (or is not known yet)."""
-    if "validation" not in tuned.facts or "validation" not in dense.facts:
-        return ""
-    drop = dense.facts["validation"] - tuned.facts["validation"]
-    limit = plan.recipe.budget.accuracy_drop
-    if drop <= limit:
-        return ""
-    return f"{drop:.2f} points of validation accuracy lost, the budget is {limit:g}"
 
 
 def run(

@@ -54,6 +54,7 @@ CARRIERS = (
     "pipeline.artifact",
     "pipeline.late",
     "pipeline.recipe",
+    "pipeline.sections",
     "deploy.errors",
     "deploy.console",
 )

@@ -134,6 +134,7 @@ def _facts(outcome: Outcome, place: Path) -> dict[str, Any]:
         "ratios": _ratios(dense, compressed, timing),
         "benchmark": timing.get("benchmark"),
         "layers": _layers(outcome),
+        "unpruned": _unpruned(outcome),
         "rounds": list(_rounds(outcome)),
         "curves": [{"stage": name, "points": made.facts.get("curve", [])} for name, made in outcome.tuned],
         "histograms": _histograms(outcome),
@@ -239,12 +240,23 @@ def _layers(outcome: Outcome) -> list[dict[str, Any]]:
     return list(layers.values())
 
 
+def _unpruned(outcome: Outcome) -> dict[str, Any]:
+    """What could not be pruned and why, as the last round saw it; why the network goes on as its graph, if so."""
+    if not outcome.rounds:
+        return {}
+    facts = outcome.rounds[-1].pruned.facts
+    fixed = {**facts.get("fixed", {}), **dict.fromkeys(facts.get("refused", ()), "the cut changed the function")}
+    return {"fixed": fixed, "as_graph": facts.get("why", "") if facts.get("as_graph") else None}
+
+
 def _rounds(outcome: Outcome) -> Iterator[dict[str, Any]]:
     for number, one in enumerate(outcome.rounds, 1):
         tuned = one.tuned.facts if one.tuned else {}
         yield {
             "round": number,
-            "ratio": one.config.ratio,
+            "ratio": one.share,
+            "blocks": list(one.pruned.facts.get("blocks", [])),
+            "time": one.pruned.facts.get("time"),
             "pruned": one.pruned.facts.get("pruned"),
             "kept": one.kept,
             "why": one.why,

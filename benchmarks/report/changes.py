@@ -11,8 +11,10 @@ def layers(run: Run) -> Section:
     """Channels of each layer before and after."""
     found = [x for x in listed(run, "layers") if at(x, "before") is not None and at(x, "after") is not None]
     title = "Channels of each layer"
+    stayed, notes = _unpruned(run)
     if not found:
-        return Section("layers", title, missing="No channels were removed, or none are known.")
+        missing = "No channels were removed, or none are known."
+        return Section("layers", title, missing="" if stayed else missing, text=notes, tables=stayed)
     before, after = [x["before"] for x in found], [x["after"] for x in found]
     kept = 100 * sum(after) / max(sum(before), 1)
     changed = sum(a != b for a, b in zip(after, before, strict=True))
@@ -26,7 +28,24 @@ def layers(run: Run) -> Section:
         ("", "Layer", "Before", "After", "Kept"), rows, "rnrrr", "Channels of each layer", folded=True
     )
     plot = Plot("Before and after", plots.channels(before, after), f"Bars: {said} That is {kept:.0f} %.")
-    return Section("layers", title, text=(said,), plots=(plot,), tables=(table,))
+    return Section("layers", title, text=(said, *notes), plots=(plot,), tables=(table, *stayed))
+
+
+def _unpruned(run: Run) -> tuple[tuple[Table, ...], tuple[str, ...]]:
+    """Layers that could not be pruned with the operator that fixed them, and what else the reader must know."""
+    found = at(run, "unpruned") or {}
+    fixed, notes = at(found, "fixed") or {}, []
+    if at(found, "as_graph") is not None:
+        notes.append(f"The network goes on as its traced graph: {value(found['as_graph'])}.")
+    blocks = [name for one in listed(run, "rounds") if at(one, "kept") for name in at(one, "blocks") or ()]
+    if blocks:
+        notes.append(f"Whole blocks were removed: {', '.join(map(value, blocks))}.")
+    if not fixed:
+        return (), tuple(notes)
+    rows = [(value(name), value(why)) for name, why in fixed.items()]
+    return (Table(("Layer", "What fixes it"), rows, "nw", "Layers that stay whole", folded=True),), tuple(
+        notes
+    )
 
 
 def rounds(run: Run) -> Section:
@@ -48,7 +67,30 @@ def rounds(run: Run) -> Section:
     head = ("Round", "Ratio", "Channels removed", "Pruned", "Recalibrated", "Fine-tuned", "", "Why")
     text = "Validation accuracy right after pruning, after new batch statistics, and after fine-tuning."
     table = Table(head, rows, "rrrrrrsw", "Rounds of pruning")
-    return Section("rounds", "Rounds of pruning", text=(text,), tables=(table,))
+    tries = _tries(found)
+    return Section("rounds", "Rounds of pruning", text=(text,), tables=(table, *tries))
+
+
+def _tries(found: list[Run]) -> tuple[Table, ...]:
+    """Where the goal was a time: what was estimated, and what the whole network then took."""
+    rows = [
+        (value(at(r, "round")), *(number(at(x, key)) for x in (one,) for key in ("estimate_ms", "measured_ms")),
+         number(at(at(r, "time"), "limit_ms")), _off(one))
+        for r in found
+        for one in (listed(at(r, "time"), "tries") if at(r, "time") else ())
+    ]  # fmt: skip
+    head = ("Round", "Sum of the layers, ms", "Measured, ms", "Wanted, ms", "")
+    return (Table(head, rows, "rrrrw", "Time as estimated and as measured"),) if rows else ()
+
+
+def _off(one: Run) -> str:
+    """Said where time does not fall as the layers promise."""
+    ratio = one["measured_ms"] / one["estimate_ms"]
+    return (
+        f"{abs(ratio - 1) * 100:.0f} % {'slower' if ratio > 1 else 'faster'} than the sum"
+        if abs(ratio - 1) > 0.1
+        else ""
+    )
 
 
 def training(run: Run) -> Section:

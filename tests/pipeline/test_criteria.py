@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from deploy.errors import StageError
 from pipeline import criteria
 from pipeline.channels import ChannelGraph, analyse
+from pipeline.criteria import Evidence
+from pipeline.evidence import activations, gradients
 
 INPUTS = (torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)),)
 NAMES = sorted(criteria.CRITERIA)
@@ -27,10 +27,12 @@ def network(seed: int = 0) -> nn.Sequential:
     return module.eval()
 
 
-def gradients(module: nn.Module) -> Mapping[str, Tensor]:
-    module.zero_grad()
-    module(*INPUTS).square().mean().backward()
-    return {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
+def evidence(module: nn.Module) -> Evidence:
+    """All that the criteria may look at: on one batch, with the mean square of the outputs as loss."""
+    batches = [((INPUTS[0],), None)]
+    slopes = gradients(module, batches, lambda outputs, _: outputs.square().mean())
+    shown = activations(module, batches)
+    return Evidence(slopes.gradients, slopes.squares, shown.means, shown.zeros)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def graph() -> ChannelGraph:
 @pytest.mark.parametrize("name", NAMES)
 def test_shape_sign_and_determinism(name: str, graph: ChannelGraph) -> None:
     module = network()
-    first, second = (criteria.scores(name, module, graph, gradients(module), seed=7) for _ in range(2))
+    first, second = (criteria.scores(name, module, graph, evidence(module), seed=7) for _ in range(2))
     assert {key: value.shape for key, value in first.items()} == {"0.weight": (8,), "3.weight": (6,)}
     for key, value in first.items():
         assert np.isfinite(value).all()
@@ -52,24 +54,26 @@ def test_shape_sign_and_determinism(name: str, graph: ChannelGraph) -> None:
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "random"])
 def test_units_reordered_reorder_the_scores(name: str, graph: ChannelGraph) -> None:
     module = network()
-    before = criteria.scores(name, module, graph, gradients(module))["0.weight"]
+    before = criteria.scores(name, module, graph, evidence(module))["0.weight"]
     order = torch.tensor([3, 1, 7, 0, 2, 6, 5, 4])
     with torch.no_grad():
         for tensor in (module[0].weight, module[0].bias, module[1].weight, module[1].bias):
             tensor.copy_(tensor[order])
         module[3].weight.copy_(module[3].weight[:, order])
-    after = criteria.scores(name, module, graph, gradients(module))["0.weight"]
+    after = criteria.scores(name, module, graph, evidence(module))["0.weight"]
     np.testing.assert_allclose(after, before[order.numpy()], rtol=1e-5, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n not in ("random", "fpgm")])
 def test_a_unit_of_zeros_matters_least(name: str, graph: ChannelGraph) -> None:
     module = network()
-    slopes = gradients(module)
+    slopes = evidence(module)
     with torch.no_grad():
         for tensor in (module[0].weight, module[0].bias, module[1].weight, module[1].bias):
             tensor[5] = 0
         module[3].weight[:, 5] = 0
+    if name in ("activation", "apoz"):
+        slopes = evidence(module)
     scores = criteria.scores(name, module, graph, slopes)["0.weight"]
     assert scores.argmin() == 5
     assert scores[5] == 0
@@ -116,13 +120,22 @@ def test_bn_scale_is_the_scale_and_falls_back(graph: ChannelGraph) -> None:
 def test_taylor_predicts_the_loss_of_small_units(graph: ChannelGraph) -> None:
     """The bias alone: removing it changes the loss by its gradient, to first order."""
     module = network()
-    slopes = {"3.bias": gradients(module)["3.bias"]}
-    found = criteria.scores("taylor", module, graph, slopes)["3.weight"]
-    np.testing.assert_allclose(found, (module[3].bias.detach() * slopes["3.bias"]).abs().double(), rtol=1e-5)
+    slope = evidence(module).gradients["3.bias"]
+    found = criteria.scores("taylor", module, graph, Evidence({"3.bias": slope}))["3.weight"]
+    np.testing.assert_allclose(found, (module[3].bias.detach() * slope).abs().double(), rtol=1e-5)
 
 
-def test_gradients_are_asked_for(graph: ChannelGraph) -> None:
-    with pytest.raises(StageError, match="needs gradients"):
+def test_activations_are_those_where_the_channel_is_read(graph: ChannelGraph) -> None:
+    module = network()
+    seen = module[:3](*INPUTS).detach()
+    found = criteria.scores("activation", module, graph, evidence(module))["0.weight"]
+    np.testing.assert_allclose(found, seen.abs().mean((0, 2, 3)), rtol=1e-5)
+    found = criteria.scores("apoz", module, graph, evidence(module))["0.weight"]
+    np.testing.assert_allclose(found, (seen > 0).double().mean((0, 2, 3)), rtol=1e-6)
+
+
+def test_data_is_asked_for(graph: ChannelGraph) -> None:
+    with pytest.raises(StageError, match="looks at data"):
         criteria.scores("taylor", network(), graph)
 
 

@@ -17,8 +17,6 @@ import pytest
 
 from deploy.errors import DeviceError, JetpressError, RecipeError
 from pipeline import Recipe, plan, run
-from pipeline.run import schedule
-from pipeline.sections import PruneConfig
 from pipeline.steps import Step
 from tests.deploy import sshd
 
@@ -275,14 +273,6 @@ def test_a_network_that_is_none_is_exit_code_2(folder: Path) -> None:
     done = jetpress(folder, "run", str(folder / "small.toml"), "--set", "model.builder=torchvision:resnet19")
     assert done.returncode == 2
     assert "resnet18" in done.stderr
-
-
-def test_the_schedule_ends_at_the_ratio_and_starts_gently() -> None:
-    shares = [config.ratio for config in schedule(PruneConfig(ratio=0.75, rounds=2, first_step=0.3))]
-    assert shares == [0.3, 0.75]
-    shares = [config.ratio for config in schedule(PruneConfig(ratio=0.5, rounds=3))]
-    assert shares == pytest.approx([1 / 6, 1 / 3, 1 / 2], abs=1e-6)
-    assert [config.ratio for config in schedule(PruneConfig(ratio=0.5, rounds=1))] == [0.5]
 
 
 def test_errors_all_derive_from_one(folder: Path) -> None:

@@ -1,0 +1,178 @@
+"""Rounds of pruning: take a step, recover, judge; go on from the last network that was good enough.
+
+The share that is gone rises to the goal. ``even`` steps are equal and end with the first round that breaks the
+accuracy budget. ``adaptive`` ones grow while less than half of the budget is used, and after a round that breaks
+it a half step is tried from the last good network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from pipeline.artifact import Checkpoint, Timings
+from pipeline.bench import Bench, TimedConfig, TimingsConfig
+from pipeline.late import late
+from pipeline.recipe import Plan
+from pipeline.sections import PruneConfig
+from pipeline.steps import Walk
+
+if TYPE_CHECKING:
+    from pipeline.finetune import finetune
+    from pipeline.prune import prune, prune_for_time
+    from pipeline.timings import timings
+else:
+    finetune, timings = late("pipeline.finetune:finetune"), late("pipeline.timings:timings")
+    prune, prune_for_time = late("pipeline.prune:prune"), late("pipeline.prune:prune_for_time")
+
+GROWTH = 1.5
+SMALLEST = 0.02
+"""Share of the network: steps below it are not worth a fine-tuning."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of pruning, kept or not."""
+
+    share: float
+    """Of the original network that is gone: channels, or what the goal counts."""
+    pruned: Checkpoint
+    tuned: Checkpoint | None
+    kept: bool
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """How much is to go, in all."""
+
+    kind: str
+    """The key of ``PruneConfig`` that says it."""
+    share: float
+
+    def at(self, config: PruneConfig, share: float) -> PruneConfig:
+        """The configuration of a round: this share of the original is gone after it."""
+        named: dict[str, Any] = {
+            "macs": None,
+            "params": None,
+            "latency": None,
+            "latency_ms": None,
+            "fps": None,
+        }
+        return replace(config, **{**named, self.kind: round(share, 6)})
+
+
+def goal(config: PruneConfig, batch: int, dense_ms: float | None) -> Goal:
+    """What the recipe asks for, as a share.
+
+    Args:
+        config: of the recipe.
+        batch: samples that the engine takes at once.
+        dense_ms: latency of the dense engine; None where it is not known yet.
+    """
+    for kind in ("macs", "params", "latency"):
+        if (share := getattr(config, kind)) is not None:
+            return Goal(kind, share)
+    if config.latency_ms is None and config.fps is None:
+        return Goal("ratio", config.ratio)
+    if dense_ms is None:
+        return Goal("latency", 0.5)  # a plan that cannot know: some rounds will run
+    limit = config.latency_ms or 1000 * batch / (config.fps or 1)
+    return Goal("latency", max(1 - limit / dense_ms, 0.0))
+
+
+def needs_time(config: PruneConfig) -> bool:
+    """Whether the goal is a time, which only a device can tell."""
+    return any(getattr(config, key) is not None for key in ("latency", "latency_ms", "fps"))
+
+
+def prune_in_rounds(
+    plan: Plan, dense: Checkpoint, bench: Bench | None, walk: Walk
+) -> tuple[Checkpoint, list[Round]]:
+    """The last good round's network (the dense one when there was none), and all rounds."""
+    recipe, best, done = plan.recipe, dense, 0.0
+    if "prune" in plan.skipped:
+        walk.skip("prune", plan.skipped["prune"])
+        return dense, []
+    times = _timings(plan, dense, bench, walk)
+    whole = goal(recipe.prune, recipe.export.batch, times.facts.get("latency_ms") if times else None)
+    if whole.share <= 0:
+        walk.skip("prune", "the dense network is as fast as it has to be")
+        return dense, []
+    rounds: list[Round] = []
+    step = min(whole.share / recipe.prune.rounds, recipe.prune.first_step)
+    step = step if recipe.prune.rounds > 1 else whole.share
+    for number in range(1, recipe.prune.rounds + 1):
+        left = recipe.prune.rounds - number
+        share = min(done + step, whole.share)
+        step = share - done
+        config = whole.at(recipe.prune, share)
+        if bench is not None and times is not None:
+            timed = TimedConfig(config, bench)
+            pruned = walk.step(f"prune {number}", prune_for_time, timed, best, dense, times)
+        else:
+            pruned = walk.step(f"prune {number}", prune, config, best)
+        one = _recovered(plan, number, share, pruned, dense, walk)
+        rounds.append(one)
+        if one.kept and one.tuned:
+            best = one.tuned
+        if one.kept or not one.tuned:
+            done = share
+        elif recipe.prune.steps == "even":
+            break
+        step = _next(plan, step, one, whole.share - done, left, dense)
+        if done >= whole.share - 1e-9 or step < SMALLEST:
+            break
+    return best, rounds
+
+
+def _timings(plan: Plan, dense: Checkpoint, bench: Bench | None, walk: Walk) -> Timings | None:
+    """What layers take on the device, where the goal is a time."""
+    config = plan.recipe.prune
+    if bench is None or not needs_time(config):
+        return None
+    assert config.channel_multiple is not None
+    return walk.step(
+        "timings", timings, TimingsConfig(bench, config.channel_multiple, config.ignore, config.limits), dense
+    )
+
+
+def _recovered(
+    plan: Plan, number: int, share: float, pruned: Checkpoint, dense: Checkpoint, walk: Walk
+) -> Round:
+    """Fine-tune what was pruned, and judge it."""
+    if pruned.facts.get("pruned") is False:
+        walk.skip(f"finetune {number}", "nothing was removed: there is nothing to recover")
+        return Round(share, pruned, None, False, "nothing was removed")
+    tuned = walk.step(f"finetune {number}", finetune, plan.recipe.finetune, pruned, dense)
+    why = too_much_lost(plan, dense, tuned)
+    if why:
+        walk.skip(f"round {number}", f"not kept: {why}")
+    return Round(share, pruned, tuned, not why, why)
+
+
+def _next(plan: Plan, step: float, last: Round, remaining: float, left: int, dense: Checkpoint) -> float:
+    """The share of the next step."""
+    even = remaining / max(left, 1)
+    if plan.recipe.prune.steps == "even" or last.tuned is None:
+        return even
+    if not last.kept:
+        return step / 2
+    lost = drop(dense, last.tuned)
+    easy = lost is None or lost <= plan.recipe.budget.accuracy_drop / 2
+    return max(step * GROWTH, even) if easy else step
+
+
+def drop(dense: Checkpoint, tuned: Checkpoint) -> float | None:
+    """Points of validation accuracy lost; None where they are not known (yet)."""
+    if "validation" not in tuned.facts or "validation" not in dense.facts:
+        return None
+    return float(dense.facts["validation"] - tuned.facts["validation"])
+
+
+def too_much_lost(plan: Plan, dense: Checkpoint, tuned: Checkpoint) -> str:
+    """Why a network is not good enough, on the validation split; empty when it is (or is not known yet)."""
+    lost, limit = drop(dense, tuned), plan.recipe.budget.accuracy_drop
+    if lost is None or lost <= limit:
+        return ""
+    return f"{lost:.2f} points of validation accuracy lost, the budget is {limit:g}"

@@ -1,0 +1,49 @@
+"""Networks that may become the engine, built and timed on the device: what a stage measures to decide by."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+from torch import nn
+
+from deploy import runs
+from pipeline import bundle, export
+from pipeline.bench import Bench
+from pipeline.measure import opened
+from pipeline.models import Network
+
+
+def to_onnx(module: nn.Module, network: Network, bench: Bench) -> onnx.ModelProto:
+    """The graph of ``module``, a variant of ``network``, as the engine will get it."""
+    return export.to_onnx(module, network.model.inputs, network.model.outputs, bench.export)
+
+
+def profiles(
+    bench: Bench, protos: Mapping[str, onnx.ModelProto], network: Network, draft: Path
+) -> dict[str, dict[str, Any]]:
+    """Time the networks in one session, interleaved.
+
+    Returns:
+        by name ``latency_ms`` (median) and ``layers`` (the runtime's layer -> median ms)
+    """
+    folder = draft / "trials"
+    shutil.rmtree(folder, ignore_errors=True)  # of an earlier session
+    folder.mkdir()
+    for name, proto in protos.items():
+        (folder / f"{name}.onnx").write_bytes(proto.SerializeToString(deterministic=True))
+    listed = {name: {"file": f"{name}.onnx", "sparse": False} for name in protos}
+    first = next(iter(protos.values()))
+    bundle.complete(folder, bench.packing, listed, [export.described(v) for v in first.graph.input], network)
+    digest = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+    with opened(bench.place, draft) as device:
+        place = device.put(folder, digest)
+        engines = f"{device.folder}/engines/{digest}"
+        runs.run_detached(device, digest[:32], place, "build", "--bundle", place, "--out", engines)
+        events = runs.run(device, place, "profile", "--bundle", place, "--engines", engines)
+    shutil.rmtree(folder)
+    return {event["model"]: event for event in events if event["event"] == "profile"}
