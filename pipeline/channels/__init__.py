@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from deploy.errors import StageError
 from pipeline.channels import attributes as attributes
 from pipeline.channels import oracle as oracle
+from pipeline.channels import tracing
 from pipeline.channels.graph import Place, Survivors, Trace, TracedNet, rewritten, trace
 from pipeline.channels.groups import ChannelGraph as ChannelGraph
 from pipeline.channels.groups import Group as Group
@@ -138,8 +139,7 @@ def _verified(dense: _Dense, survivors: Survivors) -> tuple[nn.Module, Step] | N
     drawn = {name: _sliced(tensor, kept.get(name, {})) for name, tensor in dense.drawn.items()}
     why = ""
     for guess in (attributes.evidenced(dense.module, dense.trace, survivors), {}):
-        smaller = copy.deepcopy(dense.module)
-        _slice(smaller, kept)
+        smaller = _without(dense.module, kept)
         values = attributes.merged(guess, attributes.known(smaller, dense.trace, survivors))
         attributes.apply(smaller, values)
         if not (why := oracle.difference(smaller, drawn, dense.inputs, expected)):
@@ -174,32 +174,23 @@ def replay(module: nn.Module, example_inputs: tuple[Tensor, ...], step: Step) ->
         for name, axes in step["kept"].items()
     }
     if not step["graph"]:
-        smaller = copy.deepcopy(module)
-        _slice(smaller, kept)
+        smaller = _without(module, kept)
         attributes.apply(smaller, step["attributes"])
         return smaller
     source = trace(module, example_inputs, any_batch=True)
     return _as_graph(module, source, kept).train(module.training)
 
 
-def _slice(module: nn.Module, kept: Mapping[str, Mapping[int, Indices]]) -> None:
-    """Slice parameters, buffers and plain tensor attributes in place, tied ones once."""
-    new: dict[int, Tensor] = {}
-    for path, part in module.named_modules():
-        for leaf, tensor in _held(part):
-            name = f"{path}.{leaf}" if path else leaf
-            if name in kept:
-                new[id(tensor)] = _sliced(tensor, kept[name])
-    for part in module.modules():
-        for leaf, tensor in _held(part):
-            if id(tensor) in new:
-                setattr(part, leaf, new[id(tensor)])
-
-
-def _held(part: nn.Module) -> list[tuple[str, Tensor]]:
-    """The tensors of one module, without those of its children."""
-    registered = [*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)]
-    return registered + [(name, value) for name, value in vars(part).items() if isinstance(value, Tensor)]
+def _without(module: nn.Module, kept: Mapping[str, Mapping[int, Indices]]) -> nn.Module:
+    """A copy with its tensors sliced, wherever it holds them, and without what it cached for inference."""
+    names = tracing.names_of(module)
+    held = [*module.parameters(), *module.buffers(), *tracing.plain_tensors(module).values()]
+    sliced = {id(tensor): _sliced(tensor, kept.get(names[id(tensor)], {})) for tensor in held}
+    smaller = copy.deepcopy(module, sliced)
+    modes = {part: part.training for part in smaller.modules()}
+    smaller.train()
+    tracing.set_modes(modes)
+    return smaller
 
 
 def _sliced(tensor: Tensor, keep: Mapping[int, Indices]) -> Tensor:

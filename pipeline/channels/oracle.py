@@ -30,7 +30,7 @@ TOLERANCE_SINGLE = 1e-3
 
 
 def random_weights(source: Trace, tensors: Mapping[str, Tensor], seed: int = 0) -> dict[str, Tensor]:
-    """Every parameter and BatchNorm statistic drawn anew in float64; other tensors as they are."""
+    """Every parameter and BatchNorm statistic drawn anew, other tensors as they are; single to save memory."""
     generator = torch.Generator().manual_seed(seed)
     statistics = {
         call.arguments[name].meta["name"]
@@ -41,8 +41,6 @@ def random_weights(source: Trace, tensors: Mapping[str, Tensor], seed: int = 0) 
     return {
         name: _draw(tensor, generator)
         if isinstance(tensor, nn.Parameter) or name in statistics
-        else tensor.detach().double()
-        if tensor.is_floating_point()
         else tensor.detach()
         for name, tensor in tensors.items()
     }
@@ -51,8 +49,8 @@ def random_weights(source: Trace, tensors: Mapping[str, Tensor], seed: int = 0) 
 def _draw(tensor: Tensor, generator: torch.Generator) -> Tensor:
     """Normal with the variance that keeps activations' size (He et al., 2015); vectors in [0.5, 1.5)."""
     if tensor.ndim < 2:
-        return torch.rand(tensor.shape, generator=generator, dtype=torch.float64) + 0.5
-    values = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
+        return torch.rand(tensor.shape, generator=generator) + 0.5
+    values = torch.randn(tensor.shape, generator=generator)
     return values * math.sqrt(2 / math.prod(tensor.shape[1:]))
 
 
@@ -61,7 +59,7 @@ def masked(
 ) -> Any:
     """The dense network's output with the channels that go held at zero."""
     with torch.no_grad():
-        return _Masking(source, survivors, weights).run(*_double(inputs))
+        return _Masking(source, survivors, weights).run(*map(_wide, inputs))
 
 
 class _Wide(fx.Interpreter):
@@ -73,9 +71,9 @@ class _Wide(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         if (weight := self.weights.get(n.meta.get("name", ""))) is not None:
-            return weight.clone()
+            return _wide(weight.clone())
         result = super().run_node(n)
-        return result.double() if n.op == "get_attr" and result.is_floating_point() else result
+        return _wide(result) if n.op == "get_attr" else result
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
         return super().call_function(target, map_aggregate(args, _widened), map_aggregate(kwargs, _widened))
@@ -153,22 +151,28 @@ def difference(
 ) -> str:
     """What tells ``module`` on ``weights`` (already cut) from ``expected``; empty where they are the same."""
     try:
-        error, limit = _distance(_run(module, weights, _double(inputs)), expected), TOLERANCE
+        error, limit = _distance(_run(module, weights, inputs, _wide), expected), TOLERANCE
     except Exception:  # noqa: BLE001  (the user's code at widths that it was not written for: anything may come)
         try:
-            single = {name: t.float() if t.is_floating_point() else t for name, t in weights.items()}
-            error, limit = _distance(_run(module, single, inputs), expected), TOLERANCE_SINGLE
+            error, limit = _distance(_run(module, weights, inputs, lambda x: x), expected), TOLERANCE_SINGLE
         except Exception as failure:  # noqa: BLE001
             return f"{type(failure).__name__}: {str(failure).strip().partition(chr(10))[0]}"
     return "" if error <= limit else f"outputs differ by {error:.1e}"
 
 
-def _run(module: nn.Module, weights: Mapping[str, Tensor], inputs: tuple[Tensor, ...]) -> Any:
+def _run(
+    module: nn.Module,
+    weights: Mapping[str, Tensor],
+    inputs: tuple[Tensor, ...],
+    as_type: Callable[[Tensor], Tensor],
+) -> Any:
+    inputs = tuple(map(as_type, inputs))
     with torch.no_grad(), evaluating(module):
         if isinstance(module, fx.GraphModule):
             return _Wide(module, weights).run(*inputs)
-        known = {name for name, _ in [*module.named_parameters(), *module.named_buffers()]}
-        return torch.func.functional_call(module, {n: t for n, t in weights.items() if n in known}, inputs)
+        names = [name for name, _ in [*module.named_parameters(), *module.named_buffers()]]
+        own = {name: as_type(weights[name]) for name in names if name in weights}
+        return torch.func.functional_call(module, own, inputs)
 
 
 def _distance(found: Any, expected: Any) -> float:
@@ -186,8 +190,8 @@ def _distance(found: Any, expected: Any) -> float:
     return worst
 
 
-def _double(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return tuple(x.double() if x.is_floating_point() else x for x in inputs)
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor.double() if tensor.is_floating_point() else tensor
 
 
 def _widened(argument: Any) -> Any:

@@ -64,14 +64,17 @@ class _Recording(fx.GraphModule):
 
 def names_of(module: nn.Module) -> dict[int, str]:
     """id -> name of every parameter, buffer and plain tensor attribute."""
-    plain = {
-        id(value): f"{path}.{name}" if path else name
+    named = [*plain_tensors(module).items(), *module.named_buffers(), *module.named_parameters()]
+    return {id(tensor): name for name, tensor in named}
+
+
+def plain_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Attributes that are tensors, and neither parameters nor buffers."""
+    return {
+        f"{path}.{name}" if path else name: value
         for path, part in module.named_modules()
         for name, value in vars(part).items()
         if isinstance(value, Tensor)
-    }
-    return plain | {
-        id(tensor): name for name, tensor in [*module.named_buffers(), *module.named_parameters()]
     }
 
 
@@ -266,9 +269,16 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     finally:
         for attributes, contents in before:
             _restore(attributes, contents)
-        for part, mode in modes.items():
-            if isinstance(part, fx.GraphModule):
-                part.train(mode)  # its mode is written into its graph
+        set_modes(modes)
+
+
+def set_modes(modes: Mapping[nn.Module, bool]) -> None:
+    """Each module's own mode; a network that is its graph has it written into the graph."""
+    for part, mode in modes.items():
+        if isinstance(part, fx.GraphModule):
+            part.train(mode)
+        else:
+            part.training = mode
 
 
 def _contents(attributes: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
