@@ -62,6 +62,8 @@ def _with_bundle(command: str, options: Any) -> None:
     from .bundle import Bundle
 
     bundle = Bundle(options.bundle)
+    if getattr(options, "places", None):
+        bundle.place(options.places)
     try:
         from . import bench, build, infer, profile
     except ImportError as error:
@@ -88,7 +90,11 @@ def _asked(bundle: Any, options: Any) -> Any:
 
     said = {name: getattr(options, name, None) for name in ("seconds", "runs")}
     return bench.asked(
-        bundle, lock=getattr(options, "lock_clocks", False), against=getattr(options, "against", ""), **said
+        bundle,
+        lock=getattr(options, "lock_clocks", False),
+        against=getattr(options, "against", ""),
+        concurrent=getattr(options, "concurrent", False),
+        **said,
     )
 
 
@@ -126,9 +132,11 @@ def _parser(home: Optional[str]) -> argparse.ArgumentParser:
     build.add_argument(
         "--other-device", action="store_true", help="build though the bundle is for another board"
     )
+    _add_places(build)
     infer = add("infer", "run the bundle's samples through each engine")
     infer.add_argument("--engines", help="what `build --out` wrote (default: engines/ in the bundle)")
     infer.add_argument("--out", help="where the outputs go (default: beside the engines)")
+    _add_places(infer)
     bench = add("bench", "measure all models, interleaved")
     bench.add_argument("--engines", help="what `build --out` wrote (default: engines/ in the bundle)")
     bench.add_argument("--seconds", type=_positive, help="time for each model (default: the plan's, else 3)")
@@ -138,6 +146,8 @@ def _parser(home: Optional[str]) -> argparse.ArgumentParser:
     bench.add_argument(
         "--against", choices=("trtexec",), default="", help="also in turns with NVIDIA's own tool"
     )
+    _add_places(bench)
+    bench.add_argument("--concurrent", action="store_true", help="also all places at the same time")
     compare = add("compare", "measure one engine of each of two bundles side by side")
     compare.add_argument("--engines", help="of the first bundle (default: engines/ in it)")
     compare.add_argument("--other-bundle", required=True, help="the second bundle")
@@ -158,6 +168,23 @@ def _parser(home: Optional[str]) -> argparse.ArgumentParser:
     doctor = add("doctor", "what is here, what is missing, and the remedy", bundle=False)
     doctor.add_argument("--bundle", default=place, help="ask for what this bundle needs")
     return parser
+
+
+def _add_places(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--places",
+        type=_places,
+        help="where each model is to run: gpu, dla0, dla1, with commas (default: gpu)",
+    )
+
+
+def _places(text: str) -> List[str]:
+    from .bundle import PLACES
+
+    names = text.split(",")
+    if not set(names) <= set(PLACES) or len(set(names)) < len(names):
+        raise argparse.ArgumentTypeError("%s: each of %s at most once" % (text, ", ".join(PLACES)))
+    return names
 
 
 def _positive(text: str) -> float:

@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, List, Optional
 import numpy as np
 
 from .clock import now_ns
-from .errors import DeviceError, ToolMissing
+from .errors import BundleError, DeviceError, ToolMissing
 from .tensors import Feeds, Tensor
 
 PROVIDERS = ["CPUExecutionProvider"]
@@ -65,6 +65,8 @@ class Backend:
 
     def build(self, model: str, settings: Dict[str, Any], draft: str) -> Dict[str, Any]:
         """Optimise `model` for this CPU and leave the graph at `draft`."""
+        if settings.get("dla_core") is not None:
+            raise BundleError("ONNX Runtime's CPU engine has no DLA", "leave --places out")
         started = time.time()
         options = self._options()
         options.optimized_model_filepath = draft
@@ -76,12 +78,16 @@ class Backend:
             )
         return {"build_seconds": time.time() - started, "flags": ["ORT_ENABLE_ALL"], "findings": None}
 
-    def inspect(self, engine: str, inputs: List[Dict[str, Any]]) -> Optional[Dict[str, Any]]:
+    def inspect(
+        self, engine: str, inputs: List[Dict[str, Any]], dla_core: Optional[int] = None
+    ) -> Optional[Dict[str, Any]]:
         """The optimised graph is the account of its own layers."""
         return None
 
-    def load(self, engine: str, inputs: List[Dict[str, Any]]) -> "Session":
+    def load(self, engine: str, inputs: List[Dict[str, Any]], dla_core: Optional[int] = None) -> "Session":
         """A session on an engine whose digest has been checked."""
+        if dla_core is not None:
+            raise BundleError("ONNX Runtime's CPU engine has no DLA", "leave --places out")
         try:
             session = self.ort.InferenceSession(engine, self._options(), providers=PROVIDERS)
             return Session(session, inputs, functools.partial(self._profiling, engine))

@@ -75,19 +75,19 @@ class Backend:
             )
         return facts
 
-    def inspect(self, engine: str, inputs: List[Dict[str, Any]]) -> Optional[Dict[str, Any]]:
+    def inspect(
+        self, engine: str, inputs: List[Dict[str, Any]], dla_core: Optional[int] = None
+    ) -> Optional[Dict[str, Any]]:
         """The engine's account of its layers; None where it cannot be loaded or TensorRT cannot tell."""
-        return (
-            Session(self.trt, self.log, self.gpu, engine, inputs).layers()
-            if self.gpu and not self.ahead
-            else None
-        )
+        if self.gpu is None or self.ahead:
+            return None
+        return Session(self.trt, self.log, self.gpu, engine, inputs, dla_core=dla_core).layers()
 
-    def load(self, engine: str, inputs: List[Dict[str, Any]]) -> Session:
+    def load(self, engine: str, inputs: List[Dict[str, Any]], dla_core: Optional[int] = None) -> Session:
         """A session on an engine whose digest and stamp have been checked."""
         if self.gpu is None:
             self.gpu = gpu.connect()  # says what is missing
-        return Session(self.trt, self.log, self.gpu, engine, inputs, self.running)
+        return Session(self.trt, self.log, self.gpu, engine, inputs, self.running, dla_core)
 
 
 def load_library(name: str) -> Any:

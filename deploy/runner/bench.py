@@ -6,9 +6,9 @@ begins with unrecorded runs, because the other model has just emptied the caches
 """
 
 from statistics import median
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-from . import clock, clocks, results, stats, trtexec
+from . import clock, clocks, concurrent, results, stats, trtexec
 from .backends import open_backend
 from .board import Board
 from .build import engine_file, open_engines
@@ -49,6 +49,7 @@ class Asked(NamedTuple):
     runs: int
     lock_clocks: bool = False
     against: str = ""
+    concurrent: bool = False
     warmup_ms: float = WARMUP_MS
     warmup_max_ms: float = WARMUP_MAX_MS
 
@@ -70,7 +71,11 @@ def run(bundle: Bundle, engines: str, out: str, asked: Asked) -> None:
     """
     with clocks.locked(Board(), asked.lock_clocks) as locked:
         entries = entries_of(bundle, engines)
-        measured(entries, asked, locked, out, "compressed", "dense")
+        pairs = [("compressed", "dense")]
+        pairs += [
+            (name, model["placed_from"]) for name, model in bundle.models.items() if "placed_from" in model
+        ]
+        measured(entries, asked, locked, out, [pair for pair in pairs if pair[0] != pair[1]])
 
 
 def compare(
@@ -92,7 +97,7 @@ def compare(
             raise BenchmarkInvalid(
                 "the two are not measured alike: " + "; ".join(differing), "make both with the same knobs"
             )
-        measured(entries, asked, locked, out, "B", "A")
+        measured(entries, asked, locked, out, [("B", "A")])
 
 
 def _chosen(bundle: Bundle) -> str:
@@ -109,8 +114,10 @@ def entries_of(bundle: Bundle, engines: str) -> Dict[str, Entry]:
     }
 
 
-def measured(entries: Dict[str, Entry], asked: Asked, locked: bool, out: str, of: str, against: str) -> None:
-    """Warm up, measure in turns, and say what came out."""
+def measured(
+    entries: Dict[str, Entry], asked: Asked, locked: bool, out: str, pairs: List[Tuple[str, str]]
+) -> None:
+    """Warm up, measure in turns, and say what came out; `pairs` are to be compared."""
     board = Board()
     watch = Watch(board, clocks.held(board) if locked else None)
     sessions = {name: entry.session for name, entry in entries.items()}
@@ -131,7 +138,21 @@ def measured(entries: Dict[str, Entry], asked: Asked, locked: bool, out: str, of
         tell("%s: %s" % (name, results.in_words(found)))
         if asked.against == "trtexec":
             trtexec.compare(name, entry.session, entry.file, entry.bundle.inputs, knobs, asked.seconds)
-    results.publish(said, results.ratio(blocks, of, against), out)
+    if asked.concurrent:
+        said.append(_together(entries, asked.seconds))
+    results.publish(said, [results.ratio(blocks, of, against) for of, against in pairs], out)
+
+
+def _together(entries: Dict[str, Entry], seconds: float) -> Dict[str, Any]:
+    """The chosen model on all its places at once."""
+    bundle = next(iter(entries.values())).bundle
+    model = _chosen(bundle)
+    placed = [name for name, entry in bundle.models.items() if entry.get("placed_from", name) == model]
+    if len(placed) < 2:
+        raise BundleError("--concurrent needs more than one place", "for example --places gpu,dla0,dla1")
+    found = concurrent.run({name: entries[name].session for name in placed}, seconds)
+    tell("%s at once: %.5g/s" % (" and ".join(sorted(placed)), found["throughput_per_s"]))
+    return emit("concurrent", **found)
 
 
 def _knobs(entry: Entry, models: int, mode: Optional[str], locked: bool) -> Dict[str, Any]:
@@ -158,7 +179,12 @@ def _number(bundle: Bundle, key: str, default: float) -> float:
 
 
 def asked(
-    bundle: Bundle, seconds: Any = None, runs: Any = None, lock: bool = False, against: str = ""
+    bundle: Bundle,
+    seconds: Any = None,
+    runs: Any = None,
+    lock: bool = False,
+    against: str = "",
+    concurrent: bool = False,
 ) -> Asked:
     """How long, how many and with what: the command line, else the plan, else 3 s and 64 runs."""
     return Asked(
@@ -166,6 +192,7 @@ def asked(
         runs=int(_number(bundle, "runs", RUNS)) if runs is None else int(runs),
         lock_clocks=lock or (bundle.plan.get("benchmark") or {}).get("lock_clocks") is True,
         against=against,
+        concurrent=concurrent,
         warmup_ms=_number(bundle, "warmup_ms", WARMUP_MS),
         warmup_max_ms=_number(bundle, "warmup_max_ms", WARMUP_MAX_MS),
     )

@@ -85,7 +85,7 @@ def _settings(bundle: Bundle, name: str) -> Dict[str, Any]:
         "threads": plan.get("threads"),
         "strongly_typed": bool(plan.get("strongly_typed")),
         "optimization_level": plan.get("optimization_level"),
-        "dla_core": plan.get("dla_core"),
+        "dla_core": model.get("dla_core", plan.get("dla_core")),
         "compute_capabilities": plan.get("compute_capabilities"),
     }
 
@@ -145,7 +145,7 @@ def _build(
             bundle.path(bundle.models[name]["file"]), dict(settings, timing_cache=place), draft
         )
         sha256, size = digest(draft)
-        facts.update(_account(backend.inspect(draft, settings["inputs"]), out, name))
+        facts.update(_account(backend.inspect(draft, settings["inputs"], settings["dla_core"]), out, name))
         with open(draft, "rb") as whole:
             os.fsync(whole.fileno())
         land(draft, path)
@@ -223,7 +223,8 @@ def open_engines(bundle: Bundle, engines: str, backend: Any) -> Dict[str, Any]:
             )
         path = os.path.join(engines, os.path.basename(entry["file"]))
         verify(path, entry["sha256"], entry["size"])
-        sessions[name] = backend.load(path, bundle.inputs)
+        core = bundle.models[name].get("dla_core", bundle.plan.get("dla_core"))
+        sessions[name] = backend.load(path, bundle.inputs, core)
     return sessions
 
 

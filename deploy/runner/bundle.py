@@ -2,12 +2,13 @@
 
 import os
 import re
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
 from .errors import BundleError, DigestMismatch
 from .files import contained, read_json, safe_name, verify
 
 BACKENDS = ("onnxruntime", "tensorrt", "tensorrt_rtx")
+PLACES: Dict[str, Optional[int]] = {"gpu": None, "dla0": 0, "dla1": 1}  # the core of the DLA
 PRECISIONS = ("fp32", "fp16", "int8")
 
 
@@ -24,6 +25,16 @@ class Bundle:
         self.inputs: List[Dict[str, Any]] = self.plan["inputs"]
         for model in self.models.values():
             self.path(model["file"])
+
+    def place(self, places: Sequence[str]) -> None:
+        """Every model on each of these places: `gpu` keeps its name, `dla1` makes `<model>-dla1` of it."""
+        placed: Dict[str, Dict[str, Any]] = {}
+        for name, model in self.models.items():
+            for where in places:
+                core = PLACES[where]
+                variant = dict(model, dla_core=core, placed_from=name)
+                placed[name if core is None else "%s-%s" % (name, where)] = variant
+        self.models = placed
 
     def path(self, name: str) -> str:
         """Where a file is; only files of the manifest exist for us."""

@@ -6,6 +6,7 @@
     stream(), handle(stream) -> int     upload(pointer, array, stream), download(array, pointer, stream)
     event(spin), record(event, stream), wait(event), elapsed(event, event) -> ms
     follow(stream, event)               what comes on the stream waits for the event
+    attach(), detach()                  around the work of another thread
     graph(stream, enqueue)              a CUDA graph of what `enqueue` puts on the stream; calling it launches it
     facts() -> name, capability, memory
 """
@@ -46,6 +47,12 @@ class Runtime:
                 "run `dmesg | tail` on the board; a full GPU memory is error 2",
             )
         return answer[1] if len(answer) > 1 else None
+
+    def attach(self) -> None:
+        """The runtime's context belongs to every thread."""
+
+    def detach(self) -> None:
+        """There is nothing to give back."""
 
     def alloc(self, size: int) -> int:
         return int(self._call("cudaMalloc", max(size, 1)))
@@ -120,7 +127,14 @@ class PyCuda:
         except ImportError:
             module = importlib.import_module("pycuda.autoinit")
         self.device: Any = module.device
+        self.context: Any = module.context
         self.held: List[Any] = []  # pycuda frees what nobody holds
+
+    def attach(self) -> None:
+        self.context.push()
+
+    def detach(self) -> None:
+        self.context.pop()
 
     def alloc(self, size: int) -> int:
         self.held.append(self.driver.mem_alloc(max(size, 1)))

@@ -99,9 +99,9 @@ def ratio(blocks: Blocks, of: str, against: str) -> Dict[str, Any]:
     return dict(stats.ratio(slow, fast), of=of, against=against, pairs_ms=pairs)
 
 
-def publish(results: List[Dict[str, Any]], compared: Dict[str, Any], out: str) -> None:
-    """The ratio, the file, and the verdict on the whole."""
-    if compared:
+def publish(results: List[Dict[str, Any]], ratios: List[Dict[str, Any]], out: str) -> None:
+    """The ratios, the file, and the verdict on the whole."""
+    for compared in filter(None, ratios):
         results.append(emit("ratio", **compared))
         tell("%(of)s against %(against)s: %(ratio).3f times, %(verdict)s" % compared)
     if out:

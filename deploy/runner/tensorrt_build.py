@@ -75,6 +75,12 @@ def _set_flags(trt: Any, builder: Any, config: Any, settings: Dict[str, Any], st
         config.set_flag(flag.SPARSE_WEIGHTS)
         names.append("SPARSE_WEIGHTS")
     if settings.get("dla_core") is not None:
+        if settings["dla_core"] >= builder.num_DLA_cores:
+            raise DeviceError(
+                "there is no DLA core %d here, TensorRT sees %d"
+                % (settings["dla_core"], builder.num_DLA_cores),
+                "leave it out of --places; TensorRT 10.8 and newer has no DLA on most boards",
+            )
         config.default_device_type = trt.DeviceType.DLA
         config.DLA_core = int(settings["dla_core"])
         config.set_flag(flag.GPU_FALLBACK)

@@ -85,12 +85,15 @@ class Session:
         path: str,
         inputs: List[Dict[str, Any]],
         knobs: Optional[Dict[str, bool]] = None,
+        dla_core: Optional[int] = None,
     ) -> None:
         self.gpu, self.trt, self.knobs = device, trt, knobs or ONE_BY_ONE
-        self.again = functools.partial(Session, trt, log, device, path, inputs)
+        self.again = functools.partial(Session, trt, log, device, path, inputs, dla_core=dla_core)
         with open(path, "rb") as source:
             data = source.read()
         self.runtime = runtime = trt.Runtime(log)
+        if dla_core is not None:
+            runtime.DLA_core = dla_core  # before it is loaded, or it runs on core 0
         self.engine = engine = runtime.deserialize_cuda_engine(data)
         if engine is None:
             raise DeviceError(

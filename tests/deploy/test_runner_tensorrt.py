@@ -281,6 +281,58 @@ def test_dla(board: Any, tmp_path: Path) -> None:
     assert ("IBuilderConfig", "set_flag", "GPU_FALLBACK") in trt.CALLS
 
 
+def test_gpu_and_both_cores_of_the_dla_alone_and_together(
+    board: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each model is built for each place and runs there; the runtime's core is set before the engine is loaded."""
+    from tests.deploy.runner_schema import faults
+
+    trt = board("8.5")
+    place = bundle(tmp_path / "b", batch="n", **{**PLAN, "precision": "fp16"})
+    places = ["--bundle", str(place), "--places", "gpu,dla0,dla1"]
+    assert main(["build", *places]) == 0
+    cores = [value for kind, name, value in trt.CALLS if (kind, name) == ("IBuilderConfig", "DLA_core")]
+    assert cores == [0, 1, 0, 1]
+    capsys.readouterr()
+    trt.CALLS.clear()
+    assert main(["infer", *places]) == 0
+    assert [v for kind, n, v in trt.CALLS if (kind, n) == ("Runtime", "DLA_core")] == [0, 1, 0, 1]
+    outputs = [
+        np.load(place / "engines" / f"outputs-compressed{where}.npy") for where in ("", "-dla0", "-dla1")
+    ]
+    assert all(np.array_equal(outputs[0], output) for output in outputs[1:])
+    capsys.readouterr()
+    assert main(["bench", *places, "--seconds", "0.05", "--concurrent"]) in (0, 7)
+    lines = capsys.readouterr().out.splitlines()
+    assert [fault for line in lines for fault in faults(json.loads(line))] == []
+    found = [json.loads(line) for line in lines]
+    names = {event["model"] for event in found if event["event"] == "result"}
+    assert names == {
+        f"{model}{where}" for model in ("compressed", "dense") for where in ("", "-dla0", "-dla1")
+    }
+    compared = {(event["of"], event["against"]) for event in found if event["event"] == "ratio"}
+    assert ("compressed-dla1", "compressed") in compared
+    assert ("compressed", "dense") in compared
+    together = next(event for event in found if event["event"] == "concurrent")
+    assert set(together["engines"]) == {"compressed", "compressed-dla0", "compressed-dla1"}
+    rates = [each["throughput_per_s"] for each in together["engines"].values()]
+    assert together["throughput_per_s"] == pytest.approx(sum(rates))
+
+
+def test_a_core_that_is_not_there(board: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    board("10.3").Builder.num_DLA_cores = 1
+    place = bundle(tmp_path / "b", batch="n", **{**PLAN, "precision": "fp16"})
+    assert main(["build", "--bundle", str(place), "--places", "dla1"]) == 5
+    assert "no DLA core 1 here, TensorRT sees 1" in events(capsys)["error"][0]["what"]
+
+
+@pytest.mark.parametrize("text", ["gpu,gpu", "dla2", "", "gpu,,dla0"])
+def test_places_that_do_not_exist(text: str, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["build", "--bundle", str(tmp_path), "--places", text])
+    assert ended.value.code == 2
+
+
 def test_int64_input_takes_the_engines_type() -> None:
     from deploy.runner.errors import BundleError
     from deploy.runner.tensors import Tensor, fit

@@ -30,7 +30,7 @@ class Gpu:
     def __init__(self) -> None:
         self.clock = 0.0
         self.streams = 0
-        self.graphs = 0
+        self.graphs = self.attached = 0
         self.spinning: list[bool] = []
         self.follows: list[tuple[int, Any]] = []
 
@@ -41,6 +41,12 @@ class Gpu:
 
     def pinned(self, shape: tuple[int, ...], dtype: Any) -> Any:
         return np.zeros(shape, dtype)
+
+    def attach(self) -> None:
+        self.attached += 1
+
+    def detach(self) -> None:
+        self.attached -= 1
 
     def stream(self) -> int:
         self.streams += 1
@@ -146,6 +152,7 @@ class _Tensor:
 
 class _Builder:
     platform_has_fast_int8 = True
+    num_DLA_cores = 2
 
     def __init__(self, log: Any) -> None:
         self._log = log
@@ -284,6 +291,8 @@ class _IOptimizationProfile:
 
 
 class _Runtime:
+    DLA_core = None
+
     def __init__(self, log: Any) -> None:
         pass
 
