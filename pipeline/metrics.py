@@ -1,7 +1,7 @@
 """Where the figures of a training go as it runs: one JSON line for each epoch, TensorBoard and MLflow on request.
 
-``JETPRESS_TENSORBOARD`` names a folder, ``JETPRESS_MLFLOW`` a tracking address (``http://...``,
-``sqlite:///mlflow.db``). They are no keys of the recipe, because they have no part in the result.
+``JETPRESS_TENSORBOARD`` names a folder, ``JETPRESS_MLFLOW`` a tracking address (``http://...``). They are no keys of
+the recipe, because they have no part in the result.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from deploy.errors import ToolMissing
+from deploy.console import say
+from deploy.errors import RecipeError, ToolMissing
 
 Entry = Mapping[str, float]
 Sink = Callable[[Entry], None]
@@ -34,8 +35,11 @@ def sinks(name: str, config: Mapping[str, Any], done: int = 0) -> Iterator[Sink]
         config: its settings.
         done: epochs that were reported before it was interrupted.
 
+    What cannot be reached later on is left out, and said: a training of hours must not end by it.
+
     Raises:
         ToolMissing: the package that is asked for is not installed.
+        RecipeError: the place cannot be reached when the training begins.
     """
     opened: list[tuple[Sink, Callable[[], None]]] = []
     if folder := os.environ.get("JETPRESS_TENSORBOARD"):
@@ -44,14 +48,19 @@ def sinks(name: str, config: Mapping[str, Any], done: int = 0) -> Iterator[Sink]
         opened.append(_mlflow(address, name, config))
 
     def take(entry: Entry) -> None:
-        for sink, _ in opened:
-            sink(entry)
+        for pair in [*opened]:
+            try:
+                pair[0](entry)
+            except Exception as error:  # noqa: BLE001  of whatever library and network lies behind it
+                opened.remove(pair)
+                say(f"    WARNING: figures are no longer reported: {_first_line(error)}")
 
     try:
         yield take
     finally:
         for _, close in opened:
-            close()
+            with suppress(Exception):  # as above; the result is there already
+                close()
 
 
 def _tensorboard(folder: Path, done: int) -> tuple[Sink, Callable[[], None]]:
@@ -81,12 +90,17 @@ def _mlflow(address: str, name: str, config: Mapping[str, Any]) -> tuple[Sink, C
             "JETPRESS_MLFLOW is set, and mlflow is not installed",
             "pip install 'jetpress[mlflow]', or unset it",
         ) from None
-    client = MlflowClient(tracking_uri=address)
-    known = client.get_experiment_by_name("jetpress")
-    experiment = known.experiment_id if known else client.create_experiment("jetpress")
-    run = client.create_run(experiment, run_name=name).info.run_id
-    for key, value in config.items():
-        client.log_param(run, key, value)
+    try:
+        client = MlflowClient(tracking_uri=address)
+        known = client.get_experiment_by_name("jetpress")
+        experiment = known.experiment_id if known else client.create_experiment("jetpress")
+        run = client.create_run(experiment, run_name=name).info.run_id
+        for key, value in config.items():
+            client.log_param(run, key, value)
+    except Exception as error:
+        raise RecipeError(
+            f"JETPRESS_MLFLOW = {address}: {_first_line(error)}", "correct the address, or unset it"
+        ) from error
 
     def take(entry: Entry) -> None:
         for key, value in entry.items():
@@ -94,3 +108,7 @@ def _mlflow(address: str, name: str, config: Mapping[str, Any]) -> tuple[Sink, C
                 client.log_metric(run, key, value, step=int(entry["epoch"]))
 
     return take, lambda: client.set_terminated(run)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

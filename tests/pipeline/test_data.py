@@ -18,6 +18,7 @@ from PIL import Image
 from deploy.errors import RecipeError
 from pipeline import augment, content
 from pipeline.data import Data, batches, calibration, cut, load, pick, samples, steps
+from pipeline.ranks import Part
 from pipeline.recipe import Recipe
 from pipeline.sections import DataConfig, ModelConfig
 from pipeline.splits import Files, Images
@@ -377,3 +378,58 @@ def test_data_describes_itself() -> None:
     facts = data.facts()
     assert facts["train"] == len(data.train)
     assert facts["origin"]["test"].endswith("of scikit-learn's digits")
+
+
+@pytest.mark.parametrize("kind", ["none", "shift", "flip-crop", "randaugment"])
+@pytest.mark.parametrize("world", [2, 3])
+def test_what_several_processes_make_is_the_whole_batch(kind: str, world: int, tmp_path: Path) -> None:
+    """Varied as one process would vary it."""
+    for config in (
+        replace(DIGITS, augment=kind, batch_size=8),
+        folders(folder(tmp_path / str(world)), augment=kind),
+    ):
+        split = load(config, 0).train.subset(torch.arange(12))
+        whole = list(batches(split, 3))
+        shared = [list(batches(split, 3, Part(rank, world))) for rank in range(world)]
+        for (inputs, target), *parts in zip(whole, *shared, strict=True):
+            assert torch.equal(inputs[0], torch.cat([part[0][0] for part in parts]))
+            assert torch.equal(target, torch.cat([part[1] for part in parts]))
+
+
+def test_several_processes_judge_every_sample_once(tmp_path: Path) -> None:
+    split = load(folders(folder(tmp_path, count=20), workers=1), 0).train
+    labels = [target for rank in range(3) for _, target in batches(split, part=Part(rank, 3))]
+    assert split.labels is not None
+    assert sum(map(len, labels)) == len(split)
+    assert torch.equal(torch.cat(labels).bincount(), split.labels.bincount())
+
+
+@given(st.sampled_from([(0.2, 0.0), (0.0, 1.0), (0.4, 1.0)]), st.integers(0, 99))
+@settings(max_examples=20, deadline=None)
+def test_mixing_shares_every_label_out(alphas: tuple[float, float], seed: int) -> None:
+    mixed = augment.mixing(*alphas, classes=7)
+    assert mixed is not None
+    images, labels = torch.rand(6, 3, 8, 8), torch.arange(6)
+    state = torch.get_rng_state()
+    (made,), shares = mixed((images,), labels, seed)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert made.shape == images.shape
+    assert shares.shape == (6, 7)
+    assert torch.allclose(shares.sum(1), torch.ones(6), atol=1e-5)
+    assert ((shares > 0).sum(1) <= 2).all()
+    (again,), same = mixed((images,), labels, seed)
+    assert torch.equal(again, made)
+    assert torch.equal(same, shares)
+
+
+def test_nothing_is_mixed_unless_asked_for_nor_what_cannot_be() -> None:
+    assert augment.mixing(0.0, 0.0, 10) is None
+    mixed = augment.mixing(0.2, 0.0, 10)
+    assert mixed is not None
+    for inputs, target in (
+        ((torch.zeros(2, 7),), torch.arange(2)),
+        ((torch.zeros(2, 3, 4, 4),), torch.zeros(2, 4, 4)),
+        ((torch.zeros(2, 3, 4, 4), torch.zeros(2, 1)), torch.arange(2)),
+    ):
+        with pytest.raises(RecipeError, match="mixup"):
+            mixed(inputs, target, 0)

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from pipeline import distill
+from deploy.errors import RecipeError
+from pipeline import distill, features
 
 
 def scores(seed: int, *shape: int) -> torch.Tensor:
@@ -83,3 +84,45 @@ def test_outputs_of_several_kinds() -> None:
     assert plain.item() == pytest.approx(
         (distill.values(ours[0], theirs[0]) + distill.values(ours[1], theirs[1])).item() / 2
     )
+
+
+def test_outputs_of_other_shapes_are_refused() -> None:
+    with pytest.raises(RecipeError, match=r"\[\[4, 10\]\], its teacher's \[\[4, 7\]\]"):
+        distill.outputs((scores(0, 4, 10),), (scores(1, 4, 7),), 3.0, classes=True)
+
+
+def head(outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return F.cross_entropy(outputs, target)
+
+
+def network(width: int, seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Conv2d(3, width, 3), nn.Flatten(), nn.Linear(width * 36, 5))
+
+
+def test_the_objective_is_the_weighted_sum_of_its_parts() -> None:
+    ours, theirs = network(4, 0), network(6, 1)
+    student = features.Student(ours, {"0.weight": (4, 6)}, seed=2)
+    teacher = distill.Teacher(theirs, 0.7, 5.0, hint=0.1, attention=2.0, similarity=3.0)
+    images, labels = scores(0, 4, 3, 8, 8), torch.arange(4)
+    whole = distill.objective(head, student, teacher, ["0.weight"], classes=True)((images,), labels)
+    small, wide = ours[0](images), theirs[0](images)
+    expected = (
+        0.3 * head(ours(images), labels)
+        + 0.7 * distill.logits(ours(images), theirs(images), 5.0)
+        + 0.1 * distill.hint(small, wide, student.adapters[0])
+        + 2.0 * distill.attention(small, wide)
+        + 3.0 * distill.similarity(small, wide)
+    )
+    assert whole.item() == pytest.approx(expected.item(), rel=1e-5)
+    whole.backward()
+    assert student.adapters[0].weight.grad.any()
+    assert all(p.grad is None for p in theirs.parameters())
+
+
+def test_without_weights_the_labels_alone_count() -> None:
+    ours, images, labels = network(4, 0), scores(0, 4, 3, 8, 8), torch.arange(4)
+    silent = distill.Teacher(network(4, 1), 0.0, 5.0)
+    for teacher in (None, silent):
+        loss = distill.objective(head, ours, teacher, [], classes=True)((images,), labels)
+        assert torch.equal(loss, head(ours(images), labels))

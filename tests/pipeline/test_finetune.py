@@ -2,12 +2,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from pipeline import baseline, finetune, models, train
+from deploy.errors import RecipeError
+from pipeline import baseline, distill, features, finetune, models, train
 from pipeline.artifact import Checkpoint
+from pipeline.channels import analyse, cut
 from pipeline.data import load
 from pipeline.recipe import Recipe, resolve
 from pipeline.sections import FinetuneConfig, TrainConfig
@@ -123,3 +126,72 @@ def test_what_the_recipe_leaves_open_is_as_in_training() -> None:
     assert settings.weight_decay == recipe.train.weight_decay
     assert settings.schedule == "cosine"
     assert finetune.settings(FinetuneConfig()).learning_rate == TrainConfig().learning_rate / 5
+
+
+def halved(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
+    """Half of the channels removed."""
+    network = models.load(checkpoint)
+    inputs = models.example_inputs(network.model.inputs)
+    graph = analyse(network.module, inputs)
+    removal = {group.name: list(range(group.units // 2)) for group in graph.groups}
+    network.module, step = cut(network.module, inputs, graph, removal)
+    network.history.append(step)
+    return models.save(network, small.draft(folder, "halved"), {**checkpoint.facts, "pruned": True})
+
+
+@pytest.mark.parametrize("how", [{"hint": 0.5}, {"attention": 5.0}, {"similarity": 5.0}])
+def test_a_pruned_network_learns_the_feature_maps_of_its_dense_twin(
+    dense: Checkpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str], how: Any
+) -> None:
+    """By feature maps alone: no labels, no outputs but through what lies below them."""
+    hurt = halved(dense, tmp_path)
+    config = replace(CONFIG, distill=1.0, temperature=4.0, **how)
+    made = finetune.finetune(config, hurt, dense, small.draft(tmp_path, "tuned"))
+    assert "feature maps compared: conv1.weight, conv2.weight" in capsys.readouterr().err
+    assert made.facts["validation"] > made.facts["after_recalibration"]
+    # The adapters are gone: the network is the pruned one.
+    assert set(models.load(made).module.state_dict()) == set(models.load(hurt).module.state_dict())
+
+
+def test_hints_bring_feature_maps_nearer(dense: Checkpoint, tmp_path: Path) -> None:
+    hurt, distances = damage(dense, tmp_path, 0.6), []
+    data = load(models.load(dense).data, 0)
+    inputs = data.validation.batch(range(64), None)[0]
+    theirs = features.maps_of(models.load(dense).module, ["conv2.weight"], inputs)[1][0]
+    for weight in (0.0, 20.0):
+        config = replace(CONFIG, distill=0.0, hint=weight, layers=("conv2.*",))
+        made = finetune.finetune(config, hurt, dense, small.draft(tmp_path, f"tuned-{weight}"))
+        ours = features.maps_of(models.load(made).module, ["conv2.weight"], inputs)[1][0]
+        distances.append(distill.values(ours, theirs).item())
+    assert distances[1] < 0.8 * distances[0]
+
+
+def test_any_other_network_may_teach(dense: Checkpoint, tmp_path: Path) -> None:
+    """A wider one, by its outputs and, at the same resolutions, by its feature maps."""
+    wide = small.start(tmp_path, "wide", arguments={"width": 24})
+    teacher = train.train(TrainConfig(epochs=3, learning_rate=0.1), wide, small.draft(tmp_path, "teacher"))
+    config = replace(CONFIG, hint=0.1, attention=1.0, similarity=1.0)
+    made = finetune.finetune(config, damage(dense, tmp_path), teacher, small.draft(tmp_path, "tuned"))
+    assert made.facts["validation"] > 70
+
+
+def test_a_layer_that_is_not_there_is_an_error(dense: Checkpoint, tmp_path: Path) -> None:
+    config = replace(CONFIG, hint=0.5, layers=("layer9.*",))
+    with pytest.raises(RecipeError, match="matches no weight"):
+        finetune.finetune(config, damage(dense, tmp_path), dense, small.draft(tmp_path, "tuned"))
+
+
+def test_it_stops_when_the_budget_holds_with_margin(dense: Checkpoint, tmp_path: Path) -> None:
+    config = replace(CONFIG, epochs=8, stop_margin=1.0, accuracy_drop=30.0)
+    made = finetune.finetune(config, damage(dense, tmp_path, 0.3), dense, small.draft(tmp_path, "tuned"))
+    assert made.facts["dense_validation"] == dense.facts["validation"]
+    assert made.facts["epochs"] == 2
+    assert "are enough" in made.facts["stopped"]
+    # The next round is measured against the dense network too, not against this one.
+    again = finetune.finetune(config, damage_again(made, tmp_path), dense, small.draft(tmp_path, "again"))
+    assert again.facts["dense_validation"] == dense.facts["validation"]
+
+
+def damage_again(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
+    (folder / "second").mkdir()
+    return damage(checkpoint, folder / "second", 0.4)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.errors import ToolMissing
+from deploy.errors import RecipeError, ToolMissing
 from pipeline import metrics
 
 CURVE = [
@@ -63,6 +63,9 @@ def test_mlflow_holds_what_was_reported(monkeypatch: pytest.MonkeyPatch, tmp_pat
     from mlflow import MlflowClient
 
     address = f"file://{tmp_path}"
+    monkeypatch.setenv(
+        "MLFLOW_ALLOW_FILE_STORE", "true"
+    )  # a server of its own would take the test half a minute
     monkeypatch.setenv("JETPRESS_MLFLOW", address)
     for name in ("first", "second"):
         with metrics.sinks(name, {"epochs": 2}) as report:
@@ -75,3 +78,31 @@ def test_mlflow_holds_what_was_reported(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert all(run.info.status == "FINISHED" and run.data.params == {"epochs": "2"} for run in runs)
     history = client.get_metric_history(runs[0].info.run_id, "loss")
     assert [(one.step, one.value) for one in history] == [(1, 2.5), (2, 1.5)]
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("mlflow"), reason="the extra mlflow")
+def test_an_address_that_leads_nowhere_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JETPRESS_MLFLOW", "nowhere://x")
+    with pytest.raises(RecipeError, match="nowhere"), metrics.sinks("x", {}):
+        pass
+
+
+def test_what_breaks_later_does_not_end_the_training(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = []
+
+    def breaking(entry: metrics.Entry) -> None:
+        seen.append(entry)
+        raise ConnectionError("the server is gone\nand more")
+
+    def closing() -> None:
+        raise ConnectionError
+
+    monkeypatch.setenv("JETPRESS_MLFLOW", "http://gone")
+    monkeypatch.setattr(metrics, "_mlflow", lambda *a: (breaking, closing))
+    with metrics.sinks("x", {}) as report:
+        for entry in CURVE:
+            report(entry)
+    assert len(seen) == 1
+    assert "no longer reported: the server is gone" in capsys.readouterr().err

@@ -143,3 +143,32 @@ def test_every_key_has_a_text() -> None:
     for name, section in schema()["$defs"].items():
         for key, field in section["properties"].items():
             assert field.get("description"), f"{name}.{key}"
+
+
+def test_what_fine_tuning_leaves_open_is_as_in_training(tmp_path: Path) -> None:
+    text = (
+        "[train]\nema = 0.99\naccumulate = 4\nmixup = 0.2\nfreeze = ['conv1.*']\ndeterministic = true\n"
+        "[finetune]\nmixup = 0.0\n[budget]\naccuracy_drop = 2.5\n"
+    )
+    tuning = resolve(Recipe.load(written(tmp_path, text)), find("host")).recipe.finetune
+    assert (tuning.ema, tuning.accumulate, tuning.deterministic) == (0.99, 4, True)
+    assert tuning.mixup == 0.0
+    assert tuning.freeze == ()  # what was frozen to train a baseline may be what was pruned
+    assert tuning.accuracy_drop is None  # another budget is no other training, unless it decides when to stop
+    stopping = resolve(Recipe.load(written(tmp_path, text), ["finetune.stop_margin=0.5"]), find("host"))
+    assert stopping.recipe.finetune.accuracy_drop == 2.5
+
+
+def test_another_teacher(tmp_path: Path) -> None:
+    text = '[finetune.teacher]\nbuilder = "big.py:build"\nweights = "big.safetensors"\n'
+    recipe = Recipe.load(written(tmp_path, text))
+    assert recipe.finetune.teacher is not None
+    assert recipe.finetune.teacher.weights == str(tmp_path / "big.safetensors")
+    assert recipe.finetune.teacher.builder == f"{tmp_path / 'big.py'}:build"
+    again = Recipe.load(written(tmp_path, recipe.to_toml()))
+    assert again.finetune.teacher == recipe.finetune.teacher
+    assert (
+        "has no weights" in refused(tmp_path, '[finetune.teacher]\nbuilder = "torchvision:resnet50"\n').what
+    )
+    error = refused(tmp_path, '[finetune.teacher]\nbuilder = "torchvison:x"\nweights = "x"\n')
+    assert "finetune.teacher.builder" in error.what
