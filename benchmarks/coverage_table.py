@@ -1,0 +1,152 @@
+"""The records of :mod:`benchmarks.coverage` as Markdown."""
+
+from __future__ import annotations
+
+import collections
+import datetime as dt
+import importlib.metadata
+import json
+import statistics
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+Record = dict[str, Any]
+SETS = {
+    "torchvision": "torchvision classifiers",
+    "segmentation": "torchvision segmentation",
+    "detection": "torchvision detection, raw heads",
+    "timm": "timm families",
+    "random": "timm, drawn at random",
+    "files": "a user's own file",
+}
+OURS, PEER = "jetpress", "torch-pruning"
+OUTPUT = "output of the network"
+_PACKAGES = ("torch", "torchvision", "timm", "torch-pruning", "onnx", "onnxruntime", "onnxruntime-gpu")
+
+_HEAD = """# On how many networks does pruning work?
+
+Written by `python -m benchmarks.coverage table RESULTS --write docs/coverage.md` on {date}, from the results of
+`python -m benchmarks.coverage run RESULTS --peer`: {versions}; processor only, one thread a network.
+
+Path: prune without hints (l2, half of every group of channels, widths a multiple of 8) > a training step at another
+batch size > save > load into the network rebuilt, equal > ONNX opset 18 > equal in ONNX Runtime within 1e-3 of the
+largest output. A network counts when all of it holds. torch-pruning is called as its README shows (group magnitude, the
+same ratio and multiple, the last layer ignored) and needs no reload. Each network has 300 s of processor time,
+torch-pruning 120 s.
+
+Detectors count by the numbers of their heads, without decoding and non-maximum suppression. The random networks are
+timm's others in the order that seed 0 gives, at most 60 M parameters and 288 pixels. A user's own file is
+`benchmarks/coverage_files.py`.
+"""
+
+
+def records(*paths: Path) -> dict[tuple[str, str], Record]:
+    """(network, tool) -> its last record."""
+    lines = [line for path in paths if path.exists() for line in path.read_text().splitlines()]
+    return {(r["network"], r["tool"]): r for r in map(json.loads, lines)}
+
+
+def table(*paths: Path) -> str:
+    """Per set ours beside torch-pruning; opsets; what stays and why; every failure."""
+    found = [r for r in records(*paths).values() if "skipped" not in r]
+    parts = [_head(), *_whole_path(found), "", *_opsets(found), "", *_stays(found), "", *_failures(found)]
+    return "\n".join(parts) + "\n"
+
+
+def _head() -> str:
+    versions = []
+    for package in _PACKAGES:
+        try:
+            versions.append(f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return _HEAD.format(date=dt.datetime.now(dt.UTC).date(), versions=", ".join(versions))
+
+
+def _of(found: Iterable[Record], family: str, tool: str) -> dict[str, Record]:
+    return {r["network"]: r for r in found if r["network"].startswith(f"{family}:") and r["tool"] == tool}
+
+
+def _whole_path(found: list[Record]) -> Iterator[str]:
+    yield "| set | whole path: ours | torch-pruning | as graph | analysis: ours, s | torch-pruning, s | of |"
+    yield "|---|---|---|---|---|---|---|"
+    for family, title in SETS.items():
+        ours, peer = _of(found, family, OURS), _of(found, family, PEER)
+        if not ours:
+            continue
+        both = [n for n in ours if "analysis_s" in ours[n] and "analysis_s" in peer.get(n, {})]
+        graphs = sum(r.get("graph", False) for r in ours.values())
+        cells = [title, _share(ours), _share(peer), str(graphs)]
+        cells += [_median(ours[n]["analysis_s"] for n in both), _median(peer[n]["analysis_s"] for n in both)]
+        yield f"| {' | '.join([*cells, str(len(both))])} |"
+    yield ""
+    yield """Analysis: median of the processor seconds from the network to the list of all groups, forward pass included,
+on the networks that both analyse (last column). *As graph*: the network's code computes widths that cannot be changed; it
+goes on as its traced graph, which trains, saves, loads and exports the same way."""
+
+
+def _share(chosen: dict[str, Record]) -> str:
+    return f"{sum(r['ok'] for r in chosen.values())} of {len(chosen)}" if chosen else "not run"
+
+
+def _median(values: Iterable[float]) -> str:
+    found = list(values)
+    return f"{statistics.median(found):.2f}" if found else "-"
+
+
+def _opsets(found: list[Record]) -> Iterator[str]:
+    """Delivered exactly as asked for, and equal in ONNX Runtime."""
+    ours = [r for r in found if r["tool"] == OURS and "opsets" in r]
+    opsets = sorted({opset for r in ours for opset in r["opsets"]}, key=int, reverse=True)
+    yield f"| pruned networks: opset delivered, equal | {' | '.join(opsets)} |"
+    yield f"|---|{'---|' * len(opsets)}"
+    for family, title in SETS.items():
+        chosen = _of(ours, family, OURS).values()
+        if chosen:
+            cells = [
+                f"{sum(_equal(r['opsets'].get(o, {}), o) for r in chosen)} of {len(chosen)}" for o in opsets
+            ]
+            yield f"| {title} | {' | '.join(cells)} |"
+
+
+def _equal(entry: Record, opset: str) -> bool:
+    return entry.get("delivered") == int(opset) and entry["error"] <= 1e-3
+
+
+def _stays(found: list[Record]) -> Iterator[str]:
+    ours = [r for r in found if r["tool"] == OURS and "fixed" in r]
+    parameters: collections.Counter[str] = collections.Counter()
+    networks: collections.Counter[str] = collections.Counter()
+    for r in ours:
+        parameters.update(r["fixed"])
+        networks.update(set(r["fixed"]))
+    cut, groups = sum(r.get("cut", 0) for r in ours), sum(r["groups"] for r in ours)
+    refused = sum(len(r.get("refused", ())) for r in ours)
+    odd = sum(r.get("odd", 0) for r in ours)
+    yield f"""Of {groups} groups of channels in {len(ours)} networks {cut} were cut, {refused} refused by the check
+against the dense network, {odd} came out at a width that is no multiple of 8; the others have no smaller multiple. Beside what
+the outputs need, these operators fixed channels:"""
+    yield ""
+    yield "| operator | parameters | networks |"
+    yield "|---|---|---|"
+    for name, count in parameters.most_common():
+        if name != OUTPUT:
+            yield f"| {name} | {count} | {networks[name]} |"
+
+
+def _failures(found: list[Record]) -> Iterator[str]:
+    """Ours one by one; torch-pruning's by what went wrong."""
+    ours = [r for r in found if r["tool"] == OURS and not r["ok"]]
+    yield "No failure of ours." if not ours else "| ours fails | at | what |\n|---|---|---|"
+    for r in ours:
+        yield f"| {r['network']} | {r['stage']} | {_cell(r['error'])} |"
+    theirs = [r for r in found if r["tool"] == PEER and not r["ok"]]
+    if theirs:
+        yield "\n| torch-pruning fails | at | what |\n|---|---|---|"
+    for r in theirs:
+        yield f"| {r['network']} | {r['stage']} | {_cell(r['error'])} |"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "/")[:120]
