@@ -37,6 +37,10 @@ class Target:
     """Operators within the opset that this parser lacks all the same: written as primitives."""
     int64_io: bool = True
     """Whether INT64 inputs and outputs exist (TensorRT 8 casts them to INT32)."""
+    uint8_input: bool = True
+    """Whether a UINT8 input exists (TensorRT: since 8.5)."""
+    strongly_typed: bool = False
+    """Types are taken from the graph (TensorRT 10 on request, 11 and TensorRT-RTX always); flags choose otherwise."""
     precisions: tuple[str, ...] = ("fp32", "fp16", "int8")
     default_precision: str = "fp16"
     channel_multiple: int = 8
@@ -78,6 +82,7 @@ _JP4 = Target(
     ir_version=7,
     lower=("LayerNormalization", "HardSwish"),
     int64_io=False,
+    uint8_input=False,
 )
 # JetPack 5: TensorRT 8.5 parses up to opset 17, but LayerNormalization came with 8.6.
 _JP5 = replace(
@@ -89,6 +94,7 @@ _JP5 = replace(
     opset=17,
     ir_version=8,
     lower=("LayerNormalization",),
+    uint8_input=True,
 )
 _JP6 = replace(
     _JP4,
@@ -100,6 +106,8 @@ _JP6 = replace(
     ir_version=8,
     lower=(),
     int64_io=True,
+    uint8_input=True,
+    strongly_typed=True,
 )
 _JP71 = replace(_JP6, tensorrt="10.13.3", jetpack="7.1", l4t="38.4", python="3.12", ir_version=10)
 _JP72 = replace(_JP71, tensorrt="10.16.2", jetpack="7.2", l4t="39.2")
@@ -128,8 +136,9 @@ _ALL = (
         title="RTX GPU (Ampere or newer), TensorRT-RTX, built ahead of time on any x86-64 Linux host",
         backend="tensorrt_rtx",
         compute_capability=(8, 6),
-        default_precision="fp32",
-        precisions=("fp32",),
+        default_precision="fp16",
+        precisions=("fp32", "fp16"),
+        strongly_typed=True,
     ),
     _record(_JP4, "nano", "Jetson Nano", **_NANO),
     _record(_JP5, "xavier", "Jetson AGX Xavier", ram_gb=32.0, **_XAVIER),

@@ -7,7 +7,7 @@ as an output, and the first tensor of the same name that differs is where the tw
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx_ir.passes import common
 
+from pipeline.lowering.ends import MARK
 from pipeline.lowering.trace import quiet, trace
 from pipeline.models import Network
 
@@ -34,15 +35,20 @@ def session(model: onnx.ModelProto, optimise: bool = True) -> Any:
 
 
 def first_difference(
-    network: Network, model: onnx.ModelProto, feed: Mapping[str, Array], tolerance: float
+    network: Network,
+    model: onnx.ModelProto,
+    feed: Mapping[str, Array],
+    given: Sequence[Array],
+    tolerance: float,
 ) -> str:
     """Where ``model`` and a fresh export of ``network`` part, in words.
 
     Args:
-        feed: input name -> array, at the batch size of ``model``.
+        feed: input of ``model`` -> array, at its batch size.
+        given: the same as the network takes it, in the order of ``forward``.
         tolerance: largest absolute difference over the largest absolute value of the tensor.
     """
-    batch = len(next(iter(feed.values())))
+    batch = len(given[0])
     # The same kind of batch and opset as the model has, or the exporter would number its tensors otherwise.
     is_open = not model.graph.input[0].type.tensor_type.shape.dim[0].dim_value
     opset = max(OPSET, *(one.version for one in model.opset_import if one.domain == ""))
@@ -50,11 +56,12 @@ def first_difference(
         inputs, outputs = network.model.inputs, network.model.outputs
         plain = trace(network.module, inputs, outputs, opset, batch, max(2, batch) if is_open else None)
         common.InlinePass()(plain)
-    expected = every_tensor(ir.to_proto(plain), feed)
-    found = every_tensor(model, feed)
+    names = [one.name for one in inputs]
+    expected = every_tensor(ir.to_proto(plain))(dict(zip(names, given, strict=True)))
+    found = every_tensor(model)(feed)
     last = ""
     for node in model.graph.node:
-        for name in node.output:
+        for name in node.output if not node.name.startswith(f"{MARK}/") else ():
             if name not in expected or name not in found or expected[name].dtype.kind not in "fiub":
                 continue
             if not close(expected[name], found[name], tolerance):
@@ -66,8 +73,8 @@ def first_difference(
     return "no single node differs from a fresh export: PyTorch's exporter itself changes the function"
 
 
-def every_tensor(model: onnx.ModelProto, feed: Mapping[str, Array]) -> dict[str, Array]:
-    """The values of all tensors of the main graph, by name."""
+def every_tensor(model: onnx.ModelProto) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
+    """From inputs to the values of all tensors of the main graph, by name."""
     marked = onnx.ModelProto()
     marked.CopyFrom(model)
     names = [name for node in model.graph.node for name in node.output if name]
@@ -76,7 +83,11 @@ def every_tensor(model: onnx.ModelProto, feed: Mapping[str, Array]) -> dict[str,
     # Without ONNX Runtime's own fusions every tensor is really computed.
     runner = session(marked, optimise=False)
     wanted = [output.name for output in runner.get_outputs()]
-    return dict(zip(wanted, runner.run(wanted, dict(feed)), strict=True))
+
+    def run(feed: Mapping[str, Array]) -> dict[str, Array]:
+        return dict(zip(wanted, runner.run(wanted, dict(feed)), strict=True))
+
+    return run
 
 
 def close(expected: Array, found: Array, tolerance: float) -> bool:

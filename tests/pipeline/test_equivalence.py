@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from deploy.errors import StageError
-from pipeline import diverge, models
+from pipeline import diverge, models, scores
 from pipeline import equivalence as gate
 from pipeline.artifact import OnnxModel
+from pipeline.cases import cases
 from pipeline.export import export
 from pipeline.lowering.trace import trace
 from pipeline.sections import EquivalenceConfig, ExportConfig
@@ -27,7 +28,7 @@ from pipeline.sparsify import best_mask
 from tests.equivalence.networks import checkpoint, network, onnx_of
 
 Array = NDArray[Any]
-LIMIT = 1e-3
+FP32 = scores.LIMITS["fp32"]
 
 
 def images(batch: int = 8) -> tuple[torch.Tensor, ...]:
@@ -35,8 +36,8 @@ def images(batch: int = 8) -> tuple[torch.Tensor, ...]:
     return (torch.randn(batch, 3, 16, 16, generator=generator),)
 
 
-def judge(made: models.Network, proto: onnx.ModelProto) -> list[gate.Score]:
-    return gate.compare(made, proto, gate.cases(images(), 1, edges=True), LIMIT)
+def judge(made: models.Network, proto: onnx.ModelProto) -> list[scores.Score]:
+    return gate.compare(made, proto, cases(images(), 1, edges=True), FP32)
 
 
 @cache
@@ -62,8 +63,8 @@ def edit(proto: onnx.ModelProto, name: str, change: Callable[[Array], Array]) ->
 
 @pytest.mark.parametrize("name", ["cnn", "transformer", "segmenter"])
 def test_the_same_function_passes(name: str) -> None:
-    scores = judge(network(name), onnx_of(name, opset=13 if name != "transformer" else 20))
-    assert {one.case for one in scores} == {
+    found = judge(network(name), onnx_of(name, opset=13 if name != "transformer" else 20))
+    assert {one.case for one in found} == {
         "images",
         "zeros",
         "ones",
@@ -72,7 +73,7 @@ def test_the_same_function_passes(name: str) -> None:
         "one-hot",
         "noise",
     }
-    assert all(one.max_relative < 1e-5 and one.cosine > 0.99999 and one.top1 == 1 for one in scores)
+    assert all(one.max_relative < 1e-5 and one.cosine > 0.99999 and one.top1 == 1 for one in found)
 
 
 BUGS: dict[str, tuple[str, Callable[[Array], Array]]] = {
@@ -115,11 +116,12 @@ def test_a_small_difference_that_changes_the_class_fails() -> None:
     """Within the relative error, but another class wins; a tie decides nothing."""
     expected = np.array([[1.0, 0.9995, 0.1]], np.float32)
     found = np.array([[0.9996, 0.9999, 0.1]], np.float32)
-    score = gate._score("output", "images", expected, found, None)
-    assert score.max_relative < LIMIT
-    assert not score.passes(LIMIT)
-    tied = gate._score("output", "images", np.array([[1.0, 1.0 - 1e-6]]), np.array([[1.0 - 1e-6, 1.0]]), None)
-    assert tied.passes(LIMIT)
+    score = scores.score("output", "images", expected, found, None, FP32.tie)
+    assert FP32.max_relative is not None
+    assert score.max_relative < FP32.max_relative
+    assert not score.passes(FP32)
+    close = np.array([[1.0, 1.0 - 1e-6]]), np.array([[1.0 - 1e-6, 1.0]])
+    assert scores.score("output", "images", *close, None, FP32.tie).passes(FP32)
 
 
 def test_the_stage(tmp_path: Path) -> None:

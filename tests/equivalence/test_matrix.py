@@ -1,0 +1,99 @@
+"""The matrix: families x {dense, pruned, 2:4} x opset {13, 17, 20}, each held against PyTorch; and FP16.
+
+The exporter is slow, so each variant is traced once at 18, from which 13 and 17 are made, and once at 20.
+``benchmarks/opsets.py`` and ``benchmarks/coverage.py`` run every network there is.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import onnx
+import onnx_ir as ir
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pipeline import channels, equivalence, models, precision, scores
+from pipeline.cases import cases
+from pipeline.export import _checked, _tidy, opset_of, to_opset
+from pipeline.lowering.trace import trace
+from pipeline.models import Network
+from pipeline.sections import ExportConfig
+from pipeline.sparse.masks import best_mask
+from pipeline.sparse.rule import sparse_layers
+from tests.equivalence.networks import LOWERED, network
+
+FAMILIES = ("cnn", "transformer", "segmenter")
+VARIANTS = ("dense", "pruned", "2:4")
+OPSETS = (13, 17, 20)
+
+
+def inputs_of(made: Network, count: int) -> tuple[Tensor, ...]:
+    return models.example_inputs(made.model.inputs, count, seed=3)
+
+
+@cache
+def variant(family: str, kind: str) -> Network:
+    made = network(family)
+    if kind == "pruned":
+        graph = channels.analyse(made.module, inputs_of(made, 2))
+        removal = {group.name: list(range(group.units // 2)) for group in graph.groups if group.units > 1}
+        made.module, step = channels.cut(made.module, inputs_of(made, 2), graph, removal)
+        assert step["units"], "nothing was pruned"
+    if kind == "2:4":
+        with torch.no_grad():
+            for weight in eligible(made):
+                weight.masked_fill_(~best_mask(weight), 0)
+    made.module.eval()
+    return made
+
+
+def eligible(made: Network) -> list[Tensor]:
+    """Weights of convolutions and products with a multiple of 4 input channels."""
+    other = {id(layer.weight) for layer in made.module.modules() if isinstance(layer, nn.ConvTranspose2d)}
+    weights = [
+        weight for weight in made.module.parameters() if weight.ndim in (2, 4) and id(weight) not in other
+    ]
+    return [weight for weight in weights if weight.shape[1] % 4 == 0]
+
+
+@cache
+def traced(family: str, kind: str, opset: int) -> bytes:
+    """PyTorch's export, unchanged; passes change it in place, so each starts from these bytes."""
+    made = variant(family, kind)
+    return ir.to_proto(trace(made.module, made.model.inputs, (), opset)).SerializeToString()
+
+
+@cache
+def exported(family: str, kind: str, opset: int) -> bytes:
+    model = ir.from_proto(onnx.load_from_string(traced(family, kind, max(opset, 18))))
+    config = ExportConfig(opset=opset, lower=LOWERED if opset < 18 else ())
+    return _checked(to_opset(model, variant(family, kind).model.inputs, config)[0]).SerializeToString()
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+@pytest.mark.parametrize("kind", VARIANTS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_file_is_the_network(family: str, kind: str, opset: int) -> None:
+    made, proto = variant(family, kind), onnx.load_from_string(exported(family, kind, opset))
+    assert opset_of(proto) == opset
+    given = cases(inputs_of(made, 8), 1, edges=True)
+    found = equivalence.compare(made, proto, given, scores.LIMITS["fp32"])
+    assert max(one.max_relative for one in found) < 1e-5
+    if kind == "2:4":
+        layers = [one for one in sparse_layers(proto) if one.eligible]
+        assert len(layers) >= len(eligible(made)) > 0
+        assert all(one.is_2_4 for one in layers)
+
+
+@pytest.mark.parametrize("kind", VARIANTS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_and_so_is_the_file_in_fp16(family: str, kind: str) -> None:
+    made, proto = variant(family, kind), onnx.load_from_string(exported(family, kind, 20))
+    halved, facts = precision.to_fp16(proto, cases(inputs_of(made, 8), 1, edges=True))
+    _tidy(halved, None)
+    assert len(facts["fp32"]) == 0
+    given = cases(inputs_of(made, 8), 1, edges=True)
+    found = equivalence.compare(made, _checked(halved), given, scores.LIMITS["fp16"])
+    assert max(one.max_relative for one in found) > 1e-6, "it was not rounded"
