@@ -64,6 +64,11 @@ def parser() -> argparse.ArgumentParser:
             help="override a recipe key; repeatable",
         )
 
+    commands.choices["plan"].add_argument(
+        "--sensitivity",
+        action="store_true",
+        help="measure what each layer and block is worth on the dense network (trained if need be), with a plot",
+    )
     check = _command(
         commands, "check", _check, "is this machine ready; or, with MODEL: will that target's parser take it"
     )
@@ -155,6 +160,9 @@ def _run(options: argparse.Namespace) -> int:
 def _plan(options: argparse.Namespace) -> int:
     from dataclasses import asdict
 
+    if options.sensitivity:
+        return _sensitivity(options)
+
     recipe = _recipe(options)
     from pipeline.run import plan
 
@@ -167,6 +175,27 @@ def _plan(options: argparse.Namespace) -> int:
         if step.state == "will run" and step.seconds is not None:
             last = f"last time {console.duration(step.seconds)}"
         print(f"{step.name:<14} {step.state:<10} {step.why or last}".rstrip())
+    return 0
+
+
+def _sensitivity(options: argparse.Namespace) -> int:
+    """What each layer loses, the most sensitive first."""
+    from pipeline.run import sensitivity
+
+    facts, files = sensitivity(_recipe(options), options.target)
+    if options.json:
+        print(json.dumps({**facts, "files": {kind: str(path) for kind, path in files.items()}}))
+        return 0
+    print(
+        f"distance from the dense outputs in {facts['unit']}, on {facts['images']} images, one group at a time"
+    )
+    for name, points in sorted(facts["groups"].items(), key=lambda item: -max(lost for _, lost in item[1])):
+        units = points[0][0]
+        said = "  ".join(f"{100 * (1 - kept / units):3.0f} % gone: {lost:.4g}" for kept, lost in points[1:])
+        print(f"{name:<48} {units:>5} channels  {said}".rstrip())
+    for name, lost in sorted(facts["blocks"].items(), key=lambda item: -item[1]):
+        print(f"{name:<48} whole block      {lost:.4g}")
+    console.say(f"plot: {files['plot']}")
     return 0
 
 

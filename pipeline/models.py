@@ -220,8 +220,13 @@ def save(network: Network, draft: Path, facts: Mapping[str, Any]) -> Checkpoint:
     return Checkpoint(draft, {**facts, **measure(network)})
 
 
-def load(checkpoint: Checkpoint) -> Network:
-    """Build, replay the pruning history, fill in the weights."""
+def load(checkpoint: Checkpoint, *, masked: bool = True) -> Network:
+    """Build, replay the pruning history, fill in the weights.
+
+    Args:
+        masked: masked weights are zero. False takes the masks off: until training or ``fold`` the weights behind
+            unstructured ones are as they were.
+    """
     description = json.loads((checkpoint.path / "network.json").read_text())
     network = Network(
         module=nn.Identity(),
@@ -238,6 +243,9 @@ def load(checkpoint: Checkpoint) -> Network:
             module = channels.replay(module, example_inputs(network.model.inputs), step)
     load_model(module, checkpoint.path / "weights.safetensors")
     masks = checkpoint.path / "masks.safetensors"
-    network.masks = load_file(masks) if masks.exists() else {}
+    network.masks = load_file(masks) if masks.exists() and masked else {}
+    for name, mask in network.masks.items():
+        parameter = module.get_parameter(name)
+        parameter.data = torch.where(mask, parameter.data, torch.zeros_like(parameter))
     network.module = module.eval()
     return network

@@ -126,6 +126,8 @@ def _cut_and_saved(
         empty = {"removed_channels": 0, "layers": [], "blocks": []}
         return models.save(network, draft, {**facts, **done, **empty})
     known = {key: value for key, value in facts.items() if key not in OF_ANOTHER}
+    if "validation" in facts:
+        known.setdefault("dense_validation", facts["validation"])
     return models.save(network, draft, {**known, **done, **_cut(network, graph, found)})
 
 

@@ -220,6 +220,10 @@ def resolve(recipe: Recipe, target: Target) -> Plan:
         skipped["prune"] = "prune.ratio = 0"
     if recipe.sparsify.mode == "off":
         skipped["sparsify"] = 'sparsify.mode = "off"'
+    elif recipe.sparsify.mode == "auto" and recipe.sparsify.pattern == "unstructured":
+        skipped["sparsify"] = (
+            'unstructured zeros buy no time on any target; for a study set sparsify.mode = "force"'
+        )
     elif recipe.sparsify.mode == "auto" and target.why_not_sparse:
         skipped["sparsify"] = target.why_not_sparse
     decided = replace(

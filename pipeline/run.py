@@ -6,6 +6,7 @@ would do. A step's result is an artifact in the store, so whatever was done befo
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -210,6 +211,34 @@ def plan(
     looking = Looking(Store(summary.folder(resolved, home).parent / ".store"))
     pipeline(resolved, where_to_build(resolved.target, device), looking)
     return looking.steps
+
+
+def sensitivity(
+    recipe: Recipe, target: str | Target, home: Path | None = None
+) -> tuple[dict[str, Any], dict[str, Path]]:
+    """What each group of channels and each block of the dense network is worth, measured.
+
+    Returns:
+        the facts of :mod:`pipeline.sensitivity`, and where the plot and the numbers are, by kind
+    """
+    from benchmarks.report.plots import sensitivity as drawn
+    from pipeline import summary
+    from pipeline.reduction import sensitivity_config
+    from pipeline.sensitivity import sensitivity as stage
+
+    plan = resolve(recipe, find(target) if isinstance(target, str) else target)
+    folder = summary.folder(plan, home)
+    walk = Doing(Store(folder.parent / ".store"))
+    config = SourceConfig(plan.recipe.model, plan.recipe.data, plan.recipe.seed, content(plan.recipe))
+    dense = walk.step("source", source, config)
+    if "train" not in plan.skipped:
+        dense = walk.step("train", train, plan.recipe.train, dense)
+    facts = dict(walk.step("sensitivity", stage, sensitivity_config(plan.recipe.prune), dense).facts)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {"plot": folder / "sensitivity.svg", "numbers": folder / "sensitivity.json"}
+    files["plot"].write_text(drawn(list(facts["groups"].values()), facts["unit"]))
+    files["numbers"].write_text(json.dumps(facts, indent=1))
+    return facts, files
 
 
 def where_to_build(target: Target, device: str | None) -> Device | None:

@@ -215,8 +215,12 @@ class SparsifyConfig(Section):
     follows."""
     permute: bool = True
     """Reorder channels first, so that more is kept. The network computes the same; takes seconds to minutes."""
-    pattern: Literal["2:4", "1:4"] = "2:4"
-    """How many of every 4 consecutive input channels are kept. TensorRT runs 1:4 as it runs 2:4."""
+    pattern: Literal["2:4", "1:4", "unstructured"] = "2:4"
+    """How many of every 4 consecutive input channels are kept. TensorRT runs 1:4 as it runs 2:4. ``unstructured``:
+    the smallest weights anywhere, for studies: no engine of these targets is faster for it, so it needs
+    ``mode = "force"``."""
+    amount: Fraction = 0.5
+    """``unstructured`` only: share of the weights that is zero."""
     min_channels: AtLeastOne = 64
     """Layers with fewer input channels stay dense: sparse kernels do not pay there."""
     ignore: tuple[str, ...] = ()

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from deploy.console import say
 from deploy.errors import StageError
 from pipeline import channels, models
 from pipeline.artifact import Checkpoint
@@ -25,7 +26,7 @@ from pipeline.channels.graph import Trace
 from pipeline.data import calibration, load
 from pipeline.models import Network
 from pipeline.sections import SparsifyConfig
-from pipeline.sparse import masks
+from pipeline.sparse import masks, unstructured
 from pipeline.sparse.masks import best_mask
 from pipeline.sparse.permute import Permuted, permute
 from pipeline.sparse.products import Product, products
@@ -48,6 +49,10 @@ def sparsify(config: SparsifyConfig, model: Checkpoint, draft: Path) -> Checkpoi
         StageError: the network cannot be traced, or a mask is not what it must be.
     """
     network = models.load(model)
+    if config.pattern == "unstructured":
+        facts = unstructured.mask(network, config.amount, config.ignore)
+        say(f"    {unstructured.NO_TIME}")
+        return models.save(network, draft, {**model.facts, "sparsity": facts, "pruned": facts["masked"] > 0})
     if config.method == "magnitude":
         inputs = models.example_inputs(network.model.inputs, BATCH)
     else:

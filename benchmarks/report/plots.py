@@ -30,6 +30,14 @@ VARIABLES = {
     DENSE: "var(--dense)",
     COMPRESSED: "var(--compressed)",
 }
+STANDALONE = {
+    "currentColor": "#1f2328",
+    "var(--muted)": "#59636e",
+    "var(--line)": "#d1d9e0",
+    "var(--dense)": "#818b98",
+    "var(--compressed)": "#0969da",
+}
+"""For a drawing that has no page around it."""
 STYLE: Any = {
     "svg.hashsalt": "jetpress",  # the same run gives the same bytes
     "svg.fonttype": "none",
@@ -176,6 +184,33 @@ def curve(stages: Sequence[Sequence[tuple[float, float]]], label: str, name: str
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.grid(axis="y")
     return _svg(figure, name)
+
+
+@style()
+def sensitivity(groups: Sequence[Sequence[tuple[int, float]]], unit: str) -> str:
+    """How far the outputs move when a share of one group goes: a whole SVG file, one column for each group.
+
+    Args:
+        groups: in the order of the network; of each (units kept, distance), from all units down.
+        unit: of the distance.
+    """
+    figure = _figure(300, 2 * WIDTH)
+    axes = _axes(figure, left=70, bottom=50, height=230)
+    points = [
+        (x, 1 - kept / g[0][0], lost) for x, g in enumerate(groups, 1) for kept, lost in g[1:] if lost > 0
+    ]
+    if points:
+        x, share, lost = (np.array(column) for column in zip(*points, strict=True))
+        dots = axes.scatter(x, lost, c=100 * share, cmap="viridis_r", vmin=0, vmax=100, s=28)
+        figure.colorbar(dots, ax=axes, label="% of the group gone", fraction=0.03, pad=0.02)
+        axes.set_yscale("log")
+    axes.set(xlabel="group of channels, in the order of the network", ylabel=f"distance ({unit})")
+    axes.xaxis.set_major_locator(MaxNLocator(12, integer=True))
+    axes.grid(axis="y")
+    svg = _svg(figure, "sensitivity")
+    for variable, colour in STANDALONE.items():
+        svg = svg.replace(variable, colour)
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{svg}\n'
 
 
 def _figure(height: int, width: int = WIDTH) -> Figure:

@@ -18,16 +18,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deploy.errors import StageError
+from deploy.targets import find
 from pipeline import channels, models, sparsify
 from pipeline.artifact import Checkpoint
 from pipeline.export import export
 from pipeline.fold import fold
 from pipeline.models import Network
+from pipeline.recipe import Recipe, resolve
 from pipeline.sections import DataConfig, ExportConfig, InputConfig, ModelConfig, SparsifyConfig
 from pipeline.sparse import masks
 from pipeline.sparse.masks import best_mask, holds
 from pipeline.sparse.products import products
 from pipeline.sparse.rule import sparse_layers
+from tests.equivalence.networks import checkpoint, network
 
 PATTERNS = st.sampled_from([(2, 4), (1, 4), (3, 4), (1, 2), (4, 8), (2, 8)])
 KERNELS = st.sampled_from([(), (1,), (3,), (3, 3), (1, 2, 2)])
@@ -246,3 +249,33 @@ def test_masks_survive_fold_export_and_batchnorm(tmp_path: Path) -> None:
     command = [polygraphy, "inspect", "sparsity", tmp_path / "onnx" / "model.onnx"]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert {layer.name for layer in ours} == set(re.findall(r"Found sparse tensor: (\S+)", said))
+
+
+def test_unstructured_masks_are_reversible_until_they_are_folded(tmp_path: Path) -> None:
+    dense = checkpoint(network("cnn"), tmp_path / "dense")
+    (tmp_path / "masked").mkdir()
+    config = SparsifyConfig(mode="force", pattern="unstructured", amount=0.7)
+    made = sparsify.sparsify(config, dense, tmp_path / "masked")
+    loaded, before = models.load(made), models.load(dense).module.state_dict()
+    weights = [p for p in loaded.module.parameters() if p.ndim > 1]
+    zeros = sum(int((p == 0).sum()) for p in weights) / sum(p.numel() for p in weights)
+    assert zeros == pytest.approx(0.7, abs=0.001)
+    kept = torch.cat([p[p != 0].abs() for p in weights])
+    whole = torch.cat([before[n][~m].abs() for n, m in loaded.masks.items()])
+    assert kept.min() >= whole.max()
+    off = models.load(made, masked=False)
+    assert not off.masks
+    assert all(torch.equal(value, before[name]) for name, value in off.module.state_dict().items())
+    (tmp_path / "folded").mkdir()
+    final = models.load(fold(None, made, tmp_path / "folded"), masked=False)
+    assert sum(int((p == 0).sum()) for p in final.module.parameters() if p.ndim > 1) >= int(
+        zeros * kept.numel()
+    )
+    assert "no engine" in made.facts["sparsity"]["layers"][0]["reason"]
+
+
+def test_unstructured_zeros_are_made_only_when_forced() -> None:
+    table = {"name": "r", "sparsify": {"pattern": "unstructured"}}
+    assert "buy no time" in resolve(Recipe.parse(table), find("orin-nano")).skipped["sparsify"]
+    table["sparsify"] = {"pattern": "unstructured", "mode": "force"}
+    assert "sparsify" not in resolve(Recipe.parse(table), find("host")).skipped

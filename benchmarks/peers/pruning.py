@@ -1,0 +1,79 @@
+"""The peers of channel pruning, called as their documentation shows, on a network of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def macs(module: nn.Module, inputs: tuple[Tensor, ...]) -> int:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        module.eval()(*inputs)
+    return int(counter.get_total_flops()) // 2
+
+
+def torch_pruning(module: nn.Module, inputs: tuple[Tensor, ...], share: float, multiple: int) -> nn.Module:
+    """Global group norm (DepGraph), in small steps until ``share`` of the MACs is gone."""
+    import torch_pruning as tp
+
+    last = [part for part in module.modules() if isinstance(part, nn.Linear | nn.Conv2d)][-1:]
+    dense = macs(module, inputs)
+    pruner = tp.pruner.MagnitudePruner(
+        module,
+        inputs[0],
+        importance=tp.importance.GroupMagnitudeImportance(p=2),
+        global_pruning=True,
+        pruning_ratio=0.95,
+        iterative_steps=200,
+        round_to=multiple,
+        ignored_layers=last,
+    )
+    for _ in range(200):
+        if macs(module, inputs) <= (1 - share) * dense:
+            break
+        pruner.step()
+    return module
+
+
+def fastnas(
+    module: nn.Module,
+    inputs: tuple[Tensor, ...],
+    share: float,
+    batches: Iterable[Any],
+    score: Callable[[nn.Module], float],
+    folder: Path,
+    divisor: int,
+) -> nn.Module:
+    """ModelOpt FastNAS: a search over widths, scored on the validation split."""
+    import modelopt.torch.prune as mtp
+
+    found, _ = mtp.prune(
+        model=module,
+        mode=[("fastnas", mtp.fastnas.FastNASConfig(**_divided(mtp, divisor)))],
+        constraints={"flops": f"{100 * (1 - share):.0f}%"},
+        dummy_input=inputs[0],
+        config={
+            "data_loader": batches,
+            "score_func": score,
+            "collect_func": lambda batch: batch[0][0],
+            "checkpoint": str(folder / "fastnas.pth"),
+            "max_iter_data_loader": 20,
+        },
+    )
+    exported: nn.Module = found
+    return exported
+
+
+def _divided(mtp: Any, divisor: int) -> dict[str, Any]:
+    """Widths in multiples that fill the hardware, as for all methods."""
+    config: dict[str, Any] = mtp.fastnas.FastNASConfig().model_dump()
+    for rules in config.values():
+        for rule in (rules or {}).values():
+            if isinstance(rule, dict) and "channel_divisor" in rule:
+                rule["channel_divisor"] = divisor
+    return config
