@@ -1,0 +1,65 @@
+"""The whole path on another processor and an old Python: an arm64 user land under qemu (see setup.sh)."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from deploy import runs
+from deploy.device import Local
+from deploy.errors import BenchmarkInvalid
+from deploy.pack import pack
+from deploy.probe import probe
+from tests.deploy.runner_bundles import bundle, seal
+from tests.deploy.runner_schema import faults
+
+FOLDER = Path(os.environ.get("JETPRESS_ARM64", "~/.cache/jetpress/arm64")).expanduser()
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (FOLDER / "python3").exists(), reason="tests/arm64/setup.sh has not been run"),
+]
+
+
+@dataclass(frozen=True)
+class Arm(Local):
+    """This machine, with an arm64 Python in front of everything that runs on the device."""
+
+    @property
+    def python(self) -> str:
+        return str(FOLDER / "python3")
+
+
+def test_send_build_infer_bench_and_bring_back(tmp_path: Path) -> None:
+    device = Arm(tmp_path / "device")
+    facts = probe(device)
+    assert (facts.machine, facts.python) == ("aarch64", "3.9.2")
+    place = bundle(tmp_path / "bundle")
+    pack(place / "runner.pyz")
+    seal(place)
+    folder = device.put(place, "bundle")
+    engines = f"{device.folder}/engines"
+    built = runs.run_detached(device, "build", folder, "build", "--bundle", folder, "--out", engines)
+    stamp = runs.last(built, "built")["stamp"]
+    assert (stamp["python"], stamp["version"]) == ("3.9.2", "1.19.2")
+    words = ("--bundle", folder, "--engines", engines, "--out", f"{device.folder}/results")
+    said = runs.run(device, folder, "infer", *words)
+    device.get(words[-1], tmp_path / "results")
+    with suppress(BenchmarkInvalid):  # an emulated processor keeps no time
+        said += runs.run(device, folder, "bench", *words, "--seconds", "0.5")
+    assert [fault for event in built + said for fault in faults(event)] == []
+    samples = np.load(place / "samples" / "images.npy")
+    session = ort.InferenceSession(place / "model.onnx", providers=["CPUExecutionProvider"])
+    padded = np.concatenate([samples, samples[-1:]])
+    truth = np.concatenate([session.run(None, {"images": padded[at : at + 2]})[0] for at in (0, 2, 4)])[:5]
+    found = np.load(tmp_path / "results" / "outputs-compressed.npy")
+    np.testing.assert_allclose(found, truth, rtol=1e-4, atol=1e-6)
+    device.get(engines, tmp_path / "back")
+    assert json.loads((tmp_path / "back" / "engine.json").read_text())["models"]["dense"]["size"] > 0
+    assert device.clean().files > 5
