@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from deploy import console
@@ -19,6 +20,8 @@ FAILURES: dict[int, type[JetpressError]] = {
     error.exit_code: error for error in (ToolMissing, StageError, DeviceError, TrustError, BenchmarkInvalid)
 }
 PROGRESS_S = 10.0
+KILLED = 137
+"""128 and signal 9, as a shell says it."""
 Event = dict[str, Any]
 
 
@@ -45,6 +48,17 @@ class _Listener:
     def say(self, line: str) -> None:
         self.prose.append(line)
         console.say(f"    {line}")
+
+
+def send(device: Device, directory: Path, name: str) -> str:
+    """Send a directory, and show how far it is; its path there."""
+    with console.progress("sending", 0) as line:
+
+        def step(done: int, total: int) -> None:
+            line.total = total
+            line.step(f"{done / 2**20:.0f} of {total / 2**20:.0f} MiB", done - line.done)
+
+        return device.put(directory, name, step)
 
 
 def run(device: Device, folder: str, *arguments: str) -> list[Event]:
@@ -106,8 +120,11 @@ def _judged(device: Device, command: str, done: Completed, events: list[Event]) 
     failure = FAILURES.get(done.returncode, DeviceError)
     said = next((e for e in reversed(events) if e["event"] in ("error", "skipped")), None)
     what = str(said["what"]) if said else done.stderr.strip()[-500:]
+    hint = (said or {}).get("hint") or "see what the runner said"
+    if done.returncode == KILLED and said is None:
+        what = "it was killed: the memory there has probably run out"
+        hint = "stop other programs there, add swap, or lower build.workspace_mb; `dmesg` there says who killed it"
     what = what or f"the runner ended with {done.returncode}"
     reasons = [f"{e['model']}: {e['reasons'][0]}" for e in events if e.get("verdict") == "invalid"]
     what += f" ({'; '.join(reasons)})" if reasons else ""
-    hint = (said or {}).get("hint") or "see what the runner said"
     raise failure(f"{command} on {device.name}: {plain(what)}", plain(hint))

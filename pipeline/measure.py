@@ -5,7 +5,10 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import json
+import math
+import re
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,7 +45,7 @@ class Timing:
 def build(config: Place, bundle: Bundle, draft: Path) -> Engine:
     """Build the engines of a bundle. Facts: the runner's stamp (versions, device, findings of the builder)."""
     with opened(config, draft) as device:
-        folder = device.put(bundle.path, bundle.digest)
+        folder = runs.send(device, bundle.path, bundle.digest)
         out = f"{device.folder}/engines/{bundle.digest}"
         arguments = ("build", "--bundle", folder, "--out", out)
         log = (draft / "build.log").write_text
@@ -80,16 +83,20 @@ def bench(config: Timing, bundle: Bundle, engine: Engine, draft: Path) -> Measur
     """
     with opened(config.place, draft) as device:
         folder, arguments = _arguments(device, bundle, engine)
+        offset = clock_offset(device)
         results = _until_valid(device, folder, arguments, config.benchmark)
     (draft / "bench.json").write_text(json.dumps(results))
     timed = {event["model"]: event for event in results if event["event"] == "result"}
     said = ", ".join(f"{name} {e['latency']['median']:.3g} ms ({e['verdict']})" for name, e in timed.items())
-    return Measurement(draft, {"headline": said})
+    return Measurement(draft, {"headline": said, "clock_offset_ms": offset})
 
 
 def _arguments(device: Device, bundle: Bundle, engine: Engine) -> tuple[str, tuple[str, ...]]:
     """Bundle and engines on the device: the bundle's folder there, and what the runner is told."""
-    folder, engines = device.put(bundle.path, bundle.digest), device.put(engine.path, engine.digest)
+    folder, engines = (
+        runs.send(device, bundle.path, bundle.digest),
+        runs.send(device, engine.path, engine.digest),
+    )
     out = f"{device.folder}/results/{engine.digest}"
     return folder, ("--bundle", folder, "--engines", engines, "--out", out)
 
@@ -107,6 +114,22 @@ def _until_valid(
                 raise
             console.say(f"    {error.what}; measuring again")
     raise AssertionError("unreachable")
+
+
+def clock_offset(device: Device) -> list[float]:
+    """The device's clock minus ours in ms, and how far off that may be: half a round trip, the best of three.
+
+    The runner's times are the device's: whoever lays them beside a log of the host needs this.
+    """
+    tries = []
+    for _ in range(3):
+        before = time.time()
+        said = device.run(["date", "+%s.%N"]).stdout.strip()
+        after = time.time()
+        if re.fullmatch(r"\d+\.\d+", said):
+            tries.append(((after - before) / 2, float(said) - (before + after) / 2))
+    unsure, offset = min(tries, default=(math.nan, math.nan))
+    return [] if math.isnan(offset) else [round(1000 * offset, 1), round(1000 * unsure, 1)]
 
 
 def can_run(target: Target) -> bool:

@@ -15,7 +15,7 @@ from .build import engine_file, open_engines
 from .bundle import Bundle
 from .errors import BenchmarkInvalid, BundleError
 from .events import emit, tell
-from .infer import fingerprint, one_batch
+from .infer import different_batches, fingerprint, one_batch
 from .results import RUNS, SECONDS, Blocks, count, spent
 from .tensors import Feeds
 from .watch import Watch
@@ -24,6 +24,7 @@ ROUNDS = (
     16  # blocks an engine at least: enough pairs for an interval, and each long enough to be steady inside
 )
 SETTLE_MS = 5.0
+PAIRS = 16  # of other inputs and the same input, one after the other
 WINDOW_MS, WINDOW_RUNS = 20.0, 8
 WARMUP_MS, WARMUP_MAX_MS = 200.0, 60000.0
 # Two measurements that differ in one of these say nothing about their engines.
@@ -133,7 +134,7 @@ def measured(
     for name, entry in entries.items():
         same = results.is_same(entry.session.outputs(), reference[name])
         knobs = _knobs(entry, len(entries), watch.mode[0], locked)
-        found = results.result(name, blocks, warm[name], knobs, same, watch)
+        found = results.result(name, blocks, warm[name], knobs, same, watch, varied(entry))
         said.append(emit("result", asked={"seconds": asked.seconds, "runs": asked.runs}, **found))
         tell("%s: %s" % (name, results.in_words(found)))
         if asked.against == "trtexec":
@@ -141,6 +142,19 @@ def measured(
     if asked.concurrent:
         said.append(_together(entries, asked.seconds))
     results.publish(said, [results.ratio(blocks, of, against) for of, against in pairs], out)
+
+
+def varied(entry: Entry) -> Dict[str, Any]:
+    """Whether other inputs take longer than one repeated input (MLPerf TEST04): then a cache was measured."""
+    session, pairs = entry.session, []
+    for feeds in different_batches(entry.bundle, session, PAIRS):
+        taken = []
+        for chosen in (feeds, entry.feeds):
+            session.bind(chosen)
+            taken.append(session.block(0.0, 2)["latency"][-1])  # the first run after a change only warms up
+        pairs.append(taken)
+    session.bind(entry.feeds)
+    return stats.ratio([other for other, _ in pairs], [same for _, same in pairs])
 
 
 def _together(entries: Dict[str, Entry], seconds: float) -> Dict[str, Any]:

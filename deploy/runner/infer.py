@@ -69,6 +69,16 @@ def one_batch(bundle: Bundle, session: Any) -> Feeds:
     }
 
 
+def different_batches(bundle: Bundle, session: Any, count: int) -> List[Feeds]:
+    """`count` batches of other samples than `one_batch` takes; seeded noise where there are too few."""
+    feeds, batch = samples(bundle, session), session.inputs[0].shape[0]
+    have = len(next(iter(feeds.values()))) // batch if feeds else 0
+    if feeds is None or have < 2:
+        return [noise(session.inputs, 1 + seed) for seed in range(count)]
+    starts = [(1 + place % (have - 1)) * batch for place in range(count)]
+    return [{name: array[start : start + batch] for name, array in feeds.items()} for start in starts]
+
+
 def _load(bundle: Bundle, name: str) -> Optional[Array]:
     path = bundle.sample(name)
     if path is None:

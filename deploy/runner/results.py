@@ -13,12 +13,19 @@ from .files import make_folder, write_json
 
 SECONDS, RUNS = 3.0, 64
 SAME_OUTPUT = 1e-3  # of the largest output: kernels may add in another order, nothing more
+REPEATED = 1.10  # times as long with other inputs, the whole interval above it: MLPerf's TEST04
 ENQUEUE_BOUND = 0.8  # enqueue over compute, by their medians, as trtexec judges
 Blocks = Dict[str, List[Dict[str, Any]]]  # engine -> its blocks: start, stop, series of latencies
 
 
 def result(
-    name: str, blocks: Blocks, warm: Dict[str, Any], knobs: Dict[str, Any], same: bool, watch: Any
+    name: str,
+    blocks: Blocks,
+    warm: Dict[str, Any],
+    knobs: Dict[str, Any],
+    same: bool,
+    watch: Any,
+    varied: Dict[str, Any],
 ) -> Dict[str, Any]:
     """Everything about one engine, as the event says it."""
     mine = blocks[name]
@@ -31,6 +38,8 @@ def result(
     invalid, noisy = stats.judge(series["latency"])
     if not same:
         invalid.append("the timed runs gave other outputs than an untimed run")
+    if varied["interval"][0] > REPEATED:
+        invalid.append("other inputs take %.2f times as long as one repeated input" % varied["ratio"])
     invalid += watch.alarms(every)
     noisy += _too_little(runs, seconds) + watch.doubts(power)
     if not warm["steady"]:
@@ -47,6 +56,7 @@ def result(
         "knobs": knobs,
         "throughput_per_s": knobs["batch"] * runs / seconds,
         "latency": stats.summary(series["latency"]),
+        "varied_inputs": {"ratio": varied["ratio"], "interval": varied["interval"]},
         "parts": {kind: stats.summary(values) for kind, values in series.items() if kind != "latency"},
         "power": power,
         "raw": {kind: [round(value, 6) for value in values] for kind, values in series.items()},

@@ -188,3 +188,20 @@ def test_long_silence_has_a_sign_of_life(
     device.run_detached("w", ["sleep", "2.6"])
     assert time.monotonic() - begin > 2
     assert "is at work, for" in capsys.readouterr().err
+
+
+def test_on_the_oldest_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """JetPack 4 has Python 3.6; where one is found, it keeps a program and tells of it as any other does."""
+    old = next(iter(sorted(Path.home().glob(".pyenv/versions/3.6.*/bin/python3"))), None)
+    if old is None:
+        pytest.skip("no Python 3.6 on this machine (pyenv install 3.6)")
+    with sshd.running(tmp_path / "s", {"PATH": f"{old.parent}:/usr/bin:/bin", "LC_ALL": "C"}) as server:
+        monkeypatch.setenv(ssh.CONFIG, str(server.config))
+        device = devices.open(server.name)
+        marks, out = tmp_path / "m", []
+        argv = ["sh", "-c", f"echo begun >> {marks}; sleep 0.3; echo 'ä \u202e'"]
+        detached._start(device.peer(), f"{device.folder}/{detached.FOLDER}/w", argv)
+        assert device.run_detached("w", argv, out.append).returncode == 0
+        assert (out, begun(marks)) == (["ä \\u202e"], 1)
+        assert device.clean().files == 0
+        device.close()

@@ -84,6 +84,20 @@ def test_doctor_runs_on_this_python_and_explains(pyz: Path, python: Path) -> Non
     assert "Traceback" not in prose
 
 
+@pytest.mark.parametrize("python", PYTHONS, ids=lambda path: path.parts[-3])
+def test_what_needs_no_numpy_is_imported_by_this_python(pyz: Path, python: Path) -> None:
+    """Not only parsed: the modules of clocks, power and trtexec, and one line of tegrastats."""
+    line = (Path(__file__).parents[1] / "probes" / "tegrastats_jp4_nano_r32.txt").read_text().splitlines()[0]
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from runner import clocks, graphs, knobs, sensors, tegrastats, trtexec, watch, __main__\n"
+        "print(tegrastats.parse(sys.argv[2]).total_milliwatt, watch.Watch(watch.Board()).useful)"
+    )
+    done = subprocess.run([python, "-c", code, pyz, line], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[0]) == 900
+
+
 def test_doctor_knows_the_missing_dla_compiler() -> None:
     from deploy.runner.remedies import tensorrt_import
 
@@ -177,6 +191,37 @@ def test_bench_interleaves_and_publishes(
     assert json.loads((tmp_path / "bench.json").read_text())[0]["event"] == "result"
     with_knobs = results["dense"]["knobs"]
     assert (with_knobs["threads"], with_knobs["batch"], with_knobs["transfers"]) == (1, 2, False)
+
+
+class Cached:
+    """A session that is `slow` on inputs which it has not just seen: a benchmark of it would measure a cache."""
+
+    def __init__(self, session: Any, slow: float) -> None:
+        self.inner, self.slow, self.known, self.inputs = session, slow, b"", session.inputs
+
+    def bind(self, feeds: dict[str, Any]) -> None:
+        seen = next(iter(feeds.values())).tobytes()
+        self.fresh, self.known = seen != self.known, self.known or seen
+
+    def block(self, milliseconds: float, least: int) -> dict[str, list[float]]:
+        return {"latency": [1.0 * (self.slow if self.fresh else 1.0)] * least}
+
+
+@pytest.mark.parametrize(("slow", "found"), [(1.0, 1.0), (1.3, 1.3)])
+def test_other_inputs_that_take_longer_are_seen(
+    built: tuple[Path, Path, list[dict[str, Any]]], slow: float, found: float
+) -> None:
+    from deploy.runner import bench
+    from deploy.runner.infer import different_batches
+
+    place, engines, _ = built
+    entry = bench.entries_of(Bundle(str(place)), str(engines))["dense"]
+    batches = different_batches(entry.bundle, entry.session, 4)
+    assert not any(np.array_equal(batch["images"], entry.feeds["images"]) for batch in batches)
+    session = Cached(entry.session, slow)
+    session.bind(entry.feeds)
+    said = bench.varied(entry._replace(session=session))
+    assert [*said["interval"], said["ratio"]] == pytest.approx([found] * 3)
 
 
 def test_one_line_inside_the_bundle(tmp_path: Path) -> None:

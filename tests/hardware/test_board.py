@@ -1,4 +1,4 @@
-"""What only a board can prove: JETPRESS_DEVICE=user@host pytest -m hardware tests/hardware (docs/hardware-checklist.md).
+"""What only a board can prove (docs/hardware-checklist.md): JETPRESS_DEVICE=user@host pytest -m hardware tests/hardware
 
 The board needs JetPack's python3-libnvinfer and python3-numpy; clocks and EMC need root or `sudo -n jetson_clocks`.
 """

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from deploy import runs, ssh
 from deploy.errors import DeviceError, TrustError
 from deploy.pack import pack
 from pipeline.artifact import Bundle
-from pipeline.measure import Place, build
+from pipeline.measure import Place, build, clock_offset
 from tests.deploy import sshd
 from tests.deploy.runner_bundles import bundle, seal, slow_to_build
 from tests.deploy.test_device import until
@@ -53,7 +54,7 @@ HOST = """
 import sys
 from pathlib import Path
 from pipeline.artifact import Bundle
-from pipeline.measure import Place, build
+from pipeline.measure import Place, build, clock_offset
 build(Place(sys.argv[1], {identity!r}), Bundle(Path(sys.argv[2])), Path(sys.argv[3]))
 """
 
@@ -114,3 +115,15 @@ def test_the_runners_exit_codes_are_our_failures(tmp_path: Path) -> None:
         runs.run(device, folder, "build", "--bundle", folder)
     with pytest.raises(DeviceError, match="no engine was built"):
         runs.run(device, device.put(made.path, "whole"), "bench", "--bundle", str(made.path))
+
+
+@needs_sshd
+def test_the_two_clocks_are_laid_side_by_side(server: sshd.Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = devices.open(server.name)
+    offset, unsure = clock_offset(device)  # the test device is this machine: its clock is ours
+    assert abs(offset) <= unsure + 1
+    assert unsure < 2000
+    honest = time.time
+    monkeypatch.setattr(time, "time", lambda: honest() - 5)
+    assert clock_offset(device)[0] == pytest.approx(5000, abs=unsure + 500)
+    device.close()
