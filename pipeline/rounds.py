@@ -87,9 +87,12 @@ def needs_time(config: PruneConfig) -> bool:
 
 
 def prune_in_rounds(
-    plan: Plan, dense: Checkpoint, bench: Bench | None, walk: Walk
+    plan: Plan, dense: Checkpoint, bench: Bench | None, walk: Walk, teacher: Checkpoint | None = None
 ) -> tuple[Checkpoint, list[Round]]:
-    """The last good round's network (the dense one when there was none), and all rounds."""
+    """The last good round's network (the dense one when there was none), and all rounds.
+
+    Each learns from ``teacher``, or from the dense network.
+    """
     recipe, best, done = plan.recipe, dense, 0.0
     if "prune" in plan.skipped:
         walk.skip("prune", plan.skipped["prune"])
@@ -112,7 +115,7 @@ def prune_in_rounds(
             pruned = walk.step(f"prune {number}", prune_for_time, timed, best, dense, times)
         else:
             pruned = walk.step(f"prune {number}", prune, config, best)
-        one = _recovered(plan, number, share, pruned, dense, walk)
+        one = _recovered(plan, number, share, pruned, dense, teacher or dense, walk)
         rounds.append(one)
         if one.kept and one.tuned:
             best = one.tuned
@@ -138,13 +141,19 @@ def _timings(plan: Plan, dense: Checkpoint, bench: Bench | None, walk: Walk) -> 
 
 
 def _recovered(
-    plan: Plan, number: int, share: float, pruned: Checkpoint, dense: Checkpoint, walk: Walk
+    plan: Plan,
+    number: int,
+    share: float,
+    pruned: Checkpoint,
+    dense: Checkpoint,
+    teacher: Checkpoint,
+    walk: Walk,
 ) -> Round:
     """Fine-tune what was pruned, and judge it."""
     if pruned.facts.get("pruned") is False:
         walk.skip(f"finetune {number}", "nothing was removed: there is nothing to recover")
         return Round(share, pruned, None, False, "nothing was removed")
-    tuned = walk.step(f"finetune {number}", finetune, plan.recipe.finetune, pruned, dense)
+    tuned = walk.step(f"finetune {number}", finetune, plan.recipe.finetune, pruned, teacher)
     why = too_much_lost(plan, dense, tuned)
     if why:
         walk.skip(f"round {number}", f"not kept: {why}")

@@ -7,7 +7,7 @@ would do. A step's result is an artifact in the store, so whatever was done befo
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,10 +91,10 @@ def pipeline(plan: Plan, device: Device | None, walk: Walk) -> Outcome:
 
     place = None if device is None else where(device, target)
     packing = bundle.BundleConfig(recipe.name, target, recipe.build, recipe.benchmark, recipe.seed)
-    bench = bench_for_pruning(plan, place, packing)
-    best, outcome.rounds = prune_in_rounds(plan, dense, bench, walk)
+    bench, teacher = bench_for_pruning(plan, place, packing), other_teacher(plan, walk) or dense
+    best, outcome.rounds = prune_in_rounds(plan, dense, bench, walk, teacher)
     outcome.tuned += [(f"round {n}", one.tuned) for n, one in enumerate(outcome.rounds, 1) if one.tuned]
-    best = sparsify_where_it_pays(best, dense, outcome, walk)
+    best = sparsify_where_it_pays(best, dense, teacher, outcome, walk)
     folded = outcome.compressed = walk.step("fold", fold, None, best)
 
     outcome.onnx = walk.step("export", export, recipe.export, folded)
@@ -156,7 +156,18 @@ def bench_for_pruning(plan: Plan, place: measure.Place | None, packing: bundle.B
     return Bench(place, packing, plan.recipe.export)
 
 
-def sparsify_where_it_pays(best: Checkpoint, dense: Checkpoint, outcome: Outcome, walk: Walk) -> Checkpoint:
+def other_teacher(plan: Plan, walk: Walk) -> Checkpoint | None:
+    """The network that fine-tuning learns from, where it is not the dense one."""
+    recipe, model = plan.recipe, plan.recipe.finetune.teacher
+    if model is None:
+        return None
+    found = content(replace(recipe, model=model))
+    return walk.step("teacher", source, SourceConfig(model, recipe.data, recipe.seed, found))
+
+
+def sparsify_where_it_pays(
+    best: Checkpoint, dense: Checkpoint, teacher: Checkpoint, outcome: Outcome, walk: Walk
+) -> Checkpoint:
     """2:4 masks and their fine-tuning; the network as it was when the target or the budget says no."""
     plan = outcome.plan
     if "sparsify" in plan.skipped:
@@ -166,7 +177,7 @@ def sparsify_where_it_pays(best: Checkpoint, dense: Checkpoint, outcome: Outcome
     if masked.facts.get("pruned") is False:
         walk.skip("finetune 2:4", "no layer is eligible")
         return best
-    tuned = walk.step("finetune 2:4", finetune, plan.recipe.finetune, masked, dense)
+    tuned = walk.step("finetune 2:4", finetune, plan.recipe.finetune, masked, teacher)
     outcome.tuned.append(("2:4", tuned))
     if why := too_much_lost(plan, dense, tuned):
         walk.skip("2:4", f"not kept: {why}")

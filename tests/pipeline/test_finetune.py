@@ -13,7 +13,8 @@ from pipeline.artifact import Checkpoint
 from pipeline.channels import analyse, cut
 from pipeline.data import load
 from pipeline.recipe import Recipe, resolve
-from pipeline.sections import FinetuneConfig, TrainConfig
+from pipeline.run import plan
+from pipeline.sections import FinetuneConfig, ModelConfig, TrainConfig
 from tests.pipeline import small
 
 CONFIG = FinetuneConfig(epochs=2, learning_rate=0.02)
@@ -173,6 +174,20 @@ def test_any_other_network_may_teach(dense: Checkpoint, tmp_path: Path) -> None:
     config = replace(CONFIG, hint=0.1, attention=1.0, similarity=1.0)
     made = finetune.finetune(config, damage(dense, tmp_path), teacher, small.draft(tmp_path, "tuned"))
     assert made.facts["validation"] > 70
+
+
+def test_another_teacher_is_a_step_of_its_own(tmp_path: Path) -> None:
+    """Before the first round, and only where the recipe asks for it."""
+    small.model(tmp_path)
+    (tmp_path / "big.safetensors").write_bytes(b"any")
+    teacher = ModelConfig(builder=f"{tmp_path}/network.py:build", weights=str(tmp_path / "big.safetensors"))
+    recipe = Recipe(name="x", model=replace(teacher, weights=None))
+    names = [step.name for step in plan(recipe, "nano", home=tmp_path)]
+    assert "teacher" not in names
+    taught = replace(recipe, finetune=FinetuneConfig(teacher=teacher))
+    with_teacher = [step.name for step in plan(taught, "nano", home=tmp_path)]
+    assert with_teacher.index("teacher") == names.index("prune 1")
+    assert [name for name in with_teacher if name != "teacher"] == names
 
 
 def test_a_layer_that_is_not_there_is_an_error(dense: Checkpoint, tmp_path: Path) -> None:
