@@ -16,6 +16,8 @@ ANSWER_S = 600.0
 HINTS = {
     errno.ENOSPC: "free some disk there, or run `jetpress device clean`; the next run goes on from here",
     errno.EACCES: "the folder must belong to the user that logs in: sudo chown -R $USER ~/.jetpress",
+    errno.EBUSY: "wait until it has ended; if it was killed with its watchdog, the next `bench --lock-clocks` or a "
+    "restart of the board brings the clocks back",
     errno.ENOENT: "it was not made, or was cleaned away: run the command again",
 }
 

@@ -213,6 +213,10 @@ def write(request: Dict[str, Any]) -> Dict[str, Any]:
 def remove(request: Dict[str, Any]) -> Dict[str, Any]:
     """The working folder and all in it; how much that was. A link is removed, never what it points to."""
     held, folder = usage(request), raw(request["folder"])
+    if os.path.exists(
+        os.path.join(folder, b"clocks.json")
+    ):  # what is to be restored: deploy/runner/clocks.py
+        raise OSError(errno.EBUSY, "a benchmark has locked the clocks of this board", request["folder"])
     if os.path.islink(folder):
         os.unlink(folder)
     elif os.path.isdir(folder):

@@ -25,7 +25,7 @@ from typing import Any, Callable, Dict, List, Optional
 LONGEST_LINE = 1 << 23
 APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 LOOK_S = 0.1
-BEAT_S = 2.0  # while the program is silent, this says that the connection is not
+BEAT_S = 1.0  # while the program is silent, this says that the connection is not
 LOCK_S = 10.0
 GRACE_S = 2.0
 

@@ -74,6 +74,16 @@ def test_every_release_file_is_tried() -> None:
     assert len(list(PROBES.glob("nv_tegra_release_*"))) == 8
 
 
+def test_every_recorded_file_belongs_to_a_parser() -> None:
+    """A file that is added here is parsed by a test, or this one says that it is not."""
+    kinds = {"nv_tegra_release": 8, "nvpmodel_q": 4, "tegrastats": 15, "trtexec": 3, "trt_sparsity_log_lines": 1,
+             "device_tree": 1, "nvpmodel_modes": 1, "README": 1}  # fmt: skip
+    names = [path.name for path in PROBES.iterdir()]
+    found = {kind: sum(name.startswith(kind) for name in names) for kind in kinds}
+    assert found == kinds
+    assert sum(found.values()) == len(names)
+
+
 def test_l4t_from_dpkg_where_the_file_is_missing() -> None:
     said = "Package: nvidia-l4t-core\nStatus: install ok installed\nVersion: 36.4.7-20250918154033\n"
     assert board.l4t("", said) == "36.4.7"

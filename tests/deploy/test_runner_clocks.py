@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from deploy.device import Local
+from deploy.errors import DeviceError as HostError
 from deploy.pack import pack
 from deploy.runner import clocks
 from deploy.runner.board import Board
@@ -136,6 +138,18 @@ def test_one_at_a_time(board: Path) -> None:
         assert floors(board) == LOCKED
         runner.kill()
     assert until(lambda: floors(board) == BEFORE)
+
+
+def test_a_lease_is_not_cleaned_away(board: Path, tmp_path: Path) -> None:
+    """`device clean` would otherwise take what is to be restored."""
+    device = Local(lease(board).parent)
+    with clocks.locked(Board(), True):
+        with pytest.raises(HostError, match="locked the clocks") as caught:
+            device.clean()
+        assert "watchdog" in caught.value.hint
+    assert floors(board) == BEFORE
+    device.clean()
+    assert not lease(board).parent.exists()
 
 
 def test_nvidias_tool_is_used_where_it_is(board: Path, monkeypatch: pytest.MonkeyPatch) -> None:
