@@ -108,17 +108,16 @@ def to_graph(
     opset = config.opset or downgrade.NEWEST
     max_batch = config.max_batch if config.dynamic_batch else None
     model = trace(module, inputs, outputs, max(opset, downgrade.NEWEST), config.batch, max_batch)
+    simplify(model)
     return to_opset(model, inputs, config, images)
 
 
 def to_opset(
     model: ir.Model, inputs: tuple[InputConfig, ...], config: ExportConfig, images: DataConfig | None = None
 ) -> tuple[ir.Model, list[str]]:
-    """All that is done to PyTorch's own export, in place."""
+    """All that is done to a simplified graph, in place."""
     images = images or DataConfig()
     opset = config.opset or downgrade.NEWEST
-    _simplify(model)
-    _name_nodes(model)
     said = attach(
         model,
         Ends(config.input, config.output, images.mean, images.std),
@@ -179,8 +178,13 @@ def opset_of(model: onnx.ModelProto) -> int:
     return int(next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx")))
 
 
+def simplify(model: ir.Model) -> None:
+    """Constants folded, BatchNorm fused, no-ops and dead nodes gone; nodes named after modules. In place."""
+    _simplify(model)
+    _name_nodes(model)
+
+
 def _simplify(model: ir.Model) -> None:
-    """Constants folded, BatchNorm fused, no-ops and dead nodes gone."""
     with quiet():
         common.InlinePass()(model)
         optimizer.fold_constants(model, input_size_limit=LARGEST_CONSTANT, output_size_limit=LARGEST_CONSTANT)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pipeline import channels, equivalence, models, precision, scores
 from pipeline.cases import cases
-from pipeline.export import _checked, _tidy, opset_of, to_opset
+from pipeline.export import _checked, _tidy, opset_of, simplify, to_opset
 from pipeline.lowering.trace import trace
 from pipeline.models import Network
 from pipeline.sections import ExportConfig
@@ -60,9 +60,11 @@ def eligible(made: Network) -> list[Tensor]:
 
 @cache
 def traced(family: str, kind: str, opset: int) -> bytes:
-    """PyTorch's export, unchanged; passes change it in place, so each starts from these bytes."""
+    """Simplified, at PyTorch's own opset; what follows changes it in place, so each starts from these bytes."""
     made = variant(family, kind)
-    return ir.to_proto(trace(made.module, made.model.inputs, (), opset)).SerializeToString()
+    model = trace(made.module, made.model.inputs, (), opset)
+    simplify(model)
+    return ir.to_proto(model).SerializeToString()
 
 
 @cache

@@ -1,0 +1,285 @@
+"""Which networks reach which opset, and stay the same function? And does a real TensorRT build them?
+
+Every classifier and segmenter of torchvision, its detectors up to their heads, and one network of each of 76 timm
+families, as they are (:mod:`benchmarks.coverage` does pruned ones), each in a process of its own: exported at 13, 17
+and 20 with the operators lowered that the boards' parsers lack there, checked, and held against PyTorch in ONNX
+Runtime. A network counts at an opset when the file has exactly that opset and the largest error is within 1e-3 of the
+largest output. The files at 17 of the classifiers are also built with TensorRT-RTX, ahead of time for compute
+capability 8.6.
+
+    python -m benchmarks.opsets run results.jsonl                   # everything; resumable
+    python -m benchmarks.opsets run results.jsonl --only torchvision:resnet18 --again
+    python -m benchmarks.opsets table results.jsonl --write docs/opsets.md
+
+torchvision's networks see images of 96 x 96 where they take any size (inception_v3: 128, vision transformers: 224),
+timm's the size that they were made for. Graphs do not depend on it, times do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import importlib.metadata
+import json
+import tempfile
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from benchmarks.coverage import in_a_process, warm_up
+from benchmarks.coverage_networks import build, networks
+from deploy.errors import JetpressError
+from pipeline import export, models
+from pipeline.lowering.trace import trace
+from pipeline.sections import ExportConfig, InputConfig
+
+Record = dict[str, Any]
+SETS = {
+    "torchvision": "torchvision classifiers",
+    "segmentation": "torchvision segmentation",
+    "detection": "torchvision detection, raw heads",
+    "timm": "timm families",
+}
+# What the parsers lack that read up to this opset: TensorRT 8.2, 8.5, 10 and newer.
+LOWERED = {13: ("LayerNormalization", "HardSwish"), 17: ("LayerNormalization",), 20: ()}
+TRACED = {13: 18, 17: 18, 20: 20}
+TOLERANCE, PROCESSOR_S, SIDE = 1e-3, 1500, 96
+BUILT = 17
+"""The opset whose file TensorRT-RTX builds."""
+AHEAD = "8.6"
+
+
+def run(results: Path, sets: Sequence[str], only: Sequence[str], again: bool) -> None:
+    """Append the records that ``results`` does not hold yet."""
+    done = records(results)
+    if again:
+        done = {name: record for name, record in done.items() if not failures(record)}
+    warm_up()
+    warnings.simplefilter("ignore")
+    for family in sets or SETS:
+        for name in networks()[family]:
+            if name in done or (only and name not in only):
+                continue
+            found = in_a_process(lambda name=name: one(name), PROCESSOR_S)  # type: ignore[misc]
+            record = {"network": name, "error": found} if isinstance(found, str) else found
+            with results.open("a") as file:
+                file.write(json.dumps(record) + "\n")
+            print(json.dumps(record), flush=True)
+
+
+def one(reference: str) -> Record:
+    """The record of one network: per opset the error or the reason."""
+    record: Record = {"network": reference, "opsets": {}}
+    started = time.process_time()
+    try:
+        module, inputs, _ = build(reference)
+        inputs = smaller(reference, inputs)
+        given = models.example_inputs(inputs, 1, seed=1)
+        with torch.no_grad():
+            expected = models.outputs_of(module(*given))
+        record["parameters"] = sum(p.numel() for p in module.parameters())
+        graphs: dict[int, Any] = {}
+        for opset in LOWERED:
+            record["opsets"][str(opset)] = at_opset(reference, module, inputs, given, expected, opset, graphs)
+    except Exception as error:  # noqa: BLE001 - a crash is a result here
+        record["error"] = line(error)
+    record["seconds"] = round(time.process_time() - started, 1)
+    return record
+
+
+def smaller(reference: str, inputs: tuple[InputConfig, ...]) -> tuple[InputConfig, ...]:
+    """At the size that is run."""
+    family, _, name = reference.partition(":")
+    if family not in ("torchvision", "segmentation") or name.startswith(("vit", "maxvit")):
+        return inputs
+    side = 128 if name == "inception_v3" else SIDE
+    return (InputConfig((3, side, side)),)
+
+
+def at_opset(
+    reference: str,
+    module: nn.Module,
+    inputs: tuple[InputConfig, ...],
+    given: tuple[Tensor, ...],
+    expected: tuple[Tensor, ...],
+    opset: int,
+    graphs: dict[int, Any],
+) -> Record:
+    """Export, check, run; ``graphs`` keeps the trace that two opsets share."""
+    started = time.process_time()
+    try:
+        traced = TRACED[opset]
+        if traced not in graphs:
+            graphs.clear()
+            graphs[traced] = trace(module, inputs, (), traced)
+            export.simplify(graphs[traced])
+        # The last that uses it may change it: the largest of these networks fit into memory once, not twice.
+        last = opset == max(one for one in TRACED if TRACED[one] == traced)
+        model = graphs.pop(traced) if last else graphs[traced].clone()
+        export.to_opset(model, inputs, ExportConfig(opset=opset, lower=LOWERED[opset]))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.onnx"
+            export.write(model, path)
+            record = compared(path, given, expected)
+            record |= {"nodes": len(model.graph), "seconds": round(time.process_time() - started, 1)}
+            del model
+            if opset == BUILT and reference.startswith("torchvision:"):
+                record["rtx"] = rtx(path, inputs)
+    except Exception as error:  # noqa: BLE001
+        return {"reason": line(error)}
+    return record
+
+
+def compared(path: Path, given: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> Record:
+    """The opset that the file has, and its largest error."""
+    import onnx
+
+    delivered = export.opset_of(onnx.load(path, load_external_data=False))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    names = [entry.name for entry in session.get_inputs()]
+    found = session.run(None, dict(zip(names, (x.numpy() for x in given), strict=True)))
+    errors = [
+        float(np.abs(a - b.numpy()).max() / max(float(b.abs().max()), 1e-12))
+        for a, b in zip(found, expected, strict=True)
+    ]
+    return {"delivered": delivered, "error": max(errors)}
+
+
+def rtx(path: Path, inputs: tuple[InputConfig, ...]) -> Record:
+    """A real build, as the runner does it."""
+    from deploy.runner.backend_tensorrt import load_library, make_log
+    from deploy.runner.tensorrt_build import build_engine
+
+    started = time.process_time()
+    try:
+        trt = load_library("tensorrt_rtx")
+        told = [{"name": one.name, "shape": [1, *one.shape]} for one in inputs]
+        settings = {
+            "precision": "fp32",
+            "inputs": told,
+            "ahead": [AHEAD],
+            "timing_cache": None,
+            "model": "model",
+        }
+        log = make_log(trt)
+        plan, _ = build_engine(trt, log, str(path), settings)
+    except Exception as error:  # noqa: BLE001
+        return {"ok": False, "reason": line(error)}
+    if plan is None:
+        return {"ok": False, "reason": "; ".join(one for one in log.lines if "ERROR" in one)[:300]}
+    return {"ok": True, "bytes": plan.nbytes, "seconds": round(time.process_time() - started, 1)}
+
+
+def line(error: BaseException) -> str:
+    """In one line."""
+    text = error.what if isinstance(error, JetpressError) else getattr(error, "what", "") or str(error)
+    return " ".join(f"{type(error).__name__}: {text}".split())[:400]
+
+
+def records(path: Path) -> dict[str, Record]:
+    """Network -> its last record."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    return {record["network"]: record for record in map(json.loads, lines)}
+
+
+def failures(record: Record) -> Iterator[tuple[str, str]]:
+    """Opset (or ``RTX``) and reason, for each that does not count."""
+    if "error" in record:
+        yield "all", record["error"]
+        return
+    for opset, found in record["opsets"].items():
+        if "reason" in found:
+            yield opset, found["reason"]
+        elif found["delivered"] != int(opset):
+            yield opset, f"delivered at {found['delivered']}"
+        elif not found["error"] <= TOLERANCE:
+            yield opset, f"differs by {found['error']:.1e} of the largest output"
+        if found.get("rtx", {}).get("ok") is False:
+            yield "RTX", found["rtx"]["reason"]
+
+
+HEAD = """# Opsets
+
+Written by `python -m benchmarks.opsets table` on {date} from the results of `python -m benchmarks.opsets run`
+({versions}; processor only). The networks are dense, with random weights, at batch 1, in FP32.
+
+Counted: the file has exactly the opset that was asked for, passes `onnx.checker` in full, and ONNX Runtime gives
+PyTorch's outputs within 1e-3 of the largest. At 13 LayerNormalization and HardSwish are primitives (TensorRT 8.2 lacks
+them), at 17 LayerNormalization (8.5 does). *RTX*: TensorRT-RTX built an engine from the file at 17, ahead of time for
+compute capability 8.6, without a GPU; it is a recent TensorRT, and says little about TensorRT 8. Detectors end at the
+numbers of their heads; decoding and suppression come after the engine.
+"""
+
+
+def table(results: Path) -> str:
+    """Counts, the largest error of each cell, every failure with its reason."""
+    packages = ("torch", "torchvision", "timm", "onnx", "onnxruntime-gpu", "tensorrt-rtx-cu13")
+    versions = ", ".join(f"{one} {importlib.metadata.version(one)}" for one in packages)
+    lines = [HEAD.format(date=dt.datetime.now(dt.UTC).date(), versions=versions)]
+    lines += ["| networks | of | 13 | 17 | 20 | RTX |", "|---|---:|---|---|---|---|"]
+    found, known = records(results), networks()
+    for family, title in SETS.items():
+        chosen = [found[name] for name in known[family] if name in found]
+        if not chosen:
+            continue
+        cells = [cell(chosen, opset) for opset in LOWERED]
+        built = [
+            r["opsets"][str(BUILT)]["rtx"]["ok"] for r in chosen if "rtx" in r.get("opsets", {}).get("17", {})
+        ]
+        cells.append(f"{sum(built)} of {len(built)}" if built else "-")
+        missing = len(known[family]) - len(chosen)
+        count = f"{len(chosen)}" + (f" ({missing} not run)" if missing else "")
+        lines.append(f"| {title} | {count} | {' | '.join(cells)} |")
+    bad = [(r["network"], *failure) for r in found.values() for failure in failures(r)]
+    lines += ["", "What fails, and why:" if bad else "Nothing failed.", ""]
+    if bad:
+        lines += ["| network | opset | reason |", "|---|---|---|"]
+        lines += [f"| {name} | {where} | {why[:200].replace('|', '/')} |" for name, where, why in bad]
+    seconds = sum(r.get("seconds", 0) for r in found.values())
+    lines += ["", f"{len(found)} networks, {seconds / 60:.0f} minutes of processor time."]
+    return "\n".join(lines) + "\n"
+
+
+def cell(chosen: list[Record], opset: int) -> str:
+    """How many count, and the largest error of those."""
+    entries = [r.get("opsets", {}).get(str(opset), {}) for r in chosen]
+    good = [e["error"] for e in entries if e.get("delivered") == opset and e["error"] <= TOLERANCE]
+    return f"{len(good)} ({max(good):.0e})" if good else "0"
+
+
+def main() -> None:
+    """``run`` or ``table``."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    running = commands.add_parser("run")
+    running.add_argument("results", type=Path)
+    running.add_argument("--sets", nargs="*", default=[], choices=SETS)
+    running.add_argument("--only", nargs="*", default=[])
+    running.add_argument("--again", action="store_true", help="what failed is run once more")
+    writing = commands.add_parser("table")
+    writing.add_argument("results", type=Path)
+    writing.add_argument("--write", type=Path, help="a Markdown file, instead of the screen")
+    given = parser.parse_args()
+    if given.command == "run":
+        run(given.results, given.sets, given.only, given.again)
+    else:
+        text = table(given.results)
+        given.write.write_text(text) if given.write else print(text)
+        print(Counter(where for r in records(given.results).values() for where, _ in failures(r)))
+
+
+if __name__ == "__main__":
+    main()
