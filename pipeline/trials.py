@@ -29,7 +29,8 @@ def profiles(
     """Time the networks in one session, interleaved.
 
     Returns:
-        by name ``latency_ms`` (median) and ``layers`` (the runtime's layer -> median ms)
+        by name ``latency_ms``, ``rounds_ms`` (side by side) and ``layers`` (the runtime's layer -> ms): of
+        undisturbed runs, see ``deploy/runner/profile.py``
     """
     folder = draft / "trials"
     shutil.rmtree(folder, ignore_errors=True)  # of an earlier session

@@ -7,11 +7,19 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks import resnet_cifar
+from deploy.device import open as open_device
 from deploy.errors import StageError
-from pipeline import models
+from deploy.probe import identity, probe
+from deploy.targets import find
+from pipeline import baseline, models
 from pipeline.artifact import Checkpoint
-from pipeline.prune import prune
-from pipeline.sections import PruneConfig
+from pipeline.bench import Bench, TimedConfig, TimingsConfig
+from pipeline.bundle import BundleConfig
+from pipeline.measure import Place
+from pipeline.prune import prune, prune_for_time
+from pipeline.sections import BenchmarkConfig, BuildConfig, DataConfig, ExportConfig, ModelConfig, PruneConfig
+from pipeline.timings import timings
 from tests.equivalence.networks import checkpoint, network
 from tests.pipeline import small
 
@@ -98,3 +106,79 @@ def test_taylor_looks_at_training_batches(tmp_path: Path, scope: str) -> None:
     pruned = prune(config(criterion="taylor", scope=scope), start, drafted(tmp_path, "p"))
     assert pruned.facts["pruned"] is True
     assert all(p.grad is None or not p.grad.any() for p in models.load(pruned).module.parameters())
+
+
+RESNET = Path(resnet_cifar.__file__).resolve()
+
+
+@pytest.fixture(scope="module")
+def residual(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """A CIFAR ResNet-14, untrained, for the digits."""
+    folder = tmp_path_factory.mktemp("residual")
+    model = ModelConfig(builder=f"{RESNET}:resnet", arguments={"depth": 14})
+    torch.manual_seed(0)
+    return baseline.source(baseline.SourceConfig(model, DataConfig(size=16, batch_size=32)), folder)
+
+
+@pytest.mark.parametrize(
+    ("scope", "goal"),
+    [
+        ("uniform", "macs"),
+        ("global", "params"),
+        ("isomorphic", "macs"),
+        ("measured", "macs"),
+        ("measured", "params"),
+    ],
+)
+def test_a_share_of_the_cost_goes(residual: Checkpoint, tmp_path: Path, scope: str, goal: str) -> None:
+    """Met, and not by far; a second round goes on from where the first ended."""
+    fact = {"macs": "macs", "params": "parameters"}[goal]
+    rest = {"scope": scope, "sensitivity_images": 8, "criterion": "l1"}
+    first = prune(config(multiple=4, **rest, **{goal: 0.3}), residual, drafted(tmp_path, "first"))
+    second = prune(config(multiple=4, **rest, **{goal: 0.6}), first, drafted(tmp_path, "second"))
+    for made, share in ((first, 0.3), (second, 0.6)):
+        left = made.facts[fact] / residual.facts[fact]
+        assert (
+            left <= 1 - share + 0.005
+        )  # classifier's bias and the like are counted in one and not in the other
+        assert left >= 1 - share - 0.25
+        assert all(layer["after"] % 4 == 0 for layer in made.facts["layers"])
+    assert first.facts["whole"] == second.facts["whole"]
+    models.load(second)
+
+
+def test_blocks_go_where_that_pays_and_come_back_from_the_history(
+    residual: Checkpoint, tmp_path: Path
+) -> None:
+    rest = {"scope": "measured", "sensitivity_images": 8, "ignore": ("conv1.weight",)}
+    made = prune(config(multiple=16, macs=0.5, **rest), residual, drafted(tmp_path, "p"))
+    assert made.facts["blocks"]
+    loaded = models.load(made)
+    assert loaded.history[0] == {"blocks": made.facts["blocks"]}
+    for name in made.facts["blocks"]:
+        assert isinstance(loaded.module.get_submodule(name), torch.nn.Identity)
+    assert loaded.module(torch.randn(3, 3, 16, 16)).isfinite().all()
+    kept = prune(config(multiple=16, macs=0.5, blocks=False, **rest), residual, drafted(tmp_path, "k"))
+    assert not kept.facts["blocks"]
+
+
+def test_a_latency_is_measured_until_it_is_met(tmp_path: Path) -> None:
+    """On this machine's own engine; how far noise lets it come is not the point, what it says is."""
+    start = small.start(tmp_path)
+    target = find("host")
+    place = Place(None, identity(probe(open_device(None))))
+    packing = BundleConfig("small", target, BuildConfig(precision="fp32"), BenchmarkConfig(threads=1), 0)
+    bench = Bench(place, packing, ExportConfig(opset=17))
+    times = timings(TimingsConfig(bench, 4, (), {}), start, drafted(tmp_path, "timings"))
+    assert times.facts["latency_ms"] > 0
+    assert len(times.facts["networks"]) > 4
+    assert {"conv1", "conv2", "head"} <= set(times.facts["fit"])
+    asked = config(multiple=4, scope="uniform", latency=0.4)
+    made = prune_for_time(TimedConfig(asked, bench), start, start, times, drafted(tmp_path, "p"))
+    time = made.facts["time"]
+    assert time["limit_ms"] == pytest.approx(0.6 * times.facts["latency_ms"])
+    assert time["met"] == (time["measured_ms"] <= time["limit_ms"])
+    assert 1 <= len(time["tries"]) <= 4
+    assert made.facts["pruned"] is True
+    assert made.facts["macs"] < start.facts["macs"]
+    assert not list((tmp_path / "p").rglob("*.onnx")), "what was tried is not kept"
