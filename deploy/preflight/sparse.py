@@ -9,11 +9,12 @@ faster.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
-from deploy.preflight.graph import Array, Graph, Node
+from deploy.preflight.graph import Array, Graph
 from deploy.targets import Target
 
 GROUP, KEPT = 4, 2
@@ -41,21 +42,23 @@ def count(graph: Graph, target: Target, precision: str) -> dict[str, int]:
 
 def is_2_4(weight: Array, axis: int) -> bool:
     """Whether of every 4 consecutive entries along ``axis`` 2 are zero, and not all entries are."""
-    rows = np.moveaxis(weight, axis, -1)
+    return crowded(weight, axis) == 0 and bool(np.any(weight))
+
+
+def crowded(weight: Array, axis: int) -> int:
+    """How many groups of 4 consecutive entries along ``axis`` hold more than 2 that are not zero."""
+    rows, found = np.moveaxis(weight, axis, -1), 0
     step = max(1, AT_ONCE // max(1, rows[0].size)) if len(rows) else 1
-    some = False
     for start in range(0, len(rows), step):
         lanes = rows[start : start + step] != 0
-        if (lanes.reshape(*lanes.shape[:-1], -1, GROUP).sum(-1) > KEPT).any():
-            return False
-        some = some or bool(lanes.any())
-    return some
+        found += int((lanes.reshape(*lanes.shape[:-1], -1, GROUP).sum(-1) > KEPT).sum())
+    return found
 
 
 def _weights(graph: Graph) -> Iterator[tuple[Array, int]]:
     """Every weight with its reduction axis, as it is stored."""
     for node in graph.nodes:
-        for index, axis in _operands(node):
+        for index, axis in operands(node.op, node.attributes):
             weight = graph.array(node.input(index))
             if weight is None or weight.ndim < 2:
                 continue
@@ -67,13 +70,12 @@ def _weights(graph: Graph) -> Iterator[tuple[Array, int]]:
             break
 
 
-def _operands(node: Node) -> list[tuple[int, int]]:
-    """Input and reduction axis of every input that may be the weight."""
-    get = node.attributes.get
-    if node.op == "Conv":
+def operands(op: str, attributes: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """``(input, reduction axis)`` of every input that may be the weight."""
+    if op == "Conv":
         return [(1, 1)]
-    if node.op == "MatMul":
+    if op == "MatMul":
         return [(1, -2), (0, -1)]
-    if node.op == "Gemm":
-        return [(1, 1 if get("transB") else 0), (0, 0 if get("transA") else 1)]
+    if op == "Gemm":
+        return [(1, 1 if attributes.get("transB") else 0), (0, 0 if attributes.get("transA") else 1)]
     return []

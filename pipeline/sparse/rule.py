@@ -1,10 +1,7 @@
-"""Which layers of an ONNX graph are 2:4 sparse, by the rule that TensorRT applies.
+"""Which layers of an ONNX file are 2:4 sparse, by the rule that TensorRT applies (:mod:`deploy.preflight.sparse`).
 
-For a convolution ``[K, C, R, S]`` every 4 consecutive *input channels* hold at least 2 zeros, for each k, r
-and s; for MatMul and Gemm the 4 run along the reduction axis. C must be a multiple of 4, and in a grouped
-convolution C counts the channels of one group (NVIDIA TensorRT developer guide, "Structured Sparsity";
-polygraphy's ``sparse.py``). Weights are followed through Q/DQ, Cast, Identity and Transpose, as TensorRT
-does.
+Weights are followed through Q/DQ, Cast, Identity and Transpose, as TensorRT does. In a grouped convolution the input
+channels are those of one group.
 """
 
 from __future__ import annotations
@@ -17,7 +14,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-GROUP, KEPT = 4, 2
+from deploy.preflight.sparse import GROUP, KEPT, crowded, operands
+
 Array = NDArray[Any]
 PASSED_THROUGH = ("DequantizeLinear", "QuantizeLinear", "Cast", "Identity")
 
@@ -49,7 +47,7 @@ def sparse_layers(model: onnx.ModelProto) -> list[SparseLayer]:
 
 def _layer(node: onnx.NodeProto, weights: _Weights) -> SparseLayer | None:
     attributes = {one.name: helper.get_attribute_value(one) for one in node.attribute}
-    for index, axis in _operands(node.op_type, attributes):
+    for index, axis in operands(node.op_type, attributes):
         name, weight = weights.find(node.input[index])
         if weight is None or weight.ndim < 2:
             continue
@@ -68,23 +66,6 @@ def _layer(node: onnx.NodeProto, weights: _Weights) -> SparseLayer | None:
         )
         return SparseLayer(name, node.name, True, not dense, why)
     return None
-
-
-def crowded(weight: Array, axis: int) -> int:
-    """How many groups of 4 consecutive entries along ``axis`` hold more than 2 that are not zero."""
-    lanes = np.moveaxis(weight != 0, axis, -1)
-    return int((lanes.reshape(*lanes.shape[:-1], -1, GROUP).sum(-1) > KEPT).sum())
-
-
-def _operands(op_type: str, attributes: dict[str, Any]) -> list[tuple[int, int]]:
-    """``(input, reduction axis)`` of every input that may be the weight."""
-    if op_type == "Conv":
-        return [(1, 1)]
-    if op_type == "MatMul":
-        return [(1, -2), (0, -1)]
-    if op_type == "Gemm":
-        return [(1, 1 if attributes.get("transB") else 0), (0, 0 if attributes.get("transA") else 1)]
-    return []
 
 
 class _Weights:
