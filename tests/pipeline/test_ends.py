@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,20 @@ def kinds(values: Any) -> dict[str, tuple[int, list[int]]]:
     return {name: (t.elem_type, [d.dim_value for d in t.shape.dim]) for name, t in tensors.items()}
 
 
+def measured(packed: Path, folder: Path) -> dict[str, float]:
+    """Model -> accuracy that the device's own runner finds on the samples."""
+    engines, out = str(folder / "engines"), str(folder / "results")
+    for command in (["build", "--out", engines], ["infer", "--engines", engines, "--out", out]):
+        done = subprocess.run(
+            [sys.executable, str(packed / "runner.pyz"), *command, "--bundle", str(packed)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    return {one["model"]: one["top1"] for one in events if one["event"] == "infer"}
+
+
 def test_frames_become_images_and_back() -> None:
     ends = Ends(FRAMES, mean=DATA.mean, std=DATA.std)
     (image,) = ends.to_network((frames(),))
@@ -66,6 +82,7 @@ def test_a_file_that_takes_frames_and_gives_classes(tmp_path: Path) -> None:
 
     packing = BundleConfig("camera", find("host"), BuildConfig(precision="fp32"), BenchmarkConfig(), 0)
     packed = bundle(packing, saved, exported, exported, tmp_path / "bundle")
+    assert json.loads((packed.path / "plan.json").read_text())["strongly_typed"] is False
     samples = np.load(packed.path / "samples" / "input.npy")
     assert samples.dtype == np.uint8
     assert samples.shape == (16, 16, 16, 3)
@@ -78,6 +95,10 @@ def test_a_file_that_takes_frames_and_gives_classes(tmp_path: Path) -> None:
         classes = made.module(seen).argmax(1).numpy()
     assert np.array_equal(found, classes)
     assert _top1(found, classes) == 1.0
+    labels = np.load(packed.path / "samples" / "labels.npy")
+    assert measured(packed.path, tmp_path) == dict.fromkeys(
+        ("compressed", "dense"), float((classes == labels).mean())
+    )
 
     # The wrong mean in the graph is another function, and it is named.
     mean = next(one for one in proto.graph.initializer if one.name == "input_mean")
