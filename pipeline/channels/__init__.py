@@ -137,17 +137,18 @@ def _verified(dense: _Dense, survivors: Survivors) -> tuple[nn.Module, Step] | N
     step: Step = {"kept": {n: {str(k): _ranges(s) for k, s in axes.items()} for n, axes in kept.items()}}
     expected = oracle.masked(dense.trace, survivors, dense.drawn, dense.inputs)
     drawn = {name: _sliced(tensor, kept.get(name, {})) for name, tensor in dense.drawn.items()}
-    why = ""
-    for guess in (attributes.evidenced(dense.module, dense.trace, survivors), {}):
+    reasons = []
+    for guess in attributes.guesses(dense.module, dense.trace, survivors):
         smaller = _without(dense.module, kept)
         values = attributes.merged(guess, attributes.known(smaller, dense.trace, survivors))
         attributes.apply(smaller, values)
-        if not (why := oracle.difference(smaller, drawn, dense.inputs, expected)):
+        if not (reason := oracle.difference(smaller, drawn, dense.inputs, expected)):
             return smaller, {**step, "attributes": values, "graph": False}
+        reasons.append(reason)
     traced = _as_graph(dense.module, dense.opened, kept)
     if oracle.difference(traced, drawn, dense.inputs, expected):
         return None
-    return traced.train(dense.module.training), {**step, "attributes": {}, "graph": True, "why": why}
+    return traced.train(dense.module.training), {**step, "attributes": {}, "graph": True, "why": reasons[0]}
 
 
 def _as_graph(module: nn.Module, source: Trace, kept: Mapping[str, Mapping[int, Indices]]) -> TracedNet:

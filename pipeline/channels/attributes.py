@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from pipeline.channels.graph import Survivors, Trace, resized_arguments, tensors_of
+from pipeline.channels.labels import Call
 
 CONVOLUTIONS = (
     nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
@@ -77,12 +78,32 @@ def _new_groups(source: Trace, survivors: Survivors) -> Iterator[tuple[str, dict
             yield path, {name: new[name] for name in ("groups", "num_groups") if name in new}
 
 
-def evidenced(module: nn.Module, source: Trace, survivors: Survivors) -> Attributes:
-    """Attributes of all other modules whose value was a width in that module's own part of the graph."""
-    constants: dict[str, dict[Any, set[Any]]] = {}
-    sizes: dict[str, dict[Any, set[Any]]] = {}
+def guesses(module: nn.Module, source: Trace, survivors: Survivors) -> list[Attributes]:
+    """Attributes of all other modules, likeliest first.
+
+    With two heads of which one goes, and a batch of two, is an attribute 2 to become 1? First what nothing speaks
+    against, then what something speaks for.
+    """
+    found = [_evidenced(module, source, survivors, bold) for bold in (False, True)]
+    found.append({})
+    return [guess for k, guess in enumerate(found) if guess not in found[:k]]
+
+
+Evidence = dict[Any, set[Any]]
+"""A width, or several -> what they became."""
+
+
+def _evidenced(module: nn.Module, source: Trace, survivors: Survivors, bold: bool) -> Attributes:
+    """Attributes whose value was a width in that module's own part of the graph; bold: what stayed is no evidence."""
+    constants: dict[str, Evidence] = {}
+    sizes: dict[str, Evidence] = {}
     for call in source.calls.values():
-        _gather(constants.setdefault(call.where, {}), sizes.setdefault(call.where, {}), call, survivors)
+        here = constants.setdefault(call.where, {}), sizes.setdefault(call.where, {})
+        lengths = [(len(axis), survivors.count(axis)) for axes in tensors_of(call) for axis in axes]
+        for evidence, pairs in zip(here, (_constants(call, survivors), lengths), strict=True):
+            for old, new in pairs:
+                if old != new or not bold:
+                    evidence.setdefault(old, set()).add(new)
     found: Attributes = {}
     for path, part in module.named_modules():
         if path not in constants or type(part).__module__.startswith("torch.nn."):
@@ -94,22 +115,16 @@ def evidenced(module: nn.Module, source: Trace, survivors: Survivors) -> Attribu
     return found
 
 
-def _gather(
-    constants: dict[Any, set[Any]], sizes: dict[Any, set[Any]], call: Any, survivors: Survivors
-) -> None:
+def _constants(call: Call, survivors: Survivors) -> Iterator[tuple[Any, Any]]:
+    """Numbers, and tuples of them, that the code passed to an operator; and what they are now."""
     for name, new in resized_arguments(call, survivors).items():
         old = call.arguments[name]
-        pairs: list[tuple[Any, Any]] = (
-            [(old, new)] if isinstance(old, int) else list(zip(old, new, strict=True))
-        )
-        if not isinstance(old, int) and all(isinstance(size, int) for size in (*old, *new)):
-            pairs.append((tuple(old), tuple(new)))
-        for a, b in pairs:
-            if isinstance(a, int | tuple):
-                constants.setdefault(a, set()).add(b)
-    for axes in tensors_of(call):
-        for axis in axes:
-            sizes.setdefault(len(axis), set()).add(survivors.count(axis))
+        if isinstance(old, int):
+            yield old, new
+            continue
+        yield from (pair for pair in zip(old, new, strict=True) if isinstance(pair[0], int))
+        if all(isinstance(size, int) for size in (*old, *new)):
+            yield tuple(old), tuple(new)
 
 
 def _translated(value: Any, constants: dict[Any, set[Any]], sizes: dict[Any, set[Any]]) -> Any:

@@ -11,7 +11,8 @@ zero biases, BatchNorms that are still the identity.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -58,8 +59,19 @@ def masked(
     source: Trace, survivors: Survivors, weights: Mapping[str, Tensor], inputs: tuple[Tensor, ...]
 ) -> Any:
     """The dense network's output with the channels that go held at zero."""
-    with torch.no_grad():
+    with torch.no_grad(), _double_by_default():
         return _Masking(source, survivors, weights).run(*map(_wide, inputs))
+
+
+@contextmanager
+def _double_by_default() -> Iterator[None]:
+    """Tensors that the network creates without naming a type are double, too."""
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(usual)
 
 
 class _Wide(fx.Interpreter):
@@ -151,7 +163,8 @@ def difference(
 ) -> str:
     """What tells ``module`` on ``weights`` (already cut) from ``expected``; empty where they are the same."""
     try:
-        error, limit = _distance(_run(module, weights, inputs, _wide), expected), TOLERANCE
+        with _double_by_default():
+            error, limit = _distance(_run(module, weights, inputs, _wide), expected), TOLERANCE
     except Exception:  # noqa: BLE001  (the user's code at widths that it was not written for: anything may come)
         try:
             error, limit = _distance(_run(module, weights, inputs, lambda x: x), expected), TOLERANCE_SINGLE

@@ -116,7 +116,8 @@ def addmm(call: Call) -> Value:
     """A product plus a tensor."""
     a, b = (call.axes(n) for n in (("mat1", "mat2") if "mat1" in call.arguments else ("batch1", "batch2")))
     call.unite(a[-1], b[-2])
-    return broadcast(call, [[*a[:-1], b[-1]], call.axes("self")], call.shapes[0])
+    batch = broadcast(call, [a[:-2], b[:-2]], call.shapes[0][:-2])
+    return broadcast(call, [[*batch, a[-2], b[-1]], call.axes("self")], call.shapes[0])
 
 
 def einsum(call: Call) -> Value:
@@ -147,9 +148,10 @@ def attention(call: Call) -> Value:
     return [*batch, query[-2], value[-1]]
 
 
-def lstm(call: Call) -> Value:
+def recurrent(call: Call) -> Value:
     """The hidden state stays, the input is free."""
-    x, hidden = call.axes("input"), call.tensors("hx")
+    x, state = call.axes("input"), call.arguments["hx"]
+    hidden = [call.axes("hx")] if isinstance(state, fx.Node) else call.tensors("hx")
     first = {True: 2, False: 1}[call.arguments["bidirectional"]]
     weights = call.tensors("params")
     step = len(weights) // (call.arguments["num_layers"] * first)
@@ -270,7 +272,7 @@ def nothing(_: Call) -> Value:
 
 
 ELEMENTWISE = (
-    "alias clone contiguous copy detach lift_fresh_copy to _to_copy type_as float double half bfloat16 fill "
+    "alias clone contiguous copy detach lift_fresh_copy to _to_copy type_as fill "
     "zero dropout feature_dropout alpha_dropout feature_alpha_dropout hardswish hardsigmoid hardtanh relu6 "
     "softplus maximum minimum masked_fill where rsub bernoulli"
 )
@@ -281,7 +283,8 @@ REDUCTIONS = (
 )
 POOLING = (
     "max_pool1d max_pool2d max_pool3d max_pool2d_with_indices avg_pool1d avg_pool2d avg_pool3d "
-    "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d "
+    "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d "
+    "adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d "
     "upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_linear1d upsample_bilinear2d "
     "upsample_bicubic2d upsample_trilinear3d _upsample_bilinear2d_aa _upsample_bicubic2d_aa"
 )
@@ -325,7 +328,7 @@ _RULES: dict[Rule, str] = {
     addmm: "addmm baddbmm",
     einsum: "einsum",
     attention: "scaled_dot_product_attention",
-    lstm: "lstm",
+    recurrent: "lstm gru rnn_tanh rnn_relu",
     channel_norm: "batch_norm instance_norm",
     prelu: "prelu",
     layer_norm: "layer_norm rms_norm",
@@ -335,7 +338,7 @@ _RULES: dict[Rule, str] = {
     pool: POOLING,
     like: "zeros_like ones_like full_like empty_like rand_like randn_like",
     create: CREATION,
-    positions: "arange linspace eye meshgrid tril_indices triu_indices tensor randint randperm scalar_tensor",
+    positions: "arange linspace eye meshgrid tril_indices triu_indices randint randperm scalar_tensor",
     nothing: UNTENSORED,
 }
 RULES: dict[str, Rule] = {name: rule for rule, names in _RULES.items() for name in names.split()}
