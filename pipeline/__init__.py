@@ -15,6 +15,8 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import deploy  # noqa: F401 - before anything imports onnxruntime: it switches its telemetry off
+
 if TYPE_CHECKING:
     from pipeline.recipe import Recipe
     from pipeline.run import plan, run

@@ -8,6 +8,7 @@ tensorrt_rtx).
     python3 runner.pyz build   --bundle DIR --out DIR       one engine a model, and engine.json, their stamp
     python3 runner.pyz infer   --bundle DIR --engines DIR   the bundle's samples through each engine
     python3 runner.pyz bench   --bundle DIR --engines DIR   all models, interleaved, in one session
+    python3 runner.pyz profile --bundle DIR --engines DIR   what each layer takes
     python3 runner.pyz compare --bundle DIR --engines DIR --other-bundle DIR --other-engines DIR
     python3 runner.pyz sensors [--seconds N]                what the board says of power, heat and clocks
     python3 runner.pyz doctor  [--bundle DIR]               what is here, what is missing, and the remedy

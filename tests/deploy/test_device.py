@@ -153,6 +153,21 @@ def test_open_takes_names() -> None:
     assert devices.open("orin").name == "orin"  # a Host entry of ~/.ssh/config
 
 
+def test_nothing_of_ours_lets_onnxruntime_call_home(tmp_path: Path) -> None:
+    """Imported by the pipeline as by the runner: no device id in the user's cache, no telemetry."""
+    script = (
+        "import pipeline, onnxruntime; from tests.deploy.runner_bundles import network\n"
+        "onnxruntime.InferenceSession(network(4).SerializeToString(), providers=['CPUExecutionProvider'])"
+    )
+    root = Path(__file__).parents[2]
+    environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=root, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / ".cache" / "Microsoft").exists()
+
+
 # --- hostile names --------------------------------------------------------------------------------
 
 QUOTES = [("; ", ""), ("$(", ")"), ("`", "`"), ("\n", "\n"), ("'; ", "; '"), ('"; ', '; "'), ("| ", "")]

@@ -193,6 +193,35 @@ def test_bench_interleaves_and_publishes(
     assert (with_knobs["threads"], with_knobs["batch"], with_knobs["transfers"]) == (1, 2, False)
 
 
+def test_a_profile_is_as_published(
+    capsys: pytest.CaptureFixture[str], built: tuple[Path, Path, list[dict[str, Any]]]
+) -> None:
+    place, engines, _ = built
+    code, events, _ = inside(capsys, "profile", "--bundle", place, "--engines", engines)
+    assert code == 0
+    assert [fault for event in events for fault in faults(event)] == []
+    profiles = {event["model"]: event for event in only(events, "profile")}
+    assert set(profiles) == {"compressed", "dense"}
+    for event in profiles.values():
+        assert any("Conv" in layer or "_nchwc" in layer for layer in event["layers"])
+        assert 0 < sum(event["layers"].values()) < 20 * event["latency_ms"]
+
+
+def test_every_event_of_the_code_is_in_the_schema() -> None:
+    """Whoever emits a new event publishes its shape."""
+    from tests.deploy.runner_schema import SCHEMA
+
+    published = {shape["properties"]["event"]["const"] for shape in SCHEMA["oneOf"]}
+    emitted = {
+        node.args[0].value
+        for path in SOURCE.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "emit"
+        if isinstance(node.args[0], ast.Constant)
+    }
+    assert emitted == published
+
+
 class Cached:
     """A session that is `slow` on inputs which it has not just seen: a benchmark of it would measure a cache."""
 

@@ -222,6 +222,18 @@ def test_a_real_libcudart_has_the_calls_of_graphs() -> None:
         assert hasattr(library, name)
 
 
+def test_without_a_gpu_a_real_libcudart_says_so() -> None:
+    """The C calls reach the library with the right arguments, and its refusal becomes one sentence."""
+    from deploy.runner import graphs
+    from deploy.runner.errors import DeviceError
+
+    paths = gpu.cudart_paths()
+    if not paths or Path("/dev/nvidia0").exists():
+        pytest.skip("no libcudart here, or a GPU")
+    with pytest.raises(DeviceError, match=r"cudaStreamBeginCapture failed with CUDA error \d+"):
+        graphs.capture(graphs.load(paths), 0, lambda: pytest.fail("nothing was begun"))
+
+
 def test_strongly_typed_by_plan(board: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """TensorRT 10 has both; a plan whose graph carries FP16 asks for strong typing, and sets no flag."""
     trt, place = board("10.3"), bundle(tmp_path / "b", batch="n", **{**PLAN, "strongly_typed": True})
