@@ -40,6 +40,10 @@ timm's others in the order that seed 0 gives, at most 60 M parameters and 288 pi
 `benchmarks/coverage_files.py`.
 """
 
+_BELOW = """Analysis: median of the processor seconds from the network to the list of all groups, forward pass
+included, on the networks that both analyse (last column). *As graph*: the network's code computes widths that cannot be
+changed; it goes on as its traced graph, which trains, saves, loads and exports the same way."""
+
 
 def records(*paths: Path) -> dict[tuple[str, str], Record]:
     """(network, tool) -> its last record."""
@@ -81,9 +85,7 @@ def _whole_path(found: list[Record]) -> Iterator[str]:
         cells += [_median(ours[n]["analysis_s"] for n in both), _median(peer[n]["analysis_s"] for n in both)]
         yield f"| {' | '.join([*cells, str(len(both))])} |"
     yield ""
-    yield """Analysis: median of the processor seconds from the network to the list of all groups, forward pass included,
-on the networks that both analyse (last column). *As graph*: the network's code computes widths that cannot be changed; it
-goes on as its traced graph, which trains, saves, loads and exports the same way."""
+    yield _BELOW
 
 
 def _share(chosen: dict[str, Record]) -> str:
@@ -124,9 +126,9 @@ def _stays(found: list[Record]) -> Iterator[str]:
     cut, groups = sum(r.get("cut", 0) for r in ours), sum(r["groups"] for r in ours)
     refused = sum(len(r.get("refused", ())) for r in ours)
     odd = sum(r.get("odd", 0) for r in ours)
-    yield f"""Of {groups} groups of channels in {len(ours)} networks {cut} were cut, {refused} refused by the check
-against the dense network, {odd} came out at a width that is no multiple of 8; the others have no smaller multiple. Beside what
-the outputs need, these operators fixed channels:"""
+    yield f"Of {groups} groups of channels in {len(ours)} networks {cut} were cut; {refused} were refused by the check"
+    yield f"against the dense network, {odd} came out at a width that is no multiple of 8. The others have no smaller"
+    yield "multiple. Beside what the outputs need, these operators fixed channels:"
     yield ""
     yield "| operator | parameters | networks |"
     yield "|---|---|---|"

@@ -187,10 +187,10 @@ def _without(module: nn.Module, kept: Mapping[str, Mapping[int, Indices]]) -> nn
     names = tracing.names_of(module)
     held = [*module.parameters(), *module.buffers(), *tracing.plain_tensors(module).values()]
     sliced = {id(tensor): _sliced(tensor, kept.get(names[id(tensor)], {})) for tensor in held}
-    smaller = copy.deepcopy(module, sliced)
-    modes = {part: part.training for part in smaller.modules()}
-    smaller.train()
-    tracing.set_modes(modes)
+    modes = [part.training for part in module.modules()]
+    with tracing.evaluating(module):
+        smaller = copy.deepcopy(module, sliced)
+    tracing.set_modes(dict(zip(smaller.modules(), modes, strict=True)))
     return smaller
 
 

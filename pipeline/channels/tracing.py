@@ -293,6 +293,6 @@ def _restore(attributes: dict[str, Any], contents: Mapping[str, tuple[Any, Any]]
     attributes.clear()
     for name, (value, content) in contents.items():
         attributes[name] = value
-        if content is not None and value != content:
+        if content is not None:
             value.clear()
             value.extend(content) if isinstance(value, list) else value.update(content)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from deploy.errors import StageError
 from pipeline import allocate, channels, criteria
-from pipeline.channels import rules
+from pipeline.channels import rules, tracing
 from pipeline.channels.graph import TracedNet, trace
 from pipeline.channels.labels import Axes, Labels, outsides
 
@@ -314,6 +314,64 @@ def test_two_inputs_dict_ties_attributes_and_loose_tensors() -> None:
     assert module.first.weight.shape == (16, 16)
 
 
+class Halves(nn.Module):
+    """An attribute that is a width, the height of the image and the batch size all at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.width, self.heads = 8, 2
+        self.a, self.b, self.c = conv(3, 8), conv(4, 4), conv(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        left, right = self.a(x).split(self.width // 2, dim=1)
+        return self.c(self.b(left) + right).view(len(x), 2, 2, 8, 8)
+
+
+def test_a_width_that_is_also_the_height_of_the_image_is_found() -> None:
+    module = Halves().eval()
+    x = (torch.randn(2, 3, 8, 8),)
+    graph = channels.analyse(module, x)
+    smaller, step = channels.cut(module, x, graph, {graph.groups[0].name: [0, 1]})
+    assert not step["graph"]
+    assert step["attributes"][""] == {"width": 4}
+    assert smaller(*x).shape == (2, 2, 2, 8, 8)
+
+
+class Caching(nn.Module):
+    """Keeps something for inference, as LeViT does its attention biases."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.bias = conv(3, 8), conv(8, 4), nn.Parameter(torch.rand(8))
+        self.kept: dict[str, Tensor] = {}
+
+    def train(self, mode: bool = True) -> Caching:
+        if mode:
+            self.kept.clear()
+        return super().train(mode)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            return self.b(self.a(x) * (self.bias * 2)[:, None, None])
+        if "bias" not in self.kept:
+            self.kept["bias"] = self.bias * 2
+        return self.b(self.a(x) * self.kept["bias"][:, None, None])
+
+
+def test_what_a_network_keeps_for_inference_is_neither_used_nor_changed() -> None:
+    module = Caching().eval()
+    x = (torch.randn(IMAGE),)
+    module(*x)
+    kept = module.kept["bias"]
+    graph = channels.analyse(module, x)
+    assert ("bias", 0) in graph.groups[0].slices
+    smaller, step = channels.cut(module, x, graph, {"a.weight": [0, 5]})
+    assert not step["graph"]
+    assert smaller(*x).shape == (2, 4, 8, 8)
+    assert module.kept["bias"] is kept
+    assert not module.training
+
+
 class OwnWidths(nn.Module):
     """Computes a width in its code: no attribute to change."""
 
@@ -322,7 +380,7 @@ class OwnWidths(nn.Module):
         self.a, self.norm, self.b = nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.Conv2d(16, 4, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.norm(self.a(x))
+        x = self.norm(self.a(x)) + torch.zeros(len(x), 1, 1, 1)
         return self.b(F.dropout(x.reshape(len(x), 16, *x.shape[2:]), 0.5, self.training))
 
 
@@ -387,6 +445,31 @@ def test_modes_are_kept() -> None:
     assert [part.training for part in module] == [True, False, True]
 
 
+def test_the_analysis_records_and_the_export_is_kept_for_what_lives_on_as_graph() -> None:
+    """Every way of reading a network gives the same groups; a recording holds the operators undecomposed."""
+    module = nn.Sequential(
+        conv(3, 8), nn.BatchNorm2d(8), nn.Flatten(2), nn.Linear(64, 16), nn.Linear(16, 4)
+    ).eval()
+    x = (torch.randn(IMAGE),)
+    recorded, exported = channels.analyse(module, x), channels.analyse(module, x, any_batch=True)
+    assert type(recorded.trace.module) is not type(exported.trace.module)
+    assert [call.name for call in recorded.trace.calls.values()] == [
+        "conv2d", "batch_norm", "flatten", "linear", "linear",
+    ]  # fmt: skip
+    assert [call.where for call in recorded.trace.calls.values()] == ["0", "1", "2", "3", "4"]
+    assert [(g.name, g.units, list(g.slices)) for g in recorded.groups] == [
+        (g.name, g.units, list(g.slices)) for g in exported.groups
+    ]
+
+
+def test_code_that_reads_values_is_left_to_the_exporter() -> None:
+    """What depends on a parameter's value may be traced, what depends on the input may not: see the next test."""
+    module = Net(lambda self, x: self.b(self.a(x)) * float(x.shape[0]), a=conv(3, 8), b=conv(8, 4)).eval()
+    assert channels.analyse(module, (torch.randn(IMAGE),)).groups
+    with pytest.raises(tracing.ReadsDataError):
+        tracing.recorded(Net(lambda self, x: x * x.sum().item()), (torch.randn(IMAGE),))
+
+
 def test_a_rule_that_cannot_is_no_crash() -> None:
     """Every rule, called with nonsense, fixes instead of failing: the walk catches what it raises."""
     module = Held((4, 4), lambda x: torch.einsum("ii->i", x))
@@ -443,7 +526,7 @@ def test_the_whole_path(name: str) -> None:
     torch.manual_seed(2)
     module, inputs = build().eval(), (torch.randn(2, 3, side, side),)
     graph = channels.analyse(module, inputs)
-    removal = allocate.uniform(graph, criteria.scores("l2", module, graph), 0.5, 8)
+    removal = allocate.uniform(graph, criteria.scores("l2", module, graph), 0.5, allocate.Room(8))
     smaller, step = channels.cut(module, inputs, graph, removal)
     assert not step["refused"]
     assert set(graph.fixed.values()) == {OUTPUT}
