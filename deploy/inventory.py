@@ -49,7 +49,8 @@ def lines(shown: dict[str, Any]) -> list[str]:
         "module": facts.module,
         "JetPack, L4T": ", ".join(filter(None, (facts.jetpack, facts.l4t))),
         "system": f"{facts.system} {facts.machine}".strip(),
-        "TensorRT": facts.tensorrt + (f" (cannot be imported: {facts.tensorrt_error})" * bool(facts.tensorrt_error)),
+        "TensorRT": facts.tensorrt
+        + (f" (cannot be imported: {facts.tensorrt_error})" * bool(facts.tensorrt_error)),
         "CUDA": facts.cuda,
         "GPU": facts.gpu,
         "compute capability": capability,

