@@ -8,6 +8,7 @@ as an output, and the first tensor of the same name that differs is where the tw
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,13 +26,16 @@ Array = NDArray[Any]
 OPSET = 18
 
 
-def session(model: onnx.ModelProto, optimise: bool = True) -> Any:
-    """An ONNX Runtime session on the CPU."""
+def session(model: onnx.ModelProto | Path, optimise: bool = True) -> Any:
+    """An ONNX Runtime session on the CPU; of a file where its weights lie beside it."""
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    # Its threads would wait by spinning, and PyTorch's need the cores in between.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if not optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    source = str(model) if isinstance(model, Path) else model.SerializeToString()
+    return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
 def first_difference(

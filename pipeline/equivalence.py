@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,16 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from polygraphy.backend.onnxrt import OnnxrtRunner, SessionFromOnnx
+from polygraphy.backend.onnxrt import OnnxrtRunner
 from polygraphy.logger import G_LOGGER
-from torch import Tensor
+from torch import Tensor, nn
 
 from deploy import guard
 from deploy.errors import StageError
 from pipeline import data, diverge, models
 from pipeline.artifact import Checkpoint, Equivalence, OnnxModel
 from pipeline.cases import IMAGES, Case, cases, filled
+from pipeline.evaluate import layout, to_device
 from pipeline.lowering.ends import SCORES, Ends
 from pipeline.models import Network
 from pipeline.scores import LIMITS, REPORT, Array, Limits, Score, worst
@@ -109,7 +110,11 @@ def compare(
         # Classes alone hide much: the scores behind them are compared as well.
         proto = _showing(proto, f"{outputs[0]}_scores")
     results, failing = dict[tuple[str, str], Score](), dict[tuple[str, str], dict[str, Array]]()
-    with G_LOGGER.verbosity(G_LOGGER.CRITICAL), _runner(proto, path) as runner:
+    with (
+        G_LOGGER.verbosity(G_LOGGER.CRITICAL),
+        _runner(proto, path) as runner,
+        _channels_last(network.module),
+    ):
         for group in _grouped(given):
             expected = _pytorch(network, [tensors for _, tensors in group], ends, fixed)
             if len(expected[0]) != len(outputs):
@@ -183,7 +188,8 @@ def _pytorch(network: Network, group: list[tuple[Tensor, ...]], ends: Ends, fixe
 
     def run(tensors: tuple[Tensor, ...]) -> list[Tensor]:
         with torch.no_grad():
-            return list(models.outputs_of(module(*_network_inputs(network, tensors, ends))))
+            seen = to_device(_network_inputs(network, tensors, ends), torch.device("cpu"))
+            return list(models.outputs_of(module(*seen)))
 
     with suppress(RuntimeError):  # a forward that fixes the batch size takes no other
         together = run(tuple(torch.cat(column) for column in zip(*group, strict=True)))
@@ -218,8 +224,17 @@ def _showing(proto: onnx.ModelProto, name: str) -> onnx.ModelProto:
 
 def _runner(proto: onnx.ModelProto, path: Path | None) -> Any:
     """The file itself where there is one: weights may lie beside it."""
-    source = str(path) if path is not None else proto.SerializeToString()
-    return OnnxrtRunner(SessionFromOnnx(source, providers=["CPUExecutionProvider"]))
+    return OnnxrtRunner(lambda: diverge.session(proto if path is None else path))
+
+
+@contextmanager
+def _channels_last(module: nn.Module) -> Iterator[None]:
+    """PyTorch's convolutions are a third faster so; the exporter gets the weights back as they were."""
+    layout(module, torch.channels_last)
+    try:
+        yield
+    finally:
+        layout(module, torch.contiguous_format)
 
 
 def _mask(network: Network) -> None:
