@@ -6,6 +6,7 @@ remaining weights (safetensors). Loading builds, replays and fills in.
 
 from __future__ import annotations
 
+import collections
 import errno
 import json
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter
 from safetensors import SafetensorError
-from safetensors.torch import load_file, load_model, save_file, save_model
+from safetensors.torch import load_file, save_file, save_model
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 from torch.utils.flop_counter import FlopCounterMode
@@ -128,7 +129,24 @@ def load_weights(module: nn.Module, path: Path) -> None:
         raise RecipeError(
             f"{path}: NaN or Inf in {', '.join(bad[:5])}", "the training diverged: take an earlier file"
         )
-    module.load_state_dict(found, strict=False)
+    fill(module, found)
+
+
+def fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Load weights by name; tied ones may be there once. Some networks ask for the version of their layout: a
+    safetensors file holds none, and what is loaded here is always the present one.
+
+    Raises:
+        RuntimeError: names or shapes of another network.
+    """
+    own = module.state_dict(keep_vars=True)
+    state = collections.OrderedDict(tensors)
+    vars(state)["_metadata"] = vars(own)["_metadata"]
+    there = {id(own[name]) for name in state if name in own}
+    result = module.load_state_dict(state, strict=False)
+    missing = [name for name in result.missing_keys if id(own[name]) not in there]
+    if wrong := [n for n in missing if not n.endswith("num_batches_tracked")] + result.unexpected_keys:
+        raise RuntimeError(f"the weights are those of another network: {', '.join(wrong[:5])}")
 
 
 def _read_weights(path: Path) -> Any:
@@ -241,7 +259,7 @@ def load(checkpoint: Checkpoint, *, masked: bool = True) -> Network:
             module = blocks.remove(module, step["blocks"])
         else:
             module = channels.replay(module, example_inputs(network.model.inputs), step)
-    load_model(module, checkpoint.path / "weights.safetensors")
+    fill(module, load_file(checkpoint.path / "weights.safetensors"))
     masks = checkpoint.path / "masks.safetensors"
     network.masks = load_file(masks) if masks.exists() and masked else {}
     for name, mask in network.masks.items():

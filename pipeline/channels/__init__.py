@@ -114,7 +114,7 @@ def _tensors(module: nn.Module, source: Trace) -> dict[str, Tensor]:
     for node in source.module.graph.nodes:
         if (name := node.meta.get("name")) is not None and name not in held:
             held[name] = operator.attrgetter(str(node.target))(source.module)
-    return {name: held[name] for name in source.tensors}
+    return {name: held[name] for name in source.tensors if name in held}
 
 
 def _survivors(
@@ -159,7 +159,7 @@ def _as_graph(module: nn.Module, source: Trace, kept: Mapping[str, Mapping[int, 
             dead[source.labels.find(np.delete(source.tensors[name][k], keep))] = True
     survivors = Survivors(source.labels, dead)
     tensors = _tensors(module, source)
-    left = {name: _sliced(tensors[name], _kept(axes, survivors)) for name, axes in source.tensors.items()}
+    left = {name: _sliced(t, _kept(source.tensors[name], survivors)) for name, t in tensors.items()}
     return rewritten(source, survivors, left)
 
 

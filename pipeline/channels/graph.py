@@ -87,16 +87,33 @@ def trace(module: nn.Module, inputs: tuple[Tensor, ...], any_batch: bool = False
     """
     result = Trace(tracing.exported(module, inputs) if any_batch else _light(module, inputs))
     names = tracing.names_of(module)
-    for node in result.module.graph.nodes:
+    _walk(result, result.module, names)
+    if any(name not in result.tensors for name, _ in module.named_parameters()):
+        _walk_training(result, module, inputs, names)
+    return result
+
+
+def _walk(result: Trace, graph: fx.GraphModule, names: Mapping[int, str]) -> None:
+    for node in graph.graph.nodes:
         if node.op == "placeholder":
             result.values[node] = outsides(node.meta["shapes"][0]) if node.meta["shapes"] else None
         elif node.op == "get_attr":
-            result.values[node] = _attribute(result, node, names)
+            result.values[node] = _attribute(result, graph, node, names)
         elif node.op == "call_function":
             result.values[node] = _called(result, node)
         elif node.op == "output":
             _fix_all(result, node, "output of the network")
-    return result
+
+
+def _walk_training(
+    result: Trace, module: nn.Module, inputs: tuple[Tensor, ...], names: Mapping[int, str]
+) -> None:
+    """Some parameters had no part in inference: heads that only train, as GoogLeNet's, share the channels."""
+    try:
+        training = tracing.recorded(module, inputs, training=True)
+    except Exception:  # noqa: BLE001  (it does not train: nothing is lost)
+        return
+    _walk(Trace(training, result.labels, {}, {}, result.tensors, result.produced), training, names)
 
 
 def _light(module: nn.Module, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
@@ -109,8 +126,8 @@ def _light(module: nn.Module, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
 # Labelling
 
 
-def _attribute(result: Trace, node: fx.Node, names: Mapping[int, str]) -> Value:
-    tensor = operator.attrgetter(str(node.target))(result.module)
+def _attribute(result: Trace, graph: fx.GraphModule, node: fx.Node, names: Mapping[int, str]) -> Value:
+    tensor = operator.attrgetter(str(node.target))(graph)
     if not isinstance(tensor, Tensor):
         return None
     name = names.get(id(tensor), str(node.target))

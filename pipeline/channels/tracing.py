@@ -14,7 +14,7 @@ import logging
 import operator
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 
 import torch
@@ -38,21 +38,37 @@ class ReadsDataError(Exception):
 # Recording
 
 
-def recorded(module: nn.Module, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
-    """The operators that ran on ``inputs``, in eval mode; parameters stay those of ``module``.
+def recorded(module: nn.Module, inputs: tuple[Tensor, ...], training: bool = False) -> fx.GraphModule:
+    """The operators that ran on ``inputs``, in eval mode or in training mode, on the tensors of ``module``.
 
     Raises:
         ReadsDataError: its code looks at the values of tensors, which one run cannot follow.
         Exception: whatever the network raises.
     """
-    mode = _Recorder()
-    with _quiet(), torch.no_grad(), evaluating(module), mode.following(module):
+    mode = _Recorder("training_" if training else "")
+    with _quiet(), torch.no_grad(), evaluating(module), mode.following(module), ExitStack() as more:
+        if training:
+            more.enter_context(_training(module))
         for k, tensor in enumerate(inputs):
             mode.nodes[tensor] = mode.described(mode.graph.placeholder(f"input_{k}"), tensor)
         with enable_python_dispatcher(), mode:
             result = module(*inputs)
         mode.graph.output(tuple(mode.noted(leaf) for leaf in tree_leaves(result)))
     return _Recording(mode.attributes, mode.graph)
+
+
+@contextmanager
+def _training(module: nn.Module) -> Iterator[None]:
+    """Training mode for a while, after which statistics and random numbers are where they were."""
+    before = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    with torch.random.fork_rng(devices=[]):
+        module.train()
+        try:
+            yield
+        finally:
+            module.eval()
+            for buffer, values in before:
+                buffer.copy_(values)
 
 
 class _Recording(fx.GraphModule):
@@ -84,9 +100,10 @@ class _Recorder(SchemaCheckMode):
     torch takes only its own kinds of modes there; this one is meant for running on real tensors, as we do.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str) -> None:
         TorchDispatchMode.__init__(self, torch._C.DispatchKey.PreDispatch)  # noqa: SLF001
         super().__init__()
+        self.prefix = prefix
         self.graph = fx.Graph()
         self.nodes = WeakTensorKeyDictionary()
         self.attributes: dict[str, Tensor] = {}
@@ -114,7 +131,7 @@ class _Recorder(SchemaCheckMode):
         if not isinstance(value, Tensor):
             return value
         if (node := self.nodes.get(value)) is None:
-            name = f"tensor_{len(self.attributes)}"
+            name = f"{self.prefix}tensor_{len(self.attributes)}"
             self.attributes[name] = value
             node = self.nodes[value] = self.described(self.graph.create_node("get_attr", name), value)
             node.meta["val"] = value

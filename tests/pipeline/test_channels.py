@@ -372,6 +372,34 @@ def test_what_a_network_keeps_for_inference_is_neither_used_nor_changed() -> Non
     assert not module.training
 
 
+class Auxiliary(nn.Module):
+    """A head that only trains, as GoogLeNet's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.norm, self.b, self.side = conv(3, 8), nn.BatchNorm2d(8), conv(8, 4), conv(8, 4)
+
+    def forward(self, x: Tensor) -> Any:
+        x = self.norm(self.a(x))
+        return (self.b(x), self.side(x)) if self.training else self.b(x)
+
+
+def test_heads_that_only_train_are_cut_as_well() -> None:
+    module = Auxiliary().eval()
+    x = (torch.randn(IMAGE),)
+    mean, state = module.norm.running_mean.clone(), torch.get_rng_state()
+    graph = channels.analyse(module, x)
+    assert torch.equal(mean, module.norm.running_mean)
+    assert torch.equal(state, torch.get_rng_state())
+    smaller, step = channels.cut(module, x, graph, {"a.weight": [0, 1, 2]})
+    assert not step["graph"]
+    with torch.no_grad():
+        for tensor, axis in (("a.weight", 0), ("a.bias", 0), ("norm.weight", 0), ("norm.bias", 0)):
+            module.get_parameter(tensor).index_fill_(axis, torch.arange(3), 0)
+        for found, expected in zip(smaller.train()(*x), module.train()(*x), strict=True):
+            torch.testing.assert_close(found, expected)
+
+
 class OwnWidths(nn.Module):
     """Computes a width in its code: no attribute to change."""
 

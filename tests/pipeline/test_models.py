@@ -183,3 +183,22 @@ def test_a_network_that_does_not_fit_the_data(tmp_path: Path, change: dict[str, 
 def test_inputs_may_be_named_in_the_recipe(tmp_path: Path) -> None:
     made = small.start(tmp_path, inputs=(InputConfig(shape=(3, 8, 8), name="image"),))
     assert models.load(made).model.inputs[0].name == "image"
+
+
+def test_layouts_with_a_version_and_tied_weights_are_filled_in() -> None:
+    """MNASNet asks for the version of its layout, which no safetensors file holds."""
+    from torchvision.models import mnasnet0_5
+
+    network, again = mnasnet0_5(num_classes=3), mnasnet0_5(num_classes=3)
+    models.fill(again, {name: tensor.clone() for name, tensor in network.state_dict().items()})
+    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), again.parameters(), strict=True))
+
+    tied = torch.nn.ModuleDict({"a": torch.nn.Linear(2, 2), "b": torch.nn.Linear(2, 2)})
+    tied["b"].weight = tied["a"].weight
+    state = {
+        name: torch.ones_like(tensor) for name, tensor in tied.state_dict().items() if name != "b.weight"
+    }
+    models.fill(tied, state)
+    assert bool((tied["b"].weight == 1).all())
+    with pytest.raises(RuntimeError, match=r"a\.bias"):
+        models.fill(tied, {name: tensor for name, tensor in state.items() if name != "a.bias"})
