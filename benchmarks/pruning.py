@@ -49,7 +49,7 @@ def dense_of(plan: Plan, store: Path) -> Network:
     return models.load(Doing(Store(store)).step("source", source, config))
 
 
-def peer(tool: str, path: Path, out: Path, share: float, multiple: int) -> None:
+def peer(tool: str, path: Path, out: Path, share: float, multiple: int, ignore: list[str]) -> None:
     """Prune with a peer, fine-tune as the recipe says, and write ``OUT/<tool>-<share>.onnx`` and ``.json``."""
     plan = resolve(Recipe.load(path), find("host"))
     network = dense_of(plan, out / "store")
@@ -57,7 +57,7 @@ def peer(tool: str, path: Path, out: Path, share: float, multiple: int) -> None:
     data = load(network.data, network.seed)
     before, started = peers.macs(network.module, inputs), time.monotonic()
     if tool == "torch-pruning":
-        network.module = peers.torch_pruning(network.module, inputs, share, multiple)
+        network.module = peers.torch_pruning(network.module, inputs, share, multiple, ignore)
     else:
 
         def score(module: Any) -> float:
@@ -143,12 +143,13 @@ def main() -> None:
     one.add_argument("out", type=Path)
     one.add_argument("--share", type=float, default=0.5, help="of the MACs that goes")
     one.add_argument("--multiple", type=int, default=8)
+    one.add_argument("--ignore", nargs="*", default=[], help="modules that torch-pruning cannot prune")
     every = commands.add_parser("table")
     every.add_argument("recipe", type=Path)
     every.add_argument("places", type=Path, nargs="+")
     options = parser.parse_args()
     if options.command == "peer":
-        peer(options.tool, options.recipe, options.out, options.share, options.multiple)
+        peer(options.tool, options.recipe, options.out, options.share, options.multiple, options.ignore)
     else:
         print(table(options.places, options.recipe))
 

@@ -141,9 +141,9 @@ def _fail(options: argparse.Namespace, error: JetpressError) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from pipeline import torchrun
+    from pipeline import ranks, torchrun
 
-    if torchrun.rank() > 0:
+    if ranks.rank() > 0:
         return torchrun.serve()
     recipe = _recipe(options)
     from pipeline.run import run

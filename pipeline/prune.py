@@ -159,9 +159,14 @@ def _is_graph(module: nn.Module) -> bool:
 
 
 def _layers(graph: ChannelGraph, removed: Removal) -> Iterator[dict[str, Any]]:
-    """Channels of every layer that lost some."""
+    """Channels of every layer that lost some; those of one layer may belong to several groups."""
+    gone: dict[str, int] = {}
+    widths: dict[str, int] = {}
     for group in graph.groups:
-        if group.name in removed:
-            after = group.width - len(removed[group.name]) * group.width // group.units
-            names = dict.fromkeys([group.name.partition("#")[0], *group.producers])
-            yield from ({"name": name, "before": group.width, "after": after} for name in names)
+        for name in dict.fromkeys([group.name.partition("#")[0], *group.producers]):
+            axis = 0 if (name, 0) in group.slices else 1
+            if group.name in removed and (name, axis) in group.slices:
+                lost = group.slices[name, axis][removed[group.name]].size
+                gone[name] = gone.get(name, 0) + lost
+                widths[name] = len(graph.trace.tensors[name][axis])
+    yield from ({"name": n, "before": widths[n], "after": widths[n] - lost} for n, lost in gone.items())

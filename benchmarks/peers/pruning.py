@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,17 @@ def macs(module: nn.Module, inputs: tuple[Tensor, ...]) -> int:
     return int(counter.get_total_flops()) // 2
 
 
-def torch_pruning(module: nn.Module, inputs: tuple[Tensor, ...], share: float, multiple: int) -> nn.Module:
-    """Global group norm (DepGraph), in small steps until ``share`` of the MACs is gone."""
+def torch_pruning(
+    module: nn.Module, inputs: tuple[Tensor, ...], share: float, multiple: int, ignore: Sequence[str] = ()
+) -> nn.Module:
+    """Global group norm (DepGraph), in small steps until ``share`` of the MACs is gone.
+
+    ``ignore``: shell patterns of modules that it cannot prune: it fails on shortcuts that pad with zeros.
+    """
     import torch_pruning as tp
 
-    last = [part for part in module.modules() if isinstance(part, nn.Linear | nn.Conv2d)][-1:]
+    ignored = [part for part in module.modules() if isinstance(part, nn.Linear | nn.Conv2d)][-1:]
+    ignored += [part for name, part in module.named_modules() if any(fnmatchcase(name, i) for i in ignore)]
     dense = macs(module, inputs)
     pruner = tp.pruner.MagnitudePruner(
         module,
@@ -31,7 +38,7 @@ def torch_pruning(module: nn.Module, inputs: tuple[Tensor, ...], share: float, m
         pruning_ratio=0.95,
         iterative_steps=200,
         round_to=multiple,
-        ignored_layers=last,
+        ignored_layers=ignored,
     )
     for _ in range(200):
         if macs(module, inputs) <= (1 - share) * dense:

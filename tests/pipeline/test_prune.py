@@ -144,7 +144,8 @@ def test_a_share_of_the_cost_goes(residual: Checkpoint, tmp_path: Path, scope: s
         assert left >= 1 - share - 0.25
         assert all(layer["after"] % 4 == 0 for layer in made.facts["layers"])
     assert first.facts["whole"] == second.facts["whole"]
-    models.load(second)
+    loaded = dict(models.load(second).module.named_parameters())
+    assert all(layer["after"] == len(loaded[layer["name"]]) for layer in second.facts["layers"])
 
 
 def test_blocks_go_where_that_pays_and_come_back_from_the_history(

@@ -180,6 +180,7 @@ def test_a_broken_budget_keeps_the_last_good_round(folder: Path, finished: dict[
         "prune.ratio=0.75",
         "finetune.epochs=0",
         "prune.rounds=3",
+        "prune.steps=even",
         "finetune.distill=0.0",
     ]
     result = run(recipe(folder, *hard), "host", home=folder / "runs")
