@@ -1,6 +1,6 @@
 """What the training loop costs: `fit` against a bare hand-written PyTorch loop, taking turns in one process.
 
-    python -m benchmarks.train_overhead [ROUNDS]
+    python -m benchmarks.train_overhead [ROUNDS] [IMAGES]
 
 Both train torchvision's resnet18 on the digits with the same options (batch 64, shift, SGD with Nesterov
 momentum, cosine with warm-up) for two epochs and judge each on the validation split. `fit` also looks for
@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -25,6 +26,7 @@ from torchvision.models import resnet18
 
 from deploy.console import say
 from pipeline.data import Data, load
+from pipeline.machine import keep_memory
 from pipeline.models import Network
 from pipeline.sections import DataConfig, InputConfig, ModelConfig, TrainConfig
 from pipeline.splits import Images
@@ -108,6 +110,9 @@ def main() -> None:
     """Take turns, compare medians."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     data = load(DATA, 0)
+    if len(sys.argv) > 2:
+        data = replace(data, train=data.train.subset(torch.arange(int(sys.argv[2]))))
+    keep_memory()  # `fit` does it, and the process cannot go back: both have it
     times: dict[str, list[float]] = {"fit": [], "bare": []}
     for number in range(rounds):
         for name, work in (("fit", ours), ("bare", bare))[:: 1 if number % 2 else -1]:
