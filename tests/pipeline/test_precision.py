@@ -95,6 +95,7 @@ def test_a_layer_that_overflows_stays() -> None:
     # Without the look at the data every one of these would be FP16, and the file another function.
     blind = ir.from_proto(whole)
     half.halve(blind, {})
+    _tidy(blind, None)
     feed = {"input": inputs_of(made, 1)[0].numpy()}
     assert not np.isfinite(diverge.session(_checked(blind)).run(None, feed)[0]).all()
 
