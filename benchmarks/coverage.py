@@ -108,34 +108,34 @@ def warm_up() -> None:
 
 def in_a_process(work: Callable[[], Record], seconds: int) -> Record | str:
     """What ``work`` returns from a forked process, or why it returned nothing."""
-    reading, writing = os.pipe()
-    said = tempfile.TemporaryFile()  # noqa: SIM115
-    child = os.fork()
-    if child == 0:
-        try:
-            os.close(reading)
-            os.dup2(said.fileno(), 1)
-            os.dup2(said.fileno(), 2)
-            torch.set_num_threads(
-                1
-            )  # renews a pool that did not survive the fork, before two threads ask for it
-            gc.set_threshold(100_000, 50, 50)  # graphs are large and live long
-            resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
-            with os.fdopen(writing, "w") as pipe:
-                pipe.write(json.dumps(work()))
-        finally:
-            os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as pipe:
-        text = pipe.read()
-    _, status = os.waitpid(child, 0)
-    if text:
-        record: Record = json.loads(text)
-        return record
-    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU:
-        return f"no result after {seconds} s of processor time"
-    said.seek(0)
-    return f"wait status {status}: {said.read(600).decode(errors='replace').strip()}"
+    with tempfile.TemporaryFile() as said:
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                os.close(reading)
+                os.dup2(said.fileno(), 1)
+                os.dup2(said.fileno(), 2)
+                torch.set_num_threads(
+                    1
+                )  # renews a pool that did not survive the fork, before two threads ask
+                gc.set_threshold(100_000, 50, 50)  # graphs are large and live long
+                resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
+                with os.fdopen(writing, "w") as pipe:
+                    pipe.write(json.dumps(work()))
+            finally:
+                os._exit(0)
+        os.close(writing)
+        with os.fdopen(reading) as pipe:
+            text = pipe.read()
+        _, status = os.waitpid(child, 0)
+        if text:
+            record: Record = json.loads(text)
+            return record
+        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU:
+            return f"no result after {seconds} s of processor time"
+        said.seek(0)
+        return f"wait status {status}: {said.read(600).decode(errors='replace').strip()}"
 
 
 def main() -> None:

@@ -27,7 +27,8 @@ _PACKAGES = ("torch", "torchvision", "timm", "torch-pruning", "onnx", "onnxrunti
 _HEAD = """# On how many networks does pruning work?
 
 Written by `python -m benchmarks.coverage table RESULTS --write docs/coverage.md` on {date}, from the results of
-`python -m benchmarks.coverage run RESULTS --peer`: {versions}; processor only, one thread a network.
+`python -m benchmarks.coverage run RESULTS --peer`; processor only, one thread a network;
+{versions}.
 
 Path: prune without hints (l2, half of every group of channels, widths a multiple of 8) > a training step at another
 batch size > save > load into the network rebuilt, equal > ONNX opset 18 > equal in ONNX Runtime within 1e-3 of the
@@ -41,8 +42,9 @@ timm's others in the order that seed 0 gives, at most 60 M parameters and 288 pi
 """
 
 _BELOW = """Analysis: median of the processor seconds from the network to the list of all groups, forward pass
-included, on the networks that both analyse (last column). *As graph*: the network's code computes widths that cannot be
-changed; it goes on as its traced graph, which trains, saves, loads and exports the same way."""
+included, on the networks that both analyse (last column). *Up to loading*: the path without its export. *As graph*: the
+network's code computes widths that cannot be changed; it goes on as its traced graph, which trains, saves, loads and
+exports the same way. Sets that are missing, and networks missing from a set, have not been run yet."""
 
 
 def records(*paths: Path) -> dict[tuple[str, str], Record]:
@@ -73,15 +75,20 @@ def _of(found: Iterable[Record], family: str, tool: str) -> dict[str, Record]:
 
 
 def _whole_path(found: list[Record]) -> Iterator[str]:
-    yield "| set | whole path: ours | torch-pruning | as graph | analysis: ours, s | torch-pruning, s | of |"
-    yield "|---|---|---|---|---|---|---|"
+    yield (
+        "| set | up to loading: ours | whole path: ours | torch-pruning | as graph "
+        "| analysis: ours, s | torch-pruning, s | of |"
+    )
+    yield "|---|---|---|---|---|---|---|---|"
     for family, title in SETS.items():
         ours, peer = _of(found, family, OURS), _of(found, family, PEER)
         if not ours:
             continue
         both = [n for n in ours if "analysis_s" in ours[n] and "analysis_s" in peer.get(n, {})]
         graphs = sum(r.get("graph", False) for r in ours.values())
-        cells = [title, _share(ours), _share(peer), str(graphs)]
+        loaded = sum(r["ok"] or r["stage"] == "export" for r in ours.values())
+        whole = {n: r for n, r in ours.items() if "opsets" in r or not r["ok"]}
+        cells = [title, f"{loaded} of {len(ours)}", _share(whole), _share(peer), str(graphs)]
         cells += [_median(ours[n]["analysis_s"] for n in both), _median(peer[n]["analysis_s"] for n in both)]
         yield f"| {' | '.join([*cells, str(len(both))])} |"
     yield ""
