@@ -262,8 +262,9 @@ def load(checkpoint: Checkpoint, *, masked: bool = True) -> Network:
     fill(module, load_file(checkpoint.path / "weights.safetensors"))
     masks = checkpoint.path / "masks.safetensors"
     network.masks = load_file(masks) if masks.exists() and masked else {}
+    parameters = dict(module.named_parameters())
     for name, mask in network.masks.items():
-        parameter = module.get_parameter(name)
-        parameter.data = torch.where(mask, parameter.data, torch.zeros_like(parameter))
+        if name in parameters and parameters[name].shape == mask.shape:  # `fold` refuses what fits nothing
+            parameters[name].data = parameters[name].data * mask
     network.module = module.eval()
     return network

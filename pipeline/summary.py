@@ -245,7 +245,10 @@ def _unpruned(outcome: Outcome) -> dict[str, Any]:
     if not outcome.rounds:
         return {}
     facts = outcome.rounds[-1].pruned.facts
-    fixed = {**facts.get("fixed", {}), **dict.fromkeys(facts.get("refused", ()), "the cut changed the function")}
+    fixed = {
+        **facts.get("fixed", {}),
+        **dict.fromkeys(facts.get("refused", ()), "the cut changed the function"),
+    }
     return {"fixed": fixed, "as_graph": facts.get("why", "") if facts.get("as_graph") else None}
 
 

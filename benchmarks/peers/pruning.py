@@ -61,7 +61,7 @@ def fastnas(
 
     found, _ = mtp.prune(
         model=module,
-        mode=[("fastnas", mtp.fastnas.FastNASConfig(**_divided(mtp, divisor)))],
+        mode=[("fastnas", _divided(mtp, divisor))],
         constraints={"flops": f"{100 * (1 - share):.0f}%"},
         dummy_input=inputs[0],
         config={
