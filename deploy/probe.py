@@ -199,6 +199,24 @@ def refuse_unless(facts: Facts, target: Target) -> None:
         raise DeviceError(f"{facts.name} ({facts.title}): {what}", hint)
 
 
+def refuse_unless_in(facts: Facts, power_mode: str) -> None:
+    """Refuse a board in another power mode than the one asked for.
+
+    Raises:
+        DeviceError: both modes, and the command that changes it.
+    """
+    if facts.power_mode.casefold() == power_mode.casefold():
+        return
+    number = next(
+        (n for n, name in facts.power_modes.items() if name.casefold() == power_mode.casefold()), None
+    )
+    known = ", ".join(facts.power_modes.values()) or "none that nvpmodel tells of"
+    raise DeviceError(
+        f"{facts.name} is in power mode {facts.power_mode or 'unknown'}, the recipe asks for {power_mode}",
+        f"sudo nvpmodel -m {number} there" if number is not None else f"its modes are: {known}",
+    )
+
+
 def _missing(facts: Facts, target: Target) -> Iterator[tuple[str, str]]:
     """What is not there or too little, each with its remedy; the most basic first."""
     if target.backend == "tensorrt" and not facts.tensorrt:

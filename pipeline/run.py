@@ -89,7 +89,7 @@ def pipeline(plan: Plan, device: Device | None, walk: Walk) -> Outcome:
         outcome.tuned.append(("train", dense))
     outcome.dense = dense
 
-    place = None if device is None else where(device, target)
+    place = None if device is None else where(device, target, recipe.benchmark.power_mode)
     packing = bundle.BundleConfig(recipe.name, target, recipe.build, recipe.benchmark, recipe.seed)
     bench, teacher = bench_for_pruning(plan, place, packing), other_teacher(plan, walk) or dense
     best, outcome.rounds = prune_in_rounds(plan, dense, bench, walk, teacher)
@@ -132,11 +132,13 @@ def pipeline(plan: Plan, device: Device | None, walk: Walk) -> Outcome:
     return outcome
 
 
-def where(device: Device, target: Target) -> measure.Place:
-    """The device as it is now, refused if it is not the target."""
+def where(device: Device, target: Target, power_mode: str | None = None) -> measure.Place:
+    """The device as it is now, refused if it is not the target or not in this power mode."""
     found = probe.probe(device)
     if target.backend != "tensorrt_rtx":  # that is built ahead of time, on whatever machine
         probe.refuse_unless(found, target)
+    if power_mode is not None:
+        probe.refuse_unless_in(found, power_mode)
     return measure.Place(device.name, probe.identity(found))
 
 

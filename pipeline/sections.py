@@ -363,6 +363,9 @@ class BenchmarkConfig(Section):
     lock_clocks: bool = False
     """Highest clocks of the power mode while it is measured; those of before afterwards, also after a crash. Needs
     root on the board, or ``sudo -n jetson_clocks``."""
+    power_mode: str | None = None
+    """Power mode that the board must be in, as nvpmodel names it (``MAXN``, ``15W``); another is refused before
+    anything is sent. None: whichever it is in; the results name it."""
 
 
 @dataclass(frozen=True)

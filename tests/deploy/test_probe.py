@@ -400,3 +400,16 @@ def test_this_machine_is_the_target_only_on_a_board(monkeypatch: pytest.MonkeyPa
     assert probe.is_this_machine(TARGETS["orin-nano"])
     assert not probe.is_this_machine(TARGETS["orin-nano-jp5"])
     assert not probe.is_this_machine(TARGETS["host"])
+
+
+def test_another_power_mode_than_the_recipe_asks_for_is_refused() -> None:
+    slow = replace(
+        ORIN_NANO, power_mode="15W", power_mode_number=0, power_modes={0: "15W", 1: "25W", 2: "MAXN_SUPER"}
+    )
+    probe.refuse_unless_in(slow, "15w")
+    with pytest.raises(DeviceError, match="is in power mode 15W, the recipe asks for MAXN_SUPER") as error:
+        probe.refuse_unless_in(slow, "MAXN_SUPER")
+    assert "nvpmodel -m 2" in error.value.hint
+    with pytest.raises(DeviceError, match="unknown") as error:
+        probe.refuse_unless_in(HOST, "MAXN")
+    assert "none that nvpmodel tells of" in error.value.hint
