@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -11,3 +12,6 @@ from hypothesis import HealthCheck, settings
 # A test asserts no times: a slow or busy machine must not fail one.
 settings.register_profile("jetpress", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("jetpress")
+
+# Behind nohup or in a shell's background SIGINT is ignored, and what tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
