@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import multiprocessing
 import os
 import socket
 import subprocess
@@ -24,26 +23,25 @@ from tests.pipeline import crew
 ROOT = Path(__file__).parent.parent.parent
 
 
-def together(folder: Path, *action: str) -> list[tuple[int | None, str]]:
-    """Two processes of the crew, forked, because importing torch takes longer than the test: exit code and stderr."""
+def together(folder: Path, *action: str) -> list[tuple[int, str]]:
+    """Two processes of the crew, started as torchrun starts them: exit code and stderr."""
     folder.mkdir(exist_ok=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
 
-    def member(rank: int) -> None:
-        os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
-        with (folder / f"{rank}.err").open("w") as sys.stderr:
-            os.dup2(sys.stderr.fileno(), 2)
-            sys.exit(crew.main(str(folder), *action))
+    def member(rank: int) -> subprocess.Popen[str]:
+        told = {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        command = [sys.executable, "-m", "tests.pipeline.crew", str(folder), *action]
+        return subprocess.Popen(command, cwd=ROOT, env=os.environ | told, stderr=subprocess.PIPE, text=True)
 
-    started = [multiprocessing.get_context("fork").Process(target=member, args=(rank,)) for rank in (0, 1)]
-    for process in started:
-        process.start()
-    for process in started:
-        process.join(120)
-        process.kill()
-    return [(one.exitcode, (folder / f"{rank}.err").read_text()) for rank, one in enumerate(started)]
+    started = [member(rank) for rank in (0, 1)]
+    try:
+        said = [process.communicate(timeout=180)[1] for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    return [(process.returncode, words) for process, words in zip(started, said, strict=True)]
 
 
 def made(folder: Path) -> dict[str, Any]:
