@@ -26,7 +26,8 @@ from torch import Tensor, nn
 
 from benchmarks.coverage_networks import TooLargeError, build
 from deploy.errors import JetpressError
-from pipeline import allocate, channels, criteria, export, models
+from pipeline import channels, export, models
+from pipeline.pruning import allocate, criteria
 from pipeline.sections import ExportConfig, InputConfig
 
 RATIO, MULTIPLE = 0.5, 8

@@ -26,20 +26,21 @@ from benchmarks.peers import pruning as peers
 from deploy.device import open as open_device
 from deploy.probe import identity, probe
 from deploy.targets import find
-from pipeline import export, models, trials
+from pipeline import export, models
 from pipeline.baseline import source
 from pipeline.bench import Bench
 from pipeline.bundle import BundleConfig
 from pipeline.content import SourceConfig, content
 from pipeline.data import batches, load
-from pipeline.evaluate import evaluate
 from pipeline.finetune import recalibrate, settings
 from pipeline.measure import Place
 from pipeline.models import Network
+from pipeline.pruning import trials
 from pipeline.recipe import Plan, Recipe, resolve
 from pipeline.steps import Doing
 from pipeline.store import Store
 from pipeline.train import fit
+from pipeline.training.evaluate import evaluate
 
 
 def dense_of(plan: Plan, store: Path) -> Network:

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from benchmarks.resnet_cifar import resnet
 from pipeline import models
+from pipeline.data.splits import Images
 from pipeline.models import Network
 from pipeline.sections import DataConfig, InputConfig, ModelConfig
-from pipeline.splits import Images
 
 IMAGENET = DataConfig(size=224, batch_size=16)
 CIFAR = DataConfig(size=32, batch_size=128, augment="flip-crop")

@@ -23,10 +23,10 @@ from pipeline import baseline, finetune, models, prune
 from pipeline.artifact import Assessment, Checkpoint
 from pipeline.content import content
 from pipeline.data import load
-from pipeline.evaluate import evaluate
 from pipeline.recipe import Recipe
 from pipeline.sections import DataConfig, FinetuneConfig, ModelConfig, PruneConfig
 from pipeline.store import Store
+from pipeline.training.evaluate import evaluate
 
 ROUNDS = 3
 HERE = Path(__file__).resolve().parent

@@ -33,7 +33,7 @@ from benchmarks.real import CIFAR, IMAGENET, cifar, decoded, imagenet, named, tr
 from pipeline import channels, models
 from pipeline.channels.graph import evaluating
 from pipeline.data import Data
-from pipeline.evaluate import evaluate
+from pipeline.data.splits import Images
 from pipeline.finetune import recalibrate
 from pipeline.models import Network
 from pipeline.sections import SparsifyConfig, TrainConfig
@@ -41,8 +41,8 @@ from pipeline.sparse import masks
 from pipeline.sparse.permute import gather, search
 from pipeline.sparse.products import products
 from pipeline.sparsify import make_sparse, why_dense
-from pipeline.splits import Images
 from pipeline.train import fit
+from pipeline.training.evaluate import evaluate
 
 NETWORKS = (
     "resnet20",

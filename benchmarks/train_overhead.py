@@ -26,10 +26,10 @@ from torchvision.models import resnet18
 
 from deploy.console import say
 from pipeline.data import Data, load
+from pipeline.data.splits import Images
 from pipeline.machine import keep_memory
 from pipeline.models import Network
 from pipeline.sections import DataConfig, InputConfig, ModelConfig, TrainConfig
-from pipeline.splits import Images
 from pipeline.train import fit
 
 DATA = DataConfig(augment="shift")

@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline import models
 from pipeline.artifact import Assessment, Checkpoint
 from pipeline.data import load
-from pipeline.evaluate import evaluate
+from pipeline.training.evaluate import evaluate
 
 
 def assess(config: None, dense: Checkpoint, compressed: Checkpoint, draft: Path) -> Assessment:

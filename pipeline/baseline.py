@@ -14,9 +14,9 @@ from pipeline import models
 from pipeline.artifact import Checkpoint
 from pipeline.content import SourceConfig, content
 from pipeline.data import Data, load
-from pipeline.evaluate import evaluate
 from pipeline.models import Network, outputs_of
 from pipeline.sections import InputConfig
+from pipeline.training.evaluate import evaluate
 
 __all__ = ["SourceConfig", "content", "source"]
 

@@ -141,7 +141,7 @@ def _fail(options: argparse.Namespace, error: JetpressError) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from pipeline import ranks, torchrun
+    from pipeline.training import ranks, torchrun
 
     if ranks.rank() > 0:
         return torchrun.serve()

@@ -1,6 +1,6 @@
 """Stage: is the ONNX file the same function as the PyTorch network? A gate: where it is not, the run ends.
 
-PyTorch and ONNX Runtime see the same inputs: real calibration images, and edge cases (:mod:`pipeline.cases`).
+PyTorch and ONNX Runtime see the same inputs: real calibration images, and edge cases (:mod:`pipeline.data.cases`).
 What is demanded depends on the precision of the file (trust case 19, ``LIMITS``); NaN or Inf anywhere fails. A
 failure names the first node that differs. Layers that the checkpoint says are 2:4 sparse must be so in the file.
 """
@@ -25,14 +25,14 @@ from deploy import guard
 from deploy.errors import StageError
 from pipeline import data, diverge, models
 from pipeline.artifact import Checkpoint, Equivalence, OnnxModel
-from pipeline.cases import IMAGES, Case, cases, filled
-from pipeline.evaluate import layout, to_device
+from pipeline.data.cases import IMAGES, Case, cases, filled
 from pipeline.lowering.ends import SCORES, Ends
 from pipeline.models import Network
-from pipeline.scores import LIMITS, REPORT, Array, Limits, Score, worst
-from pipeline.scores import score as score_of
+from pipeline.pruning.scores import LIMITS, REPORT, Array, Limits, Score, worst
+from pipeline.pruning.scores import score as score_of
 from pipeline.sections import EquivalenceConfig
 from pipeline.sparse.rule import SparseLayer, sparse_layers
+from pipeline.training.evaluate import layout, to_device
 
 AT_ONCE = 16
 """Samples that PyTorch takes at once: one by one it is several times slower."""

@@ -11,11 +11,11 @@ from torch.overrides import TorchFunctionMode
 
 from deploy.console import progress
 from pipeline.channels import ChannelGraph
-from pipeline.criteria import NEEDS_DATA, Evidence, Scores, scores
 from pipeline.data import batches, load, steps
-from pipeline.evaluate import Judge, device, loss, to_device
+from pipeline.data.splits import Batch
 from pipeline.models import Network
-from pipeline.splits import Batch
+from pipeline.pruning.criteria import NEEDS_DATA, Evidence, Scores, scores
+from pipeline.training.evaluate import Judge, device, loss, to_device
 
 BATCHES = 8
 GRADIENTS = frozenset({"taylor", "fisher"})

@@ -27,7 +27,7 @@ from deploy import console
 from deploy.errors import StageError
 from pipeline import data, lowering, models, precision
 from pipeline.artifact import Checkpoint, OnnxModel
-from pipeline.cases import cases
+from pipeline.data.cases import cases
 from pipeline.lowering import batchnorm, downgrade
 from pipeline.lowering.ends import Ends, attach
 from pipeline.lowering.trace import cause, quiet, trace

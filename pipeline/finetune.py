@@ -17,12 +17,12 @@ from deploy.console import progress, say
 from pipeline import models
 from pipeline.artifact import Checkpoint
 from pipeline.data import Data, batches, load, steps
-from pipeline.distill import Teacher
-from pipeline.evaluate import device, evaluate, layout, to_device
 from pipeline.models import Network
 from pipeline.sections import FinetuneConfig, TrainConfig
-from pipeline.torchrun import joint
 from pipeline.train import Fit, finish, fit
+from pipeline.training.distill import Teacher
+from pipeline.training.evaluate import device, evaluate, layout, to_device
+from pipeline.training.torchrun import joint
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 RECALIBRATION_STEPS = 64

@@ -16,8 +16,8 @@ from torch.utils import _pytree as pytree
 
 from deploy.console import say
 from deploy.errors import StageError
-from pipeline.evaluate import layout, to_device
 from pipeline.sections import TrainConfig
+from pipeline.training.evaluate import layout, to_device
 
 DTYPES = {"float32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 """``train.precision`` -> of autocast; None: without."""

@@ -23,8 +23,9 @@ from torch.utils._pytree import tree_flatten
 from torch.utils.flop_counter import FlopCounterMode
 
 from deploy.errors import RecipeError, StageError, ToolMissing, from_os_error
-from pipeline import blocks, channels, code
+from pipeline import channels, code
 from pipeline.artifact import Checkpoint
+from pipeline.pruning import blocks
 from pipeline.sections import DataConfig, InputConfig, ModelConfig, as_table, is_file_reference
 
 WRAPPINGS = ("state_dict", "model_state_dict", "model", "net", "module", "model_ema", "ema")

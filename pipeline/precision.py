@@ -16,7 +16,7 @@ import onnx
 import onnx_ir as ir
 
 from pipeline import diverge
-from pipeline.cases import Case, filled
+from pipeline.data.cases import Case, filled
 from pipeline.lowering import half
 
 

@@ -1,7 +1,8 @@
 """Stage: remove channels, rounded to what the target fills, and say what was removed and what could not be.
 
-Which channels depend on each other is :mod:`pipeline.channels`, how much they matter :mod:`pipeline.criteria`, how
-much each layer gives up :mod:`pipeline.reduction`. Accuracy is not judged here: ``finetune`` follows.
+Which channels depend on each other is :mod:`pipeline.channels`, how much they matter
+:mod:`pipeline.pruning.criteria`, how much each layer gives up :mod:`pipeline.pruning.reduction`. Accuracy is not
+judged here: ``finetune`` follows.
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ from torch import nn
 
 from deploy.console import say
 from deploy.errors import StageError
-from pipeline import blocks, models, trials
-from pipeline.allocate import Removal
+from pipeline import models
 from pipeline.artifact import Checkpoint, Timings
 from pipeline.bench import TimedConfig
 from pipeline.channels import ChannelGraph, analyse, cut
 from pipeline.models import Network
-from pipeline.reduction import Proposal, Reduction, cost_of
+from pipeline.pruning import blocks, trials
+from pipeline.pruning.allocate import Removal
+from pipeline.pruning.reduction import Proposal, Reduction, cost_of
+from pipeline.pruning.timings import time_model
 from pipeline.sections import PruneConfig
-from pipeline.timings import time_model
 
 TRIES = 4
 CLOSE = 0.03

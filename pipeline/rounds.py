@@ -20,9 +20,9 @@ from pipeline.steps import Walk
 if TYPE_CHECKING:
     from pipeline.finetune import finetune
     from pipeline.prune import prune, prune_for_time
-    from pipeline.timings import timings
+    from pipeline.pruning.timings import timings
 else:
-    finetune, timings = late("pipeline.finetune:finetune"), late("pipeline.timings:timings")
+    finetune, timings = late("pipeline.finetune:finetune"), late("pipeline.pruning.timings:timings")
     prune, prune_for_time = late("pipeline.prune:prune"), late("pipeline.prune:prune_for_time")
 
 GROWTH = 1.5

@@ -232,12 +232,12 @@ def sensitivity(
     """What each group of channels and each block of the dense network is worth, measured.
 
     Returns:
-        the facts of :mod:`pipeline.sensitivity`, and where the plot and the numbers are, by kind
+        the facts of :mod:`pipeline.pruning.sensitivity`, and where the plot and the numbers are, by kind
     """
     from benchmarks.report.plots import sensitivity as drawn
     from pipeline import summary
-    from pipeline.reduction import sensitivity_config
-    from pipeline.sensitivity import sensitivity as stage
+    from pipeline.pruning.reduction import sensitivity_config
+    from pipeline.pruning.sensitivity import sensitivity as stage
 
     plan = resolve(recipe, find(target) if isinstance(target, str) else target)
     folder = summary.folder(plan, home)

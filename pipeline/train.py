@@ -2,10 +2,10 @@
 
 SGD with Nesterov momentum or AdamW, warm-up and a schedule by the step, the best epoch on the validation
 split kept. Pruned weights are held: their gradients never reach the optimizer, and they are exactly 0.0 after
-every step (:mod:`pipeline.updates`). Killed and started again, it goes on after the last whole epoch, on the CPU
-bit for bit as if nothing had happened: each epoch's order, augmentation and dropout are functions of
+every step (:mod:`pipeline.training.updates`). Killed and started again, it goes on after the last whole epoch,
+on the CPU bit for bit as if nothing had happened: each epoch's order, augmentation and dropout are functions of
 (seed, epoch). On a GPU it computes in mixed precision; there the same seed gives results equal within rounding.
-Under ``torchrun`` the samples of each step are shared out among the processes (:mod:`pipeline.ranks`).
+Under ``torchrun`` the samples of each step are shared out among the processes (:mod:`pipeline.training.ranks`).
 """
 
 from __future__ import annotations
@@ -25,18 +25,19 @@ from torch import nn
 
 from deploy.console import duration, progress, say
 from deploy.errors import StageError
-from pipeline import machine, metrics, models, ranks, resume
+from pipeline import machine, models
 from pipeline.artifact import Checkpoint, canonical
-from pipeline.augment import mix
 from pipeline.data import Data, batches, load, step_size, steps
-from pipeline.distill import Teacher
-from pipeline.evaluate import device, evaluate, layout
-from pipeline.learner import Learn, learner, looking_inside
+from pipeline.data.augment import mix
 from pipeline.models import Network
-from pipeline.schedule import enough, factor
 from pipeline.sections import TrainConfig, as_table
-from pipeline.torchrun import joint
-from pipeline.updates import Updates, frozen, training_mode
+from pipeline.training import metrics, ranks, resume
+from pipeline.training.distill import Teacher
+from pipeline.training.evaluate import device, evaluate, layout
+from pipeline.training.learner import Learn, learner, looking_inside
+from pipeline.training.schedule import enough, factor
+from pipeline.training.torchrun import joint
+from pipeline.training.updates import Updates, frozen, training_mode
 
 CHECK_EVERY = 16
 """Steps on a GPU between two looks at the loss: each makes the CPU wait."""

@@ -14,11 +14,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipeline import channels, equivalence, models, precision, scores
-from pipeline.cases import cases
+from pipeline import channels, equivalence, models, precision
+from pipeline.data.cases import cases
 from pipeline.export import _checked, _tidy, opset_of, simplify, to_opset
 from pipeline.lowering.trace import trace
 from pipeline.models import Network
+from pipeline.pruning import scores
 from pipeline.sections import ExportConfig
 from pipeline.sparse.masks import best_mask
 from pipeline.sparse.rule import sparse_layers

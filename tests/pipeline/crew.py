@@ -18,10 +18,11 @@ from typing import Any
 import torch
 
 from deploy.errors import JetpressError
-from pipeline import baseline, finetune, models, torchrun, train
+from pipeline import baseline, finetune, models, train
 from pipeline.artifact import Checkpoint
 from pipeline.sections import FinetuneConfig, TrainConfig
 from pipeline.store import Store
+from pipeline.training import torchrun
 from tests.pipeline import small
 
 DATA = replace(small.DIGITS, batch_size=64)

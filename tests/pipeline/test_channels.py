@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from deploy.errors import StageError
-from pipeline import allocate, channels, criteria
+from pipeline import channels
 from pipeline.channels import rules, tracing
 from pipeline.channels.graph import TracedNet, trace
 from pipeline.channels.labels import Axes, Labels, outsides
+from pipeline.pruning import allocate, criteria
 
 OUTPUT = "output of the network"
 

@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from deploy.errors import RecipeError
-from pipeline import baseline, distill, features, finetune, models, train
+from pipeline import baseline, finetune, models, train
 from pipeline.artifact import Checkpoint
 from pipeline.channels import analyse, cut
 from pipeline.data import load
 from pipeline.recipe import Recipe, resolve
 from pipeline.run import plan
 from pipeline.sections import FinetuneConfig, ModelConfig, TrainConfig
+from pipeline.training import distill, features
 from tests.pipeline import small
 
 CONFIG = FinetuneConfig(epochs=2, learning_rate=0.02)

@@ -18,8 +18,8 @@ from pipeline.bench import Bench, TimedConfig, TimingsConfig
 from pipeline.bundle import BundleConfig
 from pipeline.measure import Place
 from pipeline.prune import prune, prune_for_time
+from pipeline.pruning.timings import timings
 from pipeline.sections import BenchmarkConfig, BuildConfig, DataConfig, ExportConfig, ModelConfig, PruneConfig
-from pipeline.timings import timings
 from tests.equivalence.networks import checkpoint, network
 from tests.pipeline import small
 

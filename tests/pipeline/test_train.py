@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from deploy.errors import RecipeError, StageError
-from pipeline import assess, baseline, models, resume, train, updates
+from pipeline import assess, baseline, models, train
 from pipeline.data import Data, load, steps
-from pipeline.distill import Teacher
-from pipeline.evaluate import evaluate, loss
 from pipeline.models import Network
 from pipeline.sections import TrainConfig
+from pipeline.training import resume, updates
+from pipeline.training.distill import Teacher
+from pipeline.training.evaluate import evaluate, loss
 from tests.pipeline import small
 
 QUICK = TrainConfig(epochs=3, learning_rate=0.1)

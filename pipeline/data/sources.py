@@ -1,0 +1,200 @@
+"""Where samples come from: handwritten digits, CIFAR, folders of images, a function of the user's own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from deploy.console import progress
+from deploy.errors import RecipeError
+from pipeline import code, content
+from pipeline.data.augment import seeded
+from pipeline.data.splits import Files, Images, Samples, Split, tensors_of
+from pipeline.sections import DataConfig
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+FOLDERS = {"train": "train", "val": "validation", "test": "test"}
+"""Folder of an image folder data set -> split."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a source has, before the missing splits are cut off the training data."""
+
+    splits: Mapping[str, Split]
+    origin: Mapping[str, str]
+    classes: tuple[str, ...]
+    names: tuple[str, ...] = ("input",)
+    corrupt: tuple[str, ...] = ()
+
+
+def read(config: DataConfig, seed: int) -> Found:
+    """What ``config.source`` names.
+
+    Raises:
+        RecipeError: it is not there, is empty, or is not laid out as it must be.
+    """
+    if config.source == "digits":
+        return _digits(config, seed)
+    if config.source in ("cifar10", "cifar100"):
+        return _cifar(config, seed)
+    if config.source == "imagefolder":
+        return _image_folder(config, seed)
+    return _function(config, seed)
+
+
+def _digits(config: DataConfig, seed: int) -> Found:
+    rows = torch.from_numpy(np.loadtxt(content.digits(), delimiter=",", dtype=np.float32))  # 64 pixels, label
+    pixels = rows[:, :64].reshape(-1, 1, 8, 8) / 16
+    pixels = (
+        F.interpolate(pixels, (config.size, config.size), mode="bilinear").expand(-1, 3, -1, -1).contiguous()
+    )
+    images = Images(config, seed, pixels, rows[:, 64].long())
+    return Found({"train": images}, {"train": "scikit-learn's digits"}, tuple("0123456789"))
+
+
+def _cifar(config: DataConfig, seed: int) -> Found:
+    from torchvision import datasets
+
+    kind = datasets.CIFAR10 if config.source == "cifar10" else datasets.CIFAR100
+    # CIFAR is published as pickles: torchvision compares each file with its known digest before opening it.
+    try:
+        parts = {
+            name: kind(str(config.root), train=name == "train", download=config.download)
+            for name in ("train", "test")
+        }
+    except (RuntimeError, OSError) as error:
+        raise RecipeError(
+            f"{config.source} cannot be read from {config.root}: {error}",
+            "set data.root to the folder that holds torchvision's files, or data.download = true",
+        ) from error
+    splits = {
+        name: Images(
+            config, seed, torch.from_numpy(p.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(p.targets)
+        )
+        for name, p in parts.items()
+    }
+    origin = {name: f"{config.source}'s {name} images" for name in splits}
+    return Found(splits, origin, tuple(parts["train"].classes))
+
+
+def _image_folder(config: DataConfig, seed: int) -> Found:
+    root = Path(str(config.root))
+    if not (root / "train").is_dir():
+        raise RecipeError(
+            f"there is no folder {root / 'train'}",
+            "data.root must hold train/CLASS/*.jpg and val/CLASS/*.jpg (and test/, if there is one)",
+        )
+    classes = tuple(sorted(entry.name for entry in os.scandir(root / "train") if entry.is_dir()))
+    if not classes:
+        raise RecipeError(
+            f"{root / 'train'} has no folders", "put the images of each class into a folder of its own"
+        )
+    listed = {
+        split: _listing(root / name, classes) for name, split in FOLDERS.items() if (root / name).is_dir()
+    }
+    corrupt = _unreadable([path for files in listed.values() for path, _ in files])
+    splits = {}
+    for split, files in listed.items():
+        sound = [(path, label) for path, label in files if path not in corrupt]
+        labels = torch.tensor([label for _, label in sound], dtype=torch.int64)
+        splits[split] = Files(config, seed, tuple(path for path, _ in sound), labels)
+    origin = {split: f"{name}/" for name, split in FOLDERS.items() if split in splits}
+    return Found(splits, origin, classes, corrupt=tuple(sorted(corrupt)))
+
+
+def _listing(folder: Path, classes: tuple[str, ...]) -> list[tuple[str, int]]:
+    """``(path, class number)`` of every image, in the order of names."""
+    present = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    if tuple(present) != classes:
+        missing, unknown = sorted(set(classes) - set(present)), sorted(set(present) - set(classes))
+        raise RecipeError(
+            f"{folder} has not the classes of train/: "
+            + "; ".join(
+                f"{what}: {', '.join(n[:5])}" for what, n in (("missing", missing), ("new", unknown)) if n
+            ),
+            "every split needs one folder for each class",
+        )
+    files = []
+    for label, name in enumerate(classes):
+        found = sorted(
+            str(Path(where, file))
+            for where, _, names in os.walk(folder / name, followlinks=True)
+            for file in names
+            if file.lower().endswith(SUFFIXES)
+        )
+        if not found:
+            raise RecipeError(f"{folder / name} holds no images", f"add images ({' '.join(SUFFIXES)})")
+        files += [(path, label) for path in found]
+    return files
+
+
+def _unreadable(paths: list[str]) -> set[str]:
+    """Which files do not decode. All are read now: a test image would be met after hours of training."""
+    corrupt = set()
+    with progress("checking images", len(paths)) as line, ThreadPoolExecutor(os.cpu_count()) as pool:
+        for path, sound in zip(paths, pool.map(_readable, paths, chunksize=64), strict=True):
+            if not sound:
+                corrupt.add(path)
+            line.step()
+    return corrupt
+
+
+def _readable(path: str) -> bool:
+    try:
+        with Image.open(path) as image:
+            image.draft("RGB", (32, 32))  # a JPEG is read to its end, but computed at an eighth of its size
+            image.load()
+    except Exception:  # noqa: BLE001  Pillow's decoders raise OSError, SyntaxError, struct.error, zlib.error, ...
+        return False
+    return True
+
+
+def _function(config: DataConfig, seed: int) -> Found:
+    found = code.load(config.source)()
+    if not isinstance(found, Mapping) or "train" not in found:
+        raise RecipeError(
+            f"{config.source} returned no training data",
+            'it must return {"train": dataset, "validation": dataset, "test": dataset}',
+        )
+    splits = {}
+    for name in ("train", "validation", "test"):
+        if name in found:
+            dataset = found[name]
+            if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
+                raise RecipeError(
+                    f"{config.source}: {name!r} has no length or no items", "give map-style datasets"
+                )
+            splits[name] = Samples(config, seed, dataset, torch.arange(len(dataset)), _labels(dataset))
+    if len(splits["train"]) == 0:
+        raise RecipeError(f"{config.source}: the training data is empty", "add samples")
+    with seeded(seed):
+        inputs = found["train"][0][0]
+    classes = found.get("classes", getattr(found["train"], "classes", ()))
+    names = tuple(str(n) for n in inputs) if isinstance(inputs, Mapping) else ()
+    if not names:
+        names = ("input", *(f"input_{i}" for i in range(1, len(tensors_of(inputs)))))
+    return Found(
+        splits, {name: f"{name!r} of {config.source}" for name in splits}, tuple(map(str, classes)), names
+    )
+
+
+def _labels(dataset: Any) -> Tensor | None:
+    """Class numbers ``[n]`` of a user's dataset, where it has them at hand."""
+    for name in ("targets", "labels"):
+        found = getattr(dataset, name, None)
+        if found is not None and len(found) == len(dataset):
+            labels = torch.as_tensor(found)
+            if labels.ndim == 1 and not labels.is_floating_point():
+                return labels.long()
+    return None

@@ -1,0 +1,164 @@
+"""The three kinds of splits: :class:`Images` in memory, :class:`Files` decoded when they are needed, and
+:class:`Samples` of a user's own dataset. All have a length, ``labels``, ``batch`` and ``subset``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import default_collate
+from torchvision.transforms import v2
+
+from deploy.errors import RecipeError
+from pipeline.data import augment
+from pipeline.data.augment import WHOLE, mix, seeded
+from pipeline.sections import DataConfig
+
+Batch = tuple[tuple[Tensor, ...], Any]
+"""Inputs, target."""
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Small images, all in memory."""
+
+    config: DataConfig
+    seed: int
+    pixels: Tensor
+    """``[n, 3, h, w]``: uint8, or float32 in 0..1."""
+    labels: Tensor
+    """``[n]``, int64."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, indices: Sequence[int], key: int | None, part: slice = WHOLE) -> Batch:
+        """The images of these numbers; ``key`` seeds the augmentation, None leaves them as they are.
+
+        Of them only ``part`` is made, as it is in the whole.
+        """
+        kind, size = self.config.augment if key is not None else "none", self.config.size
+        first, whole, indices = indices[0], len(indices), indices[part]
+        pixels = self.pixels[list(indices)]
+        if kind in augment.IN_BATCH:
+            if pixels.shape[-2:] != (size, size):
+                pixels = v2.functional.resize(pixels, [size, size], antialias=True)
+            pixels = augment.batch(pixels, kind, mix(key or 0, first), whole, part)
+        else:
+            seeds = [mix(key or 0, index) for index in indices]
+            pixels = torch.stack(
+                [augment.single(p, kind, size, s) for p, s in zip(pixels, seeds, strict=True)]
+            )
+        return (_normalise(pixels, self.config),), self.labels[list(indices)]
+
+    def subset(self, indices: Tensor) -> Images:
+        """These images only."""
+        return replace(self, pixels=self.pixels[indices], labels=self.labels[indices])
+
+
+@dataclass(frozen=True, eq=False)
+class Files:
+    """Image files, decoded when they are needed."""
+
+    config: DataConfig
+    seed: int
+    paths: tuple[str, ...]
+    labels: Tensor
+    """``[n]``, int64."""
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def batch(self, indices: Sequence[int], key: int | None, part: slice = WHOLE) -> Batch:
+        """The images of these numbers, of which only ``part`` is made; ``key`` seeds the augmentation, None leaves
+        them as they are."""
+        kind, indices = self.config.augment if key is not None else "none", indices[part]
+        pixels = [
+            augment.single(_decode(self.paths[i]), kind, self.config.size, mix(key or 0, i), self.config.crop)
+            for i in indices
+        ]
+        return (_normalise(torch.stack(pixels), self.config),), self.labels[list(indices)]
+
+    def subset(self, indices: Tensor) -> Files:
+        """These files only."""
+        return replace(
+            self, paths=tuple(self.paths[i] for i in indices.tolist()), labels=self.labels[indices]
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Samples of a user's own dataset, as it gives them: ``(input or tuple or dict of inputs, target)``."""
+
+    config: DataConfig
+    seed: int
+    dataset: Any
+    indices: Tensor
+    labels: Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def batch(self, indices: Sequence[int], key: int | None, part: slice = WHOLE) -> Batch:
+        """The samples of these numbers, of which only ``part`` is made; what the dataset draws at random follows from
+        ``key``."""
+        rows, targets = [], []
+        for number in self.indices[list(indices[part])].tolist():
+            try:
+                with seeded(mix(key or 0, number)):
+                    inputs, target = self.dataset[number]
+                rows.append(tensors_of(inputs))
+            except Exception as error:  # the user's code may raise anything
+                raise RecipeError(
+                    f"{self.config.source}: sample {number} failed: {type(error).__name__}: {error}",
+                    "a sample is (input or tuple or dict of inputs, target), inputs tensors or arrays",
+                ) from error
+            targets.append(target)
+        try:
+            return tuple(torch.stack(column) for column in zip(*rows, strict=True)), default_collate(targets)
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise RecipeError(
+                f"{self.config.source}: samples do not fit into one batch: {error}",
+                "all samples must have inputs of the same shapes, and targets that torch can stack",
+            ) from error
+
+    def subset(self, indices: Tensor) -> Samples:
+        """These samples only."""
+        labels = None if self.labels is None else self.labels[indices]
+        return replace(self, indices=self.indices[indices], labels=labels)
+
+
+Split = Images | Files | Samples
+
+
+def _decode(path: str) -> Tensor:
+    """``[3, h, w]``, uint8."""
+    try:
+        with Image.open(path) as image:
+            pixels: Tensor = v2.functional.pil_to_tensor(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise RecipeError(
+            f"{path} can no longer be read: {error}", "it was sound when the run began"
+        ) from error
+    return pixels
+
+
+def _normalise(pixels: Tensor, config: DataConfig) -> Tensor:
+    scaled = v2.functional.to_dtype(pixels, torch.float32, scale=True)
+    normal: Tensor = v2.functional.normalize(scaled, list(config.mean), list(config.std))
+    return normal
+
+
+def tensors_of(inputs: Any) -> tuple[Tensor, ...]:
+    """The inputs of one sample as tensors, in order; float64 becomes float32."""
+    values = inputs.values() if isinstance(inputs, Mapping) else inputs
+    if isinstance(values, Tensor | np.ndarray | float | int):
+        values = (values,)
+    tensors = tuple(torch.as_tensor(value) for value in values)
+    return tuple(t.float() if t.dtype == torch.float64 else t for t in tensors)

@@ -1,0 +1,1 @@
+"""What channel pruning decides with: importance, cost and time, and how much each layer gives up."""

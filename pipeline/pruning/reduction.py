@@ -1,0 +1,172 @@
+"""What a round of pruning takes away: the removal whose cost is below a limit.
+
+A cost is a sum over layers (multiply-adds, milliseconds), tensors (parameters) or groups (channels), at any
+widths and without any blocks. Scopes that know a ratio are searched for the smallest one; ``measured`` weighs
+what each width and each block loses against what it saves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import evidence, models
+from pipeline.channels import ChannelGraph, analyse
+from pipeline.models import Network
+from pipeline.pruning import sensitivity
+from pipeline.pruning.allocate import ALLOCATIONS, Removal, Room, choices, for_cost, lowest
+from pipeline.pruning.costs import Counts, Kept, Sizes
+from pipeline.pruning.criteria import Scores
+from pipeline.pruning.knapsack import Choice, solve
+from pipeline.pruning.sensitivity import Curves, SensitivityConfig
+from pipeline.pruning.timings import REST, TimeModel
+from pipeline.sections import PruneConfig
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A sum over named parts."""
+
+    names: tuple[str, ...]
+    """Of the parts: a block's parts begin with its name and a dot."""
+    parts: Callable[[Kept], Counts]
+    """Units kept ``[n, groups]`` -> ``[n, parts]``."""
+
+    def total(self, kept: Kept, blocks: Sequence[str] = ()) -> float:
+        """Of one network without these blocks."""
+        return float(self.many(kept, np.ones((1, len(blocks))), blocks)[0])
+
+    def many(self, kept: Kept, without: NDArray[np.float64], blocks: Sequence[str]) -> NDArray[np.float64]:
+        """Of ``n`` networks; ``without`` ``[n, blocks]`` is 1 where a block is gone."""
+        inside = np.array(
+            [[_within(name, block) for name in self.names] for block in blocks], dtype=np.float64
+        )
+        stays = 1 - np.minimum(without @ inside, 1) if len(blocks) else 1.0
+        return np.asarray((self.parts(kept) * stays).sum(1))
+
+
+def _within(name: str, block: str) -> bool:
+    return name == block or name.startswith(f"{block}.")
+
+
+def cost_of(kind: str, sizes: Sizes, times: TimeModel | None = None) -> Cost:
+    """``macs``, ``params``, ``ratio`` (channels) or ``latency`` (which needs ``times``)."""
+    if kind == "macs":
+        return Cost(sizes.layers, sizes.layer_macs)
+    if kind == "params":
+        return Cost(sizes.tensors, sizes.parameters)
+    if kind == "latency":
+        assert times is not None
+        return Cost((*sizes.layers, REST), lambda kept: times.layers(sizes, kept))
+    widths = np.array([group.width / group.units for group in sizes.groups])
+    return Cost(tuple(group.name for group in sizes.groups), lambda kept: kept * widths)
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What may be taken away."""
+
+    removal: Removal
+    blocks: tuple[str, ...] = ()
+
+    def without_blocks(self, before: ChannelGraph, after: ChannelGraph) -> Removal:
+        """The removal in the graph that is left when the blocks are gone: groups are found by their tensors."""
+        places = {place: group for group in after.groups for place in group.slices}
+        found: Removal = {}
+        for group in before.groups:
+            if units := self.removal.get(group.name):
+                twin = next((places[place] for place in group.slices if place in places), None)
+                if twin is not None and twin.units == group.units:
+                    found[twin.name] = units
+        return found
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """A network, what may go from it, and what that loses."""
+
+    config: PruneConfig
+    graph: ChannelGraph
+    scores: Mapping[str, Scores]
+    room: Room
+    sizes: Sizes
+    curves: Curves
+
+    @classmethod
+    def of(cls, network: Network, config: PruneConfig) -> Self:
+        """Analyse ``network``; ``measured`` measures its sensitivity."""
+        graph = analyse(network.module, models.example_inputs(network.model.inputs))
+        ranked = evidence.judged(config.criterion, network, graph)
+        assert config.channel_multiple is not None
+        room = Room(config.channel_multiple, config.ignore, config.limits, _original(network))
+        curves = Curves()
+        if config.scope == "measured":
+            curves = sensitivity.measure(network, graph, ranked, sensitivity_config(config))
+        return cls(config, graph, ranked, room, Sizes(graph), curves)
+
+    def costs(self) -> dict[str, float]:
+        """Of the network as it is, by kind."""
+        kinds = ("macs", "params", "ratio")
+        return {kind: cost_of(kind, self.sizes).total(self.sizes.dense) for kind in kinds}
+
+    def propose(self, cost: Cost, limit: float) -> Proposal:
+        """What brings ``cost`` down to ``limit``; the nearest that there is, where nothing does."""
+        if self.config.scope == "measured":
+            return self._weighed(cost, limit)
+        found = for_cost(
+            lambda ratio: self.at(ratio).removal,
+            lambda removal: cost.total(self.sizes.after(removal)),
+            limit,
+        )
+        return Proposal(found)
+
+    def at(self, ratio: float) -> Proposal:
+        """What goes at a share of the channels."""
+        return Proposal(ALLOCATIONS[self.config.scope](self.graph, self.scores, ratio, self.room))
+
+    def _weighed(self, cost: Cost, limit: float) -> Proposal:
+        """The knapsack over widths and blocks."""
+        groups, blocks = self.graph.groups, tuple(self.curves.blocks)
+        allowed = {group.name for group in self.room.candidates(self.graph)}
+        items = [
+            choices(group, self.curves.losses(group), self.room)
+            if group.name in allowed
+            else [Choice(group.units, 0.0)]
+            for group in groups
+        ]
+        items += [[Choice(1, 0.0), Choice(0, self.curves.blocks[block])] for block in blocks]
+
+        def total(kept: NDArray[np.float64]) -> NDArray[np.float64]:
+            return cost.many(kept[:, : len(groups)], 1 - kept[:, len(groups) :], blocks)
+
+        taken = solve(items, total, limit)
+        kept = [item[choice].kept for item, choice in zip(items, taken, strict=True)]
+        gone = tuple(block for block, stays in zip(blocks, kept[len(groups) :], strict=True) if not stays)
+        removal: Removal = {}
+        for group, width in zip(groups, kept, strict=False):
+            removal |= lowest(group, self.scores[group.name], width)
+        return Proposal(removal, gone)
+
+
+def sensitivity_config(config: PruneConfig) -> SensitivityConfig:
+    """What ``measured`` measures."""
+    return SensitivityConfig(
+        config.criterion,
+        config.channel_multiple or 1,
+        config.ignore,
+        config.blocks,
+        config.sensitivity_images,
+    )
+
+
+def _original(network: Network) -> dict[str, int]:
+    """Units of each group before the first round."""
+    units: dict[str, int] = {}
+    for step in network.history:
+        for name, (before, _) in step.get("units", {}).items():
+            units.setdefault(name, before)
+    return units

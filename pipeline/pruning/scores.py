@@ -1,0 +1,132 @@
+"""How far two outputs differ, and how far they may: by precision.
+
+Trust case 19: FP32 within a relative error and top-1 equal; FP16 and INT8 by cosine and by the share of images
+whose class is the same. NaN or Inf anywhere fails.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from deploy.errors import StageError
+from pipeline.data.cases import IMAGES
+from pipeline.lowering.ends import ARGMAX, SOFTMAX
+
+Array = NDArray[Any]
+REPORT = "please report this with the network's source"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is the same function."""
+
+    max_relative: float | None
+    """Largest difference over the largest value; None: not judged."""
+    cosine: float
+    top1: float
+    """Share of the real images, and of every other case in FP32."""
+    tie: float
+    """Two classes whose scores differ by less than this share of the largest score are a tie."""
+    diverged: float
+    """From which relative difference a tensor inside the graph counts as another one."""
+
+
+LIMITS = {
+    "fp32": Limits(1e-3, 0.0, 1.0, tie=1e-4, diverged=1e-4),
+    "fp16": Limits(None, 0.999, 0.99, tie=2.0**-10, diverged=0.05),
+    "int8": Limits(None, 0.99, 0.98, tie=2.0**-7, diverged=0.2),
+}
+"""Trust case 19. Ties are what the precision cannot tell apart; FP32's relative limit is the recipe's."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """How far one output differs on one case."""
+
+    output: str
+    case: str
+    samples: int
+    finite: bool
+    max_absolute: float
+    largest: float
+    """Largest absolute value that PyTorch gave."""
+    max_relative: float
+    """``max_absolute`` over ``largest``, of this case or of the real images if those give larger values."""
+    cosine: float
+    """Of the sample that differs most in direction."""
+    top1: float
+    """Share of positions whose largest entry along axis 1 is the same; ties do not count against it."""
+
+    def passes(self, limits: Limits) -> bool:
+        """Whether PyTorch and ONNX Runtime are the same here."""
+        near = limits.max_relative is None or self.max_relative <= limits.max_relative
+        judged = self.case == IMAGES or limits.top1 == 1  # one edge case more or less is no share of anything
+        return (
+            self.finite and near and self.cosine >= limits.cosine and (self.top1 >= limits.top1 or not judged)
+        )
+
+
+def score(
+    name: str, case: str, expected: Array, found: Array, images: Score | None, tie: float, end: str = ""
+) -> Score:
+    """Compare ``[samples, ...]`` arrays. ``images``: the score on real images so far, for the scale.
+
+    ``expected`` is what the network gives; ``end`` is what the file does to it (:mod:`pipeline.lowering.ends`).
+    """
+    expected = np.atleast_1d(expected)
+    chosen = found if end == ARGMAX else None
+    if end == SOFTMAX:
+        expected = torch.from_numpy(expected).softmax(1).numpy()
+    if chosen is not None:
+        scores, expected = expected, expected.argmax(1)
+    if expected.shape != found.shape:
+        raise StageError(
+            f"output {name!r} has shape {expected.shape} in PyTorch and {found.shape} in the ONNX file",
+            REPORT,
+        )
+    if chosen is not None:  # class numbers have no distance: what counts is how many are the same
+        top1 = agreement(scores, chosen, tie * float(np.abs(scores).max(initial=0)))
+        return Score(name, case, len(found), bool(np.isfinite(scores).all()), 0.0, 0.0, 0.0, 1.0, top1)
+    one, other = (array.astype(np.float64).reshape(len(array), -1) for array in (expected, found))
+    if not (np.isfinite(one).all() and np.isfinite(other).all()):
+        return Score(name, case, len(one), False, 0.0, 0.0, 0.0, 0.0, 0.0)
+    apart, largest = float(np.abs(one - other).max(initial=0)), float(np.abs(one).max(initial=0))
+    scale = max(largest, images.largest if images is not None else 0.0)
+    relative = apart / scale if scale else float(apart > 0)
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    angles = np.divide((one * other).sum(1), lengths, out=np.ones(len(one)), where=lengths > 0)
+    top1 = top1_of(expected, found, tie * scale)
+    return Score(name, case, len(one), True, apart, largest, relative, float(angles.min(initial=1)), top1)
+
+
+def top1_of(expected: Array, found: Array, tie: float) -> float:
+    """Share of positions whose largest entry along axis 1 is the same, or as good as the same."""
+    if expected.ndim < 2 or expected.shape[1] < 2 or not expected.size or expected.dtype.kind != "f":
+        return 1.0
+    return agreement(expected, found.argmax(1), tie)
+
+
+def agreement(scores: Array, classes: Array, tie: float) -> float:
+    """Share of positions where the class chosen along axis 1 has the largest score, or as good as that."""
+    chosen = np.take_along_axis(scores, np.expand_dims(classes.astype(np.int64), 1), axis=1)
+    return float((scores.max(1, keepdims=True) - chosen <= tie).mean())
+
+
+def worst(scores: list[Score]) -> Score:
+    """The worst of each figure over cases or batches of one output; of top-1 the share over all."""
+    return Score(
+        scores[0].output,
+        scores[0].case if len({one.case for one in scores}) == 1 else "all",
+        sum(one.samples for one in scores),
+        all(one.finite for one in scores),
+        max(one.max_absolute for one in scores),
+        max(one.largest for one in scores),
+        max(one.max_relative for one in scores),
+        min(one.cosine for one in scores),
+        sum(one.top1 * one.samples for one in scores) / max(1, sum(one.samples for one in scores)),
+    )

@@ -1,0 +1,174 @@
+"""What a student learns from its teacher: pure functions of their outputs and feature maps.
+
+``logits``      softened class scores (Hinton et al., 2015)
+``values``      outputs that are not class scores: boxes, masks, depths
+``hint``        a feature map as it is (Romero et al., 2015)
+``attention``   where a feature map is active (Zagoruyko and Komodakis, 2017)
+``similarity``  which samples of a batch look alike (Tung and Mori, 2019)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deploy.errors import RecipeError
+from pipeline.models import outputs_of
+from pipeline.training.features import maps_of
+
+Objective = Callable[[tuple[Tensor, ...], Any], Tensor]
+"""Inputs and target -> the loss, a scalar."""
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A network to learn from, and how much it counts."""
+
+    module: nn.Module
+    weight: float
+    """Share of the teacher in the loss, 0 to 1; the labels have the rest."""
+    temperature: float
+    """Of the softened class scores."""
+    hint: float = 0.0
+    """Weight of :func:`hint`, beside all else."""
+    attention: float = 0.0
+    """Weight of :func:`attention`."""
+    similarity: float = 0.0
+    """Weight of :func:`similarity`."""
+    layers: tuple[str, ...] = ()
+    """Patterns of the weights whose feature maps are compared; empty: see :func:`pipeline.training.features.pairs`."""
+
+    @property
+    def numbers(self) -> list[Any]:
+        """All but the network, as plain values."""
+        return [
+            self.weight,
+            self.temperature,
+            self.hint,
+            self.attention,
+            self.similarity,
+            list(self.layers),
+        ]
+
+    @property
+    def looks_inside(self) -> bool:
+        """Whether feature maps are compared."""
+        return max(self.hint, self.attention, self.similarity) > 0
+
+
+def logits(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Divergence of the softened classes (dimension 1), a mean over samples and places; a scalar.
+
+    Times the temperature's square: gradients then keep their size whatever the temperature.
+    """
+    ours = F.log_softmax(student.float() / temperature, dim=1)
+    theirs = F.log_softmax(teacher.float() / temperature, dim=1)
+    each = F.kl_div(ours, theirs, reduction="none", log_target=True).sum(1)
+    return each.mean() * temperature**2
+
+
+def values(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared difference in units of the teacher's variance: outputs of any scale count alike."""
+    ours, theirs = student.float(), teacher.float()
+    return F.mse_loss(ours, theirs) / theirs.var(correction=0).clamp_min(1e-6)
+
+
+def hint(student: Tensor, teacher: Tensor, adapter: nn.Module | None = None) -> Tensor:
+    """``values`` of two feature maps ``[n, c, h, w]``; ``adapter``, a 1x1 convolution, matches channels."""
+    return values(student if adapter is None else adapter(student), teacher)
+
+
+def attention(student: Tensor, teacher: Tensor) -> Tensor:
+    """Squared distance of two normalised activity maps; ``[n, c, h, w]``, any numbers of channels."""
+
+    def where(features: Tensor) -> Tensor:
+        return F.normalize(features.float().square().mean(1).flatten(1), dim=1)
+
+    return (where(student) - where(teacher)).square().sum(1).mean()
+
+
+def similarity(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared difference of two similarity matrices ``[n, n]``; features ``[n, ...]`` of any sizes."""
+
+    def alike(features: Tensor) -> Tensor:
+        flat = features.float().flatten(1)
+        return F.normalize(flat @ flat.T, dim=1)
+
+    return (alike(student) - alike(teacher)).square().mean()
+
+
+def outputs(
+    student: Sequence[Tensor], teacher: Sequence[Tensor], temperature: float, classes: bool
+) -> Tensor:
+    """Mean over the floating-point outputs: ``logits`` of the first if it has class scores, else ``values``.
+
+    Args:
+        student: outputs of the network that learns.
+        teacher: outputs of the network to learn from, as many and of the same shapes.
+        temperature: of the class scores.
+        classes: whether the first output holds class scores in dimension 1.
+
+    Returns:
+        a scalar
+
+    Raises:
+        RecipeError: the teacher's outputs are others.
+    """
+    shapes = [[list(t.shape) for t in some] for some in (student, teacher)]
+    if shapes[0] != shapes[1]:
+        raise RecipeError(
+            f"the network's outputs have the shapes {shapes[0]}, its teacher's {shapes[1]}",
+            "take a teacher with the same outputs, or set finetune.distill = 0",
+        )
+    losses = []
+    for number, (ours, theirs) in enumerate(zip(student, teacher, strict=True)):
+        if not ours.is_floating_point():
+            continue
+        softened = classes and number == 0
+        losses.append(logits(ours, theirs, temperature) if softened else values(ours, theirs))
+    return torch.stack(losses).mean()
+
+
+def objective(
+    of_labels: Callable[[Any, Any], Tensor],
+    forward: Callable[..., Any],
+    teacher: Teacher | None,
+    names: Sequence[str],
+    classes: bool,
+) -> Objective:
+    """The loss of the labels, and of all that the teacher shows.
+
+    Args:
+        of_labels: what the network returned and the target -> a scalar.
+        forward: the network; with ``names`` a :class:`pipeline.training.features.Student`.
+        teacher: None: the labels alone.
+        names: weights of the teacher whose feature maps are learnt.
+        classes: whether the first output holds class scores in dimension 1.
+    """
+
+    def one(inputs: tuple[Tensor, ...], target: Any) -> Tensor:
+        if teacher is None or not (teacher.weight or names):
+            return of_labels(forward(*inputs), target)
+        result, maps, adapted = forward(*inputs) if names else (forward(*inputs), [], [])
+        with torch.no_grad():
+            shown, theirs = maps_of(teacher.module, names, inputs)
+        loss = (1 - teacher.weight) * of_labels(result, target)
+        if teacher.weight:
+            ours = outputs_of(result)
+            loss = loss + teacher.weight * outputs(ours, outputs_of(shown), teacher.temperature, classes)
+        for weight, function, some in (
+            (teacher.hint, hint, adapted),
+            (teacher.attention, attention, maps),
+            (teacher.similarity, similarity, maps),
+        ):
+            if weight:
+                each = [function(a, b) for a, b in zip(some, theirs, strict=True)]
+                loss = loss + weight * torch.stack(each).mean()
+        return loss
+
+    return one

@@ -1,0 +1,164 @@
+"""Real processes over gloo: two train as one does, and one that dies loses at most an epoch."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from pipeline.training import ranks, torchrun
+from pipeline.training.ranks import Part
+from tests.pipeline import crew
+
+ROOT = Path(__file__).parents[3]
+
+
+def together(folder: Path, *action: str) -> list[tuple[int, str]]:
+    """Two processes of the crew, started as torchrun starts them: exit code and stderr."""
+    folder.mkdir(exist_ok=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+
+    def member(rank: int) -> subprocess.Popen[str]:
+        told = {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        command = [sys.executable, "-m", "tests.pipeline.crew", str(folder), *action]
+        return subprocess.Popen(command, cwd=ROOT, env=os.environ | told, stderr=subprocess.PIPE, text=True)
+
+    started = [member(rank) for rank in (0, 1)]
+    try:
+        said = [process.communicate(timeout=180)[1] for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    return [(process.returncode, words) for process, words in zip(started, said, strict=True)]
+
+
+def made(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / "made.json").read_text()))
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What two processes made."""
+    folder = tmp_path_factory.mktemp("two")
+    codes = together(folder)
+    assert [code for code, _ in codes] == [0, 0], codes
+    return made(folder)
+
+
+def weights(of: dict[str, Any], name: str = "weights") -> dict[str, torch.Tensor]:
+    return load_file(Path(of["path"]) / f"{name}.safetensors")
+
+
+def test_two_processes_train_as_one_does(two: dict[str, Any], tmp_path: Path) -> None:
+    """Running average, accumulation, clipping, distillation and masks included."""
+    one = crew.work(tmp_path)
+    for stage in ("dense", "tuned"):
+        curves = [of[stage]["curve"] for of in (one, two)]
+        for ours, theirs in zip(*curves, strict=True):
+            assert theirs["loss"] == pytest.approx(ours["loss"], rel=1e-3)
+            assert theirs["learning_rate"] == ours["learning_rate"]
+            assert theirs["validation"] == pytest.approx(ours["validation"], abs=1.0)
+        assert len(curves[0]) == len(curves[1]) > 1
+    # The first epoch has had the fewest steps for rounding to grow.
+    first = [of["dense"]["curve"][0]["loss"] for of in (one, two)]
+    assert first[0] == pytest.approx(first[1], rel=1e-5)
+
+
+def test_masks_are_the_same_and_held(two: dict[str, Any], tmp_path: Path) -> None:
+    mask, weight = weights(two, "masks")["conv2.weight"], weights(two)["conv2.weight"]
+    assert mask.sum() == mask.numel() // 2
+    assert not weight[~mask].any()
+    assert weight[mask].all()
+
+
+def test_a_killed_rank_ends_the_run_with_a_message_and_the_run_goes_on(
+    two: dict[str, Any], tmp_path: Path
+) -> None:
+    (leader, said), (killed, _) = together(tmp_path, "kill", "1")
+    assert (leader, killed) == (5, -9)
+    assert "jetpress: error: a rank of 2 was lost" in said
+    assert "run the same command again: at most one epoch is lost" in said
+    assert "Traceback" not in said
+    (leader, said), (other, _) = together(tmp_path)
+    assert (leader, other) == (0, 0)
+    assert "fine-tuning: going on after epoch 2 of 3" in said
+    assert made(tmp_path)["tuned"] == two["tuned"]
+    again = weights(made(tmp_path))
+    assert all(torch.equal(tensor, again[name]) for name, tensor in weights(two).items())
+
+
+def test_other_masks_on_another_rank_are_an_error(tmp_path: Path) -> None:
+    (leader, said), (other, cried) = together(tmp_path, "differ")
+    assert leader == other == 4
+    assert "before training: rank 1 holds other masks than rank 0" in said
+    assert "jetpress: rank 1: before training" in cried
+
+
+@pytest.mark.slow
+def test_under_the_real_torchrun(two: dict[str, Any], tmp_path: Path) -> None:
+    """The whole pipeline; a rank is killed, torchrun ends the rest, and the next run goes on."""
+    start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
+    start += [
+        "--rdzv-backend=c10d",
+        "--rdzv-endpoint=localhost:0",
+        "-m",
+        "tests.pipeline.crew",
+        str(tmp_path),
+    ]
+
+    def call(*action: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*start, *action], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+        )
+
+    died = call("kill", "1")
+    assert died.returncode != 0
+    assert "was lost" in died.stderr or "was told to end" in died.stderr
+    assert "at most one epoch is lost" in died.stderr
+    resumed = call()
+    assert resumed.returncode == 0, resumed.stderr
+    assert "fine-tuning: going on after epoch 2 of 3" in resumed.stderr
+    assert made(tmp_path)["tuned"] == two["tuned"]
+
+
+def test_shares_cover_everything_once() -> None:
+    for count in (1, 7, 64):
+        for world in (1, 2, 3, 5):
+            shares = [list(range(count))[Part(rank, world).of(count)] for rank in range(world)]
+            assert list(itertools.chain(*shares)) == list(range(count))
+            assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_alone_nothing_is_exchanged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "8")  # set by some images, without a rank
+    assert ranks.world() == 1
+    assert torchrun.rank() == 0
+    assert ranks.total(torch.tensor(3.0)) == 3
+    ranks.wait()
+    with torchrun.leading():
+        pass
+
+
+def test_synchronised_batchnorm_keeps_the_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The conversion itself: statistics over several GPUs need them."""
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    norm, mean = module[1], module[1].running_mean
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with ranks.one_batchnorm(module, wanted=True):
+        assert isinstance(module[1], nn.SyncBatchNorm)
+        module[1].running_mean += 1
+    assert module[1] is norm
+    assert torch.equal(mean, torch.ones(4))
