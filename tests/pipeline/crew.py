@@ -26,9 +26,16 @@ from pipeline.training import torchrun
 from tests.pipeline import small
 
 DATA = replace(small.DIGITS, batch_size=64)
-TRAIN = TrainConfig(epochs=2, learning_rate=0.05)
+TRAIN = TrainConfig(epochs=2, learning_rate=0.05, precision="float32")  # "auto" measures, and may choose anew
 FINETUNE = FinetuneConfig(
-    epochs=3, learning_rate=0.01, ema=0.9, accumulate=2, clip_norm=1.0, hint=0.1, attention=0.1
+    epochs=3,
+    learning_rate=0.01,
+    precision="float32",
+    ema=0.9,
+    accumulate=2,
+    clip_norm=1.0,
+    hint=0.1,
+    attention=0.1,
 )
 
 
