@@ -18,7 +18,7 @@ from pipeline.sections import FinetuneConfig, ModelConfig, TrainConfig
 from pipeline.training import distill, features
 from tests.pipeline import small
 
-CONFIG = FinetuneConfig(epochs=2, learning_rate=0.02)
+CONFIG = FinetuneConfig(epochs=2, learning_rate=0.02, precision="float32")
 
 
 @pytest.fixture(scope="module")

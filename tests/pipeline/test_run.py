@@ -46,6 +46,7 @@ batch_size = 32
 sample_images = 32
 calibration_images = 16
 [train]
+precision = "float32"
 epochs = 4
 learning_rate = 0.1
 [prune]

@@ -19,7 +19,7 @@ from pipeline.training.distill import Teacher
 from pipeline.training.evaluate import evaluate, loss
 from tests.pipeline import small
 
-QUICK = TrainConfig(epochs=3, learning_rate=0.1)
+QUICK = TrainConfig(epochs=3, learning_rate=0.1, precision="float32")
 
 
 def network(folder: Path, dropped: float = 0.0) -> Network:
