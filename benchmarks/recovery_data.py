@@ -96,8 +96,13 @@ def cifar(root: str, images: int, tested: int, judged: int = 2000) -> dict[str, 
     }
 
 
-def imagenet_small(root: str, images: int, tested: int) -> dict[str, Any]:
-    """Of 1000 classes: training on one image of each and, for the rest, on those of ten classes.
+def _resized(pixels: Tensor, size: int) -> Tensor:
+    """``[n, 3, size, size]``, uint8."""
+    return v2.functional.resize(pixels, [size, size], antialias=True) if pixels.shape[-1] != size else pixels
+
+
+def imagenet_small(root: str, images: int, tested: int, size: int = 224) -> dict[str, Any]:
+    """Of 1000 classes: training on one image of each and, for the rest, on those of ten classes; ``size`` pixels.
 
     Validation on half of the 650 validation images, the test on the other half and on those of the ten classes.
     """
@@ -110,12 +115,13 @@ def imagenet_small(root: str, images: int, tested: int) -> dict[str, Any]:
     more = max(0, images - len(paths))
     paths = paths[:images] + few[:: max(1, len(few) // more)][:more] if more else paths[:images]
     varied = v2.Compose(
-        [v2.RandomResizedCrop(224, scale=(0.35, 1.0), antialias=True), v2.RandomHorizontalFlip()]
+        [v2.RandomResizedCrop(size, scale=(0.35, 1.0), antialias=True), v2.RandomHorizontalFlip()]
     )
-    judged = imagenet(folder)
-    halves = [Pictures(judged["val650"].pixels[n::2], judged["val650"].labels[n::2].tolist()) for n in (0, 1)]
-    ten = judged["imagenette"]
-    both, labels = torch.cat([halves[1].pixels, ten.pixels]), halves[1].targets + ten.labels.tolist()
+    judged = {name: (_resized(some.pixels, size), some.labels) for name, some in imagenet(folder).items()}
+    many, labels = judged["val650"]
+    halves = [Pictures(many[n::2], labels[n::2].tolist()) for n in (0, 1)]
+    ten, theirs = judged["imagenette"]
+    both, labels = torch.cat([halves[1].pixels, ten]), halves[1].targets + theirs.tolist()
     test = Pictures(both[:tested], labels[:tested])
     train = Photos(paths, [order.index(path.parent.name) for path in paths], varied)
     return {"train": train, "validation": halves[0], "test": test, "classes": order}
