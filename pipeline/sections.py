@@ -272,9 +272,9 @@ class FinetuneConfig(Section):
     is out of reach. None: every epoch is trained."""
     accuracy_drop: NotNegative | None = None
     """With ``stop_margin``: points of validation accuracy that may be lost. None: ``budget.accuracy_drop``."""
-    distill: Annotated[float, Field(ge=0, le=1)] = 0.5
+    distill: Annotated[float, Field(ge=0, le=1)] = 0.7
     """Weight of the teacher's softened outputs against the labels; 0 switches that off."""
-    temperature: Positive = 4.0
+    temperature: Positive = 5.0
     """Of the softened outputs (Hinton et al., 2015)."""
     hint: NotNegative = 0.0
     """Weight of the teacher's feature maps (Romero et al., 2015); a 1x1 convolution matches channels that were

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import multiprocessing
 import os
 import socket
 import subprocess
@@ -23,25 +24,42 @@ from tests.pipeline import crew
 ROOT = Path(__file__).parents[3]
 
 
+def member(rank: int, port: int, said: Path, arguments: tuple[str, ...]) -> None:
+    """A process of the crew, as torchrun starts it: what it needs in its environment, one thread."""
+    told = {"RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in told.items()})
+    torch.set_num_threads(1)
+    with said.open("w") as file:
+        os.dup2(file.fileno(), 2)
+    sys.exit(crew.main(*arguments))
+
+
 def together(folder: Path, *action: str) -> list[tuple[int, str]]:
-    """Two processes of the crew, started as torchrun starts them: exit code and stderr."""
+    """Two processes of the crew: exit code and stderr.
+
+    They are forks of a process that was started anew and has imported all they need, which takes them longer than
+    what they do; a fork of this one would inherit what other tests left in it.
+    """
     folder.mkdir(exist_ok=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-
-    def member(rank: int) -> subprocess.Popen[str]:
-        told = {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        command = [sys.executable, "-m", "tests.pipeline.crew", str(folder), *action]
-        return subprocess.Popen(command, cwd=ROOT, env=os.environ | told, stderr=subprocess.PIPE, text=True)
-
-    started = [member(rank) for rank in (0, 1)]
+        port = free.getsockname()[1]
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload([__name__])
+    said = [folder / f"rank-{rank}.txt" for rank in (0, 1)]
+    started = [
+        server.Process(target=member, args=(rank, port, file, (str(folder), *action)))
+        for rank, file in enumerate(said)
+    ]
+    for process in started:
+        process.start()
     try:
-        said = [process.communicate(timeout=180)[1] for process in started]
+        for process in started:
+            process.join(180)
     finally:
         for process in started:
             process.kill()
-    return [(process.returncode, words) for process, words in zip(started, said, strict=True)]
+    return [(process.exitcode, file.read_text()) for process, file in zip(started, said, strict=True)]
 
 
 def made(folder: Path) -> dict[str, Any]:
