@@ -118,8 +118,8 @@ def imagenet_small(root: str, images: int, tested: int, size: int = 224) -> dict
         [v2.RandomResizedCrop(size, scale=(0.35, 1.0), antialias=True), v2.RandomHorizontalFlip()]
     )
     judged = {name: (_resized(some.pixels, size), some.labels) for name, some in imagenet(folder).items()}
-    many, labels = judged["val650"]
-    halves = [Pictures(many[n::2], labels[n::2].tolist()) for n in (0, 1)]
+    many, classes = judged["val650"]
+    halves = [Pictures(many[n::2], classes[n::2].tolist()) for n in (0, 1)]
     ten, theirs = judged["imagenette"]
     both, labels = torch.cat([halves[1].pixels, ten]), halves[1].targets + theirs.tolist()
     test = Pictures(both[:tested], labels[:tested])
