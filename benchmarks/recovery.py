@@ -1,6 +1,6 @@
 """What brings the accuracy back after channel pruning, on real trained networks and real images.
 
-    python -m benchmarks.recovery cifar DATA --out FOLDER [--images 10000] [--epochs 6] [--seed 0] [--only NAME]
+    python -m benchmarks.recovery cifar DATA --out FOLDER [--images 5000] [--epochs 6] [--seed 0] [--only NAME]
     python -m benchmarks.recovery imagenet DATA --out FOLDER [--images 1500] [--epochs 4] [--size 224]
     python -m benchmarks.recovery table cifar --out FOLDER
 
@@ -90,7 +90,7 @@ def row(name: str, seed: int, dense: Checkpoint, made: Checkpoint, store: Store)
 def cifar(given: argparse.Namespace, store: Store) -> Iterator[dict[str, Any]]:
     """One shot, rounds, and both with the dense network as teacher; the same epochs in all."""
     each = given.epochs // ROUNDS
-    labels = FinetuneConfig(epochs=given.epochs, learning_rate=0.02, distill=0.0, precision="float32")
+    labels = FinetuneConfig(epochs=given.epochs, learning_rate=0.02, distill=0.0, precision="bf16")
     taught = replace(labels, distill=0.7, temperature=5.0)
     schemes = (
         Scheme("one shot", 1, labels),
@@ -212,7 +212,7 @@ def main() -> None:
         rows = [json.loads(file.read_text()) for file in sorted(given.out.glob(f"{given.data}-*.json"))]
         print(table(rows), curves(rows), sep="\n\n")
         return
-    usual = {"cifar": (10_000, 6), "imagenet": (1_500, 4)}[given.study]
+    usual = {"cifar": (5_000, 6), "imagenet": (1_500, 4)}[given.study]
     given.images, given.epochs = given.images or usual[0], given.epochs or usual[1]
     given.data, given.out = given.data.resolve(), given.out.resolve()
     given.out.mkdir(parents=True, exist_ok=True)

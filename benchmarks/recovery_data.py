@@ -83,7 +83,7 @@ class Jpegs:
         return Pictures(pixels, self.found["labels"][first:last].astype(int).tolist(), vary)
 
 
-def cifar(root: str, images: int, tested: int, judged: int = 2000) -> dict[str, Any]:
+def cifar(root: str, images: int, tested: int, judged: int = 1000) -> dict[str, Any]:
     """Training on the first ``images``; validation on the last ``judged`` of the training images, which the network
     given has seen: only the test split says how good it is."""
     varied = v2.Compose([v2.RandomCrop(32, padding=4), v2.RandomHorizontalFlip()])
