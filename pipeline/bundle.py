@@ -2,7 +2,8 @@
 
 ::
 
-    model.onnx  dense.onnx     the compressed network and its dense twin, measured in one session
+    model.onnx  dense.onnx     the compressed network and its dense twin, measured in one session; a 2:4 network
+                               is measured a third time, without sparse kernels
     plan.json                  what to build, and how to measure it
     samples/                   real inputs (``<input>.npy``) and ``labels.npy``: the engine's own accuracy
     runner.pyz                 builds, infers and benchmarks; needs only the board's own Python and TensorRT
@@ -24,6 +25,7 @@ from deploy.runner.files import safe_name
 from deploy.targets import Target
 from pipeline.artifact import Bundle, Checkpoint, OnnxModel, listing
 from pipeline.sections import BenchmarkConfig, BuildConfig, as_table
+from pipeline.sparse.outcome import TWIN
 
 if TYPE_CHECKING:
     from pipeline.models import Network
@@ -54,6 +56,8 @@ def bundle(
         name: {"file": _copy(made, draft, name, file), "sparse": name in sparse}
         for name, (file, made) in files.items()
     }
+    if sparse and config.target.sparse_tensor_cores:  # what sparse kernels are worth: the same without them
+        models[TWIN] = {**models["compressed"], "sparse": False, "twin_of": "compressed"}
     samples = complete(draft, config, models, compressed.facts["inputs"], load(model))
     return Bundle(
         draft, {"target": config.target.name, "opset": compressed.facts["opset"], "samples": samples}

@@ -69,6 +69,11 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="measure what each layer and block is worth on the dense network (trained if need be), with a plot",
     )
+    commands.choices["plan"].add_argument(
+        "--sparsity",
+        action="store_true",
+        help="predict which layers of the dense network may gain from 2:4 on the target, by their width",
+    )
     check = _command(
         commands, "check", _check, "is this machine ready; or, with MODEL: will that target's parser take it"
     )
@@ -162,6 +167,8 @@ def _plan(options: argparse.Namespace) -> int:
 
     if options.sensitivity:
         return _sensitivity(options)
+    if options.sparsity:
+        return _sparsity(options)
 
     recipe = _recipe(options)
     from pipeline.run import plan
@@ -196,6 +203,27 @@ def _sensitivity(options: argparse.Namespace) -> int:
     for name, lost in sorted(facts["blocks"].items(), key=lambda item: -item[1]):
         print(f"{name:<48} whole block      {lost:.4g}")
     console.say(f"plot: {files['plot']}")
+    return 0
+
+
+def _sparsity(options: argparse.Namespace) -> int:
+    """Which layers may run faster with 2:4, and why the others do not."""
+    from pipeline.run import sparsity
+
+    found = sparsity(_recipe(options), options.target)
+    if options.json:
+        print(json.dumps(found))
+        return 0
+    for layer in found["layers"]:
+        print(
+            f"{layer['name']:<48} {layer['dense'] or 'may gain: {products} products an output'.format(**layer)}"
+        )
+    may = sum(not layer["dense"] for layer in found["layers"])
+    total = len(found["layers"])
+    print(
+        found["skipped"]
+        or f"{may} of {total} layers may gain from 2:4; TensorRT times both kernels and decides"
+    )
     return 0
 
 

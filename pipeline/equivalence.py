@@ -31,6 +31,7 @@ from pipeline.models import Network
 from pipeline.pruning.scores import LIMITS, REPORT, Array, Limits, Score, worst
 from pipeline.pruning.scores import score as score_of
 from pipeline.sections import EquivalenceConfig
+from pipeline.sparse import masks
 from pipeline.sparse.rule import SparseLayer, sparse_layers
 from pipeline.training.evaluate import layout, to_device
 
@@ -256,8 +257,12 @@ def check_sparse(facts: Mapping[str, Any], proto: onnx.ModelProto) -> list[Spars
     Raises:
         StageError: one of them is not 2:4 along its input channels, or not there.
     """
-    claimed = [one["name"] for one in facts.get("sparsity", {}).get("layers", ()) if one["sparse"]]
-    layers = sparse_layers(proto) if claimed else []
+    told = facts.get("sparsity", {})
+    claimed, pattern = (
+        [one["name"] for one in told.get("layers", ()) if one["sparse"]],
+        told.get("pattern", "2:4"),
+    )
+    layers = sparse_layers(proto, *masks.pattern(pattern)) if claimed else []
     kept = []
     for name in claimed:
         module = name.rpartition(".")[0]
@@ -267,7 +272,7 @@ def check_sparse(facts: Mapping[str, Any], proto: onnx.ModelProto) -> list[Spars
         for one in found:
             if not one.is_2_4:
                 raise StageError(
-                    f"{name} should be 2:4 sparse and is not in the file (node {one.node!r}): {one.reason}",
+                    f"{name} should be {pattern} sparse and is not in the file (node {one.node!r}): {one.reason}",
                     "its mask was not folded, or lies along another axis than the input channels",
                 )
         kept += found

@@ -167,6 +167,11 @@ class Recipe(Section):
                 f"{where}: finetune.teacher has no weights",
                 "an untrained network teaches nothing: set weights",
             )
+        kept, _, group = self.sparsify.pattern.partition(":")
+        if group and int(kept) >= int(group):
+            raise RecipeError(
+                f"{where}: sparsify.pattern = {self.sparsify.pattern!r} keeps everything", 'as in "2:4"'
+            )
         names = [i.name for i in self.model.inputs]
         if len(set(names)) != len(names):
             raise RecipeError(
@@ -220,9 +225,9 @@ def resolve(recipe: Recipe, target: Target) -> Plan:
         skipped["prune"] = "prune.ratio = 0"
     if recipe.sparsify.mode == "off":
         skipped["sparsify"] = 'sparsify.mode = "off"'
-    elif recipe.sparsify.mode == "auto" and recipe.sparsify.pattern == "unstructured":
+    elif recipe.sparsify.mode == "auto" and recipe.sparsify.pattern not in ("2:4", "1:4"):
         skipped["sparsify"] = (
-            'unstructured zeros buy no time on any target; for a study set sparsify.mode = "force"'
+            f'{recipe.sparsify.pattern} zeros buy no time on any target; for a study set sparsify.mode = "force"'
         )
     elif recipe.sparsify.mode == "auto" and target.why_not_sparse:
         skipped["sparsify"] = target.why_not_sparse

@@ -254,6 +254,23 @@ def sensitivity(
     return facts, files
 
 
+def sparsity(recipe: Recipe, target: str | Target, home: Path | None = None) -> dict[str, Any]:
+    """Which layers of the network as it is given may gain from 2:4 on the target, and why the others do not.
+
+    Returns:
+        ``skipped``: why none will (None where some may); ``layers``: see :func:`pipeline.sparsify.forecast`
+    """
+    from pipeline import summary
+    from pipeline.sparsify import forecast
+
+    plan = resolve(recipe, find(target) if isinstance(target, str) else target)
+    if why := plan.skipped.get("sparsify"):
+        return {"skipped": why, "layers": []}
+    walk = Doing(Store(summary.folder(plan, home).parent / ".store"))
+    config = SourceConfig(plan.recipe.model, plan.recipe.data, plan.recipe.seed, content(plan.recipe))
+    return {"skipped": None, "layers": forecast(plan.recipe.sparsify, walk.step("source", source, config))}
+
+
 def where_to_build(target: Target, device: str | None) -> Device | None:
     """The device given; this machine where the engine can be built here; otherwise None.
 

@@ -17,6 +17,7 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]
+Pattern = Annotated[str, Field(pattern=r"^([1-9]\d?:[1-9]\d?|unstructured)$")]
 
 
 class Section:
@@ -207,7 +208,8 @@ class SparsifyConfig(Section):
     """2:4 sparsity along input channels, for GPUs that have sparse tensor cores."""
 
     mode: Literal["auto", "off", "force"] = "auto"
-    """``auto``: where the target can use it; ``force``: also where it cannot pay."""
+    """``auto``: where the target can use it, in layers that may gain from it: outputs that sum at least 256 products
+    (input channels times kernel positions), no grouped convolutions. ``force``: also where it cannot pay."""
     method: Literal["magnitude", "wanda", "sparsegpt"] = "magnitude"
     """What is kept. ``magnitude``: the largest weights; ``wanda``: the largest products of weight and input;
     ``sparsegpt``: what costs the layer's output least, and the kept weights make up for the others. The latter
@@ -215,10 +217,10 @@ class SparsifyConfig(Section):
     follows."""
     permute: bool = True
     """Reorder channels first, so that more is kept. The network computes the same; takes seconds to minutes."""
-    pattern: Literal["2:4", "1:4", "unstructured"] = "2:4"
-    """How many of every 4 consecutive input channels are kept. TensorRT runs 1:4 as it runs 2:4. ``unstructured``:
-    the smallest weights anywhere, for studies: no engine of these targets is faster for it, so it needs
-    ``mode = "force"``."""
+    pattern: Pattern = "2:4"
+    """How many of every 4 consecutive input channels are kept. TensorRT runs ``1:4`` as it runs ``2:4``. For studies
+    any other ``N:M``, and ``unstructured`` (the smallest weights anywhere): no engine of these targets is faster for
+    them, so they need ``mode = "force"``."""
     amount: Fraction = 0.5
     """``unstructured`` only: share of the weights that is zero."""
     min_channels: AtLeastOne = 64

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from deploy.console import say
 from deploy.errors import StageError
+from deploy.preflight.sparse import why_no_gain
 from pipeline import channels, models
 from pipeline.artifact import Checkpoint
 from pipeline.channels.graph import Trace
@@ -90,6 +91,7 @@ def make_sparse(network: Network, config: SparsifyConfig, inputs: tuple[Tensor, 
         entries.append({"name": layer.name, "sparse": not reason, "reason": reason})
         if not reason:
             entries[-1] |= _judged(layer, plain, dense, network.masks[layer.name], kept, group)
+            entries[-1]["no_gain"] = gain(layer, parameters[layer.name])
             entries[-1]["not_permuted"] = (
                 permuted.reasons.get(layer.name, "") if config.permute else "not asked"
             )
@@ -103,6 +105,27 @@ def make_sparse(network: Network, config: SparsifyConfig, inputs: tuple[Tensor, 
         "kept_unpermuted": _share(entries, "kept_unpermuted", dense),
         "permutation_error": permuted.error,
     }
+
+
+def forecast(config: SparsifyConfig, model: Checkpoint) -> list[dict[str, Any]]:
+    """Every layer before anything is done: ``name``, ``inputs`` and ``products`` that each output sums, and
+    ``dense``, why it would stay dense or be no faster; empty where it may gain."""
+    network = models.load(model)
+    inputs = models.example_inputs(network.model.inputs, BATCH)
+    graph = channels.analyse(network.module, inputs, any_batch=True)
+    parameters = dict(network.module.named_parameters())
+    layers = []
+    for product, reason in why_dense(products(graph.trace), parameters, config).items():
+        weight = parameters.get(product.name)
+        entry: dict[str, Any] = {"name": product.name, "inputs": None, "products": None, "dense": reason}
+        if weight is not None and not product.reason:
+            entry |= {
+                "inputs": weight.shape[product.axis],
+                "products": weight.numel() // weight.shape[1 - product.axis],
+                "dense": reason or gain(product, weight),
+            }
+        layers.append(entry)
+    return layers
 
 
 def why_dense(found: Sequence[Product], parameters: Tensors, config: SparsifyConfig) -> dict[Product, str]:
@@ -133,7 +156,12 @@ def _why(product: Product, weight: Tensor | None, config: SparsifyConfig, *, fir
         return f"{count} input channels are not a multiple of {group}"
     if count < config.min_channels:
         return f"{count} input channels are fewer than {config.min_channels}: sparse kernels do not pay"
-    return ""
+    return gain(product, weight) if config.mode == "auto" else ""
+
+
+def gain(product: Product, weight: Tensor) -> str:
+    """Why TensorRT will hardly run this layer faster with 2:4; empty where it may."""
+    return why_no_gain(weight.numel() // weight.shape[1 - product.axis], product.groups)
 
 
 def _apply(held: Tensors, parameters: Tensors) -> None:

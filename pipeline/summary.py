@@ -18,6 +18,7 @@ from pipeline.artifact import Artifact, Checkpoint, canonical
 from pipeline.check import cores, cpu_name, gpu_name
 from pipeline.recipe import Plan
 from pipeline.sections import as_table
+from pipeline.sparse.outcome import of_engine
 from pipeline.steps import Doing
 from pipeline.store import versions, write_atomically
 
@@ -171,12 +172,19 @@ def _network(outcome: Outcome, name: str) -> dict[str, Any]:
     return found
 
 
+def _told(outcome: Outcome) -> list[dict[str, Any]]:
+    """All that the runner said while measuring; nothing where it did not."""
+    numbers = outcome.numbers
+    return json.loads((numbers.path / "bench.json").read_text()) if numbers else []
+
+
 def _events(outcome: Outcome) -> dict[str, dict[str, Any]]:
-    """The runner's results by model; the interleaved ratio under ``ratio``."""
-    assert outcome.numbers is not None
-    events = json.loads((outcome.numbers.path / "bench.json").read_text())
+    """The runner's results by model; under ``ratio`` the interleaved one of compressed and dense."""
+    events = _told(outcome)
     return {
-        event.get("model", event["event"]): event for event in events if event["event"] in ("result", "ratio")
+        event.get("model", event["event"]): event
+        for event in events
+        if event["event"] == "result" or (event["event"] == "ratio" and event["against"] == "dense")
     }
 
 
@@ -305,7 +313,11 @@ def _sparsity(outcome: Outcome) -> dict[str, Any]:
     if why := outcome.plan.skipped.get("sparsify"):
         return {"skipped": why}
     assert outcome.compressed is not None
-    return dict(outcome.compressed.facts.get("sparsity", {"skipped": "no layer was made 2:4"}))
+    found = dict(outcome.compressed.facts.get("sparsity", {"skipped": "no layer was made 2:4"}))
+    built = outcome.engine.facts["stamp"]["models"].get("compressed", {}) if outcome.engine else {}
+    if built.get("sparse"):
+        found["engine"] = of_engine(built, _told(outcome))
+    return found
 
 
 def _say_verdict(report: Mapping[str, Any], outcome: Outcome, place: Path) -> None:

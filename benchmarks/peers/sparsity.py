@@ -1,18 +1,19 @@
 """apex's ASP and NVIDIA's ModelOpt, as they are, for :mod:`benchmarks.sparsity`.
 
-ASP (``apex/contrib/sparsity``) is read from a checkout, because apex builds only with CUDA. Two things about it
-are changed, neither of which changes what it finds: the name ``time`` is given to it (its CPU path lost the
-import), and the 35 ways to part eight columns, which it tries in nested Python loops, are tried by NumPy.
+ASP (``apex/contrib/sparsity``) is read from a checkout, because apex builds only with CUDA. Its search is its own
+code; the one CUDA kernel that it calls is stood in for by ``asp_map.c``, which computes the same on a CPU (its own
+NumPy path is a thousand times slower). ModelOpt is called as its guide says.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import io
 import os
+import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,33 +24,58 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+LANES = 16
+"""Rows that the kernel takes at once."""
 
-def asp(apex: Path, *, as_it_is: bool = False) -> ModuleType:
-    """Its search; ``as_it_is``: with its own loops."""
-    os.environ.setdefault("APEX_ASP_CACHE_DIR", tempfile.mkdtemp())
-    folder = str(apex / "apex" / "contrib" / "sparsity")
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+
+def asp(apex: Path, folder: Path) -> ModuleType:
+    """Its search, with the kernel compiled into ``folder``.
+
+    Raises:
+        OSError: there is no C compiler.
+    """
+    os.environ.setdefault("APEX_ASP_CACHE_DIR", str(folder))
+    place = str(apex / "apex" / "contrib" / "sparsity")
+    if place not in sys.path:
+        sys.path.insert(0, place)
     with contextlib.redirect_stdout(io.StringIO()):
         module = importlib.import_module("permutation_search_kernels.exhaustive_search")
-        module.time = time  # type: ignore[attr-defined]
-        module.use_gpu(initial_override=False)
-        own = module.__dict__.setdefault("own_search_matrix", module.search_matrix)
-        module.search_matrix = own if as_it_is else lambda matrix, width: _search(module, matrix, width)  # type: ignore[attr-defined]
+    kernel = Kernel(folder)
+    vars(module).update(time=time, use_gpu=lambda: True, permutation_search_cuda_kernels=kernel)
     return module
 
 
-def _search(module: ModuleType, matrix: Any, width: int) -> tuple[Any, float, Any, float]:
-    """ASP's ``search_matrix`` for eight columns, its loop over permutations and rows as one array."""
-    permutations = np.asarray(module.generate_all_unique_combinations(matrix.shape[1], width))
-    values = np.abs(matrix)[:, permutations].reshape(len(matrix), len(permutations), -1, 4)
-    a, b, c, d = np.moveaxis(values, -1, 0)
-    low, high, more, most = np.minimum(a, b), np.maximum(a, b), np.minimum(c, d), np.maximum(c, d)
-    first = np.maximum(high, most)
-    second = np.maximum(np.minimum(high, most), np.where(high > most, low, more))
-    kept = (first + second).sum((0, 2), dtype=np.float64)
-    best = int(kept.argmax()) if kept.max() > kept[0] else 0
-    return matrix[:, permutations[best]], 0.0, permutations[best], float(kept[best] - kept[0])
+class Kernel:
+    """Stands where ASP looks for its CUDA kernels."""
+
+    def __init__(self, folder: Path) -> None:
+        made = folder / "asp_map.so"
+        source = Path(__file__).with_name("asp_map.c")
+        command: list[str | Path] = [
+            "cc",
+            "-O3",
+            "-march=native",
+            "-ffast-math",
+            "-shared",
+            "-fPIC",
+            "-o",
+            made,
+            source,
+        ]
+        subprocess.run(command, check=True)
+        self.compiled = ctypes.CDLL(str(made)).build_permute_map
+
+    def build_permute_map(
+        self, matrix: Any, rows: int, cols: int, stripes: Any, groups: int, _window: int,
+        permutations: Any, _width: int, gain: Any, best: Any,
+    ) -> None:  # fmt: skip
+        """ASP's signature; ``gain`` and ``best`` are written."""
+        columns = np.zeros((cols, -(-rows // LANES) * LANES), np.float32)
+        columns[:, :rows] = np.abs(matrix.reshape(rows, cols).T)
+        arrays = [np.ascontiguousarray(one) for one in (columns, stripes, permutations)]
+        data, pairs, splits, gains, choices = (one.ctypes for one in (*arrays, gain, best))
+        count = ctypes.c_int64
+        self.compiled(data, count(columns.shape[1]), pairs, count(groups), splits, gains, choices)
 
 
 def asp_order(module: ModuleType, matrix: Tensor, escapes: int = 100) -> Tensor:

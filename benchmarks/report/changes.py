@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from benchmarks.report import plots
 from benchmarks.report.page import Mark, Plot, Run, Section, Table, at, listed, met
 from benchmarks.report.wording import clock, error, number, percent, value
@@ -141,16 +143,36 @@ def sparsity(run: Run) -> Section:
         text.append(f"{value(eligible)} layers were eligible.")
     if (kept := at(found, "kept_magnitude")) is not None:
         text.append(f"The masks keep {percent(100 * kept, 1)} of the weights' magnitude.")
+    text += _kernels(at(found, "engine"))
     rows = [
         (
             value(at(x, "name")),
             Mark("2:4", "good") if at(x, "sparse") else Mark("dense", "open"),
-            value(at(x, "reason") or ""),
+            value(at(x, "reason") or at(x, "no_gain") or ""),
         )
         for x in inside
     ]
     table = Table(("Layer", "Kept as", "Why"), rows, "nsw", "2:4 sparsity of each layer", folded=True)
     return Section("sparsity", title, text=(" ".join(text),), tables=(table,) if rows else ())
+
+
+def _kernels(engine: Any) -> list[str]:
+    """What TensorRT made of it; a speed-up only with its interval."""
+    if not engine:
+        return []
+    counts = (at(engine, "found"), at(engine, "chosen"))
+    found, chosen = ("an unknown number of" if one is None else value(one) for one in counts)
+    text = [f"TensorRT found {found} layers fit for sparse kernels and chose them for {chosen}."]
+    if speed := at(engine, "speed"):
+        bounds = (number(at(speed, key), 3) for key in ("value", "low", "high"))
+        text.append(
+            "Measured in one session: {} times ({} to {}) as fast as the same network without sparse kernels.".format(
+                *bounds
+            )
+        )
+    else:
+        text.append(f"No speed-up by sparsity is claimed: {value(at(engine, 'why'))}.")
+    return text
 
 
 def equivalence(run: Run) -> Section:

@@ -73,6 +73,7 @@ def run(bundle: Bundle, engines: str, out: str, asked: Asked) -> None:
     with clocks.locked(Board(), asked.lock_clocks) as locked:
         entries = entries_of(bundle, engines)
         pairs = [("compressed", "dense")]
+        pairs += [(model["twin_of"], name) for name, model in bundle.models.items() if "twin_of" in model]
         pairs += [
             (name, model["placed_from"]) for name, model in bundle.models.items() if "placed_from" in model
         ]

@@ -1,7 +1,7 @@
 """Which layers of an ONNX file are 2:4 sparse, by the rule that TensorRT applies (:mod:`deploy.preflight.sparse`).
 
-Weights are followed through Q/DQ, Cast, Identity and Transpose, as TensorRT does. In a grouped convolution the input
-channels are those of one group.
+Weights are followed through Q/DQ, Cast, Identity and Transpose, as TensorRT does: a float initialiser behind Q and DQ
+and an integer one behind DQ are both found. In a grouped convolution the input channels are those of one group.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class SparseLayer:
     """Of the ONNX node; it starts with the PyTorch module."""
     eligible: bool
     is_2_4: bool
+    """Or N:M, where another pattern was asked for."""
     reason: str
     """Why it is not eligible, or not 2:4; empty where it is."""
 
@@ -39,13 +40,14 @@ class SparseLayer:
         return self.node.rpartition("/")[0]
 
 
-def sparse_layers(model: onnx.ModelProto) -> list[SparseLayer]:
-    """Every Conv, Gemm and MatMul with constant weights, in the order of the graph."""
+def sparse_layers(model: onnx.ModelProto, kept: int = KEPT, group: int = GROUP) -> list[SparseLayer]:
+    """Every Conv, Gemm and MatMul with constant weights, in the order of the graph; for studies also other N:M."""
     weights = _Weights(model.graph)
-    return [layer for node in model.graph.node if (layer := _layer(node, weights)) is not None]
+    found = (_layer(node, weights, kept, group) for node in model.graph.node)
+    return [layer for layer in found if layer is not None]
 
 
-def _layer(node: onnx.NodeProto, weights: _Weights) -> SparseLayer | None:
+def _layer(node: onnx.NodeProto, weights: _Weights, kept: int, group: int) -> SparseLayer | None:
     attributes = {one.name: helper.get_attribute_value(one) for one in node.attribute}
     for index, axis in operands(node.op_type, attributes):
         name, weight = weights.find(node.input[index])
@@ -55,12 +57,12 @@ def _layer(node: onnx.NodeProto, weights: _Weights) -> SparseLayer | None:
         depthwise = node.op_type == "Conv" and attributes.get("group", 1) > 1 and channels == 1
         if depthwise:
             return SparseLayer(name, node.name, False, False, "depthwise: one input channel for each output")
-        if channels % GROUP:
-            why = f"{channels} input channels are not a multiple of {GROUP}"
+        if channels % group:
+            why = f"{channels} input channels are not a multiple of {group}"
             return SparseLayer(name, node.name, False, False, why)
-        dense = crowded(weight, axis)
+        dense = crowded(weight, axis, kept, group)
         why = (
-            f"{dense} of {weight.size // GROUP} groups of {GROUP} hold more than {KEPT} weights"
+            f"{dense} of {weight.size // group} groups of {group} hold more than {kept} weights"
             if dense
             else ""
         )
@@ -90,4 +92,16 @@ class _Weights:
         source, array = self.find(node.input[0])
         if array is not None and node.op_type == "Transpose":
             array = np.transpose(array, attributes.get("perm"))
+        if array is not None and node.op_type == "DequantizeLinear" and array.dtype.kind in "iu":
+            array = self._centred(array, node, attributes.get("axis", 1))
         return source, array
+
+    def _centred(self, array: Array, node: onnx.NodeProto, axis: int) -> Array:
+        """Integers as they are multiplied: zero is where the zero point is."""
+        point = self.find(node.input[2])[1] if len(node.input) > 2 and node.input[2] else None
+        if point is None or not np.any(point):
+            return array
+        shape = [1] * array.ndim
+        if point.size > 1:  # one for each channel
+            shape[axis] = point.size
+        return array.astype(np.int32) - point.astype(np.int32).reshape(shape)

@@ -31,6 +31,7 @@ PLAN: dict[str, Any] = {
         "dense": {"file": "dense.onnx", "sparse": False},
     },
 }
+TWIN = {"file": "model.onnx", "sparse": False, "twin_of": "compressed"}
 
 
 @pytest.fixture
@@ -448,3 +449,16 @@ def test_a_damaged_timing_cache_is_not_opened(
     capsys.readouterr()
     assert main(["build", "--bundle", str(place), "--force"]) == 0
     assert [event["timing_cache_reused"] for event in events(capsys)["engine"]] == [False, True]
+
+
+def test_a_sparse_engine_is_timed_beside_the_same_without_sparse_kernels(
+    board: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trt = board("10.3")
+    place = bundle(tmp_path / "b", **{**PLAN, "models": {**PLAN["models"], "not-sparse": TWIN}})
+    assert main(["build", "--bundle", str(place)]) == 0
+    flags = [value for _, name, value in trt.CALLS if name == "set_flag"]
+    assert flags.count("SPARSE_WEIGHTS") == 1
+    main(["bench", "--bundle", str(place), "--seconds", "0.02"])
+    found = [(one["of"], one["against"]) for one in events(capsys)["ratio"]]
+    assert found == [("compressed", "dense"), ("compressed", "not-sparse")]

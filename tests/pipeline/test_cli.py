@@ -24,7 +24,17 @@ def test_the_options_are_frozen() -> None:
     assert options(top) == ["--help", "--version", "-h", "command"]
     assert {name: options(command) for name, command in commands.items()} == {
         "run": ["--device", "--help", "--json", "--set", "--target", "-h", "recipe"],
-        "plan": ["--device", "--help", "--json", "--sensitivity", "--set", "--target", "-h", "recipe"],
+        "plan": [
+            "--device",
+            "--help",
+            "--json",
+            "--sensitivity",
+            "--set",
+            "--sparsity",
+            "--target",
+            "-h",
+            "recipe",
+        ],
         "check": ["--help", "--json", "--target", "-h", "model"],
         "targets": ["--help", "--json", "-h", "name"],
         "report": ["--help", "--json", "-h", "run"],

@@ -170,9 +170,11 @@ def test_a_board_gets_a_bundle_and_no_engine(
     assert written["precision"] == "fp16"
     assert len((place / "bundle" / "README.txt").read_text().splitlines()) == 3
     sparse = result["sparsity"].get("layers")
-    assert (sparse is not None and any(layer["sparse"] for layer in sparse)) == (
-        target in ("orin-nano", "thor")
-    )
+    can = target in ("orin-nano", "thor")
+    assert (sparse is not None and any(layer["sparse"] for layer in sparse)) == can
+    models = written["models"]
+    assert {name for name, one in models.items() if one["sparse"]} == ({"compressed"} if can else set())
+    assert (models.get("not-sparse", {}).get("twin_of") == "compressed") == can
 
 
 def test_a_broken_budget_keeps_the_last_good_round(folder: Path, finished: dict[str, Any]) -> None:

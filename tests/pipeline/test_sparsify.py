@@ -9,18 +9,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deploy.errors import StageError
+from deploy.errors import RecipeError, StageError
 from deploy.targets import find
 from pipeline import channels, models, sparsify
 from pipeline.artifact import Checkpoint
+from pipeline.equivalence import check_sparse
 from pipeline.export import export
 from pipeline.fold import fold
 from pipeline.models import Network
@@ -77,17 +80,22 @@ def net() -> nn.Module:
     return Net()
 
 
-def made(folder: Path, **settings: Any) -> Checkpoint:
-    """Its 2:4 checkpoint, of statistics and weights as training leaves them."""
+def start(folder: Path) -> Checkpoint:
+    """Its checkpoint, of statistics and weights as training leaves them."""
     config = ModelConfig(builder=f"{__file__}:net", inputs=(InputConfig(shape=(3, 16, 16)),))
     network = Network(models.build(config), config, DataConfig(size=16, calibration_images=12))
     for norm in (network.module.norm, network.module.wide_norm):
         nn.init.uniform_(norm.weight, 0.5, 2)  # type: ignore[union-attr]
         nn.init.normal_(norm.running_mean, std=0.1)  # type: ignore[union-attr]
-    for name in ("dense", "sparse"):
-        (folder / name).mkdir()
-    dense = models.save(network, folder / "dense", {"kept fact": 1})
-    return sparsify.sparsify(SparsifyConfig(min_channels=16, **settings), dense, folder / "sparse")
+    (folder / "dense").mkdir()
+    return models.save(network, folder / "dense", {"kept fact": 1})
+
+
+def made(folder: Path, **settings: Any) -> Checkpoint:
+    """Its 2:4 checkpoint."""
+    config = SparsifyConfig(mode="force", min_channels=16, **settings)
+    (folder / "sparse").mkdir()
+    return sparsify.sparsify(config, start(folder), folder / "sparse")
 
 
 @given(st.integers(1, 4), st.integers(1, 4), KERNELS, PATTERNS, SEEDS)
@@ -148,7 +156,7 @@ def test_ties_and_zeros_still_leave_two_of_four() -> None:
 def test_what_stays_dense_says_why() -> None:
     module = Net().eval()
     found = products(channels.analyse(module, (drawn(2, 3, 16, 16),)).trace)
-    config = SparsifyConfig(min_channels=17, ignore=("head*",))
+    config = SparsifyConfig(mode="force", min_channels=17, ignore=("head*",))
     reasons = sparsify.why_dense(found, dict(module.named_parameters()), config)
     assert {product.name: reason for product, reason in reasons.items()} == {
         "first.weight": "the first layer stays dense",
@@ -167,6 +175,22 @@ def test_what_stays_dense_says_why() -> None:
         ".weight": "its weight is computed in the network",
         "head.weight": "ignored by the recipe",
     }
+    # Unless forced, what TensorRT will hardly run faster stays dense too.
+    careful = sparsify.why_dense(found, dict(module.named_parameters()), SparsifyConfig(min_channels=4))
+    why = {product.name: reason for product, reason in careful.items()}
+    assert [name for name, reason in why.items() if not reason] == ["wide.weight"]
+    assert "grouped convolution" in why["grouped.weight"]
+    assert "sums 32 products, fewer than 256" in why["odd.weight"]
+
+
+def test_the_forecast_tells_what_may_gain(tmp_path: Path) -> None:
+    """Of the dense network; nothing is masked for it."""
+    dense = start(tmp_path)
+    found = {one["name"]: one for one in sparsify.forecast(SparsifyConfig(min_channels=16), dense)}
+    assert found["wide.weight"] == {"name": "wide.weight", "inputs": 32, "products": 288, "dense": ""}
+    assert found["first.weight"]["dense"] == "the first layer stays dense"
+    assert found["attention.in_proj_weight"]["products"] == 24
+    assert found["up.weight"]["products"] is None
 
 
 def test_a_weight_used_along_both_axes_stays_dense() -> None:
@@ -181,7 +205,9 @@ def test_a_weight_used_along_both_axes_stays_dense() -> None:
 
     module = Tied().eval()
     found = products(channels.analyse(module, (drawn(2, 8),)).trace)
-    reasons = sparsify.why_dense(found, dict(module.named_parameters()), SparsifyConfig(min_channels=4))
+    reasons = sparsify.why_dense(
+        found, dict(module.named_parameters()), SparsifyConfig("force", min_channels=4)
+    )
     assert list(reasons.values())[1:] == ["it is multiplied along two of its axes"]
 
 
@@ -199,7 +225,9 @@ SPARSE = {
 }
 
 
-@pytest.mark.parametrize("settings", [{}, {"pattern": "1:4"}, {"method": "wanda"}, {"method": "sparsegpt"}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"pattern": "1:4"}, {"pattern": "4:8"}, {"method": "wanda"}, {"method": "sparsegpt"}]
+)
 def test_the_stage(tmp_path: Path, settings: dict[str, str]) -> None:
     result = made(tmp_path, **settings)
     before, after = models.load(Checkpoint(tmp_path / "dense")), models.load(result)
@@ -233,22 +261,80 @@ def test_nothing_is_eligible(tmp_path: Path) -> None:
     assert models.load(result).masks == {}
 
 
-def test_masks_survive_fold_export_and_batchnorm(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fp16", [False, True])
+def test_masks_survive_fold_export_and_batchnorm(tmp_path: Path, fp16: bool) -> None:
     """On the initialisers of the final ONNX, by our checker and by polygraphy's."""
     for name in ("folded", "onnx"):
         (tmp_path / name).mkdir()
     folded = fold(None, made(tmp_path), tmp_path / "folded")
-    proto = onnx.load(export(ExportConfig(opset=17), folded, tmp_path / "onnx").path / "model.onnx")
+    config = ExportConfig(opset=17, fp16=fp16)
+    proto = onnx.load(export(config, folded, tmp_path / "onnx").path / "model.onnx")
+    kinds = {one.name: one.data_type for one in proto.graph.initializer}
+    assert kinds["wide.weight"] == (onnx.TensorProto.FLOAT16 if fp16 else onnx.TensorProto.FLOAT)
+    assert len(check_sparse(folded.facts, proto)) >= len(SPARSE)
     assert "BatchNormalization" not in {node.op_type for node in proto.graph.node}
     ours = [layer for layer in sparse_layers(proto) if layer.is_2_4]
     assert {layer.node for layer in ours} == {
         "wide/Conv", "grouped/Conv", "odd/Conv", "line/Conv", "attention/MatMul", "attention/Gemm",
         "cross/Gemm", "MatMul", "head/Gemm",
     }  # fmt: skip
-    polygraphy = Path(sys.executable).with_name("polygraphy")
-    command = [polygraphy, "inspect", "sparsity", tmp_path / "onnx" / "model.onnx"]
+    assert {layer.name for layer in ours} == polygraphy(tmp_path / "onnx" / "model.onnx")
+
+
+def polygraphy(model: Path) -> set[str]:
+    """The tensors that its ``inspect sparsity`` finds sparse."""
+    command = [Path(sys.executable).with_name("polygraphy"), "inspect", "sparsity", model]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert {layer.name for layer in ours} == set(re.findall(r"Found sparse tensor: (\S+)", said))
+    return set(re.findall(r"Found sparse tensor: (\S+)", said))
+
+
+@pytest.mark.parametrize("axis", [1, 0])
+@pytest.mark.parametrize("stored", ["float", "int8"])
+def test_the_rule_looks_behind_quantization(tmp_path: Path, stored: str, axis: int) -> None:
+    """A float initialiser behind Q and DQ, an integer one behind DQ, one scale for each output channel."""
+    weight = drawn(16, 16, 3, 3)
+    weight = (weight * best_mask(weight, axis=axis)).numpy()
+    scale = (np.abs(weight).max((1, 2, 3)) / 127).astype(np.float32)
+    whole = np.clip(np.round(weight / scale[:, None, None, None]), -127, 127).astype(np.int8)
+    constants = {"scale": scale, "point": np.zeros(16, np.int8), "w": weight if stored == "float" else whole}
+    nodes = [
+        *([helper.make_node("QuantizeLinear", ["w", "scale", "point"], ["q"], axis=0)] * (stored == "float")),
+        helper.make_node(
+            "DequantizeLinear", ["q" if stored == "float" else "w", "scale", "point"], ["d"], axis=0
+        ),
+        helper.make_node("Conv", ["x", "d"], ["y"], name="layer/Conv"),
+    ]
+    ends = [helper.make_tensor_value_info(n, 1, [1, 16, s, s]) for n, s in (("x", 8), ("y", 6))]
+    initializers = [numpy_helper.from_array(array, name) for name, array in constants.items()]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, tmp_path / "model.onnx")
+    (layer,) = sparse_layers(model)
+    assert (layer.name, layer.eligible, layer.is_2_4) == ("w", True, axis == 1)
+    # Polygraphy passes over integers without a word.
+    assert polygraphy(tmp_path / "model.onnx") == ({"w"} if layer.is_2_4 and stored == "float" else set())
+    facts = {"sparsity": {"layers": [{"name": "w", "sparse": True}]}}
+    if axis == 1:
+        assert check_sparse(facts, model) == [layer]
+    else:
+        with pytest.raises(StageError, match="w should be 2:4 sparse and is not"):
+            check_sparse(facts, model)
+
+
+def test_zero_is_where_the_zero_point_is() -> None:
+    """For whatever stores weights as uint8: 128 is multiplied as zero."""
+    weight = np.full((4, 8), 200, np.uint8)
+    weight[:, 1::4] = weight[:, 2::4] = 128
+    nodes = [
+        helper.make_node("DequantizeLinear", ["w", "scale", "point"], ["d"], axis=0),
+        helper.make_node("Gemm", ["x", "d"], ["y"], transB=1),
+    ]
+    for point in (np.full(4, 128, np.uint8), np.uint8(128)):
+        constants = {"w": weight, "scale": np.full(4, 0.1, np.float32), "point": np.asarray(point)}
+        stored = [numpy_helper.from_array(array, name) for name, array in constants.items()]
+        (layer,) = sparse_layers(helper.make_model(helper.make_graph(nodes, "g", [], [], stored)))
+        assert layer.is_2_4
 
 
 def test_unstructured_masks_are_reversible_until_they_are_folded(tmp_path: Path) -> None:
@@ -277,5 +363,10 @@ def test_unstructured_masks_are_reversible_until_they_are_folded(tmp_path: Path)
 def test_unstructured_zeros_are_made_only_when_forced() -> None:
     table = {"name": "r", "sparsify": {"pattern": "unstructured"}}
     assert "buy no time" in resolve(Recipe.parse(table), find("orin-nano")).skipped["sparsify"]
+    table["sparsify"] = {"pattern": "4:8"}
+    assert "4:8 zeros buy no time" in resolve(Recipe.parse(table), find("orin-nano")).skipped["sparsify"]
+    for pattern in ("4:2", "0:4", "2 of 4"):
+        with pytest.raises(RecipeError, match=r"sparsify.pattern"):
+            Recipe.parse({"name": "r", "sparsify": {"pattern": pattern}})
     table["sparsify"] = {"pattern": "unstructured", "mode": "force"}
     assert "sparsify" not in resolve(Recipe.parse(table), find("host")).skipped

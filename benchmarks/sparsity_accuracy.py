@@ -1,0 +1,138 @@
+"""What masks cost real networks on real images: right after masking, with BatchNorm anew, fine-tuned."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor
+
+from benchmarks import real
+from benchmarks.peers import sparsity as peers
+from benchmarks.table import row, timed, title
+from pipeline.channels.graph import evaluating
+from pipeline.data import Data
+from pipeline.data.splits import Images
+from pipeline.finetune import recalibrate
+from pipeline.models import Network
+from pipeline.sections import SparsifyConfig, TrainConfig
+from pipeline.sparse import masks
+from pipeline.sparsify import make_sparse
+from pipeline.train import fit
+from pipeline.training.evaluate import evaluate
+
+CALIBRATION = 256
+"""Images that the methods with data see."""
+RECALIBRATION = 2048
+"""Images that BatchNorm's statistics are taken from."""
+
+
+def variants() -> dict[str, SparsifyConfig]:
+    """What is compared; all eligible layers, so that the peers mask the same ones."""
+    plain = SparsifyConfig(mode="force", min_channels=4, permute=False)
+    return {
+        "magnitude": plain,
+        "magnitude, permuted": replace(plain, permute=True),
+        "Wanda": replace(plain, method="wanda"),
+        "Wanda, permuted": replace(plain, permute=True, method="wanda"),
+        "SparseGPT": replace(plain, method="sparsegpt"),
+        "SparseGPT, permuted": replace(plain, permute=True, method="sparsegpt"),
+    }
+
+
+def made(dense: Network, inputs: Tensor) -> Iterator[tuple[str, Network, float]]:
+    """Every variant of ``dense``, and ModelOpt's, with the CPU seconds that it took."""
+    for name, config in variants().items():
+        network = copy.deepcopy(dense)
+        _, seconds = timed(make_sparse, network, config, (inputs,))
+        yield name, network, seconds
+    if importlib.util.find_spec("modelopt") is None:
+        print("ModelOpt cannot be imported: left out")
+        return
+    for mode in ("sparse_magnitude", "sparsegpt"):
+        network = copy.deepcopy(dense)
+        parts = [(x,) for x in torch.split(inputs, 16)]
+        network.module, seconds = timed(peers.modelopt, network.module, mode, parts)
+        yield f"ModelOpt {mode}", network, seconds
+
+
+def valid(network: Network, dense: Network) -> str:
+    """How many of the weights that could be are 2:4 as TensorRT reads them."""
+    before, after = (dict(one.module.named_parameters()) for one in (dense, network))
+    could = [name for name, weight in before.items() if weight.ndim > 1 and weight.shape[1] % 4 == 0]
+    return f"{sum(masks.holds(after[name]) for name in could)} of {len(could)}"
+
+
+def error(network: Network, dense: Network, inputs: Tensor) -> float:
+    """Of the outputs: norm of the difference over the norm."""
+    with torch.no_grad(), evaluating(network.module), evaluating(dense.module):
+        found, expected = (
+            torch.cat([one.module(x) for x in torch.split(inputs, 32)]) for one in (network, dense)
+        )
+    return float((found - expected).norm() / expected.norm())
+
+
+def imagenet(data: Path) -> None:
+    """The real MobileNetV2 with its pointwise layers and its head 2:4, right after masking."""
+    dense = dict(real.trained(data)).get("mobilenet_v2")
+    folders = ("imagenet_val650", "imagenette224", "imagenet_calib1000")
+    if dense is None or not all((data / folder).is_dir() for folder in folders):
+        print("without the ImageNet images: left out")
+        return
+    tests = real.imagenet(data)
+    every = sorted((data / folders[2]).rglob("*.*"))
+    chosen = every[:: max(1, len(every) // CALIBRATION)][:CALIBRATION]
+    inputs = _normalised(real.decoded(chosen))
+    title("MobileNetV2", "valid 2:4", "output error", *(f"top-1, {name}" for name in tests), "s")
+    row("dense", "-", 0.0, *(evaluate(dense, images, name) for name, images in tests.items()), "-")
+    seen = next(iter(tests.values())).batch(range(64), None)[0][0]
+    for name, network, seconds in made(dense, inputs):
+        scores = [evaluate(network, images, name) for images in tests.values()]
+        row(name, valid(network, dense), error(network, dense, seen), *scores, seconds)
+
+
+def _normalised(pixels: Tensor) -> Tensor:
+    images = Images(real.IMAGENET, 0, pixels, torch.zeros(len(pixels), dtype=torch.int64))
+    return images.batch(range(len(pixels)), None)[0][0]
+
+
+def cifar(data: Path, names: Sequence[str], images: int, steps: int) -> None:
+    """CIFAR ResNets: right after masking, with BatchNorm's statistics taken anew, and fine-tuned."""
+    if not (data / "cifar10").is_dir():
+        print("without the CIFAR images: left out")
+        return
+    train, test = real.cifar(data, "train"), real.cifar(data, "test")
+    test = test.subset(torch.arange(images))
+    part, fresh = (train.subset(torch.arange(n)) for n in (128 * max(steps, 1), RECALIBRATION))
+    validation = train.subset(torch.arange(45000, 46000))
+    learning, settling = (Data(real.CIFAR, 0, some, validation, test, classes=()) for some in (part, fresh))
+    inputs = train.batch(range(47000, 47000 + CALIBRATION), None)[0][0]
+    seen = test.batch(range(512), None)[0][0]
+    title("network", "variant", "valid 2:4", "output error", "masked", "BatchNorm anew", "tuned", "s")
+    for name, dense in real.trained(data):
+        if name not in names:
+            continue
+        unchanged = [("dense", copy.deepcopy(dense), 0.0)]
+        for variant, network, seconds in itertools.chain(unchanged, made(dense, inputs)):
+            cells = [valid(network, dense), error(network, dense, seen), evaluate(network, test, variant)]
+            recalibrate(network, settling)
+            cells.append(evaluate(network, test, variant))
+            row(name, variant, *cells, tuned(network, learning, steps, variant), seconds)
+
+
+def tuned(network: Network, data: Data, steps: int, what: str) -> object:
+    """Accuracy after ``steps`` of training with what is zero held at zero."""
+    if steps == 0:
+        return "-"
+    parts = {name: weight != 0 for name, weight in network.module.named_parameters() if weight.ndim > 1}
+    network.masks = {name: mask for name, mask in parts.items() if not mask.all()}
+    settings = TrainConfig(epochs=1, learning_rate=0.01, warmup_epochs=0.1)
+    with TemporaryDirectory() as folder:
+        fit(network, data, settings, state=Path(folder), what=what)
+    return evaluate(network, data.test, what)

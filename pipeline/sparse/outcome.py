@@ -1,0 +1,53 @@
+"""What became of the 2:4 layers in the engine: what TensorRT found, what it chose, and what that was worth.
+
+The speed-up is that of the sparse engine against an engine of the same file built without sparse kernels, both
+measured in one session. It is told only where TensorRT chose sparse kernels: a difference between two engines
+without any is noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+TWIN = "not-sparse"
+"""Name of the engine without sparse kernels."""
+
+
+def of_engine(built: Mapping[str, Any], events: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """Facts for the report.
+
+    Args:
+        built: the stamp's entry of the sparse engine.
+        events: of the benchmark; none where nothing was measured.
+
+    Returns:
+        ``found`` and ``chosen``: layers by TensorRT's count (None: it did not say), ``chosen_layers``: their names
+        where it gave them, ``speed``: ``value``, ``low``, ``high`` or None, and ``why`` there is none.
+    """
+    said = (built.get("findings") or {}).get("sparsity") or {}
+    chosen = said.get("chosen", built.get("sparse_layers"))
+    told = {
+        "found": said.get("eligible"),
+        "chosen": chosen,
+        "chosen_layers": list(said.get("chosen_layers", ())),
+        "speed": None,
+        "why": "",
+    }
+    measured = list(events)
+    ratio = next((one for one in measured if one["event"] == "ratio" and one["against"] == TWIN), None)
+    invalid = [
+        one["model"] for one in measured if one["event"] == "result" and one.get("verdict") == "invalid"
+    ]
+    if chosen == 0:
+        told["why"] = "TensorRT chose sparse kernels for no layer"
+    elif chosen is None:
+        told["why"] = "the engine does not tell whether sparse kernels were chosen"
+    elif ratio is None:
+        told["why"] = "it was not measured beside an engine without sparse kernels"
+    elif invalid:
+        told["why"] = "the benchmark is invalid"
+    else:
+        low, high = ratio["interval"]
+        told["speed"] = {"value": ratio["ratio"], "low": low, "high": high}
+    return told
