@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from deploy.errors import RecipeError
 
@@ -57,6 +58,19 @@ class Target:
     def is_board(self) -> bool:
         """The engine is built on the board, never on the host."""
         return self.backend == "tensorrt"
+
+    @property
+    def flags(self) -> bool:
+        """Whether the builder can be told precisions by flags: TensorRT before 11. With them an INT8 graph has FP32
+        around its Q/DQ, and TensorRT computes that in FP16."""
+        return self.is_board and int(self.tensorrt.partition(".")[0]) < 11
+
+    @property
+    def dialect(self) -> Literal["tensorrt8", "tensorrt", "onnxruntime"]:
+        """How its runtime reads Q/DQ: see :mod:`pipeline.quantization.dialect`."""
+        if self.backend == "onnxruntime":
+            return "onnxruntime"
+        return "tensorrt8" if self.tensorrt.startswith("8.") else "tensorrt"
 
     @property
     def why_not_sparse(self) -> str:
@@ -128,7 +142,7 @@ _ALL = (
         title="this computer, ONNX Runtime on its CPU",
         backend="onnxruntime",
         default_precision="fp32",
-        precisions=("fp32",),
+        precisions=("fp32", "int8"),
         channel_multiple=16,
     ),
     Target(
@@ -137,7 +151,7 @@ _ALL = (
         backend="tensorrt_rtx",
         compute_capability=(8, 6),
         default_precision="fp16",
-        precisions=("fp32", "fp16"),
+        precisions=("fp32", "fp16", "int8"),
         strongly_typed=True,
     ),
     _record(_JP4, "nano", "Jetson Nano", **_NANO),

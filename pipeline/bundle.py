@@ -53,7 +53,7 @@ def bundle(
     sparse = {"compressed"} if model.facts.get("sparsity", {}).get("eligible") else set()
     files = {"compressed": ("model.onnx", compressed), "dense": ("dense.onnx", dense)}
     models = {
-        name: {"file": _copy(made, draft, name, file), "sparse": name in sparse}
+        name: {"file": _copy(made, draft, name, file), "sparse": name in sparse, **_precision(config, made)}
         for name, (file, made) in files.items()
     }
     if sparse and config.target.sparse_tensor_cores:  # what sparse kernels are worth: the same without them
@@ -62,6 +62,15 @@ def bundle(
     return Bundle(
         draft, {"target": config.target.name, "opset": compressed.facts["opset"], "samples": samples}
     )
+
+
+def _precision(config: BundleConfig, made: OnnxModel) -> dict[str, Any]:
+    """What an engine runs in, where not all of a bundle run in the same."""
+    if config.build.precision != "int8":
+        return {}
+    if "quantization" not in made.facts:  # the dense twin
+        return {"precision": config.target.default_precision}
+    return {"precision": "int8", "strongly_typed": config.target.strongly_typed and not config.target.flags}
 
 
 def _copy(made: OnnxModel, draft: Path, name: str, file: str) -> str:

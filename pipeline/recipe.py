@@ -33,6 +33,7 @@ from pipeline.sections import (
     InputConfig,
     ModelConfig,
     PruneConfig,
+    QuantizeConfig,
     Section,
     SparsifyConfig,
     TrainConfig,
@@ -56,6 +57,7 @@ class Recipe(Section):
     sparsify: SparsifyConfig = SparsifyConfig()
     finetune: FinetuneConfig = FinetuneConfig()
     export: ExportConfig = ExportConfig()
+    quantize: QuantizeConfig = QuantizeConfig()
     equivalence: EquivalenceConfig = EquivalenceConfig()
     build: BuildConfig = BuildConfig()
     benchmark: BenchmarkConfig = BenchmarkConfig()
@@ -218,6 +220,11 @@ def resolve(recipe: Recipe, target: Target) -> Plan:
             "leave export.input out, and normalise before the engine (TensorRT 8.5 is the first that has them)",
         )
     fp16 = precision == "fp16" and target.strongly_typed
+    if precision == "int8" and recipe.export.fp16:
+        raise RecipeError(
+            'build.precision = "int8" and export.fp16 = true: Q/DQ are put into an FP32 graph',
+            "leave export.fp16 out; what is not INT8 runs in FP16 where the target has it",
+        )
     skipped = {}
     if recipe.train.epochs == 0:
         skipped["train"] = "train.epochs = 0: the weights given are the dense baseline"
@@ -244,6 +251,13 @@ def resolve(recipe: Recipe, target: Target) -> Plan:
             lower=target.lower if recipe.export.lower is None else recipe.export.lower,
             int64_io=target.int64_io if recipe.export.int64_io is None else recipe.export.int64_io,
             fp16=fp16 if recipe.export.fp16 is None else recipe.export.fp16,
+        ),
+        quantize=replace(
+            recipe.quantize,
+            dialect=recipe.quantize.dialect or target.dialect,
+            accuracy_drop=recipe.budget.accuracy_drop
+            if recipe.quantize.accuracy_drop is None
+            else recipe.quantize.accuracy_drop,
         ),
         build=replace(recipe.build, precision=precision),
     )

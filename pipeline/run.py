@@ -29,6 +29,7 @@ from pipeline.artifact import (
 )
 from pipeline.bench import Bench
 from pipeline.content import SourceConfig, content
+from pipeline.int8 import dense_export, in_int8
 from pipeline.late import late
 from pipeline.preflight import PreflightConfig, preflight
 from pipeline.recipe import Plan, Recipe, resolve
@@ -37,7 +38,7 @@ from pipeline.steps import Doing, Looking, Step, Walk
 from pipeline.store import Store
 
 if TYPE_CHECKING:
-    from pipeline.assess import assess
+    from pipeline.assess import assess, assess_file
     from pipeline.baseline import source
     from pipeline.equivalence import equivalence
     from pipeline.export import export
@@ -46,7 +47,8 @@ if TYPE_CHECKING:
     from pipeline.sparsify import sparsify
     from pipeline.train import train
 else:  # these import torch, and a run that finds everything done needs none
-    assess, source = late("pipeline.assess:assess"), late("pipeline.baseline:source")
+    assess, assess_file = late("pipeline.assess:assess"), late("pipeline.assess:assess_file")
+    source = late("pipeline.baseline:source")
     equivalence, export = late("pipeline.equivalence:equivalence"), late("pipeline.export:export")
     finetune, fold = late("pipeline.finetune:finetune"), late("pipeline.fold:fold")
     sparsify, train = late("pipeline.sparsify:sparsify"), late("pipeline.train:train")
@@ -63,7 +65,10 @@ class Outcome:
     compressed: Checkpoint | None = None
     onnx: OnnxModel | None = None
     dense_onnx: OnnxModel | None = None
+    floating: OnnxModel | None = None
+    """What was quantized; None where nothing was."""
     same: Equivalence | None = None
+    same_int8: Equivalence | None = None
     dense_same: Equivalence | None = None
     accuracy: Assessment | None = None
     bundle: Bundle | None = None
@@ -98,11 +103,18 @@ def pipeline(plan: Plan, device: Device | None, walk: Walk) -> Outcome:
     folded = outcome.compressed = walk.step("fold", fold, None, best)
 
     outcome.onnx = walk.step("export", export, recipe.export, folded)
-    outcome.dense_onnx = walk.step("export dense", export, recipe.export, dense)
+    outcome.dense_onnx = walk.step("export dense", export, dense_export(plan), dense)
     outcome.same = walk.step("equivalence", equivalence, recipe.equivalence, folded, outcome.onnx)
     outcome.dense_same = walk.step("same, dense", equivalence, recipe.equivalence, dense, outcome.dense_onnx)
+    if recipe.build.precision == "int8":
+        quantized = in_int8(plan, folded, outcome.onnx, walk)
+        outcome.floating, outcome.onnx = outcome.onnx, quantized.onnx
+        folded = outcome.compressed = quantized.network
+        outcome.same_int8 = walk.step("same, INT8", equivalence, recipe.equivalence, folded, quantized.onnx)
+        outcome.accuracy = walk.step("assess", assess_file, None, dense, folded, quantized.onnx)
+    else:
+        outcome.accuracy = walk.step("assess", assess, None, dense, folded)
     walk.step("preflight", preflight, PreflightConfig(target, recipe.build.precision), outcome.onnx)
-    outcome.accuracy = walk.step("assess", assess, None, dense, folded)
     outcome.bundle = walk.step("bundle", bundle.bundle, packing, folded, outcome.onnx, outcome.dense_onnx)
 
     if place is None:

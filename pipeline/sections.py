@@ -321,6 +321,37 @@ class ExportConfig(Section):
 
 
 @dataclass(frozen=True)
+class QuantizeConfig(Section):
+    """INT8 (``build.precision = "int8"``): explicit Q/DQ from calibration images. See docs/quantization.md."""
+
+    method: Literal["auto", "max", "percentile", "entropy", "mse"] = "auto"
+    """Where the range of a tensor ends. ``max``: at the largest value seen; ``percentile``: below it; ``entropy``:
+    least divergence; ``mse``: least squared error. ``auto``: all are tried, and the one whose outputs are nearest to
+    FP32 is taken."""
+    percentile: Annotated[float, Field(gt=50, le=100)] = 99.99
+    """``percentile`` only: share of the values, in percent, that lies within the range."""
+    images: AtLeastOne = 128
+    """Training images that ranges are found on, not augmented."""
+    seed: Count = 0
+    """Which training images."""
+    keep: tuple[str, ...] = ()
+    """Layers that stay in FP16 or FP32: shell patterns of their weights (``conv1.*``, ``fc.*``) or ONNX nodes."""
+    mixed: bool = True
+    """Where INT8 throughout misses ``accuracy_drop``, leave the most sensitive layers in FP16 or FP32, as few as will
+    do."""
+    accuracy_drop: NotNegative | None = None
+    """Points of validation accuracy that may be lost against the dense network. None: ``budget.accuracy_drop``."""
+    judged_images: AtLeastOne = 1000
+    """Validation images, at most, that each try is judged on."""
+    sensitivity_images: AtLeastOne = 32
+    """Training images that methods and the sensitivity of layers are measured on; others than those of ``images``."""
+    qat: Literal["auto", "off", "always"] = "auto"
+    """Quantization-aware training. ``auto``: where all else misses ``accuracy_drop``."""
+    dialect: Literal["tensorrt8", "tensorrt", "onnxruntime"] | None = None
+    """How Q/DQ are written. None: as the target's runtime reads them."""
+
+
+@dataclass(frozen=True)
 class EquivalenceConfig(Section):
     """How far PyTorch and ONNX Runtime may differ."""
 
@@ -335,8 +366,9 @@ class EquivalenceConfig(Section):
 class BuildConfig(Section):
     """The engine."""
 
-    precision: Literal["auto", "fp32", "fp16"] = "auto"
-    """``auto``: FP16 on GPUs, FP32 on the host. How FP16 comes about is the target's affair: a flag of the builder
+    precision: Literal["auto", "fp32", "fp16", "int8"] = "auto"
+    """``auto``: FP16 on GPUs, FP32 on the host. ``int8``: see ``[quantize]``; the dense engine beside it stays as in
+    ``auto``. How FP16 comes about is the target's affair: a flag of the builder
     (TensorRT 8), or types in the graph (TensorRT 10 and newer, TensorRT-RTX); layers that would overflow stay FP32."""
     workspace_mb: AtLeastOne | None = None
     """Scratch memory of the builder. None: TensorRT's default."""

@@ -91,6 +91,10 @@ def _checked(plan: Any) -> Dict[str, Any]:
         _require(
             isinstance(model, dict) and isinstance(model.get("file"), str), "model %s names no file" % name
         )
+        _require(
+            model.get("precision", plan["precision"]) in PRECISIONS,
+            "model %s: precision must be one of %s" % (name, ", ".join(PRECISIONS)),
+        )
     _require(isinstance(inputs, list) and len(inputs) > 0, "inputs must name at least one input")
     for entry in inputs:
         _require(isinstance(entry, dict) and isinstance(entry.get("name"), str), "an input has no name")

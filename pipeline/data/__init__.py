@@ -216,9 +216,9 @@ def steps(split: Split) -> int:
     return max(1, len(split) // split.config.batch_size)
 
 
-def calibration(data: Data, count: int) -> tuple[Tensor, ...]:
-    """Inputs ``[count, ...]`` of training samples, not augmented; always the same, every class fairly."""
-    return data.train.batch(pick(data.train, count, data.seed), None)[0]
+def calibration(data: Data, count: int, seed: int = 0) -> tuple[Tensor, ...]:
+    """Inputs ``[count, ...]`` of training samples, not augmented; the same for a seed, every class fairly."""
+    return data.train.batch(pick(data.train, count, data.seed + seed), None)[0]
 
 
 def samples(data: Data, count: int) -> Batch:

@@ -1,0 +1,119 @@
+"""How good a graph is: points on a split as ONNX Runtime computes it, and how far its scores are from another's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from deploy.console import progress
+from pipeline import data, diverge, models
+from pipeline.data.cases import filled
+from pipeline.data.splits import Split
+from pipeline.lowering.ends import SCORES, Ends
+from pipeline.models import Network
+from pipeline.training.evaluate import points as points_of
+
+Array = NDArray[Any]
+Feed = Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What a graph of ``network`` is fed, and what counts in what it gives."""
+
+    network: Network
+    ends: Ends
+    batch: int
+    """Largest number of samples that the graph takes at once."""
+
+    def feeds(self, proto: onnx.ModelProto, inputs: tuple[Tensor, ...]) -> Iterator[tuple[int, Feed]]:
+        """The network's inputs ``[n, ...]`` as the file takes them: how many samples are real, and the arrays."""
+        fixed = proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value  # 0 where the batch is open
+        size, given = fixed or self.batch, self.ends.to_file(inputs)
+        kinds = [
+            onnx.helper.tensor_dtype_to_np_dtype(one.type.tensor_type.elem_type) for one in proto.graph.input
+        ]
+        for start in range(0, len(given[0]), size):
+            some = [one[start : start + size] for one in given]
+            arrays = [
+                filled(one, fixed).numpy().astype(kind, copy=False)
+                for one, kind in zip(some, kinds, strict=True)
+            ]
+            yield len(some[0]), dict(zip((one.name for one in proto.graph.input), arrays, strict=True))
+
+    def scores(self, proto: onnx.ModelProto, feeds: Sequence[Feed]) -> Array:
+        """The first output on all feeds, ``[samples, numbers]``, before a softmax or argmax that the file ends with."""
+        name, run = self._runner(proto)
+        return np.concatenate(
+            [np.asarray(run(feed)[name]).reshape(len(next(iter(feed.values()))), -1) for feed in feeds]
+        )
+
+    def points(self, proto: onnx.ModelProto, split: Split, what: str) -> float:
+        """Mean points of ``split``."""
+        judge, rebuild = points_of(self.network.data), _rebuilder(self.network)
+        first, run = self._runner(proto)
+        order = [first, *(one.name for one in list(proto.graph.output)[1:])]
+        total = 0.0
+        with progress(what, len(split)) as line:
+            for inputs, target in data.batches(split):
+                found: list[list[Array]] = []
+                for count, feed in self.feeds(proto, inputs):
+                    outputs = run(feed)
+                    found.append([np.atleast_1d(outputs[name])[:count] for name in order])
+                    line.step(amount=count)
+                whole = [torch.from_numpy(np.concatenate(column)) for column in zip(*found, strict=True)]
+                total += float(judge(rebuild(whole), target).double().sum())
+        return total / len(split)
+
+    def _runner(self, proto: onnx.ModelProto) -> tuple[str, Callable[[Feed], dict[str, Array]]]:
+        """Name of the scores, and from a feed to all outputs."""
+        shown, name = proto, proto.graph.output[0].name
+        if self.ends.output != SCORES:
+            shown, name = onnx.ModelProto(), f"{name}_scores"
+            shown.CopyFrom(proto)
+            shown.graph.output.append(onnx.ValueInfoProto(name=name))
+        session = diverge.session(shown)
+        names = [one.name for one in session.get_outputs()]
+        return name, lambda feed: dict(zip(names, session.run(names, dict(feed)), strict=True))
+
+
+def _rebuilder(network: Network) -> Callable[[list[Tensor]], Any]:
+    """From the file's outputs back to what the network returns: a metric of the user's own expects that."""
+    if network.data.metric == "top1":
+        return lambda tensors: tensors
+    with torch.no_grad():
+        result = network.module.eval()(*models.example_inputs(network.model.inputs))
+    leaves, spec = pytree.tree_flatten(dict(result) if isinstance(result, Mapping) else result)
+
+    def rebuild(tensors: list[Tensor]) -> Any:
+        left = iter(tensors)
+        return pytree.tree_unflatten([next(left) if isinstance(one, Tensor) else one for one in leaves], spec)
+
+    return rebuild
+
+
+def error(expected: Array, found: Array) -> float:
+    """Length of the difference over the length of what was expected, all samples together."""
+    length = float(np.linalg.norm(expected.astype(np.float64)))
+    apart = float(np.linalg.norm(expected.astype(np.float64) - found.astype(np.float64)))
+    return apart / length if length else float(apart > 0)
+
+
+def looks_random(inputs: tuple[Tensor, ...]) -> bool:
+    """Whether images are noise: in real ones a pixel resembles its neighbour."""
+    images = [one.float() for one in inputs if one.ndim == 4 and one.shape[-1] > 2]
+    return any(abs(_neighbours(one)) < 0.1 for one in images)
+
+
+def _neighbours(images: Tensor) -> float:
+    left, right = images[..., :-1].flatten(), images[..., 1:].flatten()
+    together = torch.corrcoef(torch.stack([left, right]))[0, 1]
+    return float(together) if together.isfinite() else 0.0

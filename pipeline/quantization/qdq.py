@@ -1,0 +1,155 @@
+"""Q/DQ written into a graph: explicit, so that every TensorRT from 8.0 on reads it the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from pipeline.quantization.dialect import Array, Dialect, quantized, weight_scales
+from pipeline.quantization.placement import Layer, Placement, place
+
+Ranges = Mapping[str, tuple[float, float]]
+"""Tensor -> lowest and highest number that it is quantized for."""
+
+
+def insert(
+    model: onnx.ModelProto,
+    dialect: Dialect,
+    ranges: Ranges,
+    without: Collection[str] = (),
+    sparse: Collection[str] = (),
+) -> ir.Model:
+    """``model`` with Q/DQ; what it was given stays as it is.
+
+    Args:
+        model: FP32, types and shapes inferred.
+        ranges: of every tensor that :func:`pipeline.quantization.placement.place` names.
+        without: layers that stay in higher precision.
+        sparse: layers whose output stays INT8.
+    """
+    made = ir.from_proto(model)
+    found = place(made.graph, dialect, without, sparse)
+    _Writer(made.graph, dialect).write(found, ranges)
+    return made
+
+
+class _Writer:
+    """Adds nodes and constants to one graph."""
+
+    def __init__(self, graph: ir.Graph, dialect: Dialect) -> None:
+        self.graph, self.dialect = graph, dialect
+
+    def write(self, found: Placement, ranges: Ranges) -> None:
+        for value, edges in found.activations.items():
+            low, high = ranges[found.ranges.get(value, value).name or ""]
+            scale, zero = self.dialect.parameters(low, high)
+            self._activation(value, edges, scale, zero)
+        for weight in dict.fromkeys(one.weight for one in found.layers):
+            self._weight([one for one in found.layers if one.weight is weight])
+
+    def _activation(self, value: ir.Value, edges: list[tuple[ir.Node, int]], scale: float, zero: int) -> None:
+        name, producer = value.name or "", value.producer()
+        kind = self.dialect.activation
+        constants = [
+            self._constant(f"{name}_scale", np.array(scale, np.float32)),
+            self._constant(f"{name}_zero_point", np.array(zero, kind.numpy())),
+        ]
+        scope = _scope(producer if producer is not None else edges[0][0])
+        q = _node("QuantizeLinear", [value, *constants], scope, f"{name}_quantized", kind, value.shape)
+        dq = _node(
+            "DequantizeLinear",
+            [q.outputs[0], *constants],
+            scope,
+            f"{name}_dequantized",
+            ir.DataType.FLOAT,
+            value.shape,
+        )
+        for node, index in edges:
+            node.replace_input_with(index, dq.outputs[0])
+        if producer is None:
+            self.graph.insert_before(self.graph[0], [q, dq])
+        else:
+            self.graph.insert_after(producer, [q, dq])
+
+    def _weight(self, readers: list[Layer]) -> None:
+        """One pair for a weight, whichever of its layers reads it."""
+        first = readers[0]
+        weight, axis = first.weight, first.axis
+        assert weight.const_value is not None
+        name, array = weight.name or "", weight.const_value.numpy()
+        scales = weight_scales(array, axis)
+        whole = quantized(array, scales, axis)
+        constants = [
+            self._constant(f"{name}_scale", scales),
+            self._constant(f"{name}_zero_point", np.zeros(scales.shape, np.int8)),
+        ]
+        scope, shape = _scope(first.node), ir.Shape(array.shape)
+        along = {} if axis is None else {"axis": axis}
+        nodes = []
+        if self.dialect.stored:
+            source = self._constant(f"{name}_quantized", whole)
+        else:
+            source = self._constant(f"{name}_rounded", _dequantized(whole, scales, axis))
+            nodes.append(
+                _node(
+                    "QuantizeLinear",
+                    [source, *constants],
+                    scope,
+                    f"{name}_quantized",
+                    ir.DataType.INT8,
+                    shape,
+                    along,
+                )
+            )
+            source = nodes[0].outputs[0]
+        nodes.append(
+            _node(
+                "DequantizeLinear",
+                [source, *constants],
+                scope,
+                f"{name}_dequantized",
+                ir.DataType.FLOAT,
+                shape,
+                along,
+            )
+        )
+        for layer in readers:
+            layer.node.replace_input_with(list(layer.node.inputs).index(weight), nodes[-1].outputs[0])
+        self.graph.insert_before(first.node, nodes)
+        if not weight.uses():
+            del self.graph.initializers[name]
+
+    def _constant(self, name: str, array: Array) -> ir.Value:
+        value = ir.val(name, const_value=ir.tensor(array, name=name))
+        self.graph.register_initializer(value)
+        return value
+
+
+def _dequantized(whole: Array, scales: Array, axis: int | None) -> Array:
+    """What INT8 means; quantized again it gives the same INT8."""
+    shape = [1] * whole.ndim
+    if axis is not None:
+        shape[axis] = -1
+    return whole.astype(np.float32) * scales.reshape(shape)
+
+
+def _scope(node: ir.Node) -> str:
+    return (node.name or "").rpartition("/")[0]
+
+
+def _node(
+    op: str,
+    inputs: list[ir.Value],
+    scope: str,
+    output: str,
+    kind: ir.DataType,
+    shape: ir.Shape | None,
+    attributes: Mapping[str, int] | None = None,
+) -> ir.Node:
+    node = ir.node(op, inputs, dict(attributes or {}), name=f"{scope}/{op}".lstrip("/"))
+    made = node.outputs[0]
+    made.name, made.shape, made.type = output, shape, ir.TensorType(kind)
+    return node

@@ -1,0 +1,86 @@
+"""One network under quantization: its FP32 graph, its layers, and the INT8 graphs that can be made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from deploy.errors import StageError
+from pipeline.quantization import placement, qdq
+from pipeline.quantization.dialect import Dialect
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is quantized."""
+
+    proto: onnx.ModelProto
+    """FP32, types and shapes inferred."""
+    dialect: Dialect
+    patterns: tuple[str, ...] = ()
+    """Layers that stay in higher precision, as the recipe says."""
+    masked: tuple[str, ...] = ()
+    """Parameters that are 2:4 sparse."""
+
+    @cached_property
+    def layers(self) -> list[placement.Layer]:
+        """Every layer with weights."""
+        return placement.layers(ir.from_proto(self.proto).graph)
+
+    @cached_property
+    def always(self) -> frozenset[str]:
+        """Layers that the recipe keeps in higher precision."""
+        return frozenset(placement.kept(self.layers, self.patterns))
+
+    @property
+    def names(self) -> list[str]:
+        """Layers that may become INT8.
+
+        Raises:
+            StageError: there is none.
+        """
+        found = [one.name for one in self.layers if one.name not in self.always]
+        if not found:
+            what = "quantize.keep means all of them" if self.layers else "none has constant weights"
+            raise StageError(f"there is no layer to quantize: {what}", "take another build.precision")
+        return found
+
+    @cached_property
+    def sparse(self) -> frozenset[str]:
+        """Layers whose weights are 2:4."""
+        modules = {name.rpartition(".")[0] for name in self.masked}
+        return frozenset(
+            one.name
+            for one in self.layers
+            if one.weight.name in self.masked or one.name.rpartition("/")[0] in modules
+        )
+
+    def tensors(self) -> set[str]:
+        """Activations whose ranges are needed."""
+        graph = ir.from_proto(self.proto).graph
+        found = placement.place(graph, self.dialect, self.always, self.sparse)
+        # A moved tensor has a range of its own where nothing before it is quantized.
+        return {
+            one.name or "" for value in found.activations for one in (value, found.ranges.get(value, value))
+        }
+
+    def graph(self, ranges: qdq.Ranges, without: Collection[str] = ()) -> onnx.ModelProto:
+        """In INT8 but for ``without`` and what the recipe keeps."""
+        made = qdq.insert(self.proto, self.dialect, ranges, {*without, *self.always}, self.sparse)
+        common.NameFixPass()(made)
+        return ir.to_proto(made)
+
+    def alone(self, ranges: qdq.Ranges, name: str) -> onnx.ModelProto:
+        """Only this layer in INT8."""
+        return self.graph(ranges, [one.name for one in self.layers if one.name != name])
+
+
+def masked(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """Parameters that a checkpoint says are 2:4 sparse."""
+    return tuple(one["name"] for one in facts.get("sparsity", {}).get("layers", ()) if one["sparse"])

@@ -1,0 +1,232 @@
+"""Stage: INT8 by explicit Q/DQ, calibrated on real images, with as few layers left out as the budget asks for.
+
+It works on the exported FP32 graph, where BatchNorm is in the convolutions already. Ranges come from training images
+(:mod:`pipeline.quantization.calibrate`), places from the dialect of the target
+(:mod:`pipeline.quantization.placement`). Every layer is quantized alone once, to see what it costs. If validation
+accuracy misses the budget, the most sensitive layers stay in higher precision, as few as will do
+(:mod:`pipeline.quantization.mixed`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor
+
+from deploy import console
+from deploy.errors import StageError
+from pipeline import data, models
+from pipeline.artifact import Checkpoint, OnnxModel
+from pipeline.data.splits import Split
+from pipeline.lowering.ends import Ends
+from pipeline.quantization import calibrate, qdq
+from pipeline.quantization.calibrate import METHODS, Seen
+from pipeline.quantization.dialect import DIALECTS, Array
+from pipeline.quantization.judge import Feed, Judge, error, looks_random
+from pipeline.quantization.mixed import Search, fewest
+from pipeline.quantization.sensitivity import sensitivity
+from pipeline.quantization.subject import Subject, masked
+from pipeline.sections import QuantizeConfig
+
+FILE = "model.onnx"
+FEW_IMAGES = 16
+
+
+def quantize(config: QuantizeConfig, model: Checkpoint, onnx_model: OnnxModel, draft: Path) -> OnnxModel:
+    """Write ``model.onnx`` with Q/DQ, and ``quantization.json``: ranges, histograms, what was tried.
+
+    Facts ``quantization``: ``method``; ``layers`` (name, error alone, whether INT8); ``validation`` (points in FP32
+    and INT8, the least that the budget allows); ``met``: whether it is reached.
+
+    Raises:
+        StageError: there is no layer to quantize, or the weights do not fit into one file.
+    """
+    network = models.load(model)
+    loaded = data.load(network.data, network.seed)
+    subject = Subject(
+        _read(onnx_model), DIALECTS[config.dialect or "tensorrt"], config.keep, masked(model.facts)
+    )
+    judge = Judge(network, Ends.of(onnx_model.facts, network.data), onnx_model.facts.get("max_batch", 1))
+    names, images = subject.names, data.calibration(loaded, config.images, config.seed)
+    warnings = _warnings(images)
+    seen = calibrate.look(subject.proto, subject.tensors(), _feeds(judge, subject, images))
+    trial = _Trial(config, subject, judge, _judged(loaded.validation, config, network.seed))
+    # On other images than the ranges were found on.
+    probe = _Probe(trial, data.calibration(loaded, config.sensitivity_images, config.seed + 1))
+    errors, ranges = probe.methods(seen)
+    method = min(errors, key=errors.__getitem__)
+    alone = probe.sensitivity(names, ranges[method])
+    least = _least(config, model, trial.floating)
+    search = trial.search(list(alone), ranges[method], least)
+    made = subject.graph(ranges[method], search.without)
+    facts = {
+        "dialect": config.dialect,
+        "method": method,
+        "errors": errors,
+        "error": probe.error(made),
+        "images": len(images[0]),
+        "warnings": warnings,
+        "layers": _layers(subject, alone, search),
+        "validation": {
+            "fp32": trial.floating,
+            "int8": search.points,
+            "least": least,
+            "images": len(trial.split),
+        },
+        "met": search.met,
+        "stored": subject.dialect.stored,
+    }
+    tries = [{"without": list(without), "points": points} for without, points in search.tries]
+    told = {**facts, "tries": tries, "tensors": _tensors(seen, ranges[method])}
+    (draft / "quantization.json").write_text(json.dumps(told, indent=1))
+    return _write(made, onnx_model, facts, draft)
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """Graphs judged on validation images."""
+
+    config: QuantizeConfig
+    subject: Subject
+    judge: Judge
+    split: Split
+
+    @cached_property
+    def floating(self) -> float:
+        """Points in FP32."""
+        return self.judge.points(self.subject.proto, self.split, "validation, FP32")
+
+    def search(self, order: Sequence[str], ranges: qdq.Ranges, least: float) -> Search:
+        """INT8 throughout where that meets ``least`` or nothing may be left out; otherwise the fewest left out."""
+
+        def points(without: tuple[str, ...]) -> float:
+            what = f"validation, {len(without)} layers not INT8" if without else "validation, INT8"
+            return self.judge.points(self.subject.graph(ranges, without), self.split, what)
+
+        if self.config.mixed and self.floating >= least:
+            return fewest(order, points, least)
+        found = points(())
+        return Search((), found, found >= least, [((), found)])
+
+
+class _Probe:
+    """How far graphs are from FP32, on training images that nothing was calibrated on."""
+
+    def __init__(self, trial: _Trial, images: tuple[Tensor, ...]) -> None:
+        self.config, self.subject, self.judge = trial.config, trial.subject, trial.judge
+        self.feeds = _feeds(self.judge, self.subject, images)
+        self.expected: Array = self.judge.scores(self.subject.proto, self.feeds)
+
+    def error(self, graph: onnx.ModelProto) -> float:
+        """Of the scores."""
+        return error(self.expected, self.judge.scores(graph, self.feeds))
+
+    def methods(self, seen: Mapping[str, Seen]) -> tuple[dict[str, float], dict[str, qdq.Ranges]]:
+        """Error and ranges of the method asked for, or of all of them."""
+        methods = ["max", *METHODS] if self.config.method == "auto" else [self.config.method]
+        found: dict[str, qdq.Ranges] = {
+            name: calibrate.ranges(seen, name, self.subject.dialect, self.config.percentile)
+            for name in methods
+        }
+        return {name: self.error(self.subject.graph(one)) for name, one in found.items()}, found
+
+    def sensitivity(self, names: Sequence[str], ranges: qdq.Ranges) -> dict[str, float]:
+        """Of each layer, largest first."""
+        return sensitivity(
+            names, lambda name: self.subject.alone(ranges, name), self.judge, self.feeds, self.expected
+        )
+
+
+def _read(onnx_model: OnnxModel) -> onnx.ModelProto:
+    if len(list(onnx_model.path.glob(f"{FILE}*"))) > 1:
+        raise StageError(
+            "the network has more than 2 GiB of weights", 'set build.precision = "fp16" or "fp32"'
+        )
+    return onnx.load(onnx_model.path / FILE)
+
+
+def _judged(validation: Split, config: QuantizeConfig, seed: int) -> Split:
+    """The validation images that every try is judged on."""
+    if len(validation) <= config.judged_images:
+        return validation
+    return validation.subset(torch.tensor(data.pick(validation, config.judged_images, seed)))
+
+
+def _warnings(images: tuple[Tensor, ...]) -> list[str]:
+    found = []
+    if looks_random(images):
+        found.append(
+            "the calibration images look like random noise: ranges found on noise are wrong for real images, and "
+            "INT8 then loses accuracy. Give real images in [data]"
+        )
+    if (count := len(images[0])) < FEW_IMAGES:
+        found.append(f"only {count} calibration images: ranges found on so few may be wrong for the others")
+    for line in found:
+        console.say(f"    WARNING: {line}")
+    return found
+
+
+def _feeds(judge: Judge, subject: Subject, images: tuple[Tensor, ...]) -> list[Feed]:
+    return [feed for _, feed in judge.feeds(subject.proto, images)]
+
+
+def _least(config: QuantizeConfig, model: Checkpoint, floating: float) -> float:
+    """Validation points that the budget leaves: of the dense network's, where they are known."""
+    dense = model.facts.get("dense_validation", model.facts.get("validation"))
+    return (floating if dense is None else float(dense)) - (config.accuracy_drop or 0.0)
+
+
+def _layers(subject: Subject, alone: Mapping[str, float], search: Search) -> list[dict[str, Any]]:
+    out = dict.fromkeys(search.without, "too sensitive") | dict.fromkeys(subject.always, "quantize.keep")
+    return [
+        {
+            "name": one.name,
+            "weight": one.weight.name,
+            "weights": one.weight.const_value.size if one.weight.const_value else 0,
+            "error": alone.get(one.name),
+            "int8": one.name not in out,
+            "why": out.get(one.name, ""),
+        }
+        for one in subject.layers
+    ]
+
+
+def _tensors(seen: Mapping[str, Seen], ranges: qdq.Ranges) -> list[dict[str, Any]]:
+    """What was seen of each tensor, coarsely enough for a plot."""
+    return [
+        {
+            "name": name,
+            "low": one.low,
+            "high": one.high,
+            "range": list(ranges[name]),
+            "counts": [] if one.counts is None else one.counts.reshape(64, -1).sum(1).tolist(),
+        }
+        for name, one in seen.items()
+    ]
+
+
+def _write(made: onnx.ModelProto, before: OnnxModel, facts: Mapping[str, Any], draft: Path) -> OnnxModel:
+    """Held against ONNX's rules, then written."""
+    onnx.checker.check_model(made, full_check=True)
+    (draft / FILE).write_bytes(made.SerializeToString(deterministic=True))
+    size, points = (draft / FILE).stat().st_size, facts["validation"]
+    out = [one for one in facts["layers"] if not one["int8"]]
+    smaller = f", {before.facts['bytes'] / size:.2f} times smaller" if facts["stored"] else ""
+    headline = (
+        f"{len(facts['layers']) - len(out)} of {len(facts['layers'])} layers in INT8 ({facts['method']}){smaller}; "
+        f"validation {points['fp32']:.2f} in FP32, {points['int8']:.2f} in INT8"
+    )
+    changed = {
+        "nodes": len(made.graph.node),
+        "bytes": size,
+        "headline": headline,
+        "quantization": dict(facts),
+    }
+    return OnnxModel(draft, {**before.facts, **changed})

@@ -1,0 +1,61 @@
+"""Numbers into eight bits and back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from pipeline.quantization.dialect import DIALECTS, Array, quantized, weight_scales
+
+FINITE = st.floats(-1e6, 1e6, width=32)
+WEIGHTS = hnp.arrays(np.float32, hnp.array_shapes(min_dims=2, max_dims=4, max_side=5), elements=FINITE)
+
+
+@given(WEIGHTS, st.sampled_from([0, 1, None]))
+def test_weights_are_rounded_to_the_nearest_and_zeros_stay(weight: Array, axis: int | None) -> None:
+    scales = weight_scales(weight, axis)
+    whole = quantized(weight, scales, axis)
+    shape = [1] * weight.ndim
+    if axis is not None:
+        shape[axis] = -1
+    step = scales.reshape(shape)
+    assert whole.dtype == np.int8
+    assert whole.min() >= -127
+    assert not whole[weight == 0].any()
+    back = whole.astype(np.float64) * step
+    assert (np.abs(back - weight) <= step * (0.5 + 1e-4)).all()
+    # What TensorRT 8 reads of FP32 weights is the same INT8.
+    again = quantized((whole.astype(np.float32) * step).astype(np.float32), scales, axis)
+    assert (again == whole).all()
+
+
+@given(st.floats(-1e6, 1e6), st.floats(0, 1e6), st.sampled_from(sorted(DIALECTS)))
+def test_zero_is_exact_and_the_range_is_covered(low: float, width: float, name: str) -> None:
+    dialect, high = DIALECTS[name], low + width
+    scale, zero = dialect.parameters(low, high)
+    least, most = (0, 255) if dialect.unsigned else (-127, 127)
+    assert scale > 0
+    assert least <= zero <= most
+    assert dialect.unsigned or zero == 0
+    for end in (min(low, 0.0), max(high, 0.0)):
+        rounded = (np.clip(round(end / scale) + zero, least, most) - zero) * scale
+        assert abs(rounded - end) <= scale * (1 + 1e-4)
+
+
+def test_channels_of_zeros_have_a_scale() -> None:
+    weight = np.zeros((2, 3), np.float32)
+    weight[1] = 1
+    assert weight_scales(weight, 0)[0] > 0
+    assert not quantized(weight, weight_scales(weight, 0), 0)[0].any()
+
+
+@pytest.mark.parametrize("name", ["tensorrt8", "tensorrt"])
+def test_tensorrt_is_symmetric(name: str) -> None:
+    assert DIALECTS[name].parameters(-3.0, 1.0) == (pytest.approx(3 / 127), 0)
+
+
+def test_the_host_uses_all_of_uint8_behind_relu() -> None:
+    assert DIALECTS["onnxruntime"].parameters(0.0, 2.55) == (pytest.approx(0.01), 0)
