@@ -17,6 +17,7 @@ STAGES = (
     "finetune",
     "fold",
     "export",
+    "quantize",
     "equivalence",
     "assess",
     "preflight",
