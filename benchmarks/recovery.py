@@ -110,7 +110,7 @@ def cifar(given: argparse.Namespace, store: Store) -> Iterator[dict[str, Any]]:
     data = DataConfig(source=_source(given, "cifar"), size=32, batch_size=128)
     dense = dense_of(Recipe(name="cifar", seed=given.seed, model=model, data=data), store)
     for scheme in chosen(schemes, given):
-        rounds = pruned_by(scheme, given.macs or 0.5, 4, dense, store)
+        rounds = pruned_by(scheme, given.macs or 0.5, 2, dense, store)
         made = row(scheme.name, given.seed, dense, rounds[-1], store)
         made["curve"] = [entry for one in rounds for entry in one.facts["curve"]]
         made |= {key: rounds[0].facts[key] for key in ("after_pruning", "after_recalibration")}

@@ -214,8 +214,8 @@ class TracedNet(fx.GraphModule):
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         tensor = next(iter(self.state_dict().values()), None)
         for node in self.graph.nodes:
-            if tensor is not None and node.kwargs.get("device") is not None:
-                node.update_kwarg("device", tensor.device)
+            if tensor is not None and hasattr(node.target, "_schema") and bound(node).get("device") is not None:
+                set_argument(node, "device", tensor.device)
         self.recompile()
         return self
 
@@ -237,6 +237,9 @@ def rewritten(source: Trace, survivors: Survivors, tensors: Mapping[str, Tensor]
             set_argument(twins[node], name, map_arg(value, twins.__getitem__))
         if follows := _mode_argument(call):
             twins[node].meta["follows"] = follows
+    for node in graph.nodes:  # the export's checks of types and devices: others in mixed precision, on a GPU
+        if node.target is torch.ops.aten._assert_tensor_metadata.default:  # noqa: SLF001  torch's own name
+            graph.erase_node(node)
     return TracedNet(
         {str(n.target): tensors[n.meta["name"]] for n in graph.nodes if n.op == "get_attr"}, graph
     )

@@ -437,6 +437,24 @@ def test_the_graph_goes_on_where_the_code_cannot_change() -> None:
     assert dict(twice.named_parameters())["a.weight"].shape[0] == 7
 
 
+class OwnDevice(OwnWidths):
+    """Brings its output to where its input was."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).to(x.device, torch.float32)
+
+
+def test_the_graph_goes_on_in_mixed_precision_and_on_another_device() -> None:
+    """The export notes the types and devices that it saw, and checks that they stay."""
+    module, x = OwnDevice().eval(), torch.randn(2, 3, 8, 8)
+    graph = channels.analyse(module, (x,))
+    smaller, step = channels.cut(module, (x,), graph, half(graph))
+    assert step["graph"]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.allclose(smaller(x), smaller.float()(x), atol=0.1)
+    assert smaller.to("meta")(x.to("meta")).device.type == "meta"
+
+
 def test_what_stays_is_reported_with_the_operator() -> None:
     module = Net(lambda self, x: self.b(self.a(x).cumsum(1)), a=conv(3, 8), b=conv(8, 4)).eval()
     graph = channels.analyse(module, (torch.randn(IMAGE),))
