@@ -212,10 +212,11 @@ class TracedNet(fx.GraphModule):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Tensors that the graph creates move along with the parameters."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        tensor = next(iter(self.state_dict().values()), None)
-        for node in self.graph.nodes:
-            if tensor is not None and hasattr(node.target, "_schema") and bound(node).get("device") is not None:
-                set_argument(node, "device", tensor.device)
+        place = next((tensor.device for tensor in self.state_dict().values()), None)
+        calls = [node for node in self.graph.nodes if hasattr(node.target, "_schema")]
+        for node in calls if place is not None else []:
+            if bound(node).get("device") is not None:
+                set_argument(node, "device", place)
         self.recompile()
         return self
 
