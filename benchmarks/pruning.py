@@ -32,7 +32,7 @@ from pipeline.bench import Bench
 from pipeline.bundle import BundleConfig
 from pipeline.content import SourceConfig, content
 from pipeline.data import batches, load
-from pipeline.finetune import recalibrate, settings
+from pipeline.finetune import recalibrate
 from pipeline.measure import Place
 from pipeline.models import Network
 from pipeline.pruning import trials
@@ -41,6 +41,7 @@ from pipeline.steps import Doing
 from pipeline.store import Store
 from pipeline.train import fit
 from pipeline.training.evaluate import evaluate
+from pipeline.training.settings import settings
 
 
 def dense_of(plan: Plan, store: Path) -> Network:

@@ -107,7 +107,7 @@ def cifar(given: argparse.Namespace, store: Store) -> Iterator[dict[str, Any]]:
         arguments={"depth": 20},
         weights=str(given.data / "weights" / "cifar10_resnet20_jpegft2ep.pth"),
     )
-    data = DataConfig(source=_source(given, "cifar"), size=32, batch_size=128)
+    data = DataConfig(source=source_of(given, "cifar"), size=32, batch_size=128)
     dense = dense_of(Recipe(name="cifar", seed=given.seed, model=model, data=data), store)
     for scheme in chosen(schemes, given):
         rounds = pruned_by(scheme, given.macs or 0.5, 2, dense, store)
@@ -121,7 +121,7 @@ def imagenet(given: argparse.Namespace, store: Store) -> Iterator[dict[str, Any]
     """Pruned alone, recalibrated, fine-tuned with labels, fine-tuned with the dense network alone as teacher."""
     weights = str(given.data / "weights" / "imagenet_mobilenet_v2_tvV1.pth")
     model = ModelConfig(builder="torchvision:mobilenet_v2", weights=weights)
-    data = DataConfig(source=_source(given, "imagenet_small"), size=given.size, batch_size=32)
+    data = DataConfig(source=source_of(given, "imagenet_small"), size=given.size, batch_size=32)
     dense = dense_of(Recipe(name="imagenet", seed=given.seed, model=model, data=data), store)
     pruned = store.make(prune.prune, PruneConfig(macs=given.macs or 0.2, channel_multiple=8), dense)[0]
     labels = FinetuneConfig(
@@ -144,7 +144,7 @@ def chosen(schemes: Sequence[Scheme], given: argparse.Namespace) -> list[Scheme]
     return [one for one in schemes if not given.only or one.name in given.only]
 
 
-def _source(given: argparse.Namespace, function: str) -> str:
+def source_of(given: argparse.Namespace, function: str) -> str:
     """A data file of this study: its sizes are part of what the stages' results are known by."""
     sizes = f"{given.images}, {given.tested}" + (f", {given.size}" if given.study == "imagenet" else "")
     text = (

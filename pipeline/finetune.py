@@ -7,7 +7,7 @@ network as teacher.
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,10 +18,11 @@ from pipeline import models
 from pipeline.artifact import Checkpoint
 from pipeline.data import Data, batches, load, steps
 from pipeline.models import Network
-from pipeline.sections import FinetuneConfig, TrainConfig
+from pipeline.sections import FinetuneConfig
 from pipeline.train import Fit, finish, fit
-from pipeline.training.distill import Teacher
-from pipeline.training.evaluate import device, evaluate, layout, to_device
+from pipeline.training.distill import taught_by
+from pipeline.training.evaluate import device, evaluate, to_device
+from pipeline.training.settings import settings
 from pipeline.training.torchrun import joint
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -50,7 +51,9 @@ def finetune(config: FinetuneConfig, model: Checkpoint, teacher: Checkpoint, dra
     say(f"    validation {before:.2f} after pruning, {free:.2f} with BatchNorm recalibrated")
     fitted, dense = Fit(free, 0, ()), model.facts.get("dense_validation", model.facts.get("validation"))
     if config.epochs:
-        taught, how = _teacher(config, teacher), settings(config)
+        how = settings(config)
+        looks = config.hint, config.attention, config.similarity
+        taught = taught_by(teacher, config.distill, config.temperature, *looks, config.layers)
         if config.stop_margin is not None and dense is not None:
             least = dense - (config.accuracy_drop or 0.0) + config.stop_margin
             how = replace(how, stop_at=min(max(least, 0.0), 100.0))
@@ -58,14 +61,6 @@ def finetune(config: FinetuneConfig, model: Checkpoint, teacher: Checkpoint, dra
         fitted = fit(network, data, how, state=state, what="fine-tuning", teacher=taught, start=free)
     facts = {**model.facts, "after_pruning": before, "after_recalibration": free, "dense_validation": dense}
     return finish(network, fitted, draft, facts)
-
-
-def settings(config: FinetuneConfig) -> TrainConfig:
-    """How to train; what the recipe left open is as in :class:`TrainConfig`."""
-    shared = {f.name for f in fields(TrainConfig)}
-    given = {name: value for name, value in asdict(config).items() if name in shared and value is not None}
-    default = TrainConfig()
-    return replace(default, **{"learning_rate": default.learning_rate / 5} | given)
 
 
 def recalibrate(network: Network, data: Data) -> None:
@@ -88,19 +83,3 @@ def recalibrate(network: Network, data: Data) -> None:
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     network.module.eval().cpu()
-
-
-def _teacher(config: FinetuneConfig, teacher: Checkpoint) -> Teacher | None:
-    if not (config.distill or config.hint or config.attention or config.similarity):
-        return None
-    module = models.load(teacher).module.to(device()).eval().requires_grad_(requires_grad=False)
-    layout(module, torch.channels_last)
-    return Teacher(
-        module,
-        config.distill,
-        config.temperature,
-        config.hint,
-        config.attention,
-        config.similarity,
-        config.layers,
-    )

@@ -30,7 +30,7 @@ def fold(config: None, model: Checkpoint, draft: Path) -> Checkpoint:
     before = {name: weight.detach().clone() for name, weight in network.module.named_parameters()}
     apply_masks(network)
     _promise(network, before, masks)
-    return models.save(network, draft, {**model.facts, "folded": len(masks)})
+    return models.save(network, draft, {**model.facts, "folded": len(masks), "masked": sorted(masks)})
 
 
 def apply_masks(network: Network) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -33,6 +33,7 @@ from pipeline.sections import (
     InputConfig,
     ModelConfig,
     PruneConfig,
+    QatConfig,
     QuantizeConfig,
     Section,
     SparsifyConfig,
@@ -40,6 +41,8 @@ from pipeline.sections import (
     as_table,
     is_file_reference,
 )
+
+Tuned = TypeVar("Tuned", FinetuneConfig, QatConfig)
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Recipe(Section):
     finetune: FinetuneConfig = FinetuneConfig()
     export: ExportConfig = ExportConfig()
     quantize: QuantizeConfig = QuantizeConfig()
+    qat: QatConfig = QatConfig()
     equivalence: EquivalenceConfig = EquivalenceConfig()
     build: BuildConfig = BuildConfig()
     benchmark: BenchmarkConfig = BenchmarkConfig()
@@ -238,12 +242,14 @@ def resolve(recipe: Recipe, target: Target) -> Plan:
         )
     elif recipe.sparsify.mode == "auto" and target.why_not_sparse:
         skipped["sparsify"] = target.why_not_sparse
+    finetune = _decided(recipe)
     decided = replace(
         recipe,
         prune=replace(
             recipe.prune, channel_multiple=recipe.prune.channel_multiple or target.channel_multiple
         ),
-        finetune=_decided(recipe),
+        finetune=finetune,
+        qat=_like(recipe.qat, finetune, slower=10),
         export=replace(
             recipe.export,
             opset=opset,
@@ -266,14 +272,19 @@ def resolve(recipe: Recipe, target: Target) -> Plan:
 
 def _decided(recipe: Recipe) -> FinetuneConfig:
     """Fine-tuning with what it leaves open: as in training, at a fifth of the rate."""
-    config, train = recipe.finetune, recipe.train
-    of_train = {f.name: getattr(train, f.name) for f in dataclasses.fields(train)}
-    open_ = [f.name for f in dataclasses.fields(config) if getattr(config, f.name) is None]
-    found = {name: of_train[name] for name in open_ if name in of_train}
-    if "learning_rate" in found:
-        found["learning_rate"] /= 5
+    config = _like(recipe.finetune, recipe.train, slower=5)
     if config.stop_margin is not None and config.accuracy_drop is None:
-        found["accuracy_drop"] = recipe.budget.accuracy_drop
+        return replace(config, accuracy_drop=recipe.budget.accuracy_drop)
+    return config
+
+
+def _like(config: Tuned, other: TrainConfig | FinetuneConfig, slower: float) -> Tuned:
+    """What is left open as in another training, at a lower learning rate."""
+    known = {f.name for f in dataclasses.fields(other)}
+    open_ = [f.name for f in dataclasses.fields(config) if getattr(config, f.name) is None]
+    found = {name: getattr(other, name) for name in open_ if name in known}
+    if "learning_rate" in found:
+        found["learning_rate"] /= slower
     return replace(config, **found)
 
 

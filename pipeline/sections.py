@@ -352,6 +352,41 @@ class QuantizeConfig(Section):
 
 
 @dataclass(frozen=True)
+class QatConfig(Section):
+    """Quantization-aware training: a short training with weights and activations rounded as INT8 rounds them, from the
+    network that quantization after training lost too much of (``quantize.qat`` says when)."""
+
+    epochs: AtLeastOne = 2
+    """Passes over the training data."""
+    learning_rate: Positive | None = None
+    """None: a tenth of ``finetune.learning_rate``."""
+    optimizer: Literal["sgd", "adamw"] | None = None
+    """None: that of ``finetune``."""
+    momentum: Fraction | None = None
+    """None: that of ``finetune``."""
+    weight_decay: NotNegative | None = None
+    """None: that of ``finetune``."""
+    schedule: Literal["cosine", "step", "one-cycle", "constant"] = "cosine"
+    """As in ``train``."""
+    warmup_epochs: NotNegative = 0.0
+    """Linear warm-up."""
+    clip_norm: NotNegative | None = None
+    """None: that of ``finetune``."""
+    accumulate: AtLeastOne | None = None
+    """None: that of ``finetune``."""
+    ema: Fraction | None = None
+    """None: that of ``finetune``."""
+    precision: Literal["auto", "float32", "tf32", "bf16", "fp16"] | None = None
+    """None: that of ``finetune``."""
+    deterministic: bool | None = None
+    """None: that of ``finetune``."""
+    distill: Annotated[float, Field(ge=0, le=1)] = 0.7
+    """Weight of the teacher's softened outputs against the labels; the teacher is that of ``finetune``, in FP32."""
+    temperature: Positive = 5.0
+    """Of the softened outputs."""
+
+
+@dataclass(frozen=True)
 class EquivalenceConfig(Section):
     """How far PyTorch and ONNX Runtime may differ."""
 

@@ -209,6 +209,13 @@ class TracedNet(fx.GraphModule):
         self.recompile()
         return super().train(mode)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """With its forward hooks, as any module is copied: torch leaves those of a graph behind."""
+        made = cast("Self", super().__deepcopy__(memo))
+        for name in ("_forward_pre_hooks", "_forward_hooks", "_forward_hooks_always_called"):
+            setattr(made, name, copy.copy(getattr(self, name)))
+        return made
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Tensors that the graph creates move along with the parameters."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]

@@ -18,7 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deploy.errors import RecipeError
+from pipeline import models
+from pipeline.artifact import Checkpoint
 from pipeline.models import outputs_of
+from pipeline.training.evaluate import device, layout
 from pipeline.training.features import maps_of
 
 Objective = Callable[[tuple[Tensor, ...], Any], Tensor]
@@ -59,6 +62,23 @@ class Teacher:
     def looks_inside(self) -> bool:
         """Whether feature maps are compared."""
         return max(self.hint, self.attention, self.similarity) > 0
+
+
+def taught_by(
+    checkpoint: Checkpoint,
+    weight: float,
+    temperature: float,
+    hint: float = 0.0,
+    attention: float = 0.0,
+    similarity: float = 0.0,
+    layers: tuple[str, ...] = (),
+) -> Teacher | None:
+    """The network of ``checkpoint`` as teacher, on its device; None where nothing is to be learnt from it."""
+    if not (weight or hint or attention or similarity):
+        return None
+    module = models.load(checkpoint).module.to(device()).eval().requires_grad_(requires_grad=False)
+    layout(module, torch.channels_last)
+    return Teacher(module, weight, temperature, hint, attention, similarity, layers)
 
 
 def logits(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:

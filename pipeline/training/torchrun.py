@@ -29,7 +29,7 @@ from pipeline.training.ranks import AGAIN, joined, rank, store, world
 P = ParamSpec("P")
 T = TypeVar("T")
 
-JOINT = ("pipeline.train:train", "pipeline.finetune:finetune")
+JOINT = ("pipeline.train:train", "pipeline.finetune:finetune", "pipeline.qat:qat")
 """All that rank 0 can ask the others to run."""
 STOP = "stop"
 POLL_S = 0.2

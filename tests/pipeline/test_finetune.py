@@ -16,6 +16,7 @@ from pipeline.recipe import Recipe, resolve
 from pipeline.run import plan
 from pipeline.sections import FinetuneConfig, ModelConfig, TrainConfig
 from pipeline.training import distill, features
+from pipeline.training.settings import settings
 from tests.pipeline import small
 
 CONFIG = FinetuneConfig(epochs=2, learning_rate=0.02, precision="float32")
@@ -121,13 +122,13 @@ def test_what_the_recipe_leaves_open_is_as_in_training() -> None:
     from deploy.targets import find
 
     recipe = Recipe(name="x", train=TrainConfig(optimizer="adamw", learning_rate=0.001, clip_norm=2.0))
-    settings = finetune.settings(resolve(recipe, find("host")).recipe.finetune)
-    assert settings.optimizer == "adamw"
-    assert settings.learning_rate == pytest.approx(0.0002)
-    assert settings.clip_norm == 2.0
-    assert settings.weight_decay == recipe.train.weight_decay
-    assert settings.schedule == "cosine"
-    assert finetune.settings(FinetuneConfig()).learning_rate == TrainConfig().learning_rate / 5
+    found = settings(resolve(recipe, find("host")).recipe.finetune)
+    assert found.optimizer == "adamw"
+    assert found.learning_rate == pytest.approx(0.0002)
+    assert found.clip_norm == 2.0
+    assert found.weight_decay == recipe.train.weight_decay
+    assert found.schedule == "cosine"
+    assert settings(FinetuneConfig()).learning_rate == TrainConfig().learning_rate / 5
 
 
 def halved(checkpoint: Checkpoint, folder: Path) -> Checkpoint:

@@ -1,0 +1,95 @@
+"""Stage: quantization-aware training, where quantizing after training loses too much.
+
+The folded network is trained a little more while it computes with the values that INT8 would give it
+(:mod:`pipeline.quantization.fake`): the ranges and places of the post-training file, so it starts where that one ended.
+What comes out is a plain network, without quantizers: export and quantization follow as before, and lose less.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import onnx
+from torch import Tensor
+
+from deploy.console import say
+from pipeline import models
+from pipeline.artifact import Checkpoint, OnnxModel
+from pipeline.data import load
+from pipeline.models import Network
+from pipeline.quantization import fake
+from pipeline.quantization.dialect import DIALECTS
+from pipeline.quantization.subject import Subject, masked
+from pipeline.sections import QatConfig
+from pipeline.train import finish, fit
+from pipeline.training.distill import taught_by
+from pipeline.training.evaluate import evaluate
+from pipeline.training.settings import settings
+from pipeline.training.torchrun import joint
+
+
+@joint
+def qat(
+    config: QatConfig,
+    folded: Checkpoint,
+    teacher: Checkpoint,
+    exported: OnnxModel,
+    quantized: OnnxModel,
+    draft: Path,
+) -> Checkpoint:
+    """Train ``folded`` with rounded weights and activations; zeros that pruning made stay zeros.
+
+    Args:
+        folded: what is trained; its masks are in its weights already.
+        teacher: a network with the same outputs, in FP32.
+        exported: ``folded`` as FP32 graph.
+        quantized: the same with Q/DQ, after training. Layers that the recipe keeps in higher precision are not rounded;
+            those that were left out as too sensitive are: they are what training is for.
+
+    Facts: ``validation`` (points with rounded weights and activations), ``post_training`` (the same before training),
+    ``dense_validation``, ``rounded`` (how many weights and activations), ``not_rounded`` (tensors of the graph that
+    PyTorch has no name for), ``best_epoch``, ``epochs``, ``curve``, ``precision``, ``stopped``.
+    """
+    network = models.load(folded)
+    data = load(network.data, network.seed)
+    grids = grids_of(network, folded, exported, quantized)
+    say(
+        f"    {len(grids.weights)} weights and {len(set(grids.activations.values()))} activations are rounded"
+        + (f"; not: {', '.join(grids.unknown[:5])}" if grids.unknown else "")
+    )
+    network.masks = _held(network, folded)
+    with fake.quantized(network.module, grids):
+        before = evaluate(network, data.validation, "INT8, before training")
+        say(f"    validation {before:.2f} in INT8 before training")
+        taught = taught_by(teacher, config.distill, config.temperature)
+        state = draft / "state"
+        fitted = fit(network, data, settings(config), state=state, what="QAT", teacher=taught, start=before)
+    network.masks = {}
+    dense = folded.facts.get("dense_validation", folded.facts.get("validation"))
+    facts: dict[str, Any] = {
+        **folded.facts,
+        "post_training": before,
+        "dense_validation": dense,
+        "rounded": {"weights": len(grids.weights), "activations": len(grids.activations)},
+        "not_rounded": list(grids.unknown),
+    }
+    return finish(network, fitted, draft, facts)
+
+
+def grids_of(network: Network, folded: Checkpoint, exported: OnnxModel, quantized: OnnxModel) -> fake.Grids:
+    """What the post-training file is quantized with, layers that were left out as too sensitive included."""
+    told = quantized.facts["quantization"]
+    tensors = json.loads((quantized.path / "quantization.json").read_text())["tensors"]
+    ranges = {one["name"]: (one["range"][0], one["range"][1]) for one in tensors}
+    keep = tuple(one["name"] for one in told["layers"] if one["why"] == "quantize.keep")
+    subject = Subject(
+        onnx.load(exported.path / "model.onnx"), DIALECTS[told["dialect"]], masked=masked(folded.facts)
+    )
+    return fake.grids(subject.proto, network.module, subject.dialect, ranges, keep, subject.sparse)
+
+
+def _held(network: Network, folded: Checkpoint) -> dict[str, Tensor]:
+    """What was masked before folding: its zeros are all that is left of the masks."""
+    return {name: network.module.get_parameter(name).detach() != 0 for name in folded.facts.get("masked", ())}

@@ -1,0 +1,248 @@
+"""Fake quantization: a network that computes in floating point with the values that INT8 would give it.
+
+Weights are rounded for each output channel, activations for each tensor, symmetrically, where post-training
+quantization puts QuantizeLinear and DequantizeLinear. The gradient goes straight through the rounding and stops
+where values were clipped (Jacob et al., 2018).
+
+Watched is torch itself and no module, so the network stays what it is, name by name, and a pruned network that
+goes on as its graph is quantized like any other. BatchNorm uses its running statistics, also in training: then it
+is a constant scale of each output channel, and rounding the weight before it or after it is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import onnx
+import onnx_ir as ir
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from pipeline.quantization import origin
+from pipeline.quantization.dialect import Dialect
+from pipeline.quantization.origin import SAME, UNKNOWN
+from pipeline.quantization.placement import layers, place
+
+WEIGHTED = {f"conv{kind}{n}d": axis for kind, axis in (("", 0), ("_transpose", 1)) for n in (1, 2, 3)}
+"""Operators with a weight -> its axis of output channels."""
+WEIGHTED["linear"] = 0
+ATTENTION = "multi_head_attention_forward"
+LARGEST = 127
+"""Of a weight's integers; the smallest is its negative."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The integers that a tensor is rounded to, and what one of them is worth."""
+
+    scale: float
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
+class Grids:
+    """What a network is quantized with."""
+
+    weights: frozenset[str]
+    """Parameters that are rounded for each output channel."""
+    activations: Mapping[tuple[str, str], Grid]
+    """Origin of a tensor (:mod:`pipeline.quantization.origin`), and of what is made of it there -> its grid."""
+    unknown: tuple[str, ...] = ()
+    """Tensors of the graph that are quantized there and not here: PyTorch has no name for them."""
+
+
+def grids(
+    model: onnx.ModelProto,
+    module: nn.Module,
+    dialect: Dialect,
+    ranges: Mapping[str, tuple[float, float]],
+    without: Collection[str] = (),
+    sparse: Collection[str] = (),
+) -> Grids:
+    """What :func:`pipeline.quantization.qdq.insert` writes into a graph, for the module that it was exported from."""
+    graph = ir.from_proto(model).graph
+    found = place(graph, dialect, without, sparse)
+    names = origin.names_of({one.node: one.weight for one in layers(graph)}, module)
+    origins = origin.of_graph(graph, names)
+    activations, unknown = {}, []
+    for value, edges in found.activations.items():
+        low, high = ranges[found.ranges.get(value, value).name or ""]
+        scale, zero = dialect.parameters(low, high)
+        least, most = (0, 255) if dialect.unsigned else (-128, 127)
+        for node, _ in edges:
+            made = origins[node.outputs[0]]
+            if made == UNKNOWN:
+                unknown.append(value.name or "")
+            elif origin.IN_ONNX.get(node.op_type) != SAME:  # what only moves numbers may move rounded ones
+                activations[origins[value], made] = Grid(scale, least - zero, most - zero)
+    missing = [one.weight.name or "" for one in found.layers if one.node not in names]
+    weights = frozenset(names[one.node] for one in found.layers if one.node in names)
+    return Grids(weights, activations, tuple(dict.fromkeys([*missing, *unknown])))
+
+
+class _Rounded(torch.autograd.Function):
+    """The gradient stops where a value was clipped."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor, worth: float, low: int, high: int) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.limits = worth * (low - 0.5), worth * (high + 0.5)
+        # Divided, as QuantizeLinear does; torch's own fake quantization multiplies by the inverse.
+        result = torch.div(x.float(), scale).round_().clamp_(low, high)
+        return result.mul_(scale).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (x,) = ctx.saved_tensors
+        return torch.ops.aten.hardtanh_backward(gradients[0], x, *ctx.limits), None, None, None, None
+
+
+class _RoundedWeight(torch.autograd.Function):
+    """Nothing is clipped: the scale is that of the largest weight."""
+
+    @staticmethod
+    def forward(_: Any, weight: Tensor, scale: Tensor) -> Tensor:
+        return torch.div(weight, scale).round_().clamp_(-LARGEST, LARGEST).mul_(scale)
+
+    @staticmethod
+    def backward(_: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return gradients[0], None
+
+
+def rounded(x: Tensor, grid: Grid) -> Tensor:
+    """An activation as INT8 has it: ``clip(round(x / scale), low, high) * scale``, halves to even.
+
+    Bit for bit what QuantizeLinear and DequantizeLinear make of it, but for the sign of zero. A zero point is in the
+    limits: uint8 with zero point ``z`` is ``low = -z, high = 255 - z``.
+    """
+    scale = torch.full((), grid.scale, device=x.device)
+    result: Tensor = _Rounded.apply(x, scale, grid.scale, grid.low, grid.high)
+    return result
+
+
+def rounded_weight(weight: Tensor, axis: int) -> Tensor:
+    """A weight as INT8 has it: of each output channel along ``axis``, the largest is 127; zeros stay zeros."""
+    others = [d for d in range(weight.ndim) if d != axis]
+    scale = weight.detach().abs().amax(others, keepdim=True) / LARGEST
+    scale = torch.where(scale > torch.finfo(torch.float32).tiny, scale, 1.0)
+    result: Tensor = _RoundedWeight.apply(weight, scale)
+    return result
+
+
+@contextmanager
+def quantized(module: nn.Module, grids: Grids) -> Iterator[None]:
+    """Inside, ``module`` (and every copy made of it) computes with rounded weights and activations."""
+    entered: list[_Rounding] = []
+
+    def enter(one: nn.Module, inputs: tuple[Any, ...]) -> None:
+        entered.append(_Rounding(one, grids, inputs))
+        entered[-1].__enter__()  # type: ignore[no-untyped-call]
+
+    def leave(*_: object) -> None:
+        entered.pop().__exit__(None, None, None)  # type: ignore[no-untyped-call]
+
+    handles = [
+        module.register_forward_pre_hook(enter),
+        module.register_forward_hook(leave, always_call=True),
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class _Rounding(TorchFunctionMode):
+    """One forward pass, in which operators are given rounded tensors."""
+
+    def __init__(self, module: nn.Module, grids: Grids, inputs: Sequence[Any]) -> None:
+        super().__init__()
+        self.grids = grids
+        self.names = {id(parameter): name for name, parameter in module.named_parameters()}
+        self.origins, self.known = WeakTensorKeyDictionary(), WeakTensorKeyDictionary()
+        for number, one in enumerate(inputs):
+            self.origins[one] = f"input {number}"
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        kinds: Sequence[type],
+        arguments: tuple[Any, ...] = (),
+        rest: Mapping[str, Any] | None = None,
+    ) -> Any:
+        name, rest = origin.spelled(function), dict(rest or {})
+        if name in WEIGHTED:
+            return self._weighted(function, WEIGHTED[name], arguments, rest)
+        if name == ATTENTION:
+            return function(*self._attention(arguments), **rest)
+        if name == "batch_norm":
+            arguments, rest = _in_inference(arguments, rest)
+        kind = origin.IN_TORCH.get(name)
+        if kind is None:
+            return function(*arguments, **rest)
+        reads = [
+            one for one in _tensors(arguments[:1] if kind == SAME else arguments) if id(one) not in self.names
+        ]
+        made = origin.made(kind, [self.origins.get(one, UNKNOWN) for one in reads])
+        if kind == SAME:
+            return self._noted(function(*arguments, **rest), made)
+        given = pytree.tree_map_only(Tensor, lambda one: self._rounded(one, made), arguments)
+        if origin.in_place(function) and given[0] is not arguments[0]:
+            given = (given[0].clone(), *given[1:])  # others read the rounded tensor, too
+        return self._noted(function(*given, **rest), made)
+
+    def _weighted(
+        self, function: Callable[..., Any], axis: int, arguments: tuple[Any, ...], rest: dict[str, Any]
+    ) -> Any:
+        """A layer: its input by where it comes from, its weight by its name."""
+        given = dict(zip(("input", "weight"), arguments, strict=False)) | rest
+        made = self.names.get(id(given["weight"]), UNKNOWN)
+        if made in self.grids.weights:
+            given["weight"] = rounded_weight(given["weight"], axis)
+        given["input"] = self._rounded(given["input"], made)
+        return self._noted(function(given.pop("input"), given.pop("weight"), *arguments[2:], **given), made)
+
+    def _attention(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        """torch's attention is one function: its weights and its input are seen, what is between them is not."""
+        given = list(arguments)
+        packed = self.names.get(id(given[5]), UNKNOWN)
+        given[:3] = [self._rounded(one, packed) for one in given[:3]]
+        for number in (5, 11):
+            if self.names.get(id(given[number])) in self.grids.weights:
+                given[number] = rounded_weight(given[number], 0)
+        return tuple(given)
+
+    def _rounded(self, x: Tensor, reader: str) -> Tensor:
+        """A tensor as this reader gets it; rounded once however many read it."""
+        grid = self.grids.activations.get((self.origins.get(x, UNKNOWN), reader))
+        if grid is None:
+            return x
+        state = x._version, grid  # noqa: SLF001  in-place operators change what was rounded
+        before, result = self.known.get(x, (None, x))
+        if before == state:
+            return cast("Tensor", result)
+        self.known[x] = (state, result := rounded(x, grid))
+        return result
+
+    def _noted(self, result: Any, made: str) -> Any:
+        if isinstance(result, Tensor):
+            self.origins[result] = made
+        return result
+
+
+def _in_inference(arguments: tuple[Any, ...], rest: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments of ``batch_norm`` with its running statistics used, if it has any."""
+    if len(arguments) > 5:
+        return (*arguments[:5], False, *arguments[6:]), rest
+    return arguments, {**rest, "training": False}
+
+
+def _tensors(arguments: Any) -> list[Tensor]:
+    return [one for one in pytree.tree_leaves(arguments) if isinstance(one, Tensor)]
