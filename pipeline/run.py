@@ -107,9 +107,12 @@ def pipeline(plan: Plan, device: Device | None, walk: Walk) -> Outcome:
     outcome.same = walk.step("equivalence", equivalence, recipe.equivalence, folded, outcome.onnx)
     outcome.dense_same = walk.step("same, dense", equivalence, recipe.equivalence, dense, outcome.dense_onnx)
     if recipe.build.precision == "int8":
-        quantized = in_int8(plan, folded, outcome.onnx, walk)
-        outcome.floating, outcome.onnx = outcome.onnx, quantized.onnx
-        folded = outcome.compressed = quantized.network
+        quantized = in_int8(plan, folded, outcome.onnx, teacher, walk)
+        if quantized.network is not folded:
+            folded = outcome.compressed = quantized.network
+            outcome.tuned.append(("qat", folded))
+            outcome.same = walk.step("same, qat", equivalence, recipe.equivalence, folded, quantized.floating)
+        outcome.floating, outcome.onnx = quantized.floating, quantized.onnx
         outcome.same_int8 = walk.step("same, INT8", equivalence, recipe.equivalence, folded, quantized.onnx)
         outcome.accuracy = walk.step("assess", assess_file, None, dense, folded, quantized.onnx)
     else:

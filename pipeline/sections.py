@@ -346,7 +346,8 @@ class QuantizeConfig(Section):
     sensitivity_images: AtLeastOne = 32
     """Training images that methods and the sensitivity of layers are measured on; others than those of ``images``."""
     qat: Literal["auto", "off", "always"] = "auto"
-    """Quantization-aware training. ``auto``: where all else misses ``accuracy_drop``."""
+    """Quantization-aware training (``[qat]``). ``auto``: where all else misses ``accuracy_drop``, or only meets it with
+    more than a quarter of the weights left out of INT8. What is better is kept."""
     dialect: Literal["tensorrt8", "tensorrt", "onnxruntime"] | None = None
     """How Q/DQ are written. None: as the target's runtime reads them."""
 
