@@ -10,10 +10,13 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import onnx_ir as ir
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from deploy.errors import JetpressError, RecipeError, StageError
 from pipeline import models
@@ -53,7 +56,7 @@ def trace(
         shapes = tuple({0: open_batch} for _ in inputs)
         batch = 2  # an example batch of 1 would be taken for a constant
     try:
-        with quiet():
+        with quiet(), _PlainAttention():
             program = torch.onnx.export(
                 module.eval(),
                 models.example_inputs(tuple(inputs), batch),
@@ -84,6 +87,48 @@ def trace(
         )
     _name(model, [one.name for one in inputs], outputs)
     return model
+
+
+class _PlainAttention(TorchFunctionMode):
+    """Attention in a form that the exporter takes: four axes, and results that lie as they are counted.
+
+    It translates no other number of axes (Twins has five). And where it decomposes attention (a mask that is
+    computed, as in BEiT), the result lies otherwise in memory than that of the fused kernel which was traced, so
+    that a ``view`` recorded after it cannot be taken.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        attends = func in (
+            F.scaled_dot_product_attention,
+            torch.ops.aten.scaled_dot_product_attention.default,
+        )
+        return _attention(func, *args, **(kwargs or {})) if attends else func(*args, **(kwargs or {}))
+
+
+def _attention(
+    func: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    **named: Any,
+) -> Tensor:
+    """``[..., heads, tokens, width]`` as ``[n, heads, tokens, width]`` and back."""
+    leading = query.shape[:-3]
+    if not leading:
+        query, key, value = (t.unsqueeze(0) for t in (query, key, value))
+    if len(leading) > 1:
+        query, key, value = (t.flatten(0, -4) for t in (query, key, value))
+        if attn_mask is not None and attn_mask.ndim > 3:
+            attn_mask = attn_mask.expand(*leading, *attn_mask.shape[-3:]).flatten(0, -4)
+    found: Tensor = func(query, key, value, attn_mask, dropout_p, is_causal, **named).contiguous()
+    if len(leading) > 1:
+        found = found.unflatten(0, leading)
+    return found if leading else found.squeeze(0)
 
 
 def _name(model: ir.Model, inputs: Sequence[str], outputs: Sequence[str]) -> None:
