@@ -8,11 +8,12 @@ timm networks drawn at random (seed 0; at most 60 M parameters and 288 pixels), 
     python -m benchmarks.coverage run results.jsonl                       # everything; hours on two cores
     python -m benchmarks.coverage run results.jsonl --sets timm --peer    # torch-pruning beside it
     python -m benchmarks.coverage run results.jsonl --only resnet18 swin_t --again
-    python -m benchmarks.coverage table results.jsonl --write docs/coverage.md
+    python -m benchmarks.coverage run second.jsonl --share 2/2            # every other network, beside --share 1/2
+    python -m benchmarks.coverage table results.jsonl second.jsonl --write docs/coverage.md
 
 Results are JSON lines: the same command again goes on where it stopped, ``--again`` runs what failed once more,
 and the last record of a network counts. Every process is forked from one that has imported and warmed up all
-libraries; it has one thread and 300 s of processor time, torch-pruning 120 s for the same.
+libraries; it has one thread and 300 s of processor time, torch-pruning 60 s for the same.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ from torch import nn
 from benchmarks import coverage_table as reporting
 from benchmarks.coverage_networks import RANDOM_COUNT, networks
 from benchmarks.coverage_path import Record, one, session_options
-from pipeline import channels, export
+from pipeline import channels, export, machine
 from pipeline.sections import ExportConfig, InputConfig
 
-PROCESSOR_S = {"jetpress": 300, "torch-pruning": 120}
+PROCESSOR_S = {"jetpress": 300, "torch-pruning": 60}
 OPSETS = (18, 17, 13)
 
 
@@ -50,8 +51,10 @@ def run(
     tools: Sequence[str],
     opsets: Sequence[int],
     again: bool,
+    without: Sequence[str] = (),
+    share: tuple[int, int] = (1, 1),
 ) -> None:
-    """Append the records that ``results`` does not hold yet."""
+    """Append the records that ``results`` does not hold yet; of every set only part ``share[0]`` of ``share[1]``."""
     done = reporting.records(results)
     if again:
         done = {key: record for key, record in done.items() if record["ok"] or "skipped" in record}
@@ -59,8 +62,10 @@ def run(
     for family, names in networks().items():
         if sets and family not in sets:
             continue
-        chosen = [name for name in names if not only or name.partition(":")[2] in only]
-        for reference in _few(iter(chosen), done) if family == "random" else chosen:
+        part, parts = share
+        chosen = [name for name in names[part - 1 :: parts] if _wanted(name.partition(":")[2], only, without)]
+        count = RANDOM_COUNT // parts + (part <= RANDOM_COUNT % parts)
+        for reference in _few(iter(chosen), done, count) if family == "random" else chosen:
             for tool in tools:
                 if (reference, tool) not in done:
                     done[reference, tool] = record = _record(reference, tool, opsets)
@@ -71,12 +76,23 @@ def run(
                     break
 
 
-def _few(names: Iterator[str], done: Mapping[tuple[str, str], Record]) -> Iterator[str]:
+def _wanted(name: str, only: Sequence[str], without: Sequence[str]) -> bool:
+    return (not only or name in only) and name not in without
+
+
+def _few(names: Iterator[str], done: Mapping[tuple[str, str], Record], wanted: int) -> Iterator[str]:
     """As many as are asked for, those passed over not counted."""
     count = 0
-    while count < RANDOM_COUNT and (name := next(names, None)) is not None:
+    while count < wanted and (name := next(names, None)) is not None:
         yield name
         count += "skipped" not in done[name, "jetpress"]
+
+
+def _share(text: str) -> tuple[int, int]:
+    part, _, parts = text.partition("/")
+    if not (part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
+        raise argparse.ArgumentTypeError(f"{text}: expected PART/PARTS, as in 1/2")
+    return int(part), int(parts)
 
 
 def _record(reference: str, tool: str, opsets: Sequence[int]) -> Record:
@@ -120,6 +136,7 @@ def in_a_process(work: Callable[[], Record], seconds: int) -> Record | str:
                     1
                 )  # renews a pool that did not survive the fork, before two threads ask
                 gc.set_threshold(100_000, 50, 50)  # graphs are large and live long
+                machine.keep_memory()
                 resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
                 with os.fdopen(writing, "w") as pipe:
                     pipe.write(json.dumps(work()))
@@ -148,6 +165,8 @@ def main() -> None:
     running.add_argument("results", type=Path)
     running.add_argument("--sets", nargs="*", default=[])
     running.add_argument("--only", nargs="*", default=[])
+    running.add_argument("--without", nargs="*", default=[], help="networks to leave out")
+    running.add_argument("--share", type=_share, default=(1, 1), help="PART/PARTS of every set, as in 1/2")
     running.add_argument("--peer", action="store_true", help="torch-pruning beside it")
     running.add_argument(
         "--opsets", nargs="*", type=int, default=OPSETS, help="the first one counts; none: up to the export"
@@ -159,7 +178,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.command == "run":
         tools = ("jetpress", "torch-pruning") if given.peer else ("jetpress",)
-        run(given.results, given.sets, given.only, tools, given.opsets, given.again)
+        chosen = (given.sets, given.only, tools, given.opsets, given.again, given.without, given.share)
+        run(given.results, *chosen)
     else:
         text = reporting.table(*given.results)
         given.write.write_text(text) if given.write else print(text)

@@ -111,6 +111,9 @@ def _peer(record: Record, module: nn.Module, batch: tuple[Tensor, ...]) -> nn.Mo
     last = [part for part in smaller.modules() if isinstance(part, nn.Linear | nn.Conv2d)][-1:]
     record["stage"] = "analysis"
     started = time.process_time()
+    channels.analyse(module, batch)
+    record["jetpress_analysis_s"] = time.process_time() - started  # of the same minute: a pair
+    started = time.process_time()
     pruner = torch_pruning.pruner.MagnitudePruner(
         smaller,
         batch[0] if len(batch) == 1 else batch,

@@ -34,7 +34,7 @@ Path: prune without hints (l2, half of every group of channels, widths a multipl
 batch size > save > load into the network rebuilt, equal > ONNX opset 18 > equal in ONNX Runtime within 1e-3 of the
 largest output. A network counts when all of it holds. torch-pruning is called as its README shows (group magnitude, the
 same ratio and multiple, the last layer ignored) and needs no reload. Each network has 300 s of processor time,
-torch-pruning 120 s.
+torch-pruning 60 s.
 
 Detectors count by the numbers of their heads, without decoding and non-maximum suppression. The random networks are
 timm's others in the order that seed 0 gives, at most 60 M parameters and 288 pixels. A user's own file is
@@ -42,9 +42,10 @@ timm's others in the order that seed 0 gives, at most 60 M parameters and 288 pi
 """
 
 _BELOW = """Analysis: median of the processor seconds from the network to the list of all groups, forward pass
-included, on the networks that both analyse (last column). *Up to loading*: the path without its export. *As graph*: the
-network's code computes widths that cannot be changed; it goes on as its traced graph, which trains, saves, loads and
-exports the same way. Sets that are missing, and networks missing from a set, have not been run yet."""
+included, on the networks that both analyse (last column), one right after the other in one process. *Up to loading*:
+the path without its export. *As graph*: the network's code computes widths that cannot be changed; it goes on as its
+traced graph, which trains, saves, loads and exports the same way. Sets that are missing, and networks missing from a
+set, have not been run yet."""
 
 
 def records(*paths: Path) -> dict[tuple[str, str], Record]:
@@ -84,12 +85,12 @@ def _whole_path(found: list[Record]) -> Iterator[str]:
         ours, peer = _of(found, family, OURS), _of(found, family, PEER)
         if not ours:
             continue
-        both = [n for n in ours if "analysis_s" in ours[n] and "analysis_s" in peer.get(n, {})]
+        both = [r for r in peer.values() if {"analysis_s", "jetpress_analysis_s"} <= r.keys()]
         graphs = sum(r.get("graph", False) for r in ours.values())
         loaded = sum(r["ok"] or r["stage"] == "export" for r in ours.values())
         whole = {n: r for n, r in ours.items() if "opsets" in r or not r["ok"]}
         cells = [title, f"{loaded} of {len(ours)}", _share(whole), _share(peer), str(graphs)]
-        cells += [_median(ours[n]["analysis_s"] for n in both), _median(peer[n]["analysis_s"] for n in both)]
+        cells += [_median(r[key] for r in both) for key in ("jetpress_analysis_s", "analysis_s")]
         yield f"| {' | '.join([*cells, str(len(both))])} |"
     yield ""
     yield _BELOW

@@ -11,6 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from pipeline.pruning.sensitivity import SHARES
+
+BATCHES = 4
+"""That FastNAS recalibrates BatchNorm on before it judges a network; of MobileNetV2 it judges 69."""
+
 
 def macs(module: nn.Module, inputs: tuple[Tensor, ...]) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -69,7 +74,7 @@ def fastnas(
             "score_func": score,
             "collect_func": lambda batch: batch[0][0],
             "checkpoint": str(folder / "fastnas.pth"),
-            "max_iter_data_loader": 20,
+            "max_iter_data_loader": BATCHES,
         },
     )
     exported: nn.Module = found
@@ -77,10 +82,15 @@ def fastnas(
 
 
 def _divided(mtp: Any, divisor: int) -> dict[str, Any]:
-    """Widths in multiples that fill the hardware, as for all methods."""
+    """Widths in multiples that fill the hardware, at the shares that our own sensitivity is measured at.
+
+    A convolution shares its widths with the BatchNorm after it: both rules have a divisor, and the larger rules.
+    """
     config: dict[str, Any] = mtp.fastnas.FastNASConfig().model_dump()
-    for rules in config.values():
-        for rule in (rules or {}).values():
-            if isinstance(rule, dict) and "channel_divisor" in rule:
-                rule["channel_divisor"] = divisor
+    rules = [rule for each in config.values() for rule in (each or {}).values() if isinstance(rule, dict)]
+    for rule in rules:
+        for kind in ("channel", "feature"):
+            if f"{kind}_divisor" in rule:
+                rule[f"{kind}_divisor"] = divisor
+                rule[f"{kind}s_ratio"] = (*(1 - share for share in reversed(SHARES)), 1.0)
     return config

@@ -77,6 +77,7 @@ def test_the_page_counts_the_last_record_of_a_network(tmp_path: Path) -> None:
         "stage": "prune",
         "error": "crash",
         "analysis_s": 1,
+        "jetpress_analysis_s": 0.5,
     }
     lines = [
         {"network": "timm:x", **common, **bad},
