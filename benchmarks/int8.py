@@ -1,0 +1,238 @@
+"""INT8 after training on real trained networks and real images: accuracy, agreement, size, host latency.
+
+    python -m benchmarks.int8 study mobilenet_v2 DATA --out FOLDER [--dialect onnxruntime] [--images 1500] [--tested 825]
+    python -m benchmarks.int8 study resnet20 DATA --out FOLDER
+    python -m benchmarks.int8 latency FOLDER/*.onnx [--runs 60]
+    python -m benchmarks.int8 table FOLDER
+
+`study` quantizes by every calibration method, and mixed for a budget of 0.3 points; all are judged on the test split, as
+ONNX Runtime computes the file. `latency` runs files in turns, one thread. DATA is the folder of `benchmarks.real`.
+The stages are jetpress's own, in a store below FOLDER: run again, it goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from benchmarks.recovery import HERE, dense_of
+from benchmarks.table import row, title
+from deploy.console import say
+from pipeline import data, export, fold, models, quantize
+from pipeline.artifact import Assessment, Checkpoint, OnnxModel
+from pipeline.data.splits import Split
+from pipeline.lowering.ends import Ends
+from pipeline.quantization import calibrate
+from pipeline.quantization.calibrate import METHODS
+from pipeline.quantization.dialect import DIALECTS
+from pipeline.quantization.judge import Judge
+from pipeline.quantization.subject import Subject
+from pipeline.recipe import Recipe
+from pipeline.sections import DataConfig, ExportConfig, ModelConfig, QuantizeConfig
+from pipeline.store import Store
+
+EXPORT = ExportConfig(opset=17)
+WEIGHTS = {
+    "resnet20": "cifar10_resnet20_jpegft2ep",
+    "resnet56": "cifar10_resnet56",
+    "mobilenet_v2": "imagenet_mobilenet_v2_tvV1",
+}
+BUDGET = 0.3
+"""Points."""
+
+
+@dataclass(frozen=True)
+class Methods:
+    """Every method, INT8 throughout."""
+
+    quantize: QuantizeConfig
+    names: tuple[str, ...] = ("max", *METHODS)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Of one file on the test split."""
+
+    points: float
+    agreement: float
+    """Share of images, in percent, whose class is that of the FP32 file."""
+
+    @classmethod
+    def of(cls, judge: Judge, proto: onnx.ModelProto, split: Split, floating: Any) -> Verdict:
+        """``floating``: classes by the FP32 file."""
+        assert split.labels is not None
+        found = classes(judge, proto, split)
+        return cls(100 * float((found == split.labels.numpy()).mean()), 100 * float((found == floating).mean()))
+
+
+def classes(judge: Judge, proto: onnx.ModelProto, split: Split) -> Any:
+    """``[images]``."""
+    parts = [split.batch(range(at, min(at + 64, len(split))), None)[0] for at in range(0, len(split), 64)]
+    return np.concatenate(
+        [judge.scores(proto, [feed for _, feed in judge.feeds(proto, one)]) for one in parts]
+    ).argmax(1)
+
+
+def methods(config: Methods, model: Checkpoint, exported: OnnxModel, draft: Path) -> Assessment:
+    """Stage: every method on the test split; ``METHOD.onnx`` of each."""
+    network, one = models.load(model), config.quantize
+    loaded = data.load(network.data, network.seed)
+    judge = Judge(network, Ends.of(exported.facts, network.data), 1)
+    subject = Subject(onnx.load(exported.path / "model.onnx"), DIALECTS[str(one.dialect)], one.keep)
+    images = data.calibration(loaded, one.images, one.seed)
+    seen = calibrate.look(
+        subject.proto, subject.tensors(), [feed for _, feed in judge.feeds(subject.proto, images)]
+    )
+    floating = classes(judge, subject.proto, loaded.test)
+    labels = loaded.test.labels
+    assert labels is not None
+    facts: dict[str, Any] = {"FP32": [100 * float((floating == labels.numpy()).mean()), 100.0]}
+    for name in config.names:
+        made = subject.graph(calibrate.ranges(seen, name, subject.dialect, one.percentile))
+        onnx.save(made, draft / f"{name}.onnx")
+        found = Verdict.of(judge, made, loaded.test, floating)
+        facts[name] = [found.points, found.agreement]
+        say(f"  {name}: {found.points:.2f} %, agreement {found.agreement:.2f} %")
+    return Assessment(draft, {"rows": facts, "test_images": len(labels)})
+
+
+def judged(config: None, model: Checkpoint, exported: OnnxModel, made: OnnxModel, draft: Path) -> Assessment:
+    """Stage: one file on the test split."""
+    del config
+    network = models.load(model)
+    split = data.load(network.data, network.seed).test
+    judge = Judge(network, Ends.of(made.facts, network.data), 1)
+    floating = classes(judge, onnx.load(exported.path / "model.onnx"), split)
+    found = Verdict.of(judge, onnx.load(made.path / "model.onnx"), split, floating)
+    return Assessment(draft, {"points": found.points, "agreement": found.agreement})
+
+
+def dense(given: argparse.Namespace, store: Store) -> Checkpoint:
+    """The trained network with its data."""
+    weights = str(given.data / "weights" / f"{WEIGHTS[given.network]}.pth")
+    if given.network == "mobilenet_v2":
+        model = ModelConfig(builder="torchvision:mobilenet_v2", weights=weights)
+        size, function = 224, "imagenet_small"
+    else:
+        arguments = {"depth": int(given.network[6:])}
+        model = ModelConfig(builder=f"{HERE / 'resnet_cifar.py'}:resnet", arguments=arguments, weights=weights)
+        size, function = 32, "cifar"
+    images = DataConfig(source=_source(given, function), size=size, batch_size=32)
+    return dense_of(Recipe(name=given.network, model=model, data=images), store)
+
+
+def _source(given: argparse.Namespace, function: str) -> str:
+    """A data file of this study: its sizes are part of what the stages' results are known by."""
+    text = (
+        f"from benchmarks.recovery_data import {function}\n\n\n"
+        f"def load():\n    return {function}({str(given.data)!r}, {given.images}, {given.tested})\n"
+    )
+    file = given.out / f"{function}.py"
+    if not file.exists() or file.read_text() != text:
+        file.write_text(text)
+    return f"{file}:load"
+
+
+def study(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """One row for each way to quantize."""
+    store = Store(given.out / ".store")
+    folded = store.make(fold.fold, None, dense(given, store))[0]
+    exported = store.make(export.export, EXPORT, folded)[0]
+    config = QuantizeConfig(dialect=given.dialect, accuracy_drop=BUDGET, images=given.calibration)
+    known = {"network": given.network, "dialect": given.dialect}
+    size = exported.facts["bytes"]
+    shutil.copy(exported.path / "model.onnx", given.out / f"{given.network}-fp32.onnx")
+    found = store.make(methods, Methods(config), folded, exported)[0]
+    for name, (points, agreement) in found.facts["rows"].items():
+        file = exported.path / "model.onnx" if name == "FP32" else found.path / f"{name}.onnx"
+        figures = {"points": points, "agreement": agreement, "smaller": size / file.stat().st_size}
+        yield {**known, "scheme": name, **figures, "images": found.facts["test_images"]}
+    made = store.make(quantize.quantize, config, folded, exported)[0]
+    shutil.copy(made.path / "model.onnx", given.out / f"{given.network}-{given.dialect}.onnx")
+    facts, told = made.facts["quantization"], store.make(judged, None, folded, exported, made)[0].facts
+    out = [one["name"] for one in facts["layers"] if not one["int8"]]
+    yield {
+        **known,
+        "scheme": f"mixed ({facts['method']}, {len(out)} of {len(facts['layers'])} layers not INT8)",
+        "points": told["points"],
+        "agreement": told["agreement"],
+        "smaller": size / made.facts["bytes"],
+        "validation": facts["validation"],
+        "met": facts["met"],
+        "out": out,
+        "images": found.facts["test_images"],
+    }
+
+
+def latency(files: Sequence[Path], runs: int) -> None:
+    """Every file in turns, one thread, batch 1: median and fastest of ``runs``."""
+    import time
+
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    sessions = {p: ort.InferenceSession(str(p), options, providers=["CPUExecutionProvider"]) for p in files}
+    rng, taken = np.random.default_rng(0), {path: list[float]() for path in files}
+    for turn in range(runs + 3):
+        for path, session in sessions.items():
+            given = session.get_inputs()[0]
+            feed = {given.name: rng.standard_normal(given.shape).astype(np.float32)}
+            session.run(None, feed)
+            start = time.perf_counter()
+            session.run(None, feed)
+            if turn >= 3:
+                taken[path].append(1000 * (time.perf_counter() - start))
+    title("file", "median ms", "fastest ms")
+    for path, times in taken.items():
+        row(path.stem, f"{np.median(times):.3f}", f"{min(times):.3f}")
+
+
+def table(folder: Path) -> None:
+    """What is there."""
+    title("network", "dialect", "scheme", "test, %", "same class as FP32, %", "times smaller")
+    for path in sorted(folder.glob("rows-*.jsonl")):
+        for line in path.read_text().splitlines():
+            one = json.loads(line)
+            row(*(one[key] for key in ("network", "dialect", "scheme", "points", "agreement", "smaller")))
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    acts = parser.add_subparsers(dest="act", required=True)
+    one = acts.add_parser("study")
+    one.add_argument("network", choices=sorted(WEIGHTS))
+    one.add_argument("data", type=Path)
+    one.add_argument("--out", type=Path, required=True)
+    one.add_argument("--dialect", choices=sorted(DIALECTS), default="onnxruntime")
+    one.add_argument("--images", type=int, default=1500, help="training images, for calibration")
+    one.add_argument("--tested", type=int, default=2000)
+    one.add_argument("--calibration", type=int, default=128)
+    acts.add_parser("table").add_argument("folder", type=Path)
+    timed = acts.add_parser("latency")
+    timed.add_argument("files", type=Path, nargs="+")
+    timed.add_argument("--runs", type=int, default=60)
+    given = parser.parse_args()
+    if given.act == "table":
+        table(given.folder)
+    elif given.act == "latency":
+        latency(given.files, given.runs)
+    else:
+        given.data, given.out = given.data.resolve(), given.out.resolve()
+        given.out.mkdir(parents=True, exist_ok=True)
+        rows = [json.dumps(found) for found in study(given)]
+        (given.out / f"rows-{given.network}-{given.dialect}.jsonl").write_text("\n".join(rows) + "\n")
+        table(given.out)
+
+
+if __name__ == "__main__":
+    main()
