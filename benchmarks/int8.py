@@ -1,12 +1,12 @@
 """INT8 after training on real trained networks and real images: accuracy, agreement, size, host latency.
 
-    python -m benchmarks.int8 study mobilenet_v2 DATA --out FOLDER [--dialect onnxruntime] [--images 1500] [--tested 825]
+    python -m benchmarks.int8 study mobilenet_v2 DATA --out FOLDER [--dialect onnxruntime] [--images 1500]
     python -m benchmarks.int8 study resnet20 DATA --out FOLDER
     python -m benchmarks.int8 latency FOLDER/*.onnx [--runs 60]
     python -m benchmarks.int8 table FOLDER
 
-`study` quantizes by every calibration method, and mixed for a budget of 0.3 points; all are judged on the test split, as
-ONNX Runtime computes the file. `latency` runs files in turns, one thread. DATA is the folder of `benchmarks.real`.
+`study` quantizes by every calibration method, and mixed for a budget of 0.3 points; all are judged on the test split,
+as ONNX Runtime computes the file. `latency` runs files in turns, one thread. DATA is the folder of `benchmarks.real`.
 The stages are jetpress's own, in a store below FOLDER: run again, it goes on.
 """
 
@@ -70,7 +70,9 @@ class Verdict:
         """``floating``: classes by the FP32 file."""
         assert split.labels is not None
         found = classes(judge, proto, split)
-        return cls(100 * float((found == split.labels.numpy()).mean()), 100 * float((found == floating).mean()))
+        return cls(
+            100 * float((found == split.labels.numpy()).mean()), 100 * float((found == floating).mean())
+        )
 
 
 def classes(judge: Judge, proto: onnx.ModelProto, split: Split) -> Any:
@@ -123,7 +125,9 @@ def dense(given: argparse.Namespace, store: Store) -> Checkpoint:
         size, function = 224, "imagenet_small"
     else:
         arguments = {"depth": int(given.network[6:])}
-        model = ModelConfig(builder=f"{HERE / 'resnet_cifar.py'}:resnet", arguments=arguments, weights=weights)
+        model = ModelConfig(
+            builder=f"{HERE / 'resnet_cifar.py'}:resnet", arguments=arguments, weights=weights
+        )
         size, function = 32, "cifar"
     images = DataConfig(source=_source(given, function), size=size, batch_size=32)
     return dense_of(Recipe(name=given.network, model=model, data=images), store)
@@ -207,7 +211,9 @@ def table(folder: Path) -> None:
 
 def main() -> None:
     """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     acts = parser.add_subparsers(dest="act", required=True)
     one = acts.add_parser("study")
     one.add_argument("network", choices=sorted(WEIGHTS))

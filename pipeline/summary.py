@@ -25,6 +25,8 @@ from pipeline.store import versions, write_atomically
 if TYPE_CHECKING:
     from pipeline.run import Outcome
 
+HISTOGRAMS = 12
+"""Calibrated tensors that are shown."""
 LIBRARIES = {"torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "numpy", "tensorrt_rtx", "tensorrt"}
 
 
@@ -140,6 +142,7 @@ def _facts(outcome: Outcome, place: Path) -> dict[str, Any]:
         "curves": [{"stage": name, "points": made.facts.get("curve", [])} for name, made in outcome.tuned],
         "histograms": _histograms(outcome),
         "sparsity": _sparsity(outcome),
+        "quantization": _quantization(outcome),
         "equivalence": list(_equivalence(outcome)),
         "versions": versions(LIBRARIES),
         "machine": {"cpu": cpu_name(), "cores": cores(), "gpu": gpu_name()},
@@ -279,7 +282,12 @@ def _rounds(outcome: Outcome) -> Iterator[dict[str, Any]]:
 
 
 def _equivalence(outcome: Outcome) -> Iterator[dict[str, Any]]:
-    for network, same in (("compressed", outcome.same), ("dense", outcome.dense_same)):
+    pairs = (
+        ("compressed", outcome.same),
+        ("compressed, INT8", outcome.same_int8),
+        ("dense", outcome.dense_same),
+    )
+    for network, same in pairs:
         for one in same.facts["outputs"] if same else ():
             yield {
                 "pair": "PyTorch = ONNX Runtime",
@@ -318,6 +326,16 @@ def _sparsity(outcome: Outcome) -> dict[str, Any]:
     if built.get("sparse"):
         found["engine"] = of_engine(built, _told(outcome))
     return found
+
+
+def _quantization(outcome: Outcome) -> dict[str, Any] | None:
+    """What the stage tells, with a dozen of its histograms; None where nothing was quantized."""
+    if outcome.onnx is None or "quantization" not in outcome.onnx.facts:
+        return None
+    told = json.loads((outcome.onnx.path / "quantization.json").read_text())
+    tensors = told.pop("tensors")
+    step = max(1, -(-len(tensors) // HISTOGRAMS))
+    return {**told, "tensors": tensors[::step]}
 
 
 def _say_verdict(report: Mapping[str, Any], outcome: Outcome, place: Path) -> None:

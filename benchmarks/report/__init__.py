@@ -18,7 +18,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from benchmarks.report import changes, results, weights
+from benchmarks.report import changes, quantization, results, weights
 from benchmarks.report.origin import origin, stages
 from benchmarks.report.page import Run, at, listed
 from benchmarks.report.results import silence, speed
@@ -48,6 +48,8 @@ SECTIONS = (
     weights.weights,
     changes.training,
     changes.sparsity,
+    quantization.quantization,
+    quantization.calibration,
     changes.equivalence,
     stages,
     origin,

@@ -159,6 +159,34 @@ def histogram(edges: Sequence[float], dense: Sequence[float], compressed: Sequen
 
 
 @style()
+def calibration(counts: Sequence[float], largest: float, limits: Sequence[float], name: str) -> str:
+    """How often each number was seen in one tensor, from minus to plus ``largest``, and the range kept of it."""
+    figure = _figure(110, 240)
+    axes = _axes(figure, left=8, bottom=26, height=80)
+    edges = np.linspace(-largest, largest, len(counts) + 1)
+    axes.stairs(np.log1p(np.asarray(counts, float)), edges, fill=True, color=COMPRESSED, alpha=0.85)
+    for limit in limits:
+        axes.axvline(limit, color=INK, linewidth=1)
+    axes.set(yticks=[], xlim=(-largest * 1.02 or -1, largest * 1.02 or 1))
+    axes.xaxis.set_major_locator(MaxNLocator(4, symmetric=True))
+    return _svg(figure, name)
+
+
+@style()
+def layer_errors(layers: Sequence[tuple[int, float, bool]]) -> str:
+    """What each layer loses: its number, the error, and whether it is INT8; pale where it is not."""
+    figure = _figure(240)
+    axes = _axes(figure, left=58, bottom=50, height=164)
+    for inside, colour in ((True, COMPRESSED), (False, DENSE)):
+        some = [(place, lost) for place, lost, int8 in layers if int8 == inside]
+        axes.bar([place for place, _ in some], [lost for _, lost in some], 0.8, color=colour)
+    axes.set(xlabel="layer, as numbered in the table", ylabel="relative error")
+    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+    axes.grid(axis="y")
+    return _svg(figure, "layer-errors")
+
+
+@style()
 def curve(stages: Sequence[Sequence[tuple[float, float]]], label: str, name: str) -> str:
     """One quantity over the epochs of all stages, one behind the other; a thin line where a stage begins."""
     figure = _figure(240)

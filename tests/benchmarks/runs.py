@@ -61,6 +61,37 @@ def realistic() -> dict[str, Any]:
     return copy
 
 
+def _quantization(rng: np.random.Generator) -> dict[str, Any]:
+    layers = [
+        {
+            "name": f"{name}/Conv",
+            "weight": f"{name}.weight",
+            "weights": 9 * out * out,
+            "error": float(rng.random() / 50),
+            "int8": place > 0,
+            "why": "" if place else "too sensitive",
+        }
+        for place, (name, out, _) in enumerate(_layers())
+    ]
+    counts = np.histogram(np.maximum(rng.standard_normal(9999), 0), 64, (-4, 4))[0].tolist()
+    return {
+        "method": "mse",
+        "errors": {"max": 0.04, "mse": 0.03},
+        "error": 0.03,
+        "images": 128,
+        "warnings": [],
+        "layers": layers,
+        "validation": {"fp32": 98.5, "int8": 98.2, "least": 97.9, "images": 229},
+        "tries": [{"without": [], "points": 97.0}, {"without": ["conv1/Conv"], "points": 98.2}],
+        "met": True,
+        "stored": False,
+        "tensors": [
+            {"name": name, "low": 0.0, "high": 4.0, "range": [0.0, 3.1], "counts": counts}
+            for name in ("relu", "relu_1")
+        ],
+    }
+
+
 @cache
 def _realistic() -> str:
     rng = np.random.default_rng(7)
@@ -113,6 +144,7 @@ def _realistic() -> str:
             "reasons": [],
             "knobs": {"threads": 2, "batch": 1, "interleaved": True, "warmup_ms": 200.0, "spin": False},
         },
+        "quantization": _quantization(rng),
         "layers": [{"name": name, "before": b, "after": a} for name, b, a in _layers()],
         "rounds": [
             {

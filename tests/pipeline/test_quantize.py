@@ -1,0 +1,160 @@
+"""The stage on a trained network: near FP32, smaller, honest about the budget, and caught when it is wrong."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+
+from deploy.errors import RecipeError, StageError
+from deploy.targets import TARGETS
+from pipeline import data, equivalence, export, models, quantize, train
+from pipeline.artifact import Checkpoint, OnnxModel
+from pipeline.assess import assess_file
+from pipeline.lowering.ends import Ends
+from pipeline.quantization.judge import Judge, looks_random
+from pipeline.recipe import Recipe, resolve
+from pipeline.sections import BuildConfig, EquivalenceConfig, ExportConfig, QuantizeConfig, TrainConfig
+from pipeline.training.evaluate import evaluate
+from tests.pipeline import small
+
+CONFIG = QuantizeConfig(images=48, sensitivity_images=8, dialect="onnxruntime", accuracy_drop=3.0)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    folder = tmp_path_factory.mktemp("trained")
+    config = TrainConfig(epochs=4, learning_rate=0.1, precision="float32")
+    return train.train(config, small.start(folder), small.draft(folder, "train"))
+
+
+@pytest.fixture(scope="module")
+def exported(trained: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> OnnxModel:
+    folder = tmp_path_factory.mktemp("exported")
+    return export.export(ExportConfig(opset=13), trained, small.draft(folder, "onnx"))
+
+
+def run(config: QuantizeConfig, trained: Checkpoint, exported: OnnxModel, folder: Path) -> OnnxModel:
+    return quantize.quantize(config, trained, exported, small.draft(folder, "int8"))
+
+
+@pytest.mark.parametrize("dialect", ["onnxruntime", "tensorrt", "tensorrt8"])
+def test_the_same_network_in_int8(
+    dialect: str, trained: Checkpoint, exported: OnnxModel, tmp_path: Path
+) -> None:
+    made = run(replace(CONFIG, dialect=dialect), trained, exported, tmp_path)  # type: ignore[arg-type]
+    facts = made.facts["quantization"]
+    assert facts["met"]
+    assert all(one["int8"] and one["error"] > 0 for one in facts["layers"])
+    assert facts["errors"][facts["method"]] == min(facts["errors"].values())
+    assert facts["warnings"] == []
+    same = equivalence.equivalence(EquivalenceConfig(), trained, made, small.draft(tmp_path, "same"))
+    assert same.facts["precision"] == "int8"
+    # Judged on the whole split, whatever the file's batch.
+    accuracy = assess_file(None, trained, trained, made, small.draft(tmp_path, "assess")).facts
+    assert abs(accuracy["compressed"]["test"] - accuracy["dense"]["test"]) < 4
+    assert (made.facts["bytes"] < exported.facts["bytes"]) == (dialect != "tensorrt8")
+    told = json.loads((made.path / "quantization.json").read_text())
+    assert all(sum(one["counts"]) > 0 for one in told["tensors"])
+
+
+def test_points_of_the_fp32_file_are_those_of_pytorch(trained: Checkpoint, exported: OnnxModel) -> None:
+    network = models.load(trained)
+    split = data.load(network.data, network.seed).validation
+    judge = Judge(network, Ends.of(exported.facts, network.data), 1)
+    found = judge.points(onnx.load(exported.path / "model.onnx"), split, "points")
+    assert found == pytest.approx(evaluate(network, split, "points"))
+
+
+@pytest.mark.parametrize("options", [{"output": "argmax"}, {"output": "softmax", "input": "uint8_nhwc"}])
+def test_camera_frames_in_and_classes_out(
+    options: dict[str, str], trained: Checkpoint, tmp_path: Path
+) -> None:
+    config = ExportConfig(opset=17, dynamic_batch=True, max_batch=4, **options)  # type: ignore[arg-type]
+    exported = export.export(config, trained, small.draft(tmp_path, "onnx"))
+    made = run(replace(CONFIG, method="max"), trained, exported, tmp_path)
+    assert made.facts["quantization"]["validation"]["int8"] > 60
+    equivalence.equivalence(EquivalenceConfig(), trained, made, small.draft(tmp_path, "same"))
+
+
+def damaged(made: OnnxModel, folder: Path) -> OnnxModel:
+    """The file with two output channels of its first convolution swapped."""
+    proto = onnx.load(made.path / "model.onnx")
+    weight = next(
+        one
+        for one in proto.graph.initializer
+        if one.data_type == onnx.TensorProto.INT8 and len(one.dims) == 4
+    )
+    array = numpy_helper.to_array(weight).copy()
+    array[[0, 5, 1, 9]] = array[[5, 0, 9, 1]]
+    weight.CopyFrom(numpy_helper.from_array(array, weight.name))
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(proto.SerializeToString())
+    return OnnxModel(folder, made.facts)
+
+
+def test_swapped_channels_are_caught(trained: Checkpoint, exported: OnnxModel, tmp_path: Path) -> None:
+    made = damaged(run(CONFIG, trained, exported, tmp_path), tmp_path / "damaged")
+    with pytest.raises(StageError, match="not the same function"):
+        equivalence.equivalence(EquivalenceConfig(), trained, made, small.draft(tmp_path, "same"))
+
+
+def outlier(trained: Checkpoint, folder: Path) -> Checkpoint:
+    """One channel of the first layer a thousand times as large: its tensor has no range that fits all."""
+    network = models.load(trained)
+    with torch.no_grad():
+        network.module.get_parameter("bn1.weight")[0] *= 1000
+        network.module.get_parameter("bn1.bias")[0] *= 1000
+        network.module.get_parameter("conv2.weight")[:, 0] /= 1000
+    return models.save(network, small.draft(folder, "outlier"), trained.facts)
+
+
+def test_the_layer_that_suffers_stays_out_where_the_budget_asks_for_it(
+    trained: Checkpoint, tmp_path: Path
+) -> None:
+    hard = outlier(trained, tmp_path)
+    exported = export.export(ExportConfig(opset=17), hard, small.draft(tmp_path, "onnx"))
+    config = replace(CONFIG, method="max", dialect="tensorrt")
+    alone = run(replace(config, mixed=False), hard, exported, tmp_path).facts["quantization"]
+    assert not alone["met"]
+    (tmp_path / "int8").rename(tmp_path / "throughout")
+    mixed = run(config, hard, exported, tmp_path).facts["quantization"]
+    assert mixed["met"]
+    assert [one["name"] for one in mixed["layers"] if not one["int8"]] == ["conv2/Conv"]
+    assert mixed["layers"][1]["error"] == max(one["error"] for one in mixed["layers"])
+
+
+def test_layers_that_the_recipe_keeps(trained: Checkpoint, exported: OnnxModel, tmp_path: Path) -> None:
+    made = run(replace(CONFIG, keep=("conv1.*", "*/Gemm")), trained, exported, tmp_path)
+    layers = made.facts["quantization"]["layers"]
+    assert [(one["int8"], one["why"]) for one in layers] == [
+        (False, "quantize.keep"),
+        (True, ""),
+        (False, "quantize.keep"),
+    ]
+    with pytest.raises(StageError, match="keep means all"):
+        quantize.quantize(replace(CONFIG, keep=("*",)), trained, exported, small.draft(tmp_path, "none"))
+
+
+def test_noise_is_no_calibration_data(capsys: pytest.CaptureFixture[str]) -> None:
+    noise = torch.from_numpy(np.random.default_rng(0).standard_normal((8, 3, 16, 16)).astype(np.float32))
+    assert looks_random((noise,))
+    assert quantize._warnings((noise,))
+    assert "WARNING" in "".join(capsys.readouterr())
+
+
+def test_targets_without_int8_refuse_it() -> None:
+    recipe = Recipe(name="r", build=BuildConfig(precision="int8"))
+    with pytest.raises(RecipeError, match=r"int8.*Nano"):
+        resolve(recipe, TARGETS["nano"])
+    with pytest.raises(RecipeError, match="fp16"):
+        resolve(replace(recipe, export=ExportConfig(fp16=True)), TARGETS["rtx"])
+    assert resolve(recipe, TARGETS["xavier"]).recipe.quantize.dialect == "tensorrt8"
+    assert resolve(recipe, TARGETS["orin-nano"]).recipe.quantize.dialect == "tensorrt"
+    assert resolve(recipe, TARGETS["host"]).recipe.quantize.dialect == "onnxruntime"
