@@ -40,6 +40,8 @@ class Target:
     """Whether INT64 inputs and outputs exist (TensorRT 8 casts them to INT32)."""
     uint8_input: bool = True
     """Whether a UINT8 input exists (TensorRT: since 8.5)."""
+    suppression: bool = True
+    """Whether NonMaxSuppression exists as a layer (TensorRT: INMSLayer, since 8.5; TensorRT-RTX 1.7 parses it only)."""
     strongly_typed: bool = False
     """Types are taken from the graph (TensorRT 10 on request, 11 and TensorRT-RTX always); flags choose otherwise."""
     precisions: tuple[str, ...] = ("fp32", "fp16", "int8")
@@ -97,6 +99,7 @@ _JP4 = Target(
     lower=("LayerNormalization", "HardSwish"),
     int64_io=False,
     uint8_input=False,
+    suppression=False,
 )
 # JetPack 5: TensorRT 8.5 parses up to opset 17, but LayerNormalization came with 8.6.
 _JP5 = replace(
@@ -109,6 +112,7 @@ _JP5 = replace(
     ir_version=8,
     lower=("LayerNormalization",),
     uint8_input=True,
+    suppression=True,
 )
 _JP6 = replace(
     _JP4,
@@ -152,6 +156,7 @@ _ALL = (
         compute_capability=(8, 6),
         default_precision="fp16",
         precisions=("fp32", "fp16", "int8"),
+        suppression=False,
         strongly_typed=True,
     ),
     _record(_JP4, "nano", "Jetson Nano", **_NANO),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from deploy.errors import RecipeError
-from pipeline import models
+from pipeline import detectors, models
 from pipeline.artifact import Checkpoint
 from pipeline.content import SourceConfig, content
 from pipeline.data import Data, load
@@ -36,8 +36,10 @@ def source(config: SourceConfig, draft: Path) -> Checkpoint:
     module = models.build(config.model, config.seed)
     if config.model.weights is not None:
         models.load_weights(module, Path(config.model.weights))
+    detectors.fits(module, config.data)
     samples = data.train.batch(range(min(2, len(data.train))), None)[0]
-    model = replace(config.model, inputs=_inputs(config.model.inputs, data, samples))
+    outputs = config.model.outputs or (detectors.OUTPUTS if isinstance(module, detectors.Detector) else ())
+    model = replace(config.model, inputs=_inputs(config.model.inputs, data, samples), outputs=outputs)
     network = Network(module.eval(), model, config.data, config.seed)
     _fits(network, data, samples)
     facts: dict[str, Any] = {"data": data.facts(), "content": dict(config.content)}

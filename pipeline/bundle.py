@@ -58,7 +58,9 @@ def bundle(
     }
     if sparse and config.target.sparse_tensor_cores:  # what sparse kernels are worth: the same without them
         models[TWIN] = {**models["compressed"], "sparse": False, "twin_of": "compressed"}
-    samples = complete(draft, config, models, compressed.facts["inputs"], load(model))
+    searched = compressed.facts.get("ends", {}).get("output") == "detections"  # in the graph already
+    detection = None if searched else compressed.facts.get("detection")
+    samples = complete(draft, config, models, compressed.facts["inputs"], load(model), detection)
     return Bundle(
         draft, {"target": config.target.name, "opset": compressed.facts["opset"], "samples": samples}
     )
@@ -90,10 +92,15 @@ def complete(
     models: Mapping[str, Mapping[str, Any]],
     inputs: list[dict[str, Any]],
     network: Network,
+    detection: Mapping[str, Any] | None = None,
 ) -> int:
-    """Everything beside the ONNX files, which lie in ``folder`` already; returns the number of samples."""
+    """Everything beside the ONNX files, which lie in ``folder`` already; returns the number of samples.
+
+    Args:
+        detection: the rules by which the runner makes detections of boxes and scores.
+    """
     samples = _write_samples(network, inputs, folder / "samples")
-    plan = _plan(config, models, inputs)
+    plan = _plan(config, models, inputs, detection)
     (folder / "plan.json").write_text(json.dumps(plan, indent=1, sort_keys=True))
     pack(folder / "runner.pyz")
     (folder / "README.txt").write_text(
@@ -106,7 +113,10 @@ def complete(
 
 
 def _plan(
-    config: BundleConfig, models: Mapping[str, Mapping[str, Any]], inputs: list[dict[str, Any]]
+    config: BundleConfig,
+    models: Mapping[str, Mapping[str, Any]],
+    inputs: list[dict[str, Any]],
+    detection: Mapping[str, Any] | None,
 ) -> Mapping[str, Any]:
     capability = config.target.compute_capability
     return {
@@ -118,6 +128,7 @@ def _plan(
         "strongly_typed": config.target.strongly_typed,
         "models": models,
         "inputs": inputs,
+        "detection": detection,
         "workspace_mb": config.build.workspace_mb,
         "threads": config.benchmark.threads,
         "benchmark": as_table(config.benchmark),

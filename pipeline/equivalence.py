@@ -26,9 +26,10 @@ from deploy.errors import StageError
 from pipeline import data, diverge, models
 from pipeline.artifact import Checkpoint, Equivalence, OnnxModel
 from pipeline.data.cases import IMAGES, Case, cases, filled
-from pipeline.lowering.ends import SCORES, Ends
+from pipeline.lowering.ends import DETECTIONS, SCORES, Ends
+from pipeline.lowering.suppress import RAW
 from pipeline.models import Network
-from pipeline.pruning.scores import LIMITS, REPORT, Array, Limits, Score, worst
+from pipeline.pruning.scores import LIMITS, REPORT, Array, Limits, Score, search, worst
 from pipeline.pruning.scores import score as score_of
 from pipeline.sections import EquivalenceConfig
 from pipeline.sparse import masks
@@ -62,6 +63,8 @@ def equivalence(
     scores = compare(network, proto, given, limits, ends, path if beside else None)
     sparse = check_sparse(model.facts, proto)
     names = _names(proto.graph.output)
+    if ends.output == DETECTIONS:
+        names = [*RAW, "detections"]
     judged = [one for one in scores if limits.edges or one.case == IMAGES]
     outputs = [worst([one for one in judged if one.output == name]) for name in names]
     report = {
@@ -110,7 +113,8 @@ def compare(
     inputs, outputs = _names(proto.graph.input), _names(proto.graph.output)
     if ends.output != SCORES and path is None:
         # Classes alone hide much: the scores behind them are compared as well.
-        proto = _showing(proto, f"{outputs[0]}_scores")
+        behind = RAW if ends.output == DETECTIONS else (f"{outputs[0]}_scores",)
+        proto = _showing(proto, *behind)
     results, failing = dict[tuple[str, str], Score](), dict[tuple[str, str], dict[str, Array]]()
     with (
         G_LOGGER.verbosity(G_LOGGER.CRITICAL),
@@ -119,23 +123,21 @@ def compare(
     ):
         for group in _grouped(given):
             expected = _pytorch(network, [tensors for _, tensors in group], ends, fixed)
-            if len(expected[0]) != len(outputs):
-                what = f"PyTorch gives {len(expected[0])} outputs, the ONNX file {len(outputs)}"
+            given_by_file = len(outputs) - (
+                ends.output == DETECTIONS
+            )  # the labels are no output of the network
+            if len(expected[0]) != given_by_file:
+                what = f"PyTorch gives {len(expected[0])} outputs, the ONNX file {given_by_file}"
                 raise StageError(what, REPORT)
             for (case, tensors), wanted in zip(group, expected, strict=True):
-                count = len(tensors[0])
                 full = (filled(one, fixed).numpy() for one in tensors)
                 feed = dict(zip(inputs, _typed(full, proto), strict=True))
-                found = runner.infer(feed)
-                for name, got in found.items():
-                    one = wanted[outputs.index(name)] if name in outputs else wanted[0]
-                    end = ends.output if name == outputs[0] else ""
-                    real, got = results.get((name, IMAGES)), _cut(got, count)
-                    score = score_of(name, case, one, got, real, limits.tie, end)
-                    if not score.passes(replace(limits, top1=0.0) if limits.top1 < 1 else limits):
-                        failing.setdefault((name, case), feed)
-                    known = results.get((name, case))
-                    results[name, case] = worst([score, known]) if known is not None else score
+                found = {name: _cut(one, len(tensors[0])) for name, one in runner.infer(feed).items()}
+                for score in _scores(case, found, wanted, outputs, results, limits, ends):
+                    key = (score.output, case)
+                    if not score.passes(limits, so_far=True):
+                        failing.setdefault(key, feed)
+                    results[key] = worst([score, results[key]]) if key in results else score
                 if failing:
                     break
             if failing:
@@ -150,6 +152,27 @@ def compare(
 def _kind(facts: Mapping[str, Any]) -> str:
     """The precision that a file is judged in."""
     return "int8" if "quantization" in facts else "fp16" if "fp16" in facts else "fp32"
+
+
+def _scores(
+    case: str,
+    found: dict[str, Array],
+    wanted: list[Array],
+    outputs: list[str],
+    results: Mapping[tuple[str, str], Score],
+    limits: Limits,
+    ends: Ends,
+) -> Iterator[Score]:
+    """One score for each output of the file on one case."""
+    if ends.output == DETECTIONS:
+        raw = {name: found.pop(name, one) for name, one in zip(RAW, wanted, strict=True)}
+        if case == IMAGES:  # where all scores are equal any choice is right
+            yield search(case, ends.rules or {}, raw["boxes_raw"], raw["scores_raw"], found)
+        found, outputs, ends = raw, list(RAW), Ends()
+    for name, got in found.items():
+        expected = wanted[outputs.index(name)] if name in outputs else wanted[0]
+        end = ends.output if name == outputs[0] else ""
+        yield score_of(name, case, expected, got, results.get((name, IMAGES)), limits.tie, end)
 
 
 def _words(score: Score, limits: Limits) -> str:
@@ -221,11 +244,11 @@ def _typed(arrays: Iterable[Array], proto: onnx.ModelProto) -> Iterator[Array]:
         yield array.astype(onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type), copy=False)
 
 
-def _showing(proto: onnx.ModelProto, name: str) -> onnx.ModelProto:
-    """A copy with one more output."""
+def _showing(proto: onnx.ModelProto, *names: str) -> onnx.ModelProto:
+    """A copy with more outputs."""
     shown = onnx.ModelProto()
     shown.CopyFrom(proto)
-    shown.graph.output.append(onnx.ValueInfoProto(name=name))
+    shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     return shown
 
 

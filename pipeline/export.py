@@ -14,6 +14,7 @@ and nothing else of the machine or its versions is in the file: equal checkpoint
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,10 @@ def export(config: ExportConfig, model: Checkpoint, draft: Path) -> OnnxModel:
         StageError: the network does not export, or the opset asked for cannot say what it does.
     """
     network = models.load(model)
-    graph, said = to_graph(network.module, network.model.inputs, network.model.outputs, config, network.data)
+    inputs, outputs, rules = network.model.inputs, network.model.outputs, models.rules(network)
+    graph, said = to_graph(network.module, inputs, outputs, config, network.data, rules)
     facts: dict[str, Any] = {"ends": {"input": config.input, "output": config.output, "said": said}}
+    facts["detection"] = rules
     if config.fp16:
         graph, facts["fp16"] = _to_fp16(graph, config, network)
         said.append(_fp16_words(facts["fp16"]))
@@ -81,6 +84,7 @@ def to_onnx(
     outputs: tuple[str, ...],
     config: ExportConfig,
     images: DataConfig | None = None,
+    rules: Mapping[str, Any] | None = None,
 ) -> onnx.ModelProto:
     """The checked ONNX graph of ``module`` in evaluation mode, in FP32 (``config.fp16`` needs images: see
     :func:`export`).
@@ -89,12 +93,13 @@ def to_onnx(
         inputs: in the order of ``forward``, shapes without the batch dimension.
         outputs: their names, flattened; empty for ``output``, ``output_1``, ...
         images: how images are normalised, for ``config.input``.
+        rules: of a detector, for ``config.output = "detections"``.
 
     Raises:
         RecipeError: more or fewer output names than outputs.
         StageError: the network does not export, or not at this opset, or has more than 2 GiB.
     """
-    return _checked(to_graph(module, inputs, outputs, config, images)[0])
+    return _checked(to_graph(module, inputs, outputs, config, images, rules)[0])
 
 
 def to_graph(
@@ -103,24 +108,29 @@ def to_graph(
     outputs: tuple[str, ...],
     config: ExportConfig,
     images: DataConfig | None = None,
+    rules: Mapping[str, Any] | None = None,
 ) -> tuple[ir.Model, list[str]]:
     """As :func:`to_onnx`, not checked yet; and what was done at the ends, in words."""
     opset = config.opset or downgrade.NEWEST
     max_batch = config.max_batch if config.dynamic_batch else None
     model = trace(module, inputs, outputs, max(opset, downgrade.NEWEST), config.batch, max_batch)
     simplify(model)
-    return to_opset(model, inputs, config, images)
+    return to_opset(model, inputs, config, images, rules)
 
 
 def to_opset(
-    model: ir.Model, inputs: tuple[InputConfig, ...], config: ExportConfig, images: DataConfig | None = None
+    model: ir.Model,
+    inputs: tuple[InputConfig, ...],
+    config: ExportConfig,
+    images: DataConfig | None = None,
+    rules: Mapping[str, Any] | None = None,
 ) -> tuple[ir.Model, list[str]]:
     """All that is done to a simplified graph, in place."""
     images = images or DataConfig()
     opset = config.opset or downgrade.NEWEST
     said = attach(
         model,
-        Ends(config.input, config.output, images.mean, images.std),
+        Ends(config.input, config.output, images.mean, images.std, rules),
         inputs,
         config.int64_io is not False,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import errno
+import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -73,11 +74,17 @@ def _builder(name: str) -> Any:
         return code.load(name)
     library, _, network = name.partition(":")
     if library == "torchvision":
-        from torchvision.models import get_model, list_models
+        from torchvision.models import get_model, get_model_builder, list_models
+
+        from pipeline import detectors
 
         if network not in list_models():
             raise RecipeError(f"torchvision has no network {network!r}", _nearest(network, list_models()))
-        return lambda **arguments: get_model(network, **{"weights": None} | arguments)
+        known = inspect.signature(get_model_builder(network)).parameters
+        none = {
+            name: None for name in ("weights", "weights_backbone") if name in known
+        }  # nothing is downloaded
+        return lambda **arguments: detectors.wrapped(get_model(network, **{**none, **arguments}))
     try:
         import timm
     except ImportError:
@@ -198,6 +205,17 @@ def outputs_of(result: Any) -> tuple[Tensor, ...]:
     if not tensors:
         raise RecipeError(f"the network returned no tensor but a {type(result).__name__}", "return tensors")
     return tensors
+
+
+def rules(network: Network) -> dict[str, Any] | None:
+    """How a detector's outputs become detections (:mod:`pipeline.detectors`); None for other networks."""
+    from pipeline import detectors
+    from pipeline.channels.graph import TracedNet
+
+    module = network.module
+    if isinstance(module, TracedNet):  # pruning keeps of a traced network its forward alone
+        module = build(network.model, network.seed).eval()
+    return detectors.rules_of(module, network.model.inputs[0].shape)
 
 
 def measure(network: Network) -> dict[str, int]:

@@ -223,6 +223,11 @@ def resolve(recipe: Recipe, target: Target) -> Plan:
             f'export.input = "uint8_nhwc", but TensorRT {target.tensorrt} of {target.title} has no UINT8 inputs',
             "leave export.input out, and normalise before the engine (TensorRT 8.5 is the first that has them)",
         )
+    if recipe.export.output == "detections" and not target.suppression:
+        raise RecipeError(
+            f'export.output = "detections", but the TensorRT of {target.title} has no NonMaxSuppression of its own',
+            "leave export.output out: the runner searches the raw boxes and scores (TensorRT 8.5 has it)",
+        )
     fp16 = precision == "fp16" and target.strongly_typed
     if precision == "int8" and recipe.export.fp16:
         raise RecipeError(

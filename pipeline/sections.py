@@ -311,8 +311,9 @@ class ExportConfig(Section):
     input: Literal["network", "uint8_nhwc"] = "network"
     """What images come as. ``network``: as the network takes them; ``uint8_nhwc``: as a camera gives them, ``uint8
     [batch, height, width, 3]`` (RGB), and the graph normalises with ``data.mean`` and ``data.std``."""
-    output: Literal["scores", "softmax", "argmax"] = "scores"
-    """What the first output ends with, over the axis of classes. ``argmax`` gives INT32 class numbers."""
+    output: Literal["scores", "softmax", "argmax", "detections"] = "scores"
+    """What the first output ends with, over the axis of classes. ``argmax`` gives INT32 class numbers; ``detections``
+    ends a detector with non-maximum suppression in the graph (TensorRT 8.5 and newer): see docs/detection.md."""
     int64_io: bool | None = None
     """Leave INT64 inputs and outputs as they are; otherwise they become INT32. None: where the target has INT64."""
     fp16: bool | None = None

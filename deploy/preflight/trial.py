@@ -31,7 +31,7 @@ LIMIT_S = 300.0
 # The child may take this much address space: more than a build needs, less than takes the machine down.
 MOST_MEMORY = max(16 * 2**30, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 # How TensorRT-RTX says that it lacks something, as opposed to that the graph is wrong.
-LACKING = ("plugin", "creator")
+LACKING = ("plugin", "creator", "no runners that implement it")
 
 
 def attempt(runtime: str, graph: Graph, limit_s: float = LIMIT_S) -> dict[str, Any] | None:

@@ -1,6 +1,7 @@
 """infer: the bundle's samples through each engine, so that accuracy and equivalence are the engine's own."""
 
 import hashlib
+import json
 import os
 from typing import Any, Dict, List, Optional
 
@@ -9,7 +10,8 @@ import numpy as np
 from .backends import open_backend
 from .build import open_engines
 from .bundle import Bundle
-from .errors import BundleError
+from .detections import detections
+from .errors import BundleError, DeviceError
 from .events import emit, tell
 from .files import digest, make_folder, write
 from .tensors import Array, Feeds, fit, noise
@@ -33,7 +35,11 @@ def run(bundle: Bundle, engines: str, out: str) -> None:
         ]
         first = results[session.output_names[0]]
         top1 = _top1(first, labels)
-        emit("infer", model=name, samples=len(first), outputs=files, top1=top1, labels=top1 is not None)
+        said: Dict[str, Any] = {"labels": top1 is not None}
+        rules = bundle.plan.get("detection")
+        if rules:
+            said["detections"] = _detect(out, name, results, rules)
+        emit("infer", model=name, samples=len(first), outputs=files, top1=top1, **said)
         tell(
             "%s: %d samples%s" % (name, len(first), "" if top1 is None else ", top-1 %.2f %%" % (100 * top1))
         )
@@ -129,6 +135,27 @@ def _save(out: str, model: str, place: int, output: str, array: Array) -> Dict[s
         "dtype": str(array.dtype),
         "finite": bool(np.isfinite(array).all()),
     }
+
+
+def _detect(out: str, model: str, results: Feeds, rules: Dict[str, Any]) -> Dict[str, Any]:
+    """detections-<model>.json: for each sample its boxes, scores and labels, best first."""
+    boxes, scores = results.get("boxes"), results.get("scores")
+    if boxes is None or scores is None:
+        raise BundleError("the plan asks for detections, and the engine has no outputs boxes and scores")
+    if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+        raise DeviceError("the boxes or scores of %s are NaN or infinite" % model, "try precision fp32")
+    found = [
+        {
+            "boxes": [[round(side, 3) for side in box] for box in where.tolist()],
+            "scores": [round(score, 6) for score in sure.tolist()],
+            "labels": labels.tolist(),
+        }
+        for where, sure, labels in detections(boxes, scores, rules)
+    ]
+    path = os.path.join(out, "detections-%s.json" % model)
+    write(path, json.dumps(found, sort_keys=True).encode("utf-8"))
+    count = sum(len(one["labels"]) for one in found)
+    return {"file": os.path.basename(path), "sha256": digest(path)[0], "found": count}
 
 
 def _top1(logits: Array, labels: Optional[Array]) -> Optional[float]:

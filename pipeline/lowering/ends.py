@@ -20,9 +20,11 @@ import torch
 from torch import Tensor
 
 from deploy.errors import RecipeError
+from pipeline.lowering.suppress import suppress
 from pipeline.sections import DataConfig, InputConfig
 
 FRAMES, NETWORK, SCORES, SOFTMAX, ARGMAX = "uint8_nhwc", "network", "scores", "softmax", "argmax"
+DETECTIONS = "detections"
 LIGHT = 255
 """What full light is in a frame."""
 MARK = "jetpress"
@@ -37,12 +39,20 @@ class Ends:
     output: str = SCORES
     mean: Sequence[float] = ()
     std: Sequence[float] = ()
+    rules: Mapping[str, Any] | None = None
+    """Of a detector, for ``detections``."""
 
     @classmethod
     def of(cls, facts: Mapping[str, Any], data: DataConfig) -> Ends:
         """As an exported file's facts have it."""
         chosen = facts.get("ends", {})
-        return cls(chosen.get("input", NETWORK), chosen.get("output", SCORES), data.mean, data.std)
+        return cls(
+            chosen.get("input", NETWORK),
+            chosen.get("output", SCORES),
+            data.mean,
+            data.std,
+            facts.get("detection"),
+        )
 
     @classmethod
     def taking(cls, dtypes: Iterable[str], data: DataConfig) -> Ends:
@@ -95,7 +105,10 @@ def attach(model: ir.Model, ends: Ends, inputs: Sequence[InputConfig], int64: bo
             if value.name in images:
                 _take_frames(graph, index, ends)
         said.append(f"{', '.join(images)}: uint8 frames [batch, height, width, 3], normalised in the graph")
-    if ends.output != SCORES:
+    if ends.output == DETECTIONS:
+        suppress(graph, ends.rules)
+        said.append("boxes, scores, labels: what is left after non-maximum suppression in the graph")
+    elif ends.output != SCORES:
         _give(graph, ends.output)
         said.append(f"{graph.outputs[0].name}: {ends.output} over the classes")
     if not int64:

@@ -34,6 +34,8 @@ KEPT = {
         ("ConstantOfShape", "EyeLike", "RandomNormalLike", "RandomUniformLike"), "its type is fixed"
     ),
 }
+COORDINATES = ("decode_boxes", "suppress_boxes")
+"""Modules of a detector that compute with boxes: FP16 has a quarter of a pixel at 256 pixels."""
 WITH_BIAS = ("Conv", "ConvTranspose", "Gemm", "LayerNormalization")
 FLOAT, HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
 Largest = Mapping[str, float]
@@ -86,6 +88,8 @@ def _places(node: ir.Node, opset: int) -> _Places | str | None:
         return None
     if node.op_type in KEPT:
         return KEPT[node.op_type]
+    if (node.name or "").rpartition("/")[0].endswith(COORDINATES):
+        return "it computes coordinates"
     if node.domain or any(
         one.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for one in node.attributes.values()
     ):

@@ -6,6 +6,7 @@ whose class is the same. NaN or Inf anywhere fails.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +15,14 @@ import torch
 from numpy.typing import NDArray
 
 from deploy.errors import StageError
+from deploy.runner.detections import detections
 from pipeline.data.cases import IMAGES
 from pipeline.lowering.ends import ARGMAX, SOFTMAX
+from pipeline.lowering.suppress import LABELS
 
 Array = NDArray[Any]
+DETECTED = 0.98
+"""Of the detections in the graph: boxes that overlap by just the limit may be kept by one and dropped by the other."""
 REPORT = "please report this with the network's source"
 
 
@@ -63,17 +68,20 @@ class Score:
     cosine: float
     """Of the sample that differs most in direction."""
     top1: float
-    """Share of positions whose largest entry along axis 1 is the same; ties do not count against it."""
+    """Share of positions whose largest entry along axis 1 is the same; ties do not count against it. Of detections
+    the share that is found in both."""
+    needed: float | None = None
+    """Share that is asked for, where it is not the precision's."""
 
-    def passes(self, limits: Limits) -> bool:
-        """Whether PyTorch and ONNX Runtime are the same here."""
+    def passes(self, limits: Limits, so_far: bool = False) -> bool:
+        """Whether PyTorch and ONNX Runtime are the same here. A share is one of all images, not of those so far."""
         if self.case != IMAGES and not limits.edges:
             return self.finite
         near = limits.max_relative is None or self.max_relative <= limits.max_relative
         judged = self.case == IMAGES or limits.top1 == 1  # one edge case more or less is no share of anything
-        return (
-            self.finite and near and self.cosine >= limits.cosine and (self.top1 >= limits.top1 or not judged)
-        )
+        needed = limits.top1 if self.needed is None else self.needed
+        same = self.top1 >= needed or not judged or (so_far and needed < 1)
+        return self.finite and near and self.cosine >= limits.cosine and same
 
 
 def score(
@@ -134,4 +142,27 @@ def worst(scores: list[Score]) -> Score:
         max(one.max_relative for one in scores),
         min(one.cosine for one in scores),
         sum(one.top1 * one.samples for one in scores) / max(1, sum(one.samples for one in scores)),
+        scores[0].needed,
     )
+
+
+def search(
+    case: str, rules: Mapping[str, Any], boxes: Array, scores: Array, found: Mapping[str, Array]
+) -> Score:
+    """The search in the graph, ``found``, against that of the runner, on the same boxes and scores."""
+    shares, finite = [], all(bool(np.isfinite(one).all()) for one in found.values())
+    for at, wanted in enumerate(detections(boxes, scores, dict(rules))):
+        there = found["scores"][at] > 0
+        mine = (found["boxes"][at][there], found["scores"][at][there], found[LABELS][at][there])
+        shares += [_matched(mine, wanted), _matched(wanted, mine)]
+    share = float(np.mean(shares))
+    return Score("detections", case, len(boxes), finite, 0.0, 0.0, 0.0, 1.0, share, DETECTED)
+
+
+def _matched(some: tuple[Array, ...], others: tuple[Array, ...]) -> float:
+    """Share of detections that are among the others: same label, score within 1e-4, box within 0.1 pixels."""
+    if not len(some[1]):
+        return 1.0
+    near = np.abs(some[0][:, None] - others[0]).max(-1, initial=0) < 0.1
+    same = (some[2][:, None] == others[2]) & (np.abs(some[1][:, None] - others[1]) < 1e-4)
+    return float((near & same).any(1).mean())

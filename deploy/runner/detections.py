@@ -1,0 +1,79 @@
+"""From a detector's raw outputs to detections: threshold, best candidates, non-maximum suppression.
+
+The engine gives every box and its scores; how many of them mean something depends on the image, so this comes
+after it, on the CPU. It is torchvision's own post-processing (`postprocess_detections` of RetinaNet, FCOS and SSD)
+in numpy alone, by the rules in the bundle's plan. In a program of one's own, with `runner.pyz` on `sys.path`:
+
+    from runner.detections import detections
+    for boxes, scores, labels in detections(outputs["boxes"], outputs["scores"], plan["detection"]): ...
+"""
+
+from typing import Any, Dict, Iterator, List, Tuple
+
+import numpy as np
+
+from .tensors import Array
+
+Found = Tuple[Array, Array, Array]
+
+
+def detections(boxes: Array, scores: Array, rules: Dict[str, Any]) -> List[Found]:
+    """For each image its boxes `[found, 4]`, scores `[found]` and labels `[found]`, best first.
+
+    Args:
+        boxes: `[images, anchors, 4]`, x1, y1, x2, y2 in pixels of the network's input.
+        scores: `[images, classes, anchors]`.
+        rules: `score`, `iou`, `candidates`, `detections`, `first_label`, `levels`; see docs/detection.md.
+    """
+    return [_of_one(boxes[image], scores[image], rules) for image in range(len(boxes))]
+
+
+def _of_one(boxes: Array, scores: Array, rules: Dict[str, Any]) -> Found:
+    parts = list(_candidates(scores, rules))
+    classes, anchors = [np.concatenate([part[place] for part in parts]) for place in (0, 1)]
+    boxes, scores = boxes[anchors], scores[classes, anchors]
+    kept = [
+        members[suppress(boxes[members], scores[members], rules["iou"])]
+        for members in (np.flatnonzero(classes == one) for one in np.unique(classes))
+    ]
+    chosen = np.concatenate(kept) if kept else np.zeros(0, np.int64)
+    chosen = chosen[_descending(scores[chosen])][: rules["detections"]]
+    return boxes[chosen], scores[chosen], classes[chosen] + rules["first_label"]
+
+
+def _candidates(scores: Array, rules: Dict[str, Any]) -> Iterator[Tuple[Array, Array]]:
+    """Classes and anchors of the best above the threshold: of each level, or of each class."""
+    if rules.get("levels"):
+        first = 0
+        for count in rules["levels"]:
+            level = scores[:, first : first + count].T  # as torchvision has it: all classes of an anchor
+            anchors, classes = np.divmod(_best(level.reshape(-1), rules), level.shape[1])
+            yield classes, anchors + first
+            first += count
+    else:
+        for number, row in enumerate(scores):
+            anchors = _best(row, rules)
+            yield np.full(len(anchors), number, np.int64), anchors
+
+
+def _best(scores: Array, rules: Dict[str, Any]) -> Array:
+    above = np.flatnonzero(scores > rules["score"])
+    return above[_descending(scores[above])][: rules["candidates"]]
+
+
+def suppress(boxes: Array, scores: Array, iou: float) -> Array:
+    """Which boxes stay, best first: each removes those that overlap it by more than `iou` and score less."""
+    left, kept = _descending(scores), []
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    while len(left):
+        best, left = left[0], left[1:]
+        kept.append(best)
+        sides = np.minimum(boxes[best, 2:], boxes[left, 2:]) - np.maximum(boxes[best, :2], boxes[left, :2])
+        common = np.prod(np.maximum(sides, 0), axis=1)
+        with np.errstate(invalid="ignore"):  # two boxes without area: 0 / 0 is no overlap
+            left = left[~(common / (areas[best] + areas[left] - common) > iou)]
+    return np.array(kept, np.int64)
+
+
+def _descending(scores: Array) -> Array:
+    return np.argsort(-scores, kind="mergesort")  # the stable one, also in numpy 1.13
