@@ -7,7 +7,7 @@ would do. A step's result is an artifact in the store, so whatever was done befo
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,23 +17,15 @@ from deploy.device import open as open_device
 from deploy.errors import BenchmarkInvalid, RecipeError
 from deploy.targets import Target, find
 from pipeline import bundle, measure
-from pipeline.artifact import (
-    Assessment,
-    Bundle,
-    Checkpoint,
-    Engine,
-    Equivalence,
-    Inference,
-    Measurement,
-    OnnxModel,
-)
+from pipeline.artifact import Checkpoint
 from pipeline.bench import Bench
 from pipeline.content import SourceConfig, content
 from pipeline.int8 import dense_export, in_int8
 from pipeline.late import late
+from pipeline.outcome import Outcome
 from pipeline.preflight import PreflightConfig, preflight
 from pipeline.recipe import Plan, Recipe, resolve
-from pipeline.rounds import Round, needs_time, prune_in_rounds, too_much_lost
+from pipeline.rounds import needs_time, prune_in_rounds, too_much_lost
 from pipeline.steps import Doing, Looking, Step, Walk
 from pipeline.store import Store
 
@@ -52,33 +44,6 @@ else:  # these import torch, and a run that finds everything done needs none
     equivalence, export = late("pipeline.equivalence:equivalence"), late("pipeline.export:export")
     finetune, fold = late("pipeline.finetune:finetune"), late("pipeline.fold:fold")
     sparsify, train = late("pipeline.sparsify:sparsify"), late("pipeline.train:train")
-
-
-@dataclass
-class Outcome:
-    """All that a walk came by, for the report."""
-
-    plan: Plan
-    rounds: list[Round] = field(default_factory=list)
-    dense: Checkpoint | None = None
-    tuned: list[tuple[str, Checkpoint]] = field(default_factory=list)
-    compressed: Checkpoint | None = None
-    onnx: OnnxModel | None = None
-    dense_onnx: OnnxModel | None = None
-    floating: OnnxModel | None = None
-    """What was quantized; None where nothing was."""
-    same: Equivalence | None = None
-    same_int8: Equivalence | None = None
-    dense_same: Equivalence | None = None
-    accuracy: Assessment | None = None
-    bundle: Bundle | None = None
-    engine: Engine | None = None
-    tried: Inference | None = None
-    numbers: Measurement | None = None
-    invalid: str = ""
-    """Why the numbers that were measured may not be used."""
-    next: str = ""
-    """What is left to do by hand: on which device to build."""
 
 
 def pipeline(plan: Plan, device: Device | None, walk: Walk) -> Outcome:

@@ -9,21 +9,19 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmarks import stats
 from deploy import console
 from deploy.errors import RecipeError
 from pipeline.artifact import Artifact, Checkpoint, canonical
 from pipeline.check import cores, cpu_name, gpu_name
+from pipeline.outcome import Outcome
 from pipeline.recipe import Plan
 from pipeline.sections import as_table
 from pipeline.sparse.outcome import of_engine
 from pipeline.steps import Doing
 from pipeline.store import versions, write_atomically
-
-if TYPE_CHECKING:
-    from pipeline.run import Outcome
 
 HISTOGRAMS = 12
 """Calibrated tensors that are shown."""
