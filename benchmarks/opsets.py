@@ -160,6 +160,7 @@ def rtx(path: Path, inputs: tuple[InputConfig, ...]) -> Record:
     """A real build, as the runner does it."""
     from deploy.runner.backend_tensorrt import load_library, make_log
     from deploy.runner.tensorrt_build import build_engine
+    from deploy.runner.tensorrt_errors import said
 
     started = time.process_time()
     try:
@@ -177,7 +178,7 @@ def rtx(path: Path, inputs: tuple[InputConfig, ...]) -> Record:
     except Exception as error:  # noqa: BLE001
         return {"ok": False, "reason": line(error)}
     if plan is None:
-        return {"ok": False, "reason": "; ".join(one for one in log.lines if "ERROR" in one)[:300]}
+        return {"ok": False, "reason": said(log.recorder)[:300]}
     return {"ok": True, "bytes": plan.nbytes, "seconds": round(time.process_time() - started, 1)}
 
 

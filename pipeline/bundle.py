@@ -130,9 +130,11 @@ def _plan(
         "inputs": inputs,
         "detection": detection,
         "workspace_mb": config.build.workspace_mb,
+        "optimization_level": config.build.optimization_level,
         "threads": config.benchmark.threads,
         "benchmark": as_table(config.benchmark),
-        "compute_capabilities": [f"{capability[0]}.{capability[1]}"] if capability else [],
+        "compute_capabilities": list(config.build.compute_capabilities)
+        or ([f"{capability[0]}.{capability[1]}"] if capability else []),
     }
 
 

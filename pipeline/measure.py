@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -63,16 +63,24 @@ def _name_of(config: Place, bundle: Bundle) -> str:
 
 
 def infer(config: Place, bundle: Bundle, engine: Engine, draft: Path) -> Inference:
-    """The bundle's samples through the engines: the accuracy reported is the engine's own. Facts: ``top1``."""
+    """The bundle's samples through the engines: the accuracy reported is the engine's own. Facts: ``top1``, ``same``.
+
+    Raises:
+        StageError: an engine is not the function of its ONNX file, within what its precision allows.
+    """
+    from pipeline import engine_same
+
     with opened(config, draft) as device:
         folder, arguments = _arguments(device, bundle, engine)
         events = runs.run(device, folder, "infer", *arguments)
         device.get(arguments[-1], draft)
-    top1 = {
-        e["model"]: None if e["top1"] is None else 100 * e["top1"] for e in events if e["event"] == "infer"
-    }
-    said = ", ".join(f"{name} {value:.2f} %" for name, value in top1.items() if value is not None)
-    return Inference(draft, {"top1": top1, "headline": said})
+    tried = {event["model"]: event for event in events if event["event"] == "infer"}
+    same = engine_same.held(bundle.path, draft, tried)
+    top1 = {name: None if one["top1"] is None else 100 * one["top1"] for name, one in tried.items()}
+    said = [f"{name} {value:.2f} %" for name, value in top1.items() if value is not None]
+    scores = {name: [asdict(one) for one in found] for name, found in same.items()}
+    headline = ", ".join([*said, "engine = ONNX Runtime"])
+    return Inference(draft, {"top1": top1, "same": scores, "headline": headline})
 
 
 def bench(config: Timing, bundle: Bundle, engine: Engine, draft: Path) -> Measurement:

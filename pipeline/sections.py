@@ -409,6 +409,12 @@ class BuildConfig(Section):
     (TensorRT 8), or types in the graph (TensorRT 10 and newer, TensorRT-RTX); layers that would overflow stay FP32."""
     workspace_mb: AtLeastOne | None = None
     """Scratch memory of the builder. None: TensorRT's default."""
+    optimization_level: Annotated[int, Field(ge=0, le=5)] | None = None
+    """How long the builder may search (TensorRT 8.6 and newer): 0 is quickest to build, 5 tries most. None: its
+    default, 3."""
+    compute_capabilities: tuple[Literal["7.5", "8.0", "8.6", "8.9", "12.0", "12.1"], ...] = ()
+    """TensorRT-RTX only: the GPUs that the engine is for. Several from 8.0 on share one engine; 7.5 needs one of its
+    own. Empty: 8.6."""
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,7 @@ def _rtx(model: str, request: dict[str, Any]) -> dict[str, Any]:
     from deploy.runner.backend_tensorrt import load_library, make_log
     from deploy.runner.errors import RunnerError
     from deploy.runner.tensorrt_build import build_engine
+    from deploy.runner.tensorrt_errors import said
 
     trt = load_library(RTX)
     log = make_log(trt)
@@ -104,7 +105,7 @@ def _rtx(model: str, request: dict[str, Any]) -> dict[str, Any]:
             plan, _ = build_engine(
                 trt, log, model, {**settings, "timing_cache": None, "model": Path(model).name}
             )
-            error = "" if plan is not None else "; ".join(line for line in log.lines if "ERROR" in line)[:500]
+            error = "" if plan is not None else said(log.recorder)[:500]
             return {**found, "ok": plan is not None, "error": error}
         builder = trt.Builder(log)  # must live as long as its network
         network = builder.create_network(0)

@@ -32,6 +32,7 @@ class Backend:
     """Builds and opens engines of ONNX Runtime."""
 
     name = "onnxruntime"
+    keeps_timings = shows_progress = False
     suffix = ".ort.onnx"
 
     def __init__(self, plan: Dict[str, Any]) -> None:

@@ -1,10 +1,10 @@
 """TensorRT 8.0 to 11.x and TensorRT-RTX: one dialect, asked by capability.
 
 Versions are never compared and enum numbers never stored: what differs between versions is asked with
-`hasattr`. tests/deploy/test_runner_api.py walks this file, tensorrt_build.py, tensorrt_session.py and holds
-each attribute of `trt`, `builder`, `config`, `network`, `parser`, `profile`, `engine`, `context`, `runtime`,
-`flag`, `typing`, `verbosity`, `tensor`, `layer`, `fault`, `inspector` and `cache` against the tables of every
-version; keep these names for these objects, and use them for nothing else.
+`hasattr`. tests/deploy/test_runner_api.py walks this file and tensorrt_build.py, tensorrt_errors.py and
+tensorrt_session.py, and holds each attribute of `trt`, `builder`, `config`, `network`, `parser`, `profile`,
+`engine`, `context`, `runtime`, `flag`, `typing`, `verbosity`, `tensor`, `layer`, `fault`, `inspector` and `cache`
+against the tables of every version; keep these names for these objects, and use them for nothing else.
 """
 
 import importlib
@@ -19,6 +19,7 @@ from .events import tell
 from .files import write
 from .remedies import tensorrt_import
 from .tensorrt_build import build_engine
+from .tensorrt_errors import make_recorder, said
 from .tensorrt_session import Session
 
 LOG_LINES = 20000  # a builder can be very talkative
@@ -36,6 +37,8 @@ class Backend:
         self.ahead = (
             [str(item) for item in plan.get("compute_capabilities") or []] if name == "tensorrt_rtx" else []
         )
+        self.keeps_timings = not self.ahead  # they are taken where the engine will run
+        self.shows_progress = hasattr(self.trt, "IProgressMonitor")
         self.gpu: Optional[Any] = None
         try:
             self.gpu = gpu.connect()  # before TensorRT: it uses the context that is current
@@ -50,18 +53,18 @@ class Backend:
     def build(self, model: str, settings: Dict[str, Any], draft: str) -> Dict[str, Any]:
         """Build one engine and leave it at `draft`; what came out, and what the builder said."""
         started, first = time.time(), len(self.log.lines)
-        if self.ahead:
-            settings = dict(settings, timing_cache=None)  # timings are taken where the engine will run
+        self.log.recorder.clear()
         try:
             with _quick_interrupt():
                 plan, facts = build_engine(self.trt, self.log, model, dict(settings, ahead=self.ahead))
         except (RuntimeError, TypeError) as error:  # what pybind raises when a C++ factory gives nothing
             raise DeviceError(
-                "%s %s failed: %s" % (self.name, self.version, error), "see TensorRT's lines above"
+                "%s %s failed: %s" % (self.name, self.version, said(self.log.recorder) or error),
+                "see TensorRT's lines above",
             )
         lines = self.log.lines[first:]
         if plan is None:
-            raise _build_failure(self.name, self.version, lines)
+            raise _build_failure(self.name, self.version, lines, said(self.log.recorder))
         write(draft, plan)
         facts.update(
             build_seconds=time.time() - started,
@@ -105,6 +108,7 @@ def make_log(trt: Any) -> Any:
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.lines: List[str] = []
+            self.recorder = make_recorder(trt)
 
         def log(self, severity: Any, message: str) -> None:
             level = str(getattr(severity, "name", severity))
@@ -137,11 +141,13 @@ def _leave(*_: Any) -> None:
     os._exit(130)
 
 
-def _build_failure(name: str, version: str, lines: List[str]) -> DeviceError:
+def _build_failure(name: str, version: str, lines: List[str], recorded: str) -> DeviceError:
     errors = [line for line in lines if line.startswith(("ERROR", "INTERNAL_ERROR"))]
+    lines = [*lines, recorded]
+    reason = recorded or "; ".join(errors[-3:]) or "no reason given"
     memory = any("memory" in line.lower() or "OutOfMemory" in line for line in lines)
     return DeviceError(
-        "%s %s did not build an engine: %s" % (name, version, "; ".join(errors[-3:]) or "no reason given"),
+        "%s %s did not build an engine: %s" % (name, version, reason),
         "stop other programs, lower workspace_mb, add swap, and try again"
         if memory
         else "the lines above are TensorRT's own; `jetpress check` may name the operator",

@@ -11,6 +11,7 @@ import platform
 import time
 from typing import Any, Dict, Optional
 
+from . import timings
 from .backends import open_backend
 from .board import Board
 from .bundle import Bundle
@@ -118,7 +119,7 @@ def _continue(out: str, backend: Any) -> Dict[str, Any]:
     except (DigestMismatch, DeviceError):
         return fresh
     same = all(old.get(key) == value for key, value in _identity(backend).items())
-    return dict(fresh, models=old["models"], timing_cache=old.get("timing_cache")) if same else fresh
+    return dict(fresh, models=old["models"]) if same else fresh
 
 
 def _kept(out: str, entry: Optional[Dict[str, Any]], key: str) -> Optional[Dict[str, Any]]:
@@ -138,8 +139,9 @@ def _build(
     """Build one engine; what is returned becomes its entry in the stamp."""
     file = name + backend.suffix
     path, draft = os.path.join(out, file), os.path.join(out, ".draft%d-%s" % (os.getpid(), file))
-    cache = stamp["timing_cache"] or {"file": "timing.cache", "sha256": None}
-    place = dict(cache, file=os.path.join(out, "timing.cache")) if backend.suffix == ".engine" else None
+    place = timings.known(_identity(backend)) if backend.keeps_timings else None
+    if place and place["seconds"] and not backend.shows_progress:
+        tell("  the last build here took %d s; this TensorRT shows no progress" % place["seconds"])
     try:
         facts = backend.build(
             bundle.path(bundle.models[name]["file"]), dict(settings, timing_cache=place), draft
@@ -152,8 +154,9 @@ def _build(
     finally:
         if os.path.exists(draft):
             os.unlink(draft)
-    if place and place["sha256"]:
-        stamp["timing_cache"] = {"file": "timing.cache", "sha256": place["sha256"]}
+    if place:
+        timings.keep(place, facts["build_seconds"])
+        stamp["timing_cache"] = timings.record(place)
     facts.update(
         file=file,
         sha256=sha256,

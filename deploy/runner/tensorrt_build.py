@@ -23,6 +23,9 @@ def build_engine(trt: Any, log: Any, model: str, settings: Dict[str, Any]) -> Tu
     cached = _use_cache(config, settings["timing_cache"])
     if hasattr(config, "progress_monitor"):
         config.progress_monitor = _monitor(trt, settings["model"])
+    builder.error_recorder = (
+        log.recorder
+    )  # not before: networks made after it end TensorRT-RTX 1.7 with SIGSEGV
     plan = builder.build_serialized_network(network, config)
     if plan is not None:
         _keep_cache(config, settings["timing_cache"])

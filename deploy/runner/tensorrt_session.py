@@ -11,6 +11,7 @@ import numpy as np
 from .clock import now_ns
 from .errors import BundleError, DeviceError
 from .knobs import DEFAULTS
+from .tensorrt_errors import said
 from .tensors import Feeds, Tensor
 
 # By name, not by trt.nptype: that one breaks TensorRT 8 with numpy 1.24 and newer (it asks for np.bool).
@@ -29,8 +30,10 @@ ONE_BY_ONE = dict(DEFAULTS, overlap=False)
 class Run:
     """One run under way: events around each of its parts, on three streams as in trtexec."""
 
-    def __init__(self, device: Any, streams: Dict[str, Any], spin: bool) -> None:
-        self.gpu, self.streams = device, streams
+    def __init__(
+        self, device: Any, streams: Dict[str, Any], spin: bool, said: Callable[[], str] = str
+    ) -> None:
+        self.gpu, self.streams, self.said = device, streams, said
         self.marks = [device.event(spin) for _ in range(6)]
         self.host_ms, self.ran = 0.0, True
 
@@ -61,7 +64,10 @@ class Run:
         begun, copied, started, computed, fetching, done = self.marks
         self.gpu.wait(done if moving else computed)
         if self.ran is False:
-            raise DeviceError("TensorRT could not run the engine", "the lines above are TensorRT's own")
+            raise DeviceError(
+                "TensorRT could not run the engine%s" % _reason(self.said),
+                "the lines above are TensorRT's own",
+            )
         elapsed = self.gpu.elapsed
         compute = (elapsed(started, computed), self.host_ms)
         return (
@@ -92,6 +98,8 @@ class Session:
         with open(path, "rb") as source:
             data = source.read()
         self.runtime = runtime = trt.Runtime(log)
+        log.recorder.clear()
+        self.said = functools.partial(said, log.recorder)
         if dla_core is not None:
             runtime.DLA_core = dla_core  # before it is loaded, or it runs on core 0
         self.engine = engine = runtime.deserialize_cuda_engine(data)
@@ -105,6 +113,7 @@ class Session:
             raise DeviceError(
                 "no execution context: the GPU memory is probably full", "stop other programs on the board"
             )
+        self.context.error_recorder = log.recorder
         shapes = {entry["name"]: tuple(entry["shape"]) for entry in inputs}
         self.inputs, self.results = _tensors(trt, engine, self.context, shapes)
         self.output_names = [tensor.name for tensor in self.results]
@@ -131,7 +140,7 @@ class Session:
             for t in self.results
         ]
         depth = 2 if self.knobs["overlap"] else 1
-        self.slots = [Run(self.gpu, self.streams, self.knobs["spin_wait"]) for _ in range(depth)]
+        self.slots = [Run(self.gpu, self.streams, self.knobs["spin_wait"], self.said) for _ in range(depth)]
 
     def infer(self, feeds: Feeds) -> Feeds:
         """One untimed run."""
@@ -222,6 +231,11 @@ class Profile:
     def layers(self) -> Dict[str, List[float]]:
         """Milliseconds of each run by the layer's name; the first run does not count."""
         return {name: times[1:] or times for name, times in self.found.items()}
+
+
+def _reason(said: Callable[[], str]) -> str:
+    words = said()
+    return ": " + words if words else ""
 
 
 def _profiler(trt: Any, found: Dict[str, List[float]]) -> Any:

@@ -35,8 +35,9 @@ TWIN = {"file": "model.onnx", "sparse": False, "twin_of": "compressed"}
 
 
 @pytest.fixture
-def board(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """`board("8.5")` puts that TensorRT and a GPU into this process."""
+def board(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """`board("8.5")` puts that TensorRT and a GPU into this process, with a HOME of their own."""
+    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
 
     def install(version: str) -> Any:
         trt = fake.module(version)
@@ -445,7 +446,8 @@ def test_a_damaged_timing_cache_is_not_opened(
     board("8.5")
     place = bundle(tmp_path / "b", batch="n", **PLAN)
     assert main(["build", "--bundle", str(place)]) == 0
-    (place / "engines" / "timing.cache").write_bytes(b"9.9.9")
+    (cache,) = (Path.home() / ".jetpress" / "timings").glob("*/timing.cache")
+    cache.write_bytes(b"9.9.9")
     capsys.readouterr()
     assert main(["build", "--bundle", str(place), "--force"]) == 0
     assert [event["timing_cache_reused"] for event in events(capsys)["engine"]] == [False, True]
@@ -462,3 +464,101 @@ def test_a_sparse_engine_is_timed_beside_the_same_without_sparse_kernels(
     main(["bench", "--bundle", str(place), "--seconds", "0.02"])
     found = [(one["of"], one["against"]) for one in events(capsys)["ratio"]]
     assert found == [("compressed", "dense"), ("compressed", "not-sparse")]
+
+
+def test_timings_are_shared_by_bundles_and_kept_apart_by_version(
+    board: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reused = []
+    for at, version in enumerate(("8.5", "8.5", "10.3", "10.3")):
+        board(version)
+        place = bundle(tmp_path / str(at), batch="n", **PLAN)
+        assert main(["build", "--bundle", str(place)]) == 0
+        said = capsys.readouterr()
+        told = [json.loads(line) for line in said.out.splitlines()]
+        reused.append([event["timing_cache_reused"] for event in told if event["event"] == "engine"])
+        # 8.5 has no progress monitor: what is known is how long it took last time
+        assert ("the last build here took" in said.err) == (version == "8.5")
+        stamp = json.loads((place / "engines" / "engine.json").read_text())
+        assert f"tensorrt-{version}" in stamp["timing_cache"]["file"]
+    assert reused == [[False, True], [True, True], [False, True], [True, True]]
+
+
+def test_a_home_that_cannot_be_written_costs_the_timings_alone(
+    board: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board("8.5")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HOME", str(tmp_path / "file"))
+    assert main(["build", "--bundle", str(bundle(tmp_path / "b", batch="n", **PLAN))]) == 0
+    said = capsys.readouterr()
+    assert "timings of kernels are not kept" in said.err
+    assert '"timing_cache_reused": true' not in said.out
+
+
+@pytest.mark.parametrize("version", ["8.2", "11.1"])
+def test_errors_are_named_with_their_codes(
+    version: str, board: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import onnx
+
+    from tests.deploy.runner_bundles import seal
+
+    board(version)
+    place = bundle(tmp_path / "b", batch="n", **PLAN)
+    model = onnx.load(place / "model.onnx")
+    model.graph.node.append(onnx.helper.make_node("Det", ["logits"], ["where"]))
+    onnx.save(model, place / "model.onnx")
+    seal(place)
+    assert main(["build", "--bundle", str(place)]) == 5
+    assert "INTERNAL_ERROR: no tactic for Det" in events(capsys)["error"][0]["what"]
+
+
+def test_the_recorder_keeps_what_it_can() -> None:
+    from deploy.runner import tensorrt_errors
+
+    recorder = tensorrt_errors.make_recorder(fake.module("8.5"))
+    assert tensorrt_errors.said(recorder) == ""
+    for number in range(tensorrt_errors.KEPT + 1):
+        assert recorder.report_error(number, "text")
+    assert recorder.has_overflowed()
+    assert recorder.num_errors() == tensorrt_errors.KEPT
+    assert (recorder.get_error_code(7), recorder.get_error_desc(7)) == (7, "text")
+    recorder.clear()
+    assert (recorder.num_errors(), recorder.has_overflowed()) == (0, False)
+
+
+def test_tensorrt_rtx_reports_to_the_recorder(tmp_path: Path) -> None:
+    """The real one: an operator that it parses and has no kernel for."""
+    trt = pytest.importorskip("tensorrt_rtx")
+    import onnx
+
+    from deploy.runner.backend_tensorrt import make_log
+    from deploy.runner.tensorrt_build import build_engine
+    from deploy.runner.tensorrt_errors import said
+
+    helper, kind = onnx.helper, onnx.TensorProto
+    nodes = [
+        helper.make_node("NonMaxSuppression", ["boxes", "scores", "most", "iou"], ["rows"], name="search"),
+        helper.make_node("Cast", ["rows"], ["y"], to=kind.FLOAT),
+    ]
+    shapes = {"boxes": [1, 8, 4], "scores": [1, 2, 8]}
+    constants = {"most": np.array([5]), "iou": np.array([0.5], np.float32)}
+    graph = helper.make_graph(
+        nodes,
+        "search",
+        [helper.make_tensor_value_info(name, kind.FLOAT, shape) for name, shape in shapes.items()],
+        [helper.make_tensor_value_info("y", kind.FLOAT, ["n", 3])],
+        [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7),
+        tmp_path / "model.onnx",
+    )
+    log = make_log(trt)
+    inputs = [{"name": name, "shape": shape} for name, shape in shapes.items()]
+    settings = {"precision": "fp32", "inputs": inputs, "ahead": ["8.6"], "timing_cache": None, "model": "m"}
+    plan, _ = build_engine(trt, log, str(tmp_path / "model.onnx"), settings)
+    assert plan is None
+    assert "INTERNAL_ERROR: " in said(log.recorder)
+    assert "no runners that implement it" in said(log.recorder)

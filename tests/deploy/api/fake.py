@@ -135,6 +135,13 @@ class _ILogger:
         pass
 
 
+class _IErrorRecorder:
+    ALLOWED = None
+
+    def __init__(self) -> None:
+        pass
+
+
 class _IProgressMonitor:
     ALLOWED = None
 
@@ -153,6 +160,7 @@ class _Tensor:
 class _Builder:
     platform_has_fast_int8 = True
     num_DLA_cores = 2
+    error_recorder = None
 
     def __init__(self, log: Any) -> None:
         self._log = log
@@ -169,8 +177,11 @@ class _Builder:
     def create_optimization_profile(self) -> Any:
         return self.TRT.IOptimizationProfile()
 
-    def build_serialized_network(self, network: Any, config: Any) -> bytes:
+    def build_serialized_network(self, network: Any, config: Any) -> bytes | None:
         assert config._cache is not None
+        if any(node.op_type == "Det" for node in network._model.graph.node):
+            self.error_recorder.report_error(enum.Enum("ErrorCode", "INTERNAL_ERROR")(1), "no tactic for Det")
+            return None
         self._log.log(self.TRT.Logger, "(Sparsity) Found 3 layer(s) eligible to use sparse tactics: a, b, c")
         self._log.log(self.TRT.Logger, "(Sparsity) Chose 1 layer(s) using sparse tactics: a")
         if hasattr(config, "progress_monitor"):
@@ -354,6 +365,8 @@ class _EngineInspector:
 
 
 class _IExecutionContext:
+    error_recorder = None
+
     def set_input_shape(self, name: str, shape: Any) -> bool:
         self._shapes[name] = shape
         return True

@@ -9,7 +9,7 @@ from pathlib import Path
 
 TABLE = json.loads((Path(__file__).parent / "tensorrt_names.json").read_text())
 VERSIONS: list[str] = TABLE["versions"]
-EVERYWHERE = {"ILogger", "Logger", "DataType", "__version__"}
+EVERYWHERE = {"ILogger", "IErrorRecorder", "Logger", "DataType", "__version__"}
 
 # What the runner calls an object -> the class it is. "trt" is the module itself.
 RECEIVERS = {
