@@ -413,8 +413,7 @@ class BuildConfig(Section):
     """How long the builder may search (TensorRT 8.6 and newer): 0 is quickest to build, 5 tries most. None: its
     default, 3."""
     compute_capabilities: tuple[Literal["7.5", "8.0", "8.6", "8.9", "12.0", "12.1"], ...] = ()
-    """TensorRT-RTX only: the GPUs that the engine is for. Several from 8.0 on share one engine; 7.5 needs one of its
-    own. Empty: 8.6."""
+    """TensorRT-RTX only: the GPUs that the one engine is for. Turing (7.5) takes FP16 alone. Empty: 8.6."""
 
 
 @dataclass(frozen=True)

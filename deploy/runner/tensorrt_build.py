@@ -156,13 +156,10 @@ def _set_profile(builder: Any, config: Any, network: Any, inputs: List[Dict[str,
 
 def _use_cache(config: Any, place: Optional[Dict[str, Any]]) -> bool:
     """Timings of an earlier build save minutes. Only a cache that we wrote ourselves is opened."""
+    if place is None:  # TensorRT-RTX has none: it takes timings where the engine runs
+        return False
     data = b""
-    if (
-        place
-        and place.get("sha256")
-        and os.path.isfile(place["file"])
-        and digest(place["file"])[0] == place["sha256"]
-    ):
+    if place.get("sha256") and os.path.isfile(place["file"]) and digest(place["file"])[0] == place["sha256"]:
         with open(place["file"], "rb") as source:
             data = source.read()
     cache = config.create_timing_cache(data)
