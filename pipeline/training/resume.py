@@ -6,8 +6,10 @@ dies, what it names is whole. Nothing random is kept: every epoch seeds itself f
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -16,8 +18,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
-from safetensors.torch import save as save_tensors
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from deploy.console import say
@@ -137,11 +138,17 @@ def _like(parameter: Tensor, moment: Tensor) -> Tensor:
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    # Not save_file: on a full disk that raises an error of its own instead of OSError.
-    _replace(path, lambda temporary: temporary.write_bytes(save_tensors(dict(tensors))))
+    def written(temporary: Path) -> None:
+        try:
+            save_file(dict(tensors), temporary)  # a third of the time of save() and write()
+        except SafetensorError as error:  # this is how it says that the disk is full
+            number = re.search(r"os error (\d+)", str(error))
+            raise OSError(int(number[1]) if number else errno.EIO, str(error), str(path)) from error
+
+    _replace(path, written)
 
 
-def _replace(path: Path, write: Callable[[Path], int]) -> None:
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
     """Write beside, flush to the disk, rename: a reader sees the old file or the whole new one."""
     temporary = path.with_name(f".{path.name}.tmp")
     write(temporary)

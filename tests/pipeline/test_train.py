@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import json
 import math
+import resource
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -185,6 +187,19 @@ def test_a_state_that_is_not_readable_is_said_and_training_starts_again(
     (tmp_path / "state" / torn).write_bytes(b"{")
     assert len(train.fit(network(tmp_path), data, QUICK, state=tmp_path / "state", what="again").curve) == 3
     assert "not readable" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_an_error_of_the_system(tmp_path: Path) -> None:
+    """A file that may not grow is one, too."""
+    one = network(tmp_path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large") as caught:
+            train.fit(one, few(one), QUICK, state=tmp_path / "state", what="x")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.errno == errno.EFBIG
 
 
 def test_ctrl_c_passes_through_and_leaves_the_last_epoch(
