@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from deploy.console import progress, say
 from pipeline import models
@@ -20,12 +19,12 @@ from pipeline.data import Data, batches, load, steps
 from pipeline.models import Network
 from pipeline.sections import FinetuneConfig
 from pipeline.train import Fit, finish, fit
+from pipeline.training import norms
 from pipeline.training.distill import taught_by
 from pipeline.training.evaluate import device, evaluate, to_device
 from pipeline.training.settings import settings
 from pipeline.training.torchrun import joint
 
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 RECALIBRATION_STEPS = 64
 """Batches that BatchNorm's statistics are the mean of."""
 
@@ -65,21 +64,17 @@ def finetune(config: FinetuneConfig, model: Checkpoint, teacher: Checkpoint, dra
 
 def recalibrate(network: Network, data: Data) -> None:
     """Measure the mean and variance of every BatchNorm on training batches, in place; no weight changes."""
-    norms = [m for m in network.module.modules() if isinstance(m, BATCH_NORMS) and m.track_running_stats]
-    if not norms:
+    if not norms.any_of(network.module):
         return
-    momenta = [norm.momentum for norm in norms]
-    place = device()
-    network.module.to(place).eval()
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the mean of all batches, each counting alike
-        norm.train()
-    count = min(RECALIBRATION_STEPS, steps(data.train))
-    with progress("recalibrating", count) as line, torch.no_grad():
-        for _, (inputs, _) in zip(range(count), batches(data.train, 0), strict=False):
+    place, count = device(), min(RECALIBRATION_STEPS, steps(data.train))
+    network.module.to(place)
+    with (
+        progress("recalibrating", count) as line,
+        torch.no_grad(),
+        norms.measured_anew(network.module) as begin,
+    ):
+        for number, (inputs, _) in zip(range(count), batches(data.train, 0), strict=False):
+            begin(number)
             network.module(*to_device(inputs, place))
             line.step()
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    network.module.eval().cpu()
+    network.module.cpu()

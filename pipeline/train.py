@@ -35,9 +35,10 @@ from pipeline.training import metrics, ranks, resume
 from pipeline.training.distill import Teacher
 from pipeline.training.evaluate import device, evaluate, layout
 from pipeline.training.learner import Learn, learner, looking_inside
+from pipeline.training.norms import training_mode
 from pipeline.training.schedule import enough, factor
 from pipeline.training.torchrun import joint
-from pipeline.training.updates import Updates, frozen, training_mode
+from pipeline.training.updates import Updates, frozen
 
 CHECK_EVERY = 16
 """Steps on a GPU between two looks at the loss: each makes the CPU wait."""

@@ -28,12 +28,12 @@ from pipeline import data, models
 from pipeline.artifact import Checkpoint, Sensitivity
 from pipeline.channels import ChannelGraph, Group, analyse
 from pipeline.evidence import judged
-from pipeline.finetune import BATCH_NORMS
 from pipeline.models import Network
 from pipeline.pruning.allocate import Room, rounded
 from pipeline.pruning.blocks import bypassed, removable
 from pipeline.pruning.criteria import Scores
 from pipeline.training.evaluate import device, to_device
+from pipeline.training.norms import of_the_batch
 
 SHARES = (0.25, 0.5, 0.75)
 """Of a group's channels: where it is measured; between them it is interpolated."""
@@ -108,7 +108,7 @@ def measure(
     with (
         progress("sensitivity", len(groups) + len(names)) as line,
         torch.no_grad(),
-        _batch_statistics(module),
+        of_the_batch(module),
     ):
         dense = _outputs(module, images)
         for group in groups:
@@ -153,19 +153,6 @@ def _without(module: nn.Module, group: Group, units: Any) -> Iterator[None]:
     finally:
         for name, tensor in saved.items():
             held[name].copy_(tensor)
-
-
-@contextmanager
-def _batch_statistics(module: nn.Module) -> Iterator[None]:
-    """BatchNorm normalises by the batch and learns nothing from it."""
-    norms = [m for m in module.modules() if isinstance(m, BATCH_NORMS) and m.track_running_stats]
-    for norm in norms:
-        norm.training, norm.track_running_stats = True, False
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.training, norm.track_running_stats = False, True
 
 
 def _outputs(module: nn.Module, images: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -196,6 +196,10 @@ def one_batchnorm(module: nn.Module, wanted: bool) -> Iterator[None]:
         for name, part in module.named_modules()
         if name and isinstance(part, nn.modules.batchnorm._BatchNorm)  # noqa: SLF001  as torch itself asks
     }
+    if not norms:
+        say(
+            "    train.sync_batchnorm: no modules to synchronise; a network that goes on as its graph has none"
+        )
     nn.SyncBatchNorm.convert_sync_batchnorm(module)
     try:
         yield

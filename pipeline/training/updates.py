@@ -15,8 +15,6 @@ from deploy.errors import RecipeError
 from pipeline.sections import TrainConfig
 from pipeline.training.ema import average_of
 
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-
 
 class Updates:
     """What turns losses into new weights.
@@ -143,12 +141,3 @@ def frozen(module: nn.Module, patterns: tuple[str, ...]) -> Iterator[None]:
     finally:
         for parameter in held:
             parameter.requires_grad_(True)
-
-
-def training_mode(module: nn.Module) -> None:
-    """As ``train()``; a BatchNorm whose weights are frozen keeps its statistics too (not in a network that goes
-    on as its graph: there it is no module)."""
-    module.train()
-    for part in module.modules():
-        if isinstance(part, NORMS) and part.affine and not part.weight.requires_grad:
-            part.eval()

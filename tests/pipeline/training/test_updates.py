@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from deploy.errors import RecipeError
 from pipeline import models, train
 from pipeline.sections import TrainConfig
-from pipeline.training.updates import Updates, frozen, training_mode
+from pipeline.training.updates import Updates, frozen
 from tests.pipeline import small
 from tests.pipeline.test_train import few, network, same, weights
 
@@ -158,12 +158,6 @@ def test_frozen_parameters_and_their_statistics_stay(tmp_path: Path) -> None:
 def test_freezing_what_is_not_there_or_everything(patterns: Any, said: str) -> None:
     with pytest.raises(RecipeError, match=said), frozen(tiny(), patterns):
         pass
-
-
-def test_training_mode_without_frozen_weights_is_train() -> None:
-    module = tiny().eval()
-    training_mode(module)
-    assert all(part.training for part in module.modules())
 
 
 def test_what_is_added_is_trained_too() -> None:

@@ -1,0 +1,102 @@
+"""BatchNorm's running statistics, where it is a module and in networks that go on as their graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from torch import fx, nn
+
+from pipeline.channels.graph import TracedNet, bound, set_argument
+
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
+def training_mode(module: nn.Module) -> None:
+    """As ``train()``; a BatchNorm whose weights are frozen keeps its statistics too."""
+    module.train()
+    for part in module.modules():
+        if isinstance(part, NORMS) and part.affine and not part.weight.requires_grad:
+            part.eval()
+    for graph, nodes in _graphs(module):
+        for node in nodes:
+            weight = bound(node)["weight"]
+            if isinstance(weight, fx.Node) and not graph.get_parameter(str(weight.target)).requires_grad:
+                set_argument(node, "training", value=False)
+        graph.recompile()
+
+
+@contextmanager
+def measured_anew(module: nn.Module) -> Iterator[Callable[[int], None]]:
+    """Statistics become the mean over the batches that go through ``module`` inside, each counting alike.
+
+    Gives a function to be called before each batch with its number, counted from 0. Nothing but BatchNorm is in
+    training mode.
+    """
+    norms, graphs = _modules(module), list(_graphs(module))
+    momenta = [norm.momentum for norm in norms]
+    theirs = [(node, bound(node)["momentum"]) for _, nodes in graphs for node in nodes]
+    module.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.train()
+
+    def count(number: int) -> None:
+        share = 1 / (number + 1)
+        for norm in norms:
+            norm.momentum = share
+        for graph, nodes in graphs:
+            _follow(graph, nodes, share)
+
+    try:
+        yield count
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        for node, momentum in theirs:
+            set_argument(node, "momentum", momentum)
+        module.eval()
+
+
+@contextmanager
+def of_the_batch(module: nn.Module) -> Iterator[None]:
+    """BatchNorm normalises by the batch and learns nothing from it; all else is in evaluation mode."""
+    norms, graphs = _modules(module), list(_graphs(module))
+    theirs = [(node, bound(node)["momentum"]) for _, nodes in graphs for node in nodes]
+    for norm in norms:
+        norm.training, norm.track_running_stats = True, False
+    for graph, nodes in graphs:
+        _follow(graph, nodes, 0.0)
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.training, norm.track_running_stats = False, True
+        for node, momentum in theirs:
+            set_argument(node, "momentum", momentum)
+        for graph, _ in graphs:
+            graph.eval()
+
+
+def any_of(module: nn.Module) -> bool:
+    """Whether there are statistics at all."""
+    return bool(_modules(module)) or any(nodes for _, nodes in _graphs(module))
+
+
+def _follow(graph: TracedNet, nodes: list[fx.Node], share: float) -> None:
+    """The statistics of ``nodes`` take this share of the next batch's."""
+    for node in nodes:
+        set_argument(node, "training", value=True)
+        set_argument(node, "momentum", share)
+    graph.recompile()
+
+
+def _modules(module: nn.Module) -> list[nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm]:
+    return [part for part in module.modules() if isinstance(part, NORMS) and part.track_running_stats]
+
+
+def _graphs(module: nn.Module) -> Iterator[tuple[TracedNet, list[fx.Node]]]:
+    """Networks that go on as their graph, and the BatchNorms in them that have statistics."""
+    for part in module.modules():
+        if isinstance(part, TracedNet):
+            yield part, [node for node in part.graph.nodes if node.meta.get("follows") == "training"]
