@@ -10,7 +10,7 @@ from torch import Tensor
 from benchmarks.table import row, title
 from pipeline.sparse.masks import best_mask
 
-SHAPES = ((1024, 1024, 4096), (4096, 1024, 4096), (4096, 4096, 4096), (1000, 2048, 64))
+SHAPES = ((1024, 1024, 4096), (4096, 1024, 4096), (4096, 4096, 4096), (1024, 2048, 64))
 """Outputs, inputs, samples: a matrix product as a wide layer has it."""
 RUNS = 50
 

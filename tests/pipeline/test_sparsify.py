@@ -27,8 +27,9 @@ from pipeline.equivalence import check_sparse
 from pipeline.export import export
 from pipeline.fold import fold
 from pipeline.models import Network
+from pipeline.prune import prune
 from pipeline.recipe import Recipe, resolve
-from pipeline.sections import DataConfig, ExportConfig, InputConfig, ModelConfig, SparsifyConfig
+from pipeline.sections import DataConfig, ExportConfig, InputConfig, ModelConfig, PruneConfig, SparsifyConfig
 from pipeline.sparse import masks
 from pipeline.sparse.masks import best_mask, holds
 from pipeline.sparse.products import products
@@ -252,6 +253,35 @@ def test_the_stage(tmp_path: Path, settings: dict[str, str]) -> None:
     if not settings:
         assert facts["kept_magnitude"] > facts["kept_unpermuted"] > 0.5
     assert set(after.module.state_dict()) == set(before.module.state_dict())
+
+
+def chain() -> nn.Module:
+    """Widths that pruning changes, grouped convolutions among them."""
+    return nn.Sequential(
+        nn.Conv2d(3, 96, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(96, 96, 3, padding=1, groups=4), nn.BatchNorm2d(96), nn.ReLU(),
+        nn.Conv2d(96, 80, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(80, 10),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("ratio", [0.3, 0.6])
+def test_what_is_left_of_channels_is_still_eligible(tmp_path: Path, ratio: float) -> None:
+    """Channels first, then 2:4: the order of the recipe."""
+    for name in ("dense", "pruned", "sparse"):
+        (tmp_path / name).mkdir()
+    config = ModelConfig(builder=f"{__file__}:chain", inputs=(InputConfig(shape=(3, 16, 16)),))
+    network = Network(models.build(config), config, DataConfig(size=16))
+    dense = models.save(network, tmp_path / "dense", {})
+    pruned = prune(PruneConfig(ratio=ratio, channel_multiple=8), dense, tmp_path / "pruned")
+    assert pruned.facts["pruned"]
+    settings = SparsifyConfig(mode="force", min_channels=4)
+    sparse = sparsify.sparsify(settings, pruned, tmp_path / "sparse")
+    assert sparse.facts["sparsity"]["eligible"] == 3
+    widths = {name: mask.shape[1] for name, mask in models.load(sparse).masks.items()}
+    assert widths["2.weight"] < 24
+    assert widths["5.weight"] < 96
+    with pytest.raises(StageError, match="before 2:4"):
+        prune(PruneConfig(ratio=ratio, channel_multiple=8), sparse, tmp_path / "again")
 
 
 def test_nothing_is_eligible(tmp_path: Path) -> None:
