@@ -79,7 +79,7 @@ def error(network: Network, dense: Network, inputs: Tensor) -> float:
 
 
 def imagenet(data: Path) -> None:
-    """The real MobileNetV2 with its pointwise layers and its head 2:4, right after masking."""
+    """The real MobileNetV2 with its pointwise layers and its head 2:4: masked, and with BatchNorm anew."""
     dense = dict(real.trained(data)).get("mobilenet_v2")
     if dense is None or not all((data / name).is_dir() for name in ("imagenet_val650", "imagenet_calib1000")):
         print("without the ImageNet images: left out")
@@ -87,17 +87,17 @@ def imagenet(data: Path) -> None:
     test = real.imagenet(data)["val650"]
     every = sorted((data / "imagenet_calib1000").rglob("*.*"))
     chosen = every[:: max(1, len(every) // CALIBRATION)][:CALIBRATION]
-    inputs = _normalised(real.decoded(chosen))
-    title("MobileNetV2", "valid 2:4", "output error", f"top-1 of {len(test)} images", "s")
-    row("dense", "-", 0.0, evaluate(dense, test, "dense"), "-")
-    seen = test.batch(range(64), None)[0][0]
-    for name, network, seconds in made(dense, inputs):
-        row(name, valid(network, dense), error(network, dense, seen), evaluate(network, test, name), seconds)
-
-
-def _normalised(pixels: Tensor) -> Tensor:
-    images = Images(real.IMAGENET, 0, pixels, torch.zeros(len(pixels), dtype=torch.int64))
-    return images.batch(range(len(pixels)), None)[0][0]
+    labels = torch.zeros(len(chosen), dtype=torch.int64)  # nobody looks at them
+    calibrating = Images(real.IMAGENET, 0, real.decoded(chosen), labels)
+    settling = Data(real.IMAGENET, 0, calibrating, calibrating, test, classes=())
+    inputs, seen = calibrating.batch(range(len(chosen)), None)[0][0], test.batch(range(64), None)[0][0]
+    title("MobileNetV2", "valid 2:4", "output error", "masked", "BatchNorm anew", "s")
+    for name, network, seconds in itertools.chain(
+        [("dense", copy.deepcopy(dense), 0.0)], made(dense, inputs)
+    ):
+        cells = [valid(network, dense), error(network, dense, seen), evaluate(network, test, name)]
+        recalibrate(network, settling)
+        row(name, *cells, evaluate(network, test, name), seconds)
 
 
 def cifar(data: Path, names: Sequence[str], images: int, steps: int) -> None:
