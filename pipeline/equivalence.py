@@ -77,7 +77,8 @@ def equivalence(
         "sparse_layers": [asdict(one) for one in sparse],
     }
     (draft / "equivalence.json").write_text(json.dumps(report, indent=1))
-    error, cosine = max(one.max_relative for one in outputs), min(one.cosine for one in outputs)
+    error = max(one.max_relative for one in outputs)
+    cosine = min(one.mean_cosine if limits.noise else one.cosine for one in outputs)
     within = f"within {error:.1e}" if kind == "fp32" else f"in {kind.upper()}, cosine {cosine:.6f}"
     shares = [one.top1 for one in scores if one.case == IMAGES]
     agree = "equal" if min(shares) == 1 else f"{100 * min(shares):.1f} % equal"
@@ -116,6 +117,7 @@ def compare(
         behind = RAW if ends.output == DETECTIONS else (f"{outputs[0]}_scores",)
         proto = _showing(proto, *behind)
     results, failing = dict[tuple[str, str], Score](), dict[tuple[str, str], dict[str, Array]]()
+    suspect = dict[tuple[str, str], dict[str, Array]]()
     with (
         G_LOGGER.verbosity(G_LOGGER.CRITICAL),
         _runner(proto, path) as runner,
@@ -137,6 +139,8 @@ def compare(
                     key = (score.output, case)
                     if not score.passes(limits, so_far=True):
                         failing.setdefault(key, feed)
+                    if not score.passes(limits):
+                        suspect.setdefault(key, feed)
                     results[key] = worst([score, results[key]]) if key in results else score
                 if failing:
                     break
@@ -144,7 +148,7 @@ def compare(
                 break
     for key, score in results.items():
         if key in failing or not score.passes(limits):
-            where = _where(network, proto, failing.get(key), ends, limits) if path is None else ""
+            where = _where(network, proto, suspect.get(key), ends, limits) if path is None else ""
             raise StageError(f"{_words(score, limits)}{where}", REPORT)
     return list(results.values())
 
@@ -172,13 +176,14 @@ def _scores(
     for name, got in found.items():
         expected = wanted[outputs.index(name)] if name in outputs else wanted[0]
         end = ends.output if name == outputs[0] else ""
-        yield score_of(name, case, expected, got, results.get((name, IMAGES)), limits.tie, end)
+        yield score_of(name, case, expected, got, results.get((name, IMAGES)), limits, end)
 
 
 def _words(score: Score, limits: Limits) -> str:
+    cosine = score.mean_cosine if limits.noise else score.cosine
     demands = [f"cosine {limits.cosine:g}" if limits.cosine else f"relative error {limits.max_relative:.0e}"]
     figures = (
-        f"largest relative error {score.max_relative:.2e}, cosine {score.cosine:.6f}, "
+        f"largest relative error {score.max_relative:.2e}, cosine {cosine:.6f}, "
         f"top-1 equal on {100 * score.top1:.1f} % (limits: {demands[0]}, top-1 {100 * limits.top1:g} %)"
         if score.finite
         else "NaN or Inf"

@@ -3,15 +3,15 @@
 It works on the exported FP32 graph, where BatchNorm is in the convolutions already. Ranges come from training images
 (:mod:`pipeline.quantization.calibrate`), places from the dialect of the target
 (:mod:`pipeline.quantization.placement`). Every layer is quantized alone once, to see what it costs. If validation
-accuracy misses the budget, the most sensitive layers stay in higher precision, as few as will do
-(:mod:`pipeline.quantization.mixed`).
+accuracy misses the budget, or the outputs differ by more than INT8 may, the most sensitive layers stay in higher
+precision, as few as will do (:mod:`pipeline.quantization.mixed`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,11 @@ from pipeline import data, models
 from pipeline.artifact import Checkpoint, OnnxModel
 from pipeline.data.splits import Split
 from pipeline.lowering.ends import Ends
-from pipeline.quantization import calibrate, qdq
+from pipeline.pruning.scores import LIMITS
+from pipeline.quantization import bias, calibrate, qdq
 from pipeline.quantization.calibrate import METHODS, Seen
 from pipeline.quantization.dialect import DIALECTS, Array
-from pipeline.quantization.judge import Feed, Judge, error, looks_random
+from pipeline.quantization.judge import Feed, Judge, cosine, error, looks_random
 from pipeline.quantization.mixed import Search, fewest
 from pipeline.quantization.sensitivity import sensitivity
 from pipeline.quantization.subject import Subject, masked
@@ -37,6 +38,8 @@ from pipeline.sections import QuantizeConfig
 
 FILE = "model.onnx"
 FEW_IMAGES = 16
+TRAINED = "rounded"
+"""Fact of a network that was trained with rounded weights: its biases are right as they are."""
 
 
 def quantize(config: QuantizeConfig, model: Checkpoint, onnx_model: OnnxModel, draft: Path) -> OnnxModel:
@@ -57,6 +60,9 @@ def quantize(config: QuantizeConfig, model: Checkpoint, onnx_model: OnnxModel, d
     names, images = subject.names, data.calibration(loaded, config.images, config.seed)
     warnings = _warnings(images)
     seen = calibrate.look(subject.proto, subject.tensors(), _feeds(judge, subject, images))
+    if corrected := config.bias_correction and TRAINED not in model.facts:
+        means = {name: one.mean for name, one in seen.items()}
+        subject = replace(subject, shifts=bias.shifts(subject.layers, means))
     trial = _Trial(config, subject, judge, _judged(loaded.validation, config, network.seed))
     # On other images than the ranges were found on.
     probe = _Probe(trial, data.calibration(loaded, config.sensitivity_images, config.seed + 1))
@@ -64,13 +70,14 @@ def quantize(config: QuantizeConfig, model: Checkpoint, onnx_model: OnnxModel, d
     method = min(errors, key=errors.__getitem__)
     alone = probe.sensitivity(names, ranges[method])
     least = _least(config, model, trial.floating)
-    search = trial.search(list(alone), ranges[method], least)
+    search = trial.search(list(alone), ranges[method], least, probe.close)
     made = subject.graph(ranges[method], search.without)
     facts = {
         "dialect": config.dialect,
         "method": method,
         "errors": errors,
         "error": probe.error(made),
+        "bias_correction": corrected,
         "images": len(images[0]),
         "warnings": warnings,
         "layers": _layers(subject, alone, search),
@@ -103,7 +110,9 @@ class _Trial:
         """Points in FP32."""
         return self.judge.points(self.subject.proto, self.split, "validation, FP32")
 
-    def search(self, order: Sequence[str], ranges: qdq.Ranges, least: float) -> Search:
+    def search(
+        self, order: Sequence[str], ranges: qdq.Ranges, least: float, close: Callable[[onnx.ModelProto], bool]
+    ) -> Search:
         """INT8 throughout where that meets ``least`` or nothing may be left out; otherwise the fewest left out."""
 
         def points(without: tuple[str, ...]) -> float:
@@ -111,9 +120,10 @@ class _Trial:
             return self.judge.points(self.subject.graph(ranges, without), self.split, what)
 
         if self.config.mixed and self.floating >= least:
-            return fewest(order, points, least)
+            return fewest(order, points, least, lambda without: close(self.subject.graph(ranges, without)))
         found = points(())
-        return Search((), found, found >= least, [((), found)])
+        met = found >= least and close(self.subject.graph(ranges))
+        return Search((), found, met, [((), found)])
 
 
 class _Probe:
@@ -127,6 +137,10 @@ class _Probe:
     def error(self, graph: onnx.ModelProto) -> float:
         """Of the scores."""
         return error(self.expected, self.judge.scores(graph, self.feeds))
+
+    def close(self, graph: onnx.ModelProto) -> bool:
+        """Whether :mod:`pipeline.equivalence` will call it the same function."""
+        return cosine(self.expected, self.judge.scores(graph, self.feeds)) >= LIMITS["int8"].cosine
 
     def methods(self, seen: Mapping[str, Seen]) -> tuple[dict[str, float], dict[str, qdq.Ranges]]:
         """Error and ranges of the method asked for, or of all of them."""

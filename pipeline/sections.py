@@ -335,6 +335,8 @@ class QuantizeConfig(Section):
     """Training images that ranges are found on, not augmented."""
     seed: Count = 0
     """Which training images."""
+    bias_correction: bool = True
+    """Biases take back what rounding the weights shifts in the mean of a layer's outputs (Nagel et al., 2019)."""
     keep: tuple[str, ...] = ()
     """Layers that stay in FP16 or FP32: shell patterns of their weights (``conv1.*``, ``fc.*``) or ONNX nodes."""
     mixed: bool = True

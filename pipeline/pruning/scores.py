@@ -46,12 +46,15 @@ class Limits:
     edges: bool = True
     """Whether edge cases are judged beyond being finite. Ranges of INT8 are those of real images: what lies outside
     is clipped, on purpose."""
+    noise: float = 0.0
+    """Above 0 the precision adds noise: the cosine is the mean over the images, and classes whose scores differ by less
+    than so many standard deviations of an image's noise are a tie. More noise than the cosine allows fails."""
 
 
 LIMITS = {
     "fp32": Limits(1e-3, 0.0, 1.0, tie=1e-4, diverged=1e-4),
     "fp16": Limits(None, 0.999, 0.99, tie=2.0**-10, diverged=0.05),
-    "int8": Limits(None, 0.99, 0.98, tie=2.0**-7, diverged=0.2, edges=False),
+    "int8": Limits(None, 0.99, 0.98, tie=2.0**-7, diverged=0.2, edges=False, noise=3.0),
 }
 """Trust case 19. Ties are what the precision cannot tell apart; FP32's relative limit is the recipe's."""
 
@@ -76,6 +79,8 @@ class Score:
     the share that is found in both."""
     needed: float | None = None
     """Share that is asked for, where it is not the precision's."""
+    mean_cosine: float = 1.0
+    """Over the samples."""
 
     def passes(self, limits: Limits, so_far: bool = False) -> bool:
         """Whether PyTorch and ONNX Runtime are the same here. A share is one of all images, not of those so far."""
@@ -85,11 +90,13 @@ class Score:
         judged = self.case == IMAGES or limits.top1 == 1  # one edge case more or less is no share of anything
         needed = limits.top1 if self.needed is None else self.needed
         same = self.top1 >= needed or not judged or (so_far and needed < 1)
-        return self.finite and near and self.cosine >= limits.cosine and same
+        cosine = self.mean_cosine if limits.noise else self.cosine
+        alike = cosine >= limits.cosine or (so_far and limits.noise > 0)
+        return self.finite and near and alike and same
 
 
 def score(
-    name: str, case: str, expected: Array, found: Array, images: Score | None, tie: float, end: str = ""
+    name: str, case: str, expected: Array, found: Array, images: Score | None, limits: Limits, end: str = ""
 ) -> Score:
     """Compare ``[samples, ...]`` arrays. ``images``: the score on real images so far, for the scale.
 
@@ -107,8 +114,10 @@ def score(
             REPORT,
         )
     if chosen is not None:  # class numbers have no distance: what counts is how many are the same
-        top1 = agreement(scores, chosen, tie * float(np.abs(scores).max(initial=0)))
-        return Score(name, case, len(found), bool(np.isfinite(scores).all()), 0.0, 0.0, 0.0, 1.0, top1)
+        top1 = agreement(scores, chosen, limits.tie * float(np.abs(scores).max(initial=0)))
+        finite = bool(np.isfinite(scores).all())
+        # Noise is seen in the scores before the argmax, which are an output here, too.
+        return Score(name, case, len(found), finite, 0.0, 0.0, 0.0, 1.0, top1, 0.0 if limits.noise else None)
     one, other = (array.astype(np.float64).reshape(len(array), -1) for array in (expected, found))
     if not (np.isfinite(one).all() and np.isfinite(other).all()):
         return Score(name, case, len(one), False, 0.0, 0.0, 0.0, 0.0, 0.0)
@@ -117,18 +126,21 @@ def score(
     relative = apart / scale if scale else float(apart > 0)
     lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
     angles = np.divide((one * other).sum(1), lengths, out=np.ones(len(one)), where=lengths > 0)
-    top1 = top1_of(expected, found, tie * scale)
-    return Score(name, case, len(one), True, apart, largest, relative, float(angles.min(initial=1)), top1)
+    noise = limits.noise * np.sqrt(np.square(one - other).mean(1)) if one.size else np.zeros(len(one))
+    ties = np.maximum(limits.tie * scale, noise).reshape(-1, *[1] * (expected.ndim - 1))
+    top1 = top1_of(expected, found, ties)
+    low, mean = float(angles.min(initial=1)), float(angles.mean()) if len(angles) else 1.0
+    return Score(name, case, len(one), True, apart, largest, relative, low, top1, mean_cosine=mean)
 
 
-def top1_of(expected: Array, found: Array, tie: float) -> float:
+def top1_of(expected: Array, found: Array, tie: float | Array) -> float:
     """Share of positions whose largest entry along axis 1 is the same, or as good as the same."""
     if expected.ndim < 2 or expected.shape[1] < 2 or not expected.size or expected.dtype.kind != "f":
         return 1.0
     return agreement(expected, found.argmax(1), tie)
 
 
-def agreement(scores: Array, classes: Array, tie: float) -> float:
+def agreement(scores: Array, classes: Array, tie: float | Array) -> float:
     """Share of positions where the class chosen along axis 1 has the largest score, or as good as that."""
     chosen = np.take_along_axis(scores, np.expand_dims(classes.astype(np.int64), 1), axis=1)
     return float((scores.max(1, keepdims=True) - chosen <= tie).mean())
@@ -147,6 +159,8 @@ def worst(scores: list[Score]) -> Score:
         min(one.cosine for one in scores),
         sum(one.top1 * one.samples for one in scores) / max(1, sum(one.samples for one in scores)),
         scores[0].needed,
+        mean_cosine=sum(one.mean_cosine * one.samples for one in scores)
+        / max(1, sum(one.samples for one in scores)),
     )
 
 

@@ -13,7 +13,7 @@ up to it. The range then ends at a threshold:
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,13 @@ class Seen:
     high: float = 0.0
     counts: NDArray[np.int64] | None = None
     """``[2 BINS]``: from minus to plus the largest absolute value."""
+    means: list[Array] = field(default_factory=list)
+    """Of each channel, for each feed: along axis 1, of tensors ``[n, tokens, channels]`` along the last."""
+
+    @property
+    def mean(self) -> Array:
+        """Of each channel."""
+        return np.asarray(np.mean(self.means, axis=0))
 
     @property
     def largest(self) -> float:
@@ -66,6 +73,7 @@ def look(
             for name, array in run(feed).items():
                 one = found[name]
                 one.low, one.high = min(one.low, float(array.min())), max(one.high, float(array.max()))
+                one.means.append(_channel_means(array))
             line.step()
         for feed in feeds if counted else ():
             for name, array in run(feed).items():
@@ -89,6 +97,12 @@ def _tensors(model: onnx.ModelProto, names: Collection[str]) -> Callable[[Feed],
         return found | {name: feed[name] for name in names if name in given}
 
     return run
+
+
+def _channel_means(array: Array) -> Array:
+    axis = array.ndim - 1 if array.ndim == 3 else min(1, array.ndim - 1)
+    others = tuple(i for i in range(array.ndim) if i != axis)
+    return np.asarray(array.mean(axis=others, dtype=np.float64))
 
 
 def _count(one: Seen, array: Array) -> None:

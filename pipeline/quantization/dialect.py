@@ -75,3 +75,11 @@ def quantized(weight: Array, scales: Array, axis: int | None) -> NDArray[np.int8
         shape[axis] = -1
     rounded = np.rint(weight.astype(np.float32) / scales.reshape(shape))
     return np.clip(rounded, -127, 127).astype(np.int8)
+
+
+def dequantized(whole: Array, scales: Array, axis: int | None) -> Array:
+    """What INT8 means; quantized again it gives the same INT8."""
+    shape = [1] * whole.ndim
+    if axis is not None:
+        shape[axis] = -1
+    return whole.astype(np.float32) * scales.reshape(shape)

@@ -17,7 +17,8 @@ from deploy.console import progress
 from pipeline import data, diverge, models
 from pipeline.data.cases import filled
 from pipeline.data.splits import Split
-from pipeline.lowering.ends import SCORES, Ends
+from pipeline.lowering.ends import DETECTIONS, SCORES, Ends
+from pipeline.lowering.suppress import RAW
 from pipeline.models import Network
 from pipeline.training.evaluate import points as points_of
 
@@ -59,8 +60,8 @@ class Judge:
     def points(self, proto: onnx.ModelProto, split: Split, what: str) -> float:
         """Mean points of ``split``."""
         judge, rebuild = points_of(self.network.data), _rebuilder(self.network)
-        first, run = self._runner(proto)
-        order = [first, *(one.name for one in list(proto.graph.output)[1:])]
+        _, run = self._runner(proto)
+        order = self._network_outputs(proto)
         total = 0.0
         with progress(what, len(split)) as line:
             for inputs, target in data.batches(split):
@@ -73,16 +74,25 @@ class Judge:
                 total += float(judge(rebuild(whole), target).double().sum())
         return total / len(split)
 
+    def _network_outputs(self, proto: onnx.ModelProto) -> list[str]:
+        """What the network itself returns, as the graph names it: the file may end with more."""
+        names = [one.name for one in proto.graph.output]
+        if self.ends.output == DETECTIONS:
+            return list(RAW)
+        return names if self.ends.output == SCORES else [f"{names[0]}_scores", *names[1:]]
+
     def _runner(self, proto: onnx.ModelProto) -> tuple[str, Callable[[Feed], dict[str, Array]]]:
         """Name of the scores, and from a feed to all outputs."""
-        shown, name = proto, proto.graph.output[0].name
-        if self.ends.output != SCORES:
-            shown, name = onnx.ModelProto(), f"{name}_scores"
-            shown.CopyFrom(proto)
-            shown.graph.output.append(onnx.ValueInfoProto(name=name))
+        wanted, shown = self._network_outputs(proto), onnx.ModelProto()
+        shown.CopyFrom(proto)
+        present = {one.name for one in proto.graph.output}
+        shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted if name not in present)
         session = diverge.session(shown)
         names = [one.name for one in session.get_outputs()]
-        return name, lambda feed: dict(zip(names, session.run(names, dict(feed)), strict=True))
+        # Of a detector the scores are the second.
+        return wanted[1 if self.ends.output == DETECTIONS else 0], lambda feed: dict(
+            zip(names, session.run(names, dict(feed)), strict=True)
+        )
 
 
 def _rebuilder(network: Network) -> Callable[[list[Tensor]], Any]:
@@ -105,6 +115,13 @@ def error(expected: Array, found: Array) -> float:
     length = float(np.linalg.norm(expected.astype(np.float64)))
     apart = float(np.linalg.norm(expected.astype(np.float64) - found.astype(np.float64)))
     return apart / length if length else float(apart > 0)
+
+
+def cosine(expected: Array, found: Array) -> float:
+    """Between the scores ``[samples, numbers]`` of each sample; the mean."""
+    lengths = np.linalg.norm(expected, axis=1) * np.linalg.norm(found, axis=1)
+    products = (expected * found).sum(1)
+    return float(np.divide(products, lengths, out=np.ones(len(expected)), where=lengths > 0).mean())
 
 
 def looks_random(inputs: tuple[Tensor, ...]) -> bool:

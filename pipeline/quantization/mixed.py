@@ -20,7 +20,12 @@ class Search:
     tries: list[tuple[tuple[str, ...], float]] = field(default_factory=list)
 
 
-def fewest(order: Sequence[str], judge: Callable[[tuple[str, ...]], float], least: float) -> Search:
+def fewest(
+    order: Sequence[str],
+    judge: Callable[[tuple[str, ...]], float],
+    least: float,
+    close: Callable[[tuple[str, ...]], bool] = lambda _: True,
+) -> Search:
     """Bisection over how many of ``order`` (most sensitive first) are left out, then each of a few back in.
 
     Points need not rise with every layer that is left out, so what is returned was judged itself. If nothing meets
@@ -28,13 +33,17 @@ def fewest(order: Sequence[str], judge: Callable[[tuple[str, ...]], float], leas
 
     Args:
         judge: points with these layers in higher precision.
+        close: whether the outputs are then near enough to FP32.
     """
     tries: list[tuple[tuple[str, ...], float]] = []
+    good: list[tuple[str, ...]] = []
 
     def meets(without: tuple[str, ...]) -> bool:
         found = judge(without)
         tries.append((without, found))
-        return found >= least
+        if met := found >= least and close(without):
+            good.append(without)
+        return met
 
     low, high = 0, len(order)  # ``low`` fails, ``high`` is what FP32 gives
     if meets(()):
@@ -43,11 +52,10 @@ def fewest(order: Sequence[str], judge: Callable[[tuple[str, ...]], float], leas
         # Few layers are what is hoped for: the first steps are short.
         middle = min((low + high) // 2, max(1, 2 * low))
         low, high = (low, middle) if meets(tuple(order[:middle])) else (middle, high)
-    good = [one for one in tries if one[1] >= least]
     if not good:
         without, found = max(tries, key=lambda one: one[1])
         return Search(without, found, False, tries)
-    without = min(good, key=lambda one: len(one[0]))[0]
+    without = min(good, key=len)
     for name in reversed(without) if 1 < len(without) <= FEW else ():
         fewer = tuple(one for one in without if one != name)
         if fewer and meets(fewer):

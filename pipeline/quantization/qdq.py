@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 
-from pipeline.quantization.dialect import Array, Dialect, quantized, weight_scales
+from pipeline.quantization import bias
+from pipeline.quantization.dialect import Array, Dialect, dequantized, quantized, weight_scales
 from pipeline.quantization.placement import Layer, Placement, place
 
 Ranges = Mapping[str, tuple[float, float]]
@@ -21,6 +23,7 @@ def insert(
     ranges: Ranges,
     without: Collection[str] = (),
     sparse: Collection[str] = (),
+    shifts: Mapping[str, Array] = MappingProxyType({}),
 ) -> ir.Model:
     """``model`` with Q/DQ; what it was given stays as it is.
 
@@ -29,9 +32,13 @@ def insert(
         ranges: of every tensor that :func:`pipeline.quantization.placement.place` names.
         without: layers that stay in higher precision.
         sparse: layers whose output stays INT8.
+        shifts: what is added to the biases of layers that become INT8: see :mod:`pipeline.quantization.bias`.
     """
     made = ir.from_proto(model)
     found = place(made.graph, dialect, without, sparse)
+    for layer in found.layers:
+        if layer.name in shifts:
+            bias.add(made.graph, layer, shifts[layer.name])
     _Writer(made.graph, dialect).write(found, ranges)
     return made
 
@@ -92,7 +99,7 @@ class _Writer:
         if self.dialect.stored:
             source = self._constant(f"{name}_quantized", whole)
         else:
-            source = self._constant(f"{name}_rounded", _dequantized(whole, scales, axis))
+            source = self._constant(f"{name}_rounded", dequantized(whole, scales, axis))
             nodes.append(
                 _node(
                     "QuantizeLinear",
@@ -126,14 +133,6 @@ class _Writer:
         value = ir.val(name, const_value=ir.tensor(array, name=name))
         self.graph.register_initializer(value)
         return value
-
-
-def _dequantized(whole: Array, scales: Array, axis: int | None) -> Array:
-    """What INT8 means; quantized again it gives the same INT8."""
-    shape = [1] * whole.ndim
-    if axis is not None:
-        shape[axis] = -1
-    return whole.astype(np.float32) * scales.reshape(shape)
 
 
 def _scope(node: ir.Node) -> str:

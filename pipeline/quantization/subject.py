@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +13,7 @@ from onnx_ir.passes import common
 
 from deploy.errors import StageError
 from pipeline.quantization import placement, qdq
-from pipeline.quantization.dialect import Dialect
+from pipeline.quantization.dialect import Array, Dialect
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Subject:
     """Layers that stay in higher precision, as the recipe says."""
     masked: tuple[str, ...] = ()
     """Parameters that are 2:4 sparse."""
+    shifts: Mapping[str, Array] = field(default_factory=dict)
+    """Corrections of biases: see :mod:`pipeline.quantization.bias`."""
 
     @cached_property
     def layers(self) -> list[placement.Layer]:
@@ -72,7 +74,8 @@ class Subject:
 
     def graph(self, ranges: qdq.Ranges, without: Collection[str] = ()) -> onnx.ModelProto:
         """In INT8 but for ``without`` and what the recipe keeps."""
-        made = qdq.insert(self.proto, self.dialect, ranges, {*without, *self.always}, self.sparse)
+        out = {*without, *self.always}
+        made = qdq.insert(self.proto, self.dialect, ranges, out, self.sparse, self.shifts)
         common.NameFixPass()(made)
         return ir.to_proto(made)
 

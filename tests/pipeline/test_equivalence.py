@@ -117,12 +117,12 @@ def test_a_small_difference_that_changes_the_class_fails() -> None:
     """Within the relative error, but another class wins; a tie decides nothing."""
     expected = np.array([[1.0, 0.9995, 0.1]], np.float32)
     found = np.array([[0.9996, 0.9999, 0.1]], np.float32)
-    score = scores.score("output", "images", expected, found, None, FP32.tie)
+    score = scores.score("output", "images", expected, found, None, FP32)
     assert FP32.max_relative is not None
     assert score.max_relative < FP32.max_relative
     assert not score.passes(FP32)
     close = np.array([[1.0, 1.0 - 1e-6]]), np.array([[1.0 - 1e-6, 1.0]])
-    assert scores.score("output", "images", *close, None, FP32.tie).passes(FP32)
+    assert scores.score("output", "images", *close, None, FP32).passes(FP32)
 
 
 def test_the_stage(tmp_path: Path) -> None:

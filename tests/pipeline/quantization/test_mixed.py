@@ -27,6 +27,13 @@ def test_where_losses_add_up_it_is_the_least_number(losses: list[int], allowed: 
         assert not found.met
 
 
+def test_outputs_must_be_near_enough_too() -> None:
+    found = fewest("abcd", lambda _: 100.0, 99.0, lambda without: "c" in without)
+    assert found.met
+    assert found.without == ("c",)
+    assert not fewest("abcd", lambda _: 100.0, 99.0, lambda _: False).met
+
+
 @given(st.dictionaries(st.integers(0, 5), st.floats(0, 100), min_size=6, max_size=6), st.floats(0, 100))
 def test_what_is_returned_was_judged(points: dict[int, float], least: float) -> None:
     found = fewest([str(i) for i in range(6)], lambda without: points.get(len(without), 0.0), least)
