@@ -69,7 +69,7 @@ def _scores(
         for name, got in here.items():
             wanted, scale = expected[name], worst(known[name]) if name in known else None
             one = _classes(name, wanted, got) if got.dtype.kind in "iu" else None
-            one = one or score(name, IMAGES, wanted, got, scale, limits.tie)
+            one = one or score(name, IMAGES, wanted, got, scale, limits)
             known.setdefault(name, []).append(one)
     return [worst(one) for one in known.values()]
 
