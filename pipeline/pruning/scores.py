@@ -124,13 +124,20 @@ def score(
     apart, largest = float(np.abs(one - other).max(initial=0)), float(np.abs(one).max(initial=0))
     scale = max(largest, images.largest if images is not None else 0.0)
     relative = apart / scale if scale else float(apart > 0)
-    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-    angles = np.divide((one * other).sum(1), lengths, out=np.ones(len(one)), where=lengths > 0)
+    angles = cosines(one, other)
     noise = limits.noise * np.sqrt(np.square(one - other).mean(1)) if one.size else np.zeros(len(one))
     ties = np.maximum(limits.tie * scale, noise).reshape(-1, *[1] * (expected.ndim - 1))
     top1 = top1_of(expected, found, ties)
     low, mean = float(angles.min(initial=1)), float(angles.mean()) if len(angles) else 1.0
     return Score(name, case, len(one), True, apart, largest, relative, low, top1, mean_cosine=mean)
+
+
+def cosines(one: Array, other: Array) -> Array:
+    """Of each row ``[samples, numbers]``: 1 where both are zero, 0 where one of them is."""
+    lengths = np.linalg.norm(one, axis=1), np.linalg.norm(other, axis=1)
+    alike = ((lengths[0] == 0) & (lengths[1] == 0)).astype(np.float64)
+    product = lengths[0] * lengths[1]
+    return np.asarray(np.divide((one * other).sum(1), product, out=alike, where=product > 0))
 
 
 def top1_of(expected: Array, found: Array, tie: float | Array) -> float:

@@ -20,6 +20,7 @@ from pipeline.data.splits import Split
 from pipeline.lowering.ends import DETECTIONS, SCORES, Ends
 from pipeline.lowering.suppress import RAW
 from pipeline.models import Network
+from pipeline.pruning.scores import cosines
 from pipeline.training.evaluate import points as points_of
 
 Array = NDArray[Any]
@@ -119,9 +120,7 @@ def error(expected: Array, found: Array) -> float:
 
 def cosine(expected: Array, found: Array) -> float:
     """Between the scores ``[samples, numbers]`` of each sample; the mean."""
-    lengths = np.linalg.norm(expected, axis=1) * np.linalg.norm(found, axis=1)
-    products = (expected * found).sum(1)
-    return float(np.divide(products, lengths, out=np.ones(len(expected)), where=lengths > 0).mean())
+    return float(cosines(expected.astype(np.float64), found.astype(np.float64)).mean())
 
 
 def looks_random(inputs: tuple[Tensor, ...]) -> bool:

@@ -18,6 +18,7 @@ from pipeline import data, equivalence, export, models, quantize, train
 from pipeline.artifact import Checkpoint, OnnxModel
 from pipeline.assess import assess_file
 from pipeline.lowering.ends import Ends
+from pipeline.pruning import scores
 from pipeline.quantization.judge import Judge, looks_random
 from pipeline.recipe import Recipe, resolve
 from pipeline.sections import BuildConfig, EquivalenceConfig, ExportConfig, QuantizeConfig, TrainConfig
@@ -158,3 +159,15 @@ def test_targets_without_int8_refuse_it() -> None:
     assert resolve(recipe, TARGETS["xavier"]).recipe.quantize.dialect == "tensorrt8"
     assert resolve(recipe, TARGETS["orin-nano"]).recipe.quantize.dialect == "tensorrt"
     assert resolve(recipe, TARGETS["host"]).recipe.quantize.dialect == "onnxruntime"
+
+
+def test_what_noise_may_turn_is_a_tie_and_silence_is_not_the_same() -> None:
+    limits, rng = scores.LIMITS["int8"], np.random.default_rng(0)
+    expected = rng.standard_normal((200, 10)) * 10
+    noise = rng.standard_normal((200, 10)) * 0.5
+    close = scores.score("output", "images", expected, expected + noise, None, limits)
+    assert close.top1 >= 0.98
+    assert close.passes(limits)
+    assert (expected.argmax(1) == (expected + noise).argmax(1)).mean() < 0.98  # more than ties of rounding
+    for wrong in (np.zeros_like(expected), expected[:, ::-1], expected + 10 * noise, -expected):
+        assert not scores.score("output", "images", expected, wrong, None, limits).passes(limits)
