@@ -69,7 +69,9 @@ def rows(dense: Checkpoint, given: argparse.Namespace, store: Store) -> Iterator
     folded = store.make(fold.fold, None, dense)[0]
     floating = store.make(export.export, EXPORT, folded)[0]
     for dialect in given.dialects:
-        config = QuantizeConfig(dialect=dialect, mixed=False, images=given.calibration, method=given.method)
+        config = QuantizeConfig(
+            dialect=dialect, mixed=False, images=given.calibration, method=given.method, sensitivity_images=8
+        )
         before = store.make(quantize.quantize, config, folded, floating)[0]
         yield row(dialect, "after training", dense, floating, before, store)
         training = replace(given.training, epochs=given.epochs, learning_rate=given.rate)

@@ -164,6 +164,9 @@ def test_a_network_computes_what_its_file_computes(build: Callable[[], nn.Module
             module(x)
             module.eval()
         assert np.array_equal(module(x).numpy(), plain)
+    with fake.quantized(module, grids):
+        module(x).square().mean().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in module.parameters())
     noise = judge.error(plain, file)
     assert 1e-3 < noise < 0.1
     # Sums in another order tip a number over the edge of its step now and then; most samples have none.
