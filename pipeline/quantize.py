@@ -10,20 +10,23 @@ precision, as few as will do (:mod:`pipeline.quantization.mixed`).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import onnx
+import onnx_ir as ir
 import torch
+from onnx_ir.passes import common
 from torch import Tensor
 
 from deploy import console
 from deploy.errors import StageError
-from pipeline import data, models
+from pipeline import data, models, precision
 from pipeline.artifact import Checkpoint, OnnxModel
+from pipeline.data.cases import Case, cases
 from pipeline.data.splits import Split
 from pipeline.lowering.ends import Ends
 from pipeline.pruning.scores import LIMITS
@@ -72,6 +75,8 @@ def quantize(config: QuantizeConfig, model: Checkpoint, onnx_model: OnnxModel, d
     least = _least(config, model, trial.floating)
     search = trial.search(list(alone), ranges[method], least, probe.close)
     made = subject.graph(ranges[method], search.without)
+    if config.rest == "fp16":
+        made = _rest_in_fp16(made, cases(judge.ends.to_file(images), judge.batch, edges=True))
     facts = {
         "dialect": config.dialect,
         "method": method,
@@ -224,6 +229,14 @@ def _tensors(seen: Mapping[str, Seen], ranges: qdq.Ranges) -> list[dict[str, Any
         }
         for name, one in seen.items()
     ]
+
+
+def _rest_in_fp16(made: onnx.ModelProto, seen: Iterable[Case]) -> onnx.ModelProto:
+    """What is not INT8 in FP16, Q/DQ included, where FP16 can hold it."""
+    halved, _ = precision.to_fp16(onnx.shape_inference.infer_shapes(made), seen)
+    common.RemoveUnusedNodesPass()(halved)
+    common.NameFixPass()(halved)
+    return onnx.shape_inference.infer_shapes(ir.to_proto(halved))
 
 
 def _write(made: onnx.ModelProto, before: OnnxModel, facts: Mapping[str, Any], draft: Path) -> OnnxModel:

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -43,6 +43,10 @@ from pipeline.sections import (
 )
 
 Tuned = TypeVar("Tuned", FinetuneConfig, QatConfig)
+
+
+HALF_QDQ_SINCE, HALF_QDQ = 19, 20
+"""The first opset whose Q/DQ take FP16, and the one that is written then."""
 
 
 @dataclass(frozen=True)
@@ -206,8 +210,9 @@ def resolve(recipe: Recipe, target: Target) -> Plan:
     Raises:
         RecipeError: the recipe asks for what the target does not have.
     """
-    opset = recipe.export.opset or target.opset
-    if opset > target.opset:
+    rest = _rest(recipe, target)
+    opset = recipe.export.opset or (HALF_QDQ if rest == "fp16" else target.opset)
+    if recipe.export.opset and opset > max(target.opset, HALF_QDQ if rest == "fp16" else 0):
         raise RecipeError(
             f"export.opset = {opset}, but {target.title} parses at most opset {target.opset}",
             "leave export.opset out: the newest that the target takes is chosen",
@@ -266,6 +271,7 @@ def resolve(recipe: Recipe, target: Target) -> Plan:
         quantize=replace(
             recipe.quantize,
             dialect=recipe.quantize.dialect or target.dialect,
+            rest=rest,
             accuracy_drop=recipe.budget.accuracy_drop
             if recipe.quantize.accuracy_drop is None
             else recipe.quantize.accuracy_drop,
@@ -291,6 +297,24 @@ def _like(config: Tuned, other: TrainConfig | FinetuneConfig, slower: float) -> 
     if "learning_rate" in found:
         found["learning_rate"] /= slower
     return replace(config, **found)
+
+
+def _rest(recipe: Recipe, target: Target) -> Literal["fp16", "fp32"]:
+    """What an INT8 file computes the rest in.
+
+    Raises:
+        RecipeError: FP16 at an opset whose Q/DQ have none.
+    """
+    wanted, opset = recipe.quantize.rest, recipe.export.opset
+    can = target.strongly_typed and not target.flags and (opset is None or opset >= HALF_QDQ_SINCE)
+    if recipe.build.precision != "int8" or wanted == "fp32" or (wanted is None and not can):
+        return "fp32"
+    if not can:
+        raise RecipeError(
+            f'quantize.rest = "fp16", and {target.title} needs no FP16 in the file, or the opset has none for Q/DQ',
+            f"leave it out, or set export.opset = {HALF_QDQ} for a target without precision flags (rtx)",
+        )
+    return "fp16"
 
 
 def _toml(value: Any) -> str:

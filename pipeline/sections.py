@@ -351,6 +351,9 @@ class QuantizeConfig(Section):
     qat: Literal["auto", "off", "always"] = "auto"
     """Quantization-aware training (``[qat]``). ``auto``: where all else misses ``accuracy_drop``, or only meets it with
     more than a quarter of the weights left out of INT8. What is better is kept."""
+    rest: Literal["fp16", "fp32"] | None = None
+    """What is not INT8 computes so in the file; ``fp16`` needs opset 19. None: ``fp16`` where a builder has no flag for
+    it (TensorRT-RTX, TensorRT 11)."""
     dialect: Literal["tensorrt8", "tensorrt", "onnxruntime"] | None = None
     """How Q/DQ are written. None: as the target's runtime reads them."""
 

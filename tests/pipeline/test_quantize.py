@@ -171,3 +171,26 @@ def test_what_noise_may_turn_is_a_tie_and_silence_is_not_the_same() -> None:
     assert (expected.argmax(1) == (expected + noise).argmax(1)).mean() < 0.98  # more than ties of rounding
     for wrong in (np.zeros_like(expected), expected[:, ::-1], expected + 10 * noise, -expected):
         assert not scores.score("output", "images", expected, wrong, None, limits).passes(limits)
+
+
+def test_the_rest_in_fp16_where_no_flag_says_so(trained: Checkpoint, tmp_path: Path) -> None:
+    plan = resolve(Recipe(name="r", build=BuildConfig(precision="int8")), TARGETS["rtx"])
+    assert (plan.recipe.export.opset, plan.recipe.quantize.rest) == (20, "fp16")
+    exported = export.export(plan.recipe.export, trained, small.draft(tmp_path, "onnx"))
+    made = run(replace(CONFIG, dialect="tensorrt", rest="fp16"), trained, exported, tmp_path)
+    proto = onnx.load(made.path / "model.onnx")
+    kinds = {one.name: one.data_type for one in proto.graph.initializer}
+    layers = [node for node in proto.graph.node if node.op_type in ("Conv", "Gemm")]
+    assert all(kinds[node.input[2]] == onnx.TensorProto.FLOAT16 for node in layers)
+    producers = {node.output[0]: node.op_type for node in proto.graph.node}
+    assert all(producers[node.input[1]] == "DequantizeLinear" for node in layers)
+    equivalence.equivalence(EquivalenceConfig(), trained, made, small.draft(tmp_path, "same"))
+    assert (
+        resolve(Recipe(name="r", build=BuildConfig(precision="int8")), TARGETS["xavier"]).recipe.quantize.rest
+        == "fp32"
+    )
+    with pytest.raises(RecipeError, match="rest"):
+        resolve(
+            Recipe(name="r", build=BuildConfig(precision="int8"), quantize=QuantizeConfig(rest="fp16")),
+            TARGETS["host"],
+        )
