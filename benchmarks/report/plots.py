@@ -167,8 +167,10 @@ def calibration(counts: Sequence[float], largest: float, limits: Sequence[float]
     axes.stairs(np.log1p(np.asarray(counts, float)), edges, fill=True, color=COMPRESSED, alpha=0.85)
     for limit in limits:
         axes.axvline(limit, color=INK, linewidth=1)
-    axes.set(yticks=[], xlim=(-largest * 1.02 or -1, largest * 1.02 or 1))
-    axes.xaxis.set_major_locator(MaxNLocator(4, symmetric=True))
+    held = edges[:-1][np.asarray(counts) > 0]
+    margin = 0.03 * largest or 1.0
+    axes.set(yticks=[], xlim=(min([*held, 0.0, *limits]) - margin, max([largest, *limits]) + margin))
+    axes.xaxis.set_major_locator(MaxNLocator(4))
     return _svg(figure, name)
 
 
@@ -179,8 +181,9 @@ def layer_errors(layers: Sequence[tuple[int, float, bool]]) -> str:
     axes = _axes(figure, left=58, bottom=50, height=164)
     for inside, colour in ((True, COMPRESSED), (False, DENSE)):
         some = [(place, lost) for place, lost, int8 in layers if int8 == inside]
-        axes.bar([place for place, _ in some], [lost for _, lost in some], 0.8, color=colour)
-    axes.set(xlabel="layer, as numbered in the table", ylabel="relative error")
+        shade = 1.0 if inside else 0.6
+        axes.bar([x for x, _ in some], [100 * lost for _, lost in some], 0.8, color=colour, alpha=shade)
+    axes.set(xlabel="layer, as numbered in the table", ylabel="error of the outputs, %")
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
     axes.grid(axis="y")
     return _svg(figure, "layer-errors")

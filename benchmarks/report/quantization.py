@@ -32,7 +32,7 @@ def quantization(run: Run) -> Section:
     table = Table(head, rows, "rnrrsw", "Layers in INT8", folded=True)
     alt = "Bars: relative error of the outputs when one layer alone is INT8, in the order of the network."
     drawn = (
-        [Plot("What each layer loses alone", plots.layer_errors(known), alt, series=("INT8", "higher"))]
+        [Plot("What each layer loses alone", plots.layer_errors(known), alt, "Grey: not in INT8.", series=())]
         if known
         else []
     )

@@ -63,14 +63,14 @@ class Subject:
             if one.weight.name in self.masked or one.name.rpartition("/")[0] in modules
         )
 
-    def tensors(self) -> set[str]:
-        """Activations whose ranges are needed."""
+    def tensors(self) -> list[str]:
+        """Activations whose ranges are needed, in the order of the graph."""
         graph = ir.from_proto(self.proto).graph
         found = placement.place(graph, self.dialect, self.always, self.sparse)
         # A moved tensor has a range of its own where nothing before it is quantized.
-        return {
-            one.name or "" for value in found.activations for one in (value, found.ranges.get(value, value))
-        }
+        needed = {one.name for value in found.activations for one in (value, found.ranges.get(value, value))}
+        values = [*graph.inputs, *(value for node in graph for value in node.outputs)]
+        return [value.name for value in values if value.name and value.name in needed]
 
     def graph(self, ranges: qdq.Ranges, without: Collection[str] = ()) -> onnx.ModelProto:
         """In INT8 but for ``without`` and what the recipe keeps."""
