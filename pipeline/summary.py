@@ -142,6 +142,7 @@ def _facts(outcome: Outcome, place: Path) -> dict[str, Any]:
         "sparsity": _sparsity(outcome),
         "quantization": _quantization(outcome),
         "equivalence": list(_equivalence(outcome)),
+        "builder": _builder(outcome),
         "versions": versions(LIBRARIES),
         "machine": {"cpu": cpu_name(), "cores": cores(), "gpu": gpu_name()},
         "recipe": json.loads(canonical(as_table(plan.recipe))),
@@ -298,6 +299,35 @@ def _equivalence(outcome: Outcome) -> Iterator[dict[str, Any]]:
                 "top1_agreement": one["top1"],
                 "met": True,  # the stage raises when it does not hold
             }
+    tried = outcome.tried.facts.get("same", {}) if outcome.tried else {}
+    for network, outputs in tried.items():
+        for one in outputs:
+            yield {
+                "pair": "ONNX Runtime = engine",
+                "network": network,
+                "output": one["output"],
+                "inputs": one["samples"],
+                "max_abs": one["max_absolute"],
+                "max_rel": one["max_relative"],
+                "cosine": one["cosine"],
+                "top1_agreement": one["top1"],
+                "met": True,
+            }
+
+
+def _builder(outcome: Outcome) -> list[dict[str, Any]]:
+    """What the builder of each engine said in its log."""
+    built = outcome.engine.facts["stamp"]["models"] if outcome.engine else {}
+    return [
+        {
+            "engine": name,
+            "seconds": round(one["build_seconds"], 1),
+            "flags": one["flags"],
+            "findings": one["findings"],
+            "warnings": one.get("warnings", []),
+        }
+        for name, one in built.items()
+    ]
 
 
 def _histograms(outcome: Outcome) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from benchmarks.report import changes, quantization, results, weights
+from benchmarks.report import builder, changes, quantization, results, weights
 from benchmarks.report.origin import origin, stages
 from benchmarks.report.page import Run, at, listed
 from benchmarks.report.results import silence, speed
@@ -51,6 +51,7 @@ SECTIONS = (
     quantization.quantization,
     quantization.calibration,
     changes.equivalence,
+    builder.builder,
     stages,
     origin,
 )

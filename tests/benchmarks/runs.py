@@ -187,6 +187,23 @@ def _realistic() -> str:
         ],
         "histograms": histograms(_weights(rng, 1.0), _weights(rng, 0.5)),
         "sparsity": {"skipped": "this computer has no sparse tensor cores: 2:4 cannot pay here"},
+        "builder": [
+            {
+                "engine": name,
+                "seconds": 61.5,
+                "flags": ["FP16", "SPARSE_WEIGHTS"],
+                "warnings": ["WARNING: a line of TensorRT"],
+                "findings": {
+                    "skipped_tactics": 3,
+                    "skipped_for_memory": 2,
+                    "int64_casts": 1,
+                    "dla_fallback": 0,
+                    "lines": ["WARNING: Skipping tactic 3 due to insufficient memory"],
+                    "sparsity": {"eligible": 39, "chosen": 4},
+                },
+            }
+            for name in ("dense", "compressed")
+        ],
         "equivalence": [
             {
                 "pair": pair,
@@ -286,6 +303,7 @@ def hostile() -> dict[str, Any]:
     run["curves"][1] = {"stage": EVIL, "points": [{"epoch": 1, "loss": NAN}, {"epoch": 2}]}
     run["histograms"][0]["dense"] = []
     run["equivalence"][0].update(output=EVIL, max_abs=NAN, cosine=None, top1_agreement=None, met=False)
+    run["builder"][0].update(engine=EVIL, warnings=[EVIL], seconds=NAN)
     run["rounds"][0].update(why=EVIL, ratio=NAN)
     run["sparsity"] = {
         "layers": [{"name": EVIL, "sparse": False, "reason": long}],

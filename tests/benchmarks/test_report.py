@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.report import histograms, plots, render, wording
+from benchmarks.report import builder, histograms, plots, render, wording
 from tests.benchmarks.runs import EVIL, bare, hostile, realistic
 
 EMPTY = {"meta"}
@@ -327,3 +327,20 @@ inner = st.recursive(
 @given(st.dictionaries(plain, inner, max_size=4))
 def test_a_recipe_survives_its_way_through_toml(table: dict[str, Any]) -> None:
     assert tomllib.loads(wording.toml(table)) == table
+
+
+def test_what_the_builder_said() -> None:
+    section = builder.builder(realistic())
+    assert "memory was short" in section.text[0]
+    assert section.tables[0].rows[1] == (
+        "compressed",
+        "61.5",
+        "FP16, SPARSE_WEIGHTS",
+        "2",
+        "3",
+        "1",
+        "0",
+        "4 of 39",
+    )
+    assert any("insufficient memory" in line for _, line in section.tables[1].rows)
+    assert builder.builder({**realistic(), "builder": [{"engine": "dense", "findings": None}]}).missing

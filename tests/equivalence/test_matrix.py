@@ -1,4 +1,4 @@
-"""The matrix: families x {dense, pruned, 2:4} x opset {13, 17, 20}, each held against PyTorch; and FP16.
+"""The matrix: families x {dense, pruned, 2:4, INT8} x opset {13, 17, 20}, each held against PyTorch; and FP16.
 
 The exporter is slow, so each variant is traced once at 18, from which 13 and 17 are made, and once at 20.
 ``benchmarks/opsets.py`` and ``benchmarks/coverage.py`` run every network there is.
@@ -20,6 +20,9 @@ from pipeline.export import _checked, _tidy, opset_of, simplify, to_opset
 from pipeline.lowering.trace import trace
 from pipeline.models import Network
 from pipeline.pruning import scores
+from pipeline.quantization import calibrate
+from pipeline.quantization.dialect import DIALECTS
+from pipeline.quantization.subject import Subject
 from pipeline.sections import ExportConfig
 from pipeline.sparse.masks import best_mask
 from pipeline.sparse.rule import sparse_layers
@@ -100,3 +103,30 @@ def test_and_so_is_the_file_in_fp16(family: str, kind: str) -> None:
     given = cases(inputs_of(made, 8), 1, edges=True)
     found = equivalence.compare(made, _checked(halved), given, scores.LIMITS["fp16"])
     assert max(one.max_relative for one in found) > 1e-6, "it was not rounded"
+
+
+IN_INT8 = [(family, "dense", opset) for family in FAMILIES for opset in OPSETS] + [
+    (family, "2:4", 17) for family in FAMILIES
+]
+WRITTEN = {13: "tensorrt8", 17: "tensorrt", 20: "onnxruntime"}
+"""Opset -> the dialect of a runtime that takes it."""
+
+
+@pytest.mark.parametrize(("family", "kind", "opset"), IN_INT8)
+def test_and_in_int8(family: str, kind: str, opset: int) -> None:
+    """Ranges from the same images; what INT8 adds is noise, and the limits say how much of it."""
+    made, proto = variant(family, kind), onnx.load_from_string(exported(family, kind, opset))
+    (images,) = inputs_of(made, 32)
+    weights = {id(one) for one in eligible(made)}
+    sparse = tuple(name for name, one in made.module.named_parameters() if id(one) in weights)
+    subject = Subject(proto, DIALECTS[WRITTEN[opset]], masked=sparse if kind == "2:4" else ())
+    feeds = [{proto.graph.input[0].name: one[None].numpy()} for one in images]
+    seen = calibrate.look(proto, subject.tensors(), feeds, counted=False)
+    quantized = subject.graph(calibrate.ranges(seen, "max", subject.dialect))
+    assert opset_of(quantized) == opset
+    found = equivalence.compare(made, quantized, cases((images,), 1, edges=True), scores.LIMITS["int8"])
+    assert max(one.max_relative for one in found) > 1e-4, "it was not rounded"
+    if kind == "2:4":
+        layers = [one for one in sparse_layers(quantized) if one.eligible]
+        assert len(layers) >= len(weights) > 0
+        assert all(one.is_2_4 for one in layers)
