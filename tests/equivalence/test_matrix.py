@@ -116,7 +116,7 @@ WRITTEN = {13: "tensorrt8", 17: "tensorrt", 20: "onnxruntime"}
 def test_and_in_int8(family: str, kind: str, opset: int) -> None:
     """Ranges from the same images; what INT8 adds is noise, and the limits say how much of it."""
     made, proto = variant(family, kind), onnx.load_from_string(exported(family, kind, opset))
-    (images,) = inputs_of(made, 32)
+    (images,) = inputs_of(made, 16)
     weights = {id(one) for one in eligible(made)}
     sparse = tuple(name for name, one in made.module.named_parameters() if id(one) in weights)
     subject = Subject(proto, DIALECTS[WRITTEN[opset]], masked=sparse if kind == "2:4" else ())
@@ -124,7 +124,8 @@ def test_and_in_int8(family: str, kind: str, opset: int) -> None:
     seen = calibrate.look(proto, subject.tensors(), feeds, counted=False)
     quantized = subject.graph(calibrate.ranges(seen, "max", subject.dialect))
     assert opset_of(quantized) == opset
-    found = equivalence.compare(made, quantized, cases((images,), 1, edges=True), scores.LIMITS["int8"])
+    given = cases((images,), 1, edges=False)  # INT8 is not judged outside of its ranges
+    found = equivalence.compare(made, quantized, given, scores.LIMITS["int8"])
     assert max(one.max_relative for one in found) > 1e-4, "it was not rounded"
     if kind == "2:4":
         layers = [one for one in sparse_layers(quantized) if one.eligible]
