@@ -132,7 +132,7 @@ def _torchvision(family: str, name: str) -> tuple[nn.Module, tuple[InputConfig, 
 class RawHeads(nn.Module):
     """A detector up to the numbers of its heads: what an engine holds. Boxes are decoded and suppressed outside.
 
-    Of Faster R-CNN the second stage sees one region per level, its feature map pooled to the size of a region.
+    Of the R-CNNs the second stage sees one region per level, its feature map pooled to the size of a region.
     """
 
     def __init__(self, detector: Any) -> None:
@@ -141,7 +141,13 @@ class RawHeads(nn.Module):
         self.two_stages = hasattr(detector, "rpn")
         if self.two_stages:
             self.head = detector.rpn.head
-            self.box_head, self.predictor = detector.roi_heads.box_head, detector.roi_heads.box_predictor
+            stages = detector.roi_heads
+            self.box_head, self.predictor = stages.box_head, stages.box_predictor
+            self.more = nn.ModuleList(
+                nn.Sequential(getattr(stages, f"{kind}_head"), getattr(stages, f"{kind}_predictor"))
+                for kind in ("mask", "keypoint")
+                if getattr(stages, f"has_{kind}")()
+            )
         else:
             self.head = detector.head
 
@@ -152,4 +158,5 @@ class RawHeads(nn.Module):
             return self.head(features)
         regions = [torch.nn.functional.adaptive_avg_pool2d(f, 7) for f in features]
         boxes = [self.predictor(self.box_head(region)) for region in regions]
-        return [*self.head(features), boxes]
+        finer = [torch.nn.functional.adaptive_avg_pool2d(f, 14) for f in features]
+        return [*self.head(features), boxes, *(more(region) for more in self.more for region in finer)]

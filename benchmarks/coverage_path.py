@@ -183,7 +183,7 @@ def _onnx(module: nn.Module, inputs: tuple[InputConfig, ...], opsets: Sequence[i
 def _one_trace() -> Iterator[None]:
     """All opsets up to 18 are lowered from the same simplified trace: make it once, and hand out copies."""
     stage = vars(export)
-    trace, simplify = stage["trace"], stage["_simplify"]
+    trace, simplify = stage["trace"], stage["simplify"]
 
     @functools.cache
     def made(*arguments: Any, **named: Any) -> Any:
@@ -192,11 +192,11 @@ def _one_trace() -> Iterator[None]:
         return model
 
     stage["trace"] = lambda *arguments, **named: made(*arguments, **named).clone()
-    stage["_simplify"] = lambda _: None
+    stage["simplify"] = lambda _: None
     try:
         yield
     finally:
-        stage["trace"], stage["_simplify"] = trace, simplify
+        stage["trace"], stage["simplify"] = trace, simplify
 
 
 def _error(model: bytes, batch: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> float:

@@ -1,24 +1,26 @@
 """Which networks reach which opset, and stay the same function? And does a real TensorRT build them?
 
-Every classifier and segmenter of torchvision, its detectors up to their heads, and one network of each of 76 timm
+Every classifier and segmenter of torchvision, all its detectors up to their heads, and one network of each of 76 timm
 families, as they are (:mod:`benchmarks.coverage` does pruned ones), each in a process of its own: exported at 13, 17
 and 20 with the operators lowered that the boards' parsers lack there, checked, and held against PyTorch in ONNX
 Runtime. A network counts at an opset when the file has exactly that opset and the largest error is within 1e-3 of the
 largest output. The files at 17 of the classifiers are also built with TensorRT-RTX, ahead of time for compute
-capability 8.6.
+capability 8.6, again in a process of its own.
 
-    python -m benchmarks.opsets run results.jsonl                   # everything; resumable
+    python -m benchmarks.opsets run results.jsonl                   # everything, small networks first; resumable
     python -m benchmarks.opsets run results.jsonl --only torchvision:resnet18 --again
-    python -m benchmarks.opsets table results.jsonl --write docs/opsets.md
+    python -m benchmarks.opsets table results.jsonl [more.jsonl] --write docs/opsets.md
 
-torchvision's networks see images of 96 x 96 where they take any size (inception_v3: 128, vision transformers: 224),
-timm's the size that they were made for. Graphs do not depend on it, times do.
+PyTorch follows each network once; 13 and 17 are made from its graph at 18. torchvision's networks see images of
+96 x 96 where they take any size (inception_v3: 128, vision transformers: 224), timm's the size that they were made
+for. Operators do not depend on it, times do.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime as dt
+import functools
 import importlib.metadata
 import json
 import tempfile
@@ -26,19 +28,23 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.export import ExportedProgram
+from torch.onnx._internal.exporter import _fx_passes
 
 from benchmarks.coverage import in_a_process, warm_up
 from benchmarks.coverage_networks import build, networks
 from deploy.errors import JetpressError
 from pipeline import export, models
-from pipeline.lowering.trace import trace
+from pipeline.lowering.simplify import simplify
+from pipeline.lowering.trace import capture, translate
 from pipeline.sections import ExportConfig, InputConfig
 
 Record = dict[str, Any]
@@ -51,7 +57,10 @@ SETS = {
 # What the parsers lack that read up to this opset: TensorRT 8.2, 8.5, 10 and newer.
 LOWERED = {13: ("LayerNormalization", "HardSwish"), 17: ("LayerNormalization",), 20: ()}
 TRACED = {13: 18, 17: 18, 20: 20}
-TOLERANCE, PROCESSOR_S, SIDE = 1e-3, 1500, 96
+TOLERANCE, SIDE = 1e-3, 96
+PROCESSOR_S, BUILD_S = 1500, 300
+LARGE = 100e6
+"""Networks with more parameters come last."""
 BUILT = 17
 """The opset whose file TensorRT-RTX builds."""
 AHEAD = "8.6"
@@ -59,20 +68,35 @@ AHEAD = "8.6"
 
 def run(results: Path, sets: Sequence[str], only: Sequence[str], again: bool) -> None:
     """Append the records that ``results`` does not hold yet."""
-    done = records(results)
-    if again:
-        done = {name: record for name, record in done.items() if not failures(record)}
+    retried = {name for name, record in records(results).items() if again and any(failures(record))}
     warm_up()
     warnings.simplefilter("ignore")
-    for family in sets or SETS:
-        for name in networks()[family]:
-            if name in done or (only and name not in only):
-                continue
-            found = in_a_process(lambda name=name: one(name), PROCESSOR_S)  # type: ignore[misc]
-            record = {"network": name, "error": found} if isinstance(found, str) else found
-            with results.open("a") as file:
-                file.write(json.dumps(record) + "\n")
-            print(json.dumps(record), flush=True)
+    chosen = [name for family, names in subjects().items() if not sets or family in sets for name in names]
+    for name in sorted(chosen, key=lambda name: parameters(name) > LARGE):
+        if (only and name not in only) or (name in records(results) and name not in retried):
+            continue  # looked up anew each time: two processes may share the work
+        found = in_a_process(functools.partial(one, name), PROCESSOR_S)
+        record = {"network": name, "error": found} if isinstance(found, str) else found
+        with results.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        print(json.dumps(record), flush=True)
+
+
+def subjects() -> dict[str, list[str]]:
+    """Set -> networks, the smaller ones of torchvision first."""
+    import torchvision.models as zoo
+
+    found = networks()
+    detectors = [f"detection:{name}" for name in zoo.list_models(module=zoo.detection)]
+    return {family: sorted({**found, "detection": detectors}[family], key=parameters) for family in SETS}
+
+
+def parameters(reference: str) -> int:
+    """As torchvision says it of the trained network; 0 where it does not know it."""
+    import torchvision.models as zoo
+
+    family, _, name = reference.partition(":")
+    return 0 if family == "timm" else int(next(iter(zoo.get_model_weights(name))).meta["num_params"])
 
 
 def one(reference: str) -> Record:
@@ -86,9 +110,11 @@ def one(reference: str) -> Record:
         with torch.no_grad():
             expected = models.outputs_of(module(*given))
         record["parameters"] = sum(p.numel() for p in module.parameters())
-        graphs: dict[int, Any] = {}
-        for opset in LOWERED:
-            record["opsets"][str(opset)] = at_opset(reference, module, inputs, given, expected, opset, graphs)
+        program = capture(module, inputs)
+        record["capture_s"] = round(time.process_time() - started, 1)
+        with decomposed_once():
+            for traced in sorted(set(TRACED.values())):
+                record["opsets"] |= from_one_trace(reference, program, inputs, given, expected, traced)
     except Exception as error:  # noqa: BLE001 - a crash is a result here
         record["error"] = line(error)
     record["seconds"] = round(time.process_time() - started, 1)
@@ -104,38 +130,60 @@ def smaller(reference: str, inputs: tuple[InputConfig, ...]) -> tuple[InputConfi
     return (InputConfig((3, side, side)),)
 
 
-def at_opset(
+def from_one_trace(
     reference: str,
-    module: nn.Module,
+    program: ExportedProgram,
     inputs: tuple[InputConfig, ...],
     given: tuple[Tensor, ...],
     expected: tuple[Tensor, ...],
-    opset: int,
-    graphs: dict[int, Any],
+    traced: int,
 ) -> Record:
-    """Export, check, run; ``graphs`` keeps the trace that two opsets share."""
-    started = time.process_time()
+    """Opset -> what came out, of those that begin with the graph at ``traced``."""
+    opsets = [opset for opset, source in TRACED.items() if source == traced]
+    found: Record = {}
     try:
-        traced = TRACED[opset]
-        if traced not in graphs:
-            graphs.clear()
-            graphs[traced] = trace(module, inputs, (), traced)
-            export.simplify(graphs[traced])
-        # The last that uses it may change it: the largest of these networks fit into memory once, not twice.
-        last = opset == max(one for one in TRACED if TRACED[one] == traced)
-        model = graphs.pop(traced) if last else graphs[traced].clone()
-        export.to_opset(model, inputs, ExportConfig(opset=opset, lower=LOWERED[opset]))
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "model.onnx"
-            export.write(model, path)
-            record = compared(path, given, expected)
-            record |= {"nodes": len(model.graph), "seconds": round(time.process_time() - started, 1)}
-            del model
-            if opset == BUILT and reference.startswith("torchvision:"):
-                record["rtx"] = rtx(path, inputs)
+        graph = translate(program, inputs, (), traced)
+        simplify(graph)
     except Exception as error:  # noqa: BLE001
-        return {"reason": line(error)}
-    return record
+        return {str(opset): {"reason": line(error)} for opset in opsets}
+    for opset in opsets:
+        started = time.process_time()
+        # The last one may change it: the largest of these networks fit into memory once, not twice.
+        model = graph if opset == opsets[-1] else graph.clone()
+        try:
+            export.to_opset(model, inputs, ExportConfig(opset=opset, lower=LOWERED[opset]))
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "model.onnx"
+                export.write(model, path)
+                record = compared(path, given, expected)
+                record |= {"nodes": len(model.graph), "seconds": round(time.process_time() - started, 1)}
+                if opset == BUILT and reference.startswith("torchvision:"):
+                    built = in_a_process(functools.partial(rtx, path, inputs), BUILD_S)
+                    record["rtx"] = {"ok": False, "reason": built} if isinstance(built, str) else built
+        except Exception as error:  # noqa: BLE001
+            record = {"reason": line(error)}
+        found[str(opset)] = record
+    return found
+
+
+@contextmanager
+def decomposed_once() -> Iterator[None]:
+    """PyTorch's exporter breaks a program down before it translates it, which takes most of its time and does not
+    depend on the opset: do it once."""
+    names = vars(_fx_passes)
+    plain = names["decompose_with_registry"]
+    kept: list[ExportedProgram] = []
+
+    def decompose(program: ExportedProgram, registry: Any) -> ExportedProgram:
+        if not kept:
+            kept.append(plain(program, registry))
+        return kept[0]
+
+    names["decompose_with_registry"] = decompose
+    try:
+        yield
+    finally:
+        names["decompose_with_registry"] = plain
 
 
 def compared(path: Path, given: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> Record:
@@ -188,9 +236,9 @@ def line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {text}".split())[:400]
 
 
-def records(path: Path) -> dict[str, Record]:
+def records(*paths: Path) -> dict[str, Record]:
     """Network -> its last record."""
-    lines = path.read_text().splitlines() if path.exists() else []
+    lines = [line for path in paths if path.exists() for line in path.read_text().splitlines()]
     return {record["network"]: record for record in map(json.loads, lines)}
 
 
@@ -223,13 +271,13 @@ numbers of their heads; decoding and suppression come after the engine.
 """
 
 
-def table(results: Path) -> str:
+def table(*results: Path) -> str:
     """Counts, the largest error of each cell, every failure with its reason."""
     packages = ("torch", "torchvision", "timm", "onnx", "onnxruntime-gpu", "tensorrt-rtx-cu13")
     versions = ", ".join(f"{one} {importlib.metadata.version(one)}" for one in packages)
     lines = [HEAD.format(date=dt.datetime.now(dt.UTC).date(), versions=versions)]
     lines += ["| networks | of | 13 | 17 | 20 | RTX |", "|---|---:|---|---|---|---|"]
-    found, known = records(results), networks()
+    found, known = records(*results), subjects()
     for family, title in SETS.items():
         chosen = [found[name] for name in known[family] if name in found]
         if not chosen:
@@ -271,15 +319,15 @@ def main() -> None:
     running.add_argument("--only", nargs="*", default=[])
     running.add_argument("--again", action="store_true", help="what failed is run once more")
     writing = commands.add_parser("table")
-    writing.add_argument("results", type=Path)
+    writing.add_argument("results", type=Path, nargs="+")
     writing.add_argument("--write", type=Path, help="a Markdown file, instead of the screen")
     given = parser.parse_args()
     if given.command == "run":
         run(given.results, given.sets, given.only, given.again)
     else:
-        text = table(given.results)
+        text = table(*given.results)
         given.write.write_text(text) if given.write else print(text)
-        print(Counter(where for r in records(given.results).values() for where, _ in failures(r)))
+        print(Counter(where for r in records(*given.results).values() for where, _ in failures(r)))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """Stage: the network as ONNX, at exactly the opset that the target's parser takes.
 
 PyTorch's exporter writes opset 18 well and, asked for less, quietly still writes 18. So it always exports at
-18 (or above, where that is asked for), and everything after is done on the graph: constants folded and dead
-nodes removed (onnxscript's optimizer, the one that the exporter itself uses), BatchNorm into convolutions
-(:mod:`pipeline.lowering.batchnorm`), operators that the parser lacks as primitives (:mod:`pipeline.lowering`), the
-older opset (:mod:`pipeline.lowering.downgrade`), camera frames and classes at the ends (:mod:`pipeline.lowering.ends`),
-FP16 (:mod:`pipeline.precision`). What was asked for is read again from the result.
+18 (or above, where that is asked for), and everything after is done on the graph: constants folded, BatchNorm
+into convolutions, dead nodes removed (:mod:`pipeline.lowering.simplify`), operators that the parser lacks as
+primitives (:mod:`pipeline.lowering`), the older opset (:mod:`pipeline.lowering.downgrade`), camera frames and
+classes at the ends (:mod:`pipeline.lowering.ends`), FP16 (:mod:`pipeline.precision`). What was asked for is read
+again from the result.
 
 Nodes are named after the PyTorch module they came from (``layer1.0.conv1/Conv``), weights keep their names,
 and nothing else of the machine or its versions is in the file: equal checkpoints give equal bytes.
@@ -13,7 +13,6 @@ and nothing else of the machine or its versions is in the file: equal checkpoint
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common
-from onnxscript import optimizer
 from torch import nn
 
 from deploy import console
@@ -29,15 +27,14 @@ from deploy.errors import StageError
 from pipeline import data, lowering, models, precision
 from pipeline.artifact import Checkpoint, OnnxModel
 from pipeline.data.cases import cases
-from pipeline.lowering import batchnorm, downgrade
+from pipeline.lowering import downgrade
 from pipeline.lowering.ends import Ends, attach
-from pipeline.lowering.trace import cause, quiet, trace
+from pipeline.lowering.simplify import simplify
+from pipeline.lowering.trace import cause, trace
 from pipeline.models import Network
 from pipeline.sections import DataConfig, ExportConfig, InputConfig
 
 FILE = "model.onnx"
-# Elements of a constant up to which it is folded: position tables and transposed weights, all of them.
-LARGEST_CONSTANT = 2**26
 # A protobuf message may not be larger.
 LARGEST_FILE = 2**31 - 2**20  # of weights: the nodes need room, too
 LOOK_AT = 32
@@ -165,20 +162,27 @@ def _fp16_words(facts: dict[str, Any]) -> str:
 
 
 def write(model: ir.Model, path: Path) -> None:
-    """Check the graph and write it; weights of more than 2 GiB go into ``<path>.data``.
+    """Write the graph and check the file; weights of more than 2 GiB go into ``<path>.data``.
 
     Raises:
         StageError: it is not valid ONNX.
     """
+    common.ShapeInferencePass()(model)
     if _bytes_of(model) <= LARGEST_FILE:
-        path.write_bytes(_checked(model).SerializeToString(deterministic=True))
-        return
-    ir.save(model, path, external_data=f"{path.name}.data", size_threshold_bytes=1024)
+        path.write_bytes(ir.to_proto(model).SerializeToString(deterministic=True))
+    else:
+        ir.save(model, path, external_data=f"{path.name}.data", size_threshold_bytes=1024)
+    check(str(path))
+
+
+def check(what: str | onnx.ModelProto) -> None:
+    """Hold a file or a graph against ONNX's own rules, all shapes included.
+
+    Raises:
+        StageError: it breaks one of them.
+    """
     try:
-        onnx.shape_inference.infer_shapes_path(
-            str(path), str(path), check_type=True, strict_mode=True, data_prop=True
-        )
-        onnx.checker.check_model(str(path), full_check=True)
+        onnx.checker.check_model(what, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise StageError(f"the graph is not valid ONNX: {cause(error)}", "please report this") from error
 
@@ -186,28 +190,6 @@ def write(model: ir.Model, path: Path) -> None:
 def opset_of(model: onnx.ModelProto) -> int:
     """The opset of ONNX's own operators."""
     return int(next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx")))
-
-
-def simplify(model: ir.Model) -> None:
-    """Constants folded, BatchNorm fused, no-ops and dead nodes gone; nodes named after modules. In place."""
-    _simplify(model)
-    _name_nodes(model)
-
-
-def _simplify(model: ir.Model) -> None:
-    with quiet():
-        common.InlinePass()(model)
-        optimizer.fold_constants(model, input_size_limit=LARGEST_CONSTANT, output_size_limit=LARGEST_CONSTANT)
-        batchnorm.fuse(model)
-        optimizer.optimize_ir(model, input_size_limit=LARGEST_CONSTANT, output_size_limit=LARGEST_CONSTANT)
-        common.ShapeInferencePass()(model)
-
-
-def _name_nodes(model: ir.Model) -> None:
-    """Name every node after the innermost PyTorch module that it came from: ``layer1.0.conv1/Conv``."""
-    for node in model.graph.all_nodes():
-        scopes = ast.literal_eval(node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]"))
-        node.name = "/".join([*scopes[-2:-1], node.op_type]).lstrip("/")
 
 
 def _finish(model: ir.Model, opset: int, ir_version: int | None) -> None:
@@ -239,12 +221,9 @@ def _checked(model: ir.Model) -> onnx.ModelProto:
     """The file's content: every shape inferred, held against ONNX's own rules."""
     if (size := _bytes_of(model)) > LARGEST_FILE:
         raise StageError(f"the weights have {size / 2**30:.1f} GiB", "an ONNX file holds at most 2 GiB")
+    common.ShapeInferencePass()(model)
     proto = ir.to_proto(model)
-    try:
-        proto = onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
-        onnx.checker.check_model(proto, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise StageError(f"the graph is not valid ONNX: {cause(error)}", "please report this") from error
+    check(proto)
     return proto
 
 

@@ -6,15 +6,17 @@ this graph is also what a finished one is held against when it gives other numbe
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from typing import Any
 
 import onnx_ir as ir
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
@@ -47,46 +49,80 @@ def trace(
         RecipeError: more or fewer output names than outputs.
         StageError: PyTorch cannot export this network, or not at this opset.
     """
-    shapes = None
     ends = [*(one.name for one in inputs), *(outputs or ["output"])]
     if len(set(ends)) != len(ends):
         raise RecipeError("model.inputs and model.outputs use a name twice", "name every one differently")
-    if max_batch is not None and max_batch > 1:
-        open_batch = torch.export.Dim(BATCH, min=1, max=max_batch)
-        shapes = tuple({0: open_batch} for _ in inputs)
-        batch = 2  # an example batch of 1 would be taken for a constant
+    return translate(capture(module, inputs, batch, max_batch), inputs, outputs, opset)
+
+
+def capture(
+    module: nn.Module, inputs: Sequence[InputConfig], batch: int = 1, max_batch: int | None = None
+) -> ExportedProgram:
+    """The first half of :func:`trace`: the operators that ``forward`` calls, whatever the opset.
+
+    Raises:
+        StageError: PyTorch cannot follow ``forward``, or it fixes the batch that should be open.
+    """
+    is_open = max_batch is not None and max_batch > 1
+    open_batch = torch.export.Dim(BATCH, min=1, max=max_batch) if is_open else None
+    given = models.example_inputs(tuple(inputs), 2 if is_open else batch)  # 1 would be taken for a constant
+    shapes = tuple({0: open_batch} for _ in inputs) if is_open else None
+    failures = list[Exception]()
+    for strict in (False, True):  # what fails without PyTorch's compiler sometimes works with it
+        try:
+            with quiet(), _PlainAttention():
+                return torch.export.export(module.eval(), given, dynamic_shapes=shapes, strict=strict)
+        except Exception as error:  # noqa: BLE001 - PyTorch raises whatever forward raises
+            failures.append(error)
+    why = failures[0]
+    if f"({BATCH})" in str(why):
+        raise StageError(
+            f"an open batch was asked for, and forward fixes it at {given[0].shape[0]}",
+            "write x.shape[0] instead of len(x), do not loop over the batch, or set export.dynamic_batch = false",
+        ) from why
+    raise _refusal(f"PyTorch cannot export {type(module).__name__} to ONNX: {cause(why)}", is_open) from why
+
+
+def translate(
+    program: ExportedProgram, inputs: Sequence[InputConfig], outputs: Sequence[str], opset: int
+) -> ir.Model:
+    """The second half of :func:`trace`: the operators of ``program`` as ONNX's.
+
+    Raises:
+        RecipeError: more or fewer output names than outputs.
+        StageError: ONNX does not have what the network does, or not at this opset.
+    """
+    is_open = bool(program.range_constraints)
+    named = tuple({0: BATCH} for _ in inputs) if is_open else None
     try:
-        with quiet(), _PlainAttention():
-            program = torch.onnx.export(
-                module.eval(),
-                models.example_inputs(tuple(inputs), batch),
+        with quiet():
+            made = torch.onnx.export(
+                program,
                 dynamo=True,
                 opset_version=opset,
-                dynamic_shapes=shapes,
+                dynamic_shapes=named,
                 optimize=False,
                 verbose=False,
             )
     except Exception as error:
-        raise StageError(
-            f"PyTorch cannot export {type(module).__name__} to ONNX: {cause(error)}",
-            "its forward must not branch on the values of tensors"
-            + (" nor fix the batch size; try export.dynamic_batch = false" if shapes else ""),
-        ) from error
-    assert program is not None
-    model = program.model
+        raise _refusal(f"PyTorch cannot export this network to ONNX: {cause(error)}", is_open) from error
+    assert made is not None
+    model = made.model
     if (delivered := model.opset_imports[""]) != opset:
         raise StageError(
             f"opset {opset} was asked for, and PyTorch's exporter wrote {delivered}",
             "set export.opset to 18 or older",
         )
-    if shapes and any(value.shape is None or isinstance(value.shape[0], int) for value in model.graph.inputs):
-        raise StageError(
-            f"an open batch was asked for, and PyTorch's exporter fixed it at {batch}",
-            "forward makes the batch size a constant: write x.shape[0] instead of len(x), no int() of it, "
-            "or set export.dynamic_batch = false",
-        )
     _name(model, [one.name for one in inputs], outputs)
     return model
+
+
+def _refusal(what: str, is_open: bool) -> StageError:
+    return StageError(
+        what,
+        "its forward must not branch on the values of tensors"
+        + (" nor fix the batch size; try export.dynamic_batch = false" if is_open else ""),
+    )
 
 
 class _PlainAttention(TorchFunctionMode):
@@ -176,11 +212,11 @@ def cause(error: BaseException) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the exporter's warnings and log lines: what matters is checked and said by us."""
+    """Without the exporter's warnings, log lines and listings: what matters is checked and said by us."""
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -105,11 +105,32 @@ class Warp(nn.Module):
         return F.grid_sample(x, grid, align_corners=False)
 
 
-class FixedBatch(nn.Module):
-    """``len(x)`` is a constant to PyTorch's exporter."""
+class Length(nn.Module):
+    """``len(x)`` is a constant to PyTorch's exporter where it does not compile."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.flatten(1)[:, :10] + torch.zeros(len(x), 10)
+
+
+class FixedBatch(nn.Module):
+    """A loop over the batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([one.flatten()[:10] for one in x])
+
+
+class TurnedAttention(nn.Module):
+    """Attention whose result is turned and flattened, as in timm's BEiT: PyTorch's exporter loses its layout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.randn(1, 4, 16, 16))
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x.flatten(2).reshape(len(x), 16, 3, 4, 4).permute(2, 0, 3, 1, 4)
+        query, key, value = tokens.unbind(0)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=self.bias)
+        return mixed.transpose(1, 2).reshape(len(x), 16, 16)
 
 
 class Branches(nn.Module):

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from pipeline import channels, equivalence, models, precision
 from pipeline.data.cases import cases
-from pipeline.export import _checked, _tidy, opset_of, simplify, to_opset
+from pipeline.export import _checked, _tidy, opset_of, to_opset
+from pipeline.lowering.simplify import simplify
 from pipeline.lowering.trace import trace
 from pipeline.models import Network
 from pipeline.pruning import scores

@@ -9,10 +9,12 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from onnxscript import rewriter
 
 from deploy.errors import RecipeError, StageError
 from pipeline import diverge, models
 from pipeline.export import export, opset_of, to_onnx
+from pipeline.lowering.simplify import RULES
 from pipeline.models import Network
 from pipeline.sections import ExportConfig
 from tests.equivalence.networks import (
@@ -20,6 +22,8 @@ from tests.equivalence.networks import (
     LOWERED,
     Branches,
     FixedBatch,
+    Length,
+    TurnedAttention,
     Warp,
     checkpoint,
     network,
@@ -90,8 +94,22 @@ def test_an_operator_in_the_way_is_named() -> None:
 
 
 def test_a_batch_that_forward_fixes_is_not_passed_off_as_open() -> None:
-    with pytest.raises(StageError, match="open batch was asked for"):
+    with pytest.raises(StageError, match="open batch was asked for, and forward fixes it at 2"):
         to_onnx(FixedBatch(), (IMAGE,), (), ExportConfig(dynamic_batch=True))
+
+
+@pytest.mark.parametrize("made", [Length(), TurnedAttention()], ids=["len(x)", "turned attention"])
+def test_an_open_batch_that_takes_a_second_look(made: torch.nn.Module) -> None:
+    proto = to_onnx(made, (IMAGE,), (), ExportConfig(opset=13, dynamic_batch=True))
+    for batch in (1, 3):
+        (image,) = models.example_inputs((IMAGE,), batch)
+        (found,) = diverge.session(proto).run(None, {"input": image.numpy()})
+        with torch.no_grad():
+            assert np.allclose(found, made(image).numpy(), atol=1e-6)
+
+
+def test_every_rule_of_the_exporters_own_optimizer_but_one() -> None:
+    assert len(RULES) == len(rewriter._DEFAULT_REWRITE_RULES) - 1
 
 
 def test_a_network_that_does_not_export() -> None:
