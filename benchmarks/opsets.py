@@ -19,9 +19,7 @@ for. Operators do not depend on it, times do.
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 import functools
-import importlib.metadata
 import json
 import tempfile
 import time
@@ -40,29 +38,29 @@ from torch.export import ExportedProgram
 from torch.onnx._internal.exporter import _fx_passes
 
 from benchmarks.coverage import in_a_process, warm_up
-from benchmarks.coverage_networks import build, networks
+from benchmarks.coverage_networks import build
+from benchmarks.opsets_table import (
+    BUILT,
+    LOWERED,
+    SETS,
+    Record,
+    failures,
+    parameters,
+    records,
+    subjects,
+    table,
+)
 from deploy.errors import JetpressError
 from pipeline import export, models
 from pipeline.lowering.simplify import simplify
 from pipeline.lowering.trace import capture, translate
 from pipeline.sections import ExportConfig, InputConfig
 
-Record = dict[str, Any]
-SETS = {
-    "torchvision": "torchvision classifiers",
-    "segmentation": "torchvision segmentation",
-    "detection": "torchvision detection, raw heads",
-    "timm": "timm families",
-}
-# What the parsers lack that read up to this opset: TensorRT 8.2, 8.5, 10 and newer.
-LOWERED = {13: ("LayerNormalization", "HardSwish"), 17: ("LayerNormalization",), 20: ()}
 TRACED = {13: 18, 17: 18, 20: 20}
-TOLERANCE, SIDE = 1e-3, 96
+SIDE = 96
 PROCESSOR_S, BUILD_S = 1500, 300
 LARGE = 100e6
 """Networks with more parameters come last."""
-BUILT = 17
-"""The opset whose file TensorRT-RTX builds."""
 AHEAD = "8.6"
 
 
@@ -76,27 +74,10 @@ def run(results: Path, sets: Sequence[str], only: Sequence[str], again: bool) ->
         if (only and name not in only) or (name in records(results) and name not in retried):
             continue  # looked up anew each time: two processes may share the work
         found = in_a_process(functools.partial(one, name), PROCESSOR_S)
-        record = {"network": name, "error": found} if isinstance(found, str) else found
+        record = {"network": name, "opsets": {}, "error": found} if isinstance(found, str) else found
         with results.open("a") as file:
             file.write(json.dumps(record) + "\n")
         print(json.dumps(record), flush=True)
-
-
-def subjects() -> dict[str, list[str]]:
-    """Set -> networks, the smaller ones of torchvision first."""
-    import torchvision.models as zoo
-
-    found = networks()
-    detectors = [f"detection:{name}" for name in zoo.list_models(module=zoo.detection)]
-    return {family: sorted({**found, "detection": detectors}[family], key=parameters) for family in SETS}
-
-
-def parameters(reference: str) -> int:
-    """As torchvision says it of the trained network; 0 where it does not know it."""
-    import torchvision.models as zoo
-
-    family, _, name = reference.partition(":")
-    return 0 if family == "timm" else int(next(iter(zoo.get_model_weights(name))).meta["num_params"])
 
 
 def one(reference: str) -> Record:
@@ -234,77 +215,6 @@ def line(error: BaseException) -> str:
     """In one line."""
     text = error.what if isinstance(error, JetpressError) else getattr(error, "what", "") or str(error)
     return " ".join(f"{type(error).__name__}: {text}".split())[:400]
-
-
-def records(*paths: Path) -> dict[str, Record]:
-    """Network -> its last record."""
-    lines = [line for path in paths if path.exists() for line in path.read_text().splitlines()]
-    return {record["network"]: record for record in map(json.loads, lines)}
-
-
-def failures(record: Record) -> Iterator[tuple[str, str]]:
-    """Opset (or ``RTX``) and reason, for each that does not count."""
-    if "error" in record:
-        yield "all", record["error"]
-        return
-    for opset, found in record["opsets"].items():
-        if "reason" in found:
-            yield opset, found["reason"]
-        elif found["delivered"] != int(opset):
-            yield opset, f"delivered at {found['delivered']}"
-        elif not found["error"] <= TOLERANCE:
-            yield opset, f"differs by {found['error']:.1e} of the largest output"
-        if found.get("rtx", {}).get("ok") is False:
-            yield "RTX", found["rtx"]["reason"]
-
-
-HEAD = """# Opsets
-
-Written by `python -m benchmarks.opsets table` on {date} from the results of `python -m benchmarks.opsets run`
-({versions}; processor only). The networks are dense, with random weights, at batch 1, in FP32.
-
-Counted: the file has exactly the opset that was asked for, passes `onnx.checker` in full, and ONNX Runtime gives
-PyTorch's outputs within 1e-3 of the largest. At 13 LayerNormalization and HardSwish are primitives (TensorRT 8.2 lacks
-them), at 17 LayerNormalization (8.5 does). *RTX*: TensorRT-RTX built an engine from the file at 17, ahead of time for
-compute capability 8.6, without a GPU; it is a recent TensorRT, and says little about TensorRT 8. Detectors end at the
-numbers of their heads; decoding and suppression come after the engine.
-"""
-
-
-def table(*results: Path) -> str:
-    """Counts, the largest error of each cell, every failure with its reason."""
-    packages = ("torch", "torchvision", "timm", "onnx", "onnxruntime-gpu", "tensorrt-rtx-cu13")
-    versions = ", ".join(f"{one} {importlib.metadata.version(one)}" for one in packages)
-    lines = [HEAD.format(date=dt.datetime.now(dt.UTC).date(), versions=versions)]
-    lines += ["| networks | of | 13 | 17 | 20 | RTX |", "|---|---:|---|---|---|---|"]
-    found, known = records(*results), subjects()
-    for family, title in SETS.items():
-        chosen = [found[name] for name in known[family] if name in found]
-        if not chosen:
-            continue
-        cells = [cell(chosen, opset) for opset in LOWERED]
-        built = [
-            r["opsets"][str(BUILT)]["rtx"]["ok"] for r in chosen if "rtx" in r.get("opsets", {}).get("17", {})
-        ]
-        cells.append(f"{sum(built)} of {len(built)}" if built else "-")
-        missing = len(known[family]) - len(chosen)
-        count = f"{len(chosen)}" + (f" ({missing} not run)" if missing else "")
-        lines.append(f"| {title} | {count} | {' | '.join(cells)} |")
-    bad = [(r["network"], *failure) for r in found.values() for failure in failures(r)]
-    lines += ["", "What fails, and why:" if bad else "Nothing failed.", ""]
-    if bad:
-        lines += ["| network | opset | reason |", "|---|---|---|"]
-        lines += [f"| {name} | {where} | {why[:200].replace('|', '/')} |" for name, where, why in bad]
-    seconds = sum(r.get("seconds", 0) for r in found.values())
-    lines += ["", f"{len(found)} networks, {seconds / 60:.0f} minutes of processor time."]
-    return "\n".join(lines) + "\n"
-
-
-def cell(chosen: list[Record], opset: int) -> str:
-    """How many count, and the largest error of those."""
-    entries = [r.get("opsets", {}).get(str(opset), {}) for r in chosen]
-    good = [e["error"] for e in entries if e.get("delivered") == opset and e["error"] <= TOLERANCE]
-    return f"{len(good)} ({max(good):.0e})" if good else "0"
 
 
 def main() -> None:
