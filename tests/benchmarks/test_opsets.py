@@ -13,6 +13,7 @@ from benchmarks import opsets, opsets_table
 EQUAL = {"delivered": 17, "error": 1e-6, "rtx": {"ok": True}}
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of TensorRT-RTX
 def test_the_smallest_network_at_every_opset() -> None:
     record = opsets.one("torchvision:squeezenet1_1")
     assert list(opsets_table.failures(record)) == []
