@@ -95,7 +95,7 @@ def translate(
     is_open = bool(program.range_constraints)
     named = tuple({0: BATCH} for _ in inputs) if is_open else None
     try:
-        with quiet():
+        with quiet(), _PlainAttention():  # it is traced once more
             made = torch.onnx.export(
                 program,
                 dynamo=True,

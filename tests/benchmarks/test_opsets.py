@@ -36,6 +36,11 @@ def test_what_does_not_count(found: dict[str, Any], where: str, why: str) -> Non
     assert (place, why in reason) == (where, True)
 
 
+def test_equality_of_what_never_moves_says_nothing() -> None:
+    record = {"network": "x", "moves": 1e-9, "opsets": {"17": EQUAL}}
+    assert "says nothing" in next(iter(opsets_table.failures(record)))[1]
+
+
 def test_the_page_counts_and_says_what_was_not_run(tmp_path: Path) -> None:
     results = tmp_path / "results.jsonl"
     good = {
