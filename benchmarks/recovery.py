@@ -123,7 +123,8 @@ def imagenet(given: argparse.Namespace, store: Store) -> Iterator[dict[str, Any]
     model = ModelConfig(builder="torchvision:mobilenet_v2", weights=weights)
     data = DataConfig(source=source_of(given, "imagenet_small"), size=given.size, batch_size=32)
     dense = dense_of(Recipe(name="imagenet", seed=given.seed, model=model, data=data), store)
-    pruned = store.make(prune.prune, PruneConfig(macs=given.macs or 0.2, channel_multiple=8), dense)[0]
+    goal = PruneConfig(macs=given.macs or 0.1, scope="global", criterion="taylor", channel_multiple=8)
+    pruned = store.make(prune.prune, goal, dense)[0]
     labels = FinetuneConfig(
         epochs=given.epochs, learning_rate=0.004, weight_decay=4e-5, distill=0.0, precision="float32"
     )
