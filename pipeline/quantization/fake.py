@@ -20,6 +20,7 @@ import onnx
 import onnx_ir as ir
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils.weak import WeakTensorKeyDictionary
@@ -127,8 +128,8 @@ def rounded(x: Tensor, grid: Grid) -> Tensor:
     return result
 
 
-def rounded_weight(weight: Tensor, axis: int) -> Tensor:
-    """A weight as INT8 has it: of each output channel along ``axis``, the largest is 127; zeros stay zeros."""
+def rounded_weight(weight: Tensor, axis: int | None) -> Tensor:
+    """A weight as INT8 has it: of each output channel along ``axis`` (None: of all), the largest is 127; zeros stay."""
     others = [d for d in range(weight.ndim) if d != axis]
     scale = weight.detach().abs().amax(others, keepdim=True) / LARGEST
     scale = torch.where(scale > torch.finfo(torch.float32).tiny, scale, 1.0)
@@ -183,7 +184,7 @@ class _Rounding(TorchFunctionMode):
         if name == ATTENTION:
             return function(*self._attention(arguments), **rest)
         if name == "batch_norm":
-            arguments, rest = _in_inference(arguments, rest)
+            arguments, rest = _in_inference(function, arguments, rest)
         kind = origin.IN_TORCH.get(name)
         if kind is None:
             return function(*arguments, **rest)
@@ -205,7 +206,11 @@ class _Rounding(TorchFunctionMode):
         given = dict(zip(("input", "weight"), arguments, strict=False)) | rest
         made = self.names.get(id(given["weight"]), UNKNOWN)
         if made in self.grids.weights:
-            given["weight"] = rounded_weight(given["weight"], axis)
+            groups = rest.get("groups", arguments[6] if len(arguments) > 6 else 1)
+            shared = (
+                axis == 1 and groups > 1
+            )  # groups of a transposed convolution share their channels' places
+            given["weight"] = rounded_weight(given["weight"], None if shared else axis)
         given["input"] = self._rounded(given["input"], made)
         return self._noted(function(given.pop("input"), given.pop("weight"), *arguments[2:], **given), made)
 
@@ -237,8 +242,14 @@ class _Rounding(TorchFunctionMode):
         return result
 
 
-def _in_inference(arguments: tuple[Any, ...], rest: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _in_inference(
+    function: Callable[..., Any], arguments: tuple[Any, ...], rest: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Arguments of ``batch_norm`` with its running statistics used, if it has any."""
+    place = 1 if function is F.batch_norm else 3
+    mean = arguments[place] if len(arguments) > place else rest.get("running_mean")
+    if mean is None:
+        return arguments, rest
     if len(arguments) > 5:
         return (*arguments[:5], False, *arguments[6:]), rest
     return arguments, {**rest, "training": False}

@@ -103,7 +103,7 @@ class Residual(nn.Module):
         self.down = nn.Sequential(nn.Conv2d(8, 16, 1, stride=2, bias=False), nn.BatchNorm2d(16))
         self.main = nn.Sequential(nn.Conv2d(8, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16))
         self.gate = nn.Conv2d(16, 16, 1)
-        self.up = nn.ConvTranspose2d(16, 8, 2, 2)
+        self.up = nn.ConvTranspose2d(16, 8, 2, 2, groups=2)
         self.head = nn.Parameter(torch.randn(5, 24))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -128,6 +128,14 @@ def residual() -> nn.Module:
                 part.weight.uniform_(-1.5, 1.5)  # a negative scale is one, too
                 part.bias.uniform_(-0.5, 0.5)
     return made.eval()
+
+
+def test_batchnorm_without_statistics_goes_on_with_those_of_the_batch() -> None:
+    module, x = nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False)), torch.randn(4, 3, 5, 5)
+    with fake.quantized(module, fake.Grids(frozenset(), {})):
+        assert torch.equal(
+            module(x), nn.functional.batch_norm(x, None, None, *module[0].parameters(), training=True)
+        )
 
 
 def pruned() -> nn.Module:
