@@ -72,14 +72,9 @@ def mended(broken: Quantized, tmp_path_factory: pytest.TempPathFactory) -> Quant
 
 
 def test_the_flow_trains_only_where_it_is_needed(broken: Quantized, tmp_path: Path) -> None:
-    for quantizing, why in (
-        ({"qat": "off"}, "off"),
-        ({"accuracy_drop": 100.0}, "are enough"),
-    ):
-        walk = Doing(Store(tmp_path))
-        made = in_flow(broken, walk, **quantizing)
-        assert made.network is broken.network
-        assert why in walk.steps[-1].why
+    walk = Doing(Store(tmp_path))
+    assert in_flow(broken, walk, qat="off").network is broken.network
+    assert "off" in walk.steps[-1].why
     looking = Looking(Store(tmp_path / "empty"))
     in_flow(broken, looking)
     assert "only if" in looking.steps[-1].why
@@ -97,7 +92,7 @@ def test_what_is_better_is_kept() -> None:
 
     order = [made(False, 80, 0), made(False, 89, 4), made(True, 92, 3), made(True, 90, 0), made(True, 91, 0)]
     assert sorted(order, key=lambda one: one.rank) == order
-    assert why_not_train("auto", made(True, 92, 1))
+    assert "90.00 % are enough" in why_not_train("auto", made(True, 92, 1))
     assert not why_not_train("auto", made(True, 92, 2))
     assert not why_not_train("auto", made(False, 89, 0))
 
