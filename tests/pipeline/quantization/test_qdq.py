@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from pathlib import Path
 
@@ -68,9 +69,20 @@ def quantized(one: Subject) -> onnx.ModelProto:
     return one.graph(calibrate.ranges(seen, "max", one.dialect))
 
 
-@pytest.mark.parametrize("dialect", sorted(DIALECTS))
-@pytest.mark.parametrize("opset", [13, 17, 20])
-@pytest.mark.parametrize("network", [Residual, Cnn, Transformer])
+FAST = {
+    (Residual, 13, "tensorrt8"),
+    (Residual, 20, "tensorrt"),
+    (Residual, 17, "onnxruntime"),
+    (Cnn, 17, "tensorrt"),
+    (Transformer, 13, "onnxruntime"),
+}
+EVERY = [
+    pytest.param(*one, marks=() if one in FAST else pytest.mark.slow)
+    for one in itertools.product((Residual, Cnn, Transformer), (13, 17, 20), sorted(DIALECTS))
+]
+
+
+@pytest.mark.parametrize(("network", "opset", "dialect"), EVERY)
 def test_valid_near_fp32_and_taken_by_the_tables(
     network: type[nn.Module], opset: int, dialect: str, tmp_path: Path
 ) -> None:
@@ -88,8 +100,18 @@ def test_valid_near_fp32_and_taken_by_the_tables(
         assert opset != target.opset or found.ok or network is Transformer
 
 
-@pytest.mark.parametrize(("network", "opset"), [(Residual, 13), (Residual, 20), (Cnn, 17), (Transformer, 17)])
-@pytest.mark.parametrize("dialect", ["tensorrt8", "tensorrt"])
+@pytest.mark.parametrize(
+    ("network", "opset", "dialect"),
+    [
+        (Residual, 20, "tensorrt"),
+        (Residual, 13, "tensorrt8"),
+        *(
+            pytest.param(network, 17, dialect, marks=pytest.mark.slow)
+            for network in (Cnn, Transformer)
+            for dialect in ("tensorrt8", "tensorrt")
+        ),
+    ],
+)
 def test_tensorrt_rtx_builds_it(network: type[nn.Module], opset: int, dialect: str, tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx")
     path = tmp_path / "model.onnx"
