@@ -2,6 +2,7 @@
 
 Prune (l2, ratio 0.5, widths a multiple of 8) > one training step at another batch size > save > replay, load,
 equal > ONNX from one trace at every opset asked for > equal in ONNX Runtime. A record says how far it came.
+torch-pruning goes as far as the training step.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from safetensors.torch import load_file, save_model
 from torch import Tensor, nn
 
 from benchmarks.coverage_networks import TooLargeError, build
+from benchmarks.coverage_table import OURS
 from deploy.errors import JetpressError
 from pipeline import channels, export, models
 from pipeline.pruning import allocate, criteria
@@ -43,13 +45,13 @@ def one(reference: str, tool: str, opsets: Sequence[int]) -> Record:
     started = time.process_time()
     try:
         module, inputs, batch = build(reference)
-        smaller = _ours(record, module, batch) if tool == "jetpress" else _peer(record, module, batch)
+        smaller = _ours(record, module, batch) if tool == OURS else _peer(record, module, batch)
         record |= {
             "parameters_before": sum(p.numel() for p in module.parameters()),
             "parameters": sum(p.numel() for p in smaller.parameters()),
         }
-        record["ok"] = not opsets
-        if opsets:
+        record["ok"] = tool != OURS or not opsets
+        if tool == OURS and opsets:
             record["stage"] = "export"
             record["opsets"] = _onnx(smaller, inputs, opsets)
             first = record["opsets"][str(opsets[0])]
@@ -80,6 +82,7 @@ def _ours(record: Record, module: nn.Module, batch: tuple[Tensor, ...]) -> nn.Mo
     removal = allocate.uniform(graph, criteria.scores("l2", module, graph), RATIO, allocate.Room(MULTIPLE))
     smaller, step = channels.cut(module, batch, graph, removal)
     record |= {"cut": len(step["units"]), "refused": step["refused"], "graph": step["graph"]}
+    record |= {"oracle": step["error"], "precision": step["precision"]}
     record["why"] = step.get("why", "")
     record["odd"] = sum(1 for g in graph.groups if g.name in step["units"] and _left(g, step) % MULTIPLE)
     record["stage"] = "train"

@@ -39,8 +39,9 @@ def prune(config: PruneConfig, model: Checkpoint, draft: Path) -> Checkpoint:
     """One round: the share of the ORIGINAL network that ``config`` names is gone afterwards.
 
     Facts: ``pruned`` (was anything removed), ``removed_channels``, ``layers`` (channels before and after),
-    ``blocks`` (bypassed), ``fixed`` (what could not be pruned, and the operator that fixed it), ``refused``,
-    ``as_graph`` (and ``why``), ``whole`` (costs of the original network).
+    ``blocks`` (bypassed), ``fixed`` (what could not be pruned, and the operator that fixed it), ``left`` (what could
+    be, and lost nothing: why), ``refused``, ``as_graph`` (and ``why``), ``check`` (how far the cut network is from the
+    dense one without those channels), ``whole`` (costs of the original network).
     """
     network = _loaded(model)
     reduction = Reduction.of(network, config)
@@ -50,7 +51,7 @@ def prune(config: PruneConfig, model: Checkpoint, draft: Path) -> Checkpoint:
         found = reduction.at(share)
     else:
         found = reduction.propose(cost_of(kind, reduction.sizes), (1 - share) * whole[kind])
-    return _cut_and_saved(network, reduction.graph, found, {**model.facts, "whole": whole}, draft)
+    return _cut_and_saved(network, reduction, found, {**model.facts, "whole": whole}, draft)
 
 
 def prune_for_time(
@@ -93,7 +94,7 @@ def prune_for_time(
     time = {**best, "limit_ms": limit, "dense_ms": whole_ms, "met": best["measured_ms"] <= limit}
     time |= {"correction": best["measured_ms"] / best["estimate_ms"], "tries": [t for t, _ in tries]}
     facts = {**model.facts, "time": time, "whole": model.facts.get("whole") or reduction.costs()}
-    return _cut_and_saved(network, reduction.graph, found, facts, draft)
+    return _cut_and_saved(network, reduction, found, facts, draft)
 
 
 def _best(tries: list[tuple[dict[str, Any], Proposal]], limit: float) -> tuple[dict[str, Any], Proposal]:
@@ -121,9 +122,15 @@ def _loaded(model: Checkpoint) -> Network:
 
 
 def _cut_and_saved(
-    network: Network, graph: ChannelGraph, found: Proposal, facts: Mapping[str, Any], draft: Path
+    network: Network, reduction: Reduction, found: Proposal, facts: Mapping[str, Any], draft: Path
 ) -> Checkpoint:
-    done = {"pruned": bool(found.removal or found.blocks), "fixed": dict(graph.fixed)}
+    graph = reduction.graph
+    left = {
+        name: why
+        for name, why in reduction.room.whole(graph, found.removal).items()
+        if not any(name.startswith(f"{block}.") for block in found.blocks)
+    }
+    done = {"pruned": bool(found.removal or found.blocks), "fixed": dict(graph.fixed), "left": left}
     if not done["pruned"]:
         empty = {"removed_channels": 0, "layers": [], "blocks": []}
         return models.save(network, draft, {**facts, **done, **empty})
@@ -150,6 +157,7 @@ def _cut(network: Network, graph: ChannelGraph, found: Proposal) -> dict[str, An
         removed = {name: units for name, units in removal.items() if name not in step["refused"]}
         layers = list(_layers(graph, removed))
         facts |= {"refused": step["refused"], "as_graph": bool(step.get("graph")), "why": step.get("why", "")}
+        facts["check"] = {key: step[key] for key in ("error", "precision")}
     gone = sum(layer["before"] - layer["after"] for layer in layers)
     return {**facts, "layers": layers, "removed_channels": gone}
 

@@ -251,11 +251,12 @@ def _layers(outcome: Outcome) -> list[dict[str, Any]]:
 
 
 def _unpruned(outcome: Outcome) -> dict[str, Any]:
-    """What could not be pruned and why, as the last round saw it; why the network goes on as its graph, if so."""
+    """What was not pruned and why, as the last round saw it; why the network goes on as its graph, if so."""
     if not outcome.rounds:
         return {}
     facts = outcome.rounds[-1].pruned.facts
     fixed = {
+        **facts.get("left", {}),
         **facts.get("fixed", {}),
         **dict.fromkeys(facts.get("refused", ()), "the cut changed the function"),
     }
@@ -271,6 +272,7 @@ def _rounds(outcome: Outcome) -> Iterator[dict[str, Any]]:
             "blocks": list(one.pruned.facts.get("blocks", [])),
             "time": one.pruned.facts.get("time"),
             "pruned": one.pruned.facts.get("pruned"),
+            "check": one.pruned.facts.get("check"),
             "kept": one.kept,
             "why": one.why,
             "removed_channels": one.pruned.facts.get("removed_channels"),

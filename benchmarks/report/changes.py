@@ -34,7 +34,7 @@ def layers(run: Run) -> Section:
 
 
 def _unpruned(run: Run) -> tuple[tuple[Table, ...], tuple[str, ...]]:
-    """Layers that could not be pruned with the operator that fixed them, and what else the reader must know."""
+    """Layers that were not pruned with the operator or the rule that keeps them, and what else must be known."""
     found = at(run, "unpruned") or {}
     fixed, notes = at(found, "fixed") or {}, []
     if at(found, "as_graph") is not None:
@@ -42,10 +42,17 @@ def _unpruned(run: Run) -> tuple[tuple[Table, ...], tuple[str, ...]]:
     blocks = [name for one in listed(run, "rounds") if at(one, "kept") for name in at(one, "blocks") or ()]
     if blocks:
         notes.append(f"Whole blocks were removed: {', '.join(map(value, blocks))}.")
+    checks = [one["check"] for one in listed(run, "rounds") if at(one, "check")]
+    if checks:
+        worst = max(checks, key=lambda check: float(check["error"]))
+        notes.append(
+            "Every cut network was held against the dense one without those channels, on random weights: the outputs "
+            f"differ by {float(worst['error']):.0e} of the largest at most ({value(worst['precision'])} precision)."
+        )
     if not fixed:
         return (), tuple(notes)
     rows = [(value(name), value(why)) for name, why in fixed.items()]
-    return (Table(("Layer", "What fixes it"), rows, "nw", "Layers that stay whole", folded=True),), tuple(
+    return (Table(("Layer", "What keeps it"), rows, "nw", "Layers that stay whole", folded=True),), tuple(
         notes
     )
 

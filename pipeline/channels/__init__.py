@@ -36,7 +36,8 @@ from pipeline.channels.groups import channel_graph
 from pipeline.channels.labels import Axes, Indices
 
 Step = dict[str, Any]
-"""One cut as JSON: ``kept`` ranges per parameter and axis, ``attributes``, ``graph``, ``units`` per group."""
+"""One cut as JSON: ``kept`` ranges per parameter and axis, ``attributes``, ``graph``, ``units`` per group; ``error``
+and ``precision`` of its check."""
 
 
 def analyse(module: nn.Module, example_inputs: tuple[Tensor, ...], any_batch: bool = False) -> ChannelGraph:
@@ -142,13 +143,16 @@ def _verified(dense: _Dense, survivors: Survivors) -> tuple[nn.Module, Step] | N
         smaller = _without(dense.module, kept)
         values = attributes.merged(guess, attributes.known(smaller, dense.trace, survivors))
         attributes.apply(smaller, values)
-        if not (reason := oracle.difference(smaller, drawn, dense.inputs, expected)):
-            return smaller, {**step, "attributes": values, "graph": False}
-        reasons.append(reason)
+        found = oracle.verdict(smaller, drawn, dense.inputs, expected)
+        if not found.why:
+            return smaller, {**step, "attributes": values, "graph": False, **found.as_step()}
+        reasons.append(found.why)
     traced = _as_graph(dense.module, dense.opened, kept)
-    if oracle.difference(traced, drawn, dense.inputs, expected):
+    found = oracle.verdict(traced, drawn, dense.inputs, expected)
+    if found.why:
         return None
-    return traced.train(dense.module.training), {**step, "attributes": {}, "graph": True, "why": reasons[0]}
+    step |= {"attributes": {}, "graph": True, "why": reasons[0], **found.as_step()}
+    return traced.train(dense.module.training), step
 
 
 def _as_graph(module: nn.Module, source: Trace, kept: Mapping[str, Mapping[int, Indices]]) -> TracedNet:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -158,19 +159,38 @@ def _take(tensor: Tensor, survivors: Survivors, axes: Axes) -> Tensor:
     return tensor
 
 
-def difference(
+@dataclass(frozen=True)
+class Verdict:
+    """How far two networks are apart."""
+
+    error: float
+    """Largest difference, relative to the largest value of its output."""
+    precision: str = "double"
+    """What was computed in: ``single`` where the network's code insists on it."""
+    why: str = ""
+    """What tells them apart; empty where they are the same."""
+
+    def as_step(self) -> dict[str, Any]:
+        """What a recorded cut says of its check."""
+        return {"error": self.error, "precision": self.precision}
+
+
+def verdict(
     module: nn.Module, weights: Mapping[str, Tensor], inputs: tuple[Tensor, ...], expected: Any
-) -> str:
-    """What tells ``module`` on ``weights`` (already cut) from ``expected``; empty where they are the same."""
+) -> Verdict:
+    """Whether ``module`` on ``weights`` (already cut) gives ``expected``."""
     try:
         with _double_by_default():
-            error, limit = _distance(_run(module, weights, inputs, _wide), expected), TOLERANCE
+            error = _distance(_run(module, weights, inputs, _wide), expected)
+        precision, limit = "double", TOLERANCE
     except Exception:  # noqa: BLE001  (the user's code at widths that it was not written for: anything may come)
         try:
-            error, limit = _distance(_run(module, weights, inputs, lambda x: x), expected), TOLERANCE_SINGLE
+            error = _distance(_run(module, weights, inputs, lambda x: x), expected)
+            precision, limit = "single", TOLERANCE_SINGLE
         except Exception as failure:  # noqa: BLE001
-            return f"{type(failure).__name__}: {str(failure).strip().partition(chr(10))[0]}"
-    return "" if error <= limit else f"outputs differ by {error:.1e}"
+            why = f"{type(failure).__name__}: {str(failure).strip().partition(chr(10))[0]}"
+            return Verdict(math.inf, why=why)
+    return Verdict(error, precision, "" if error <= limit else f"outputs differ by {error:.1e}")
 
 
 def _run(

@@ -56,6 +56,20 @@ class Room:
         allowed = [limit for pattern, limit in self.limits.items() if _matches(group, pattern)]
         return self.before(group) * (1 - min([share, *allowed]))
 
+    def whole(self, graph: ChannelGraph, removal: Removal) -> dict[str, str]:
+        """Groups that have lost no channel, in this round or before, and why."""
+        allowed = {group.name for group in self.candidates(graph)}
+        untouched = [g for g in graph.groups if g.name not in removal and self.before(g) <= g.units]
+        return {g.name: self._why_whole(g) if g.name in allowed else "prune.ignore" for g in untouched}
+
+    def _why_whole(self, group: Group) -> str:
+        smallest = step(group, self.multiple)
+        if group.units <= smallest:
+            return f"{group.width} channels: no smaller multiple of {self.multiple}"
+        if self.least(group, 1.0) > group.units - smallest:
+            return f"prune.limits leaves less than a multiple of {self.multiple}"
+        return f"its share of what goes is less than a multiple of {self.multiple}"
+
 
 def _matches(group: Group, pattern: str) -> bool:
     return any(fnmatchcase(name, pattern) for name in (group.name, *group.producers))

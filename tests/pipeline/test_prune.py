@@ -68,7 +68,19 @@ def test_facts_say_what_went_and_what_stays(tmp_path: Path) -> None:
     assert layers["hidden.0.weight"] == (16, 8)
     assert pruned.facts["removed_channels"] == sum(a - b for a, b in layers.values())
     assert pruned.facts["fixed"]["head.weight"] == "output of the network"
+    assert pruned.facts["left"] == {"up.0.weight": "4 channels: no smaller multiple of 8"}
     assert pruned.facts["as_graph"] is False
+    assert 0 <= pruned.facts["check"]["error"] <= 1e-5
+    assert pruned.facts["check"]["precision"] == "double"
+
+
+def test_what_is_left_alone_says_why(tmp_path: Path) -> None:
+    dense = checkpoint(network("cnn"), tmp_path / "dense")
+    some = config(multiple=8, ignore=("hidden.*",))
+    pruned = prune(some, dense, drafted(tmp_path, "p"))
+    assert pruned.facts["left"]["hidden.0.weight"] == "prune.ignore"
+    wide = prune(config(multiple=64), dense, drafted(tmp_path, "wide"))
+    assert wide.facts["left"]["hidden.0.weight"] == "16 channels: no smaller multiple of 64"
 
 
 @pytest.mark.parametrize("nothing", [{"ratio": 0.5, "multiple": 64}, {"ignore": ("*",)}])

@@ -144,6 +144,18 @@ def test_limits_hold_whatever_the_ratio(allocation: object) -> None:
     assert "a.weight" not in allocation(some, scores(some), 0.9, later)  # type: ignore[operator]
 
 
+def test_what_stays_whole_says_why() -> None:
+    some = graph(*(group(f"{name}.weight", 64) for name in "abcd"), group("e.weight", 8))
+    room = Room(8, ["b.*"], {"c.*": 0.1}, {"d.weight": 96})
+    assert room.whole(some, {}) == {
+        "a.weight": "its share of what goes is less than a multiple of 8",
+        "b.weight": "prune.ignore",
+        "c.weight": "prune.limits leaves less than a multiple of 8",
+        "e.weight": "8 channels: no smaller multiple of 8",
+    }
+    assert "a.weight" not in room.whole(some, {"a.weight": list(range(8))})
+
+
 @given(st.floats(0.05, 0.9), st.integers(0, 50))
 def test_the_smallest_ratio_for_a_cost(share: float, seed: int) -> None:
     some = graph(group("a", 128), group("b", 64, 2))
