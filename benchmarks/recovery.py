@@ -126,7 +126,7 @@ def imagenet(given: argparse.Namespace, store: Store) -> Iterator[dict[str, Any]
     goal = PruneConfig(macs=given.macs or 0.1, scope="global", criterion="taylor", channel_multiple=8)
     pruned = store.make(prune.prune, goal, dense)[0]
     labels = FinetuneConfig(
-        epochs=given.epochs, learning_rate=0.004, weight_decay=4e-5, distill=0.0, precision="float32"
+        epochs=given.epochs, learning_rate=given.rate, weight_decay=4e-5, distill=0.0, precision="float32"
     )
     schemes = (
         Scheme("pruned alone", 0, labels),
@@ -206,6 +206,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="in all")
     parser.add_argument("--size", type=int, default=224, help="of the images, imagenet only")
     parser.add_argument("--macs", type=float, help="share of the multiply-adds that goes")
+    parser.add_argument("--rate", type=float, default=2e-4, help="of learning, imagenet only")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", action="append", default=[], help="name of a scheme")
     given = parser.parse_args()
