@@ -45,6 +45,10 @@ def asp(apex: Path, folder: Path) -> ModuleType:
     return module
 
 
+# Sums may be reordered. Not -ffast-math: a library linked with it switches off denormal numbers in the whole process.
+REORDERED = ("-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math")
+
+
 class Kernel:
     """Stands where ASP looks for its CUDA kernels."""
 
@@ -55,7 +59,7 @@ class Kernel:
             "cc",
             "-O3",
             "-march=native",
-            "-ffast-math",
+            *REORDERED,
             "-shared",
             "-fPIC",
             "-o",
