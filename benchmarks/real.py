@@ -73,6 +73,13 @@ def imagenet(data: Path) -> dict[str, Images]:
     }
 
 
+def one_of_each(data: Path) -> Images:
+    """ImageNet training images, one of each class."""
+    folders = sorted(one for one in (data / "imagenet_calib1000").iterdir() if one.is_dir())
+    pixels = decoded([next(iter(sorted(one.iterdir()))) for one in folders])
+    return Images(IMAGENET, 0, pixels, torch.arange(len(folders)))
+
+
 def decoded(paths: list[Path]) -> Tensor:
     """Centre crops ``[n, 3, 224, 224]``, uint8."""
     arrays = []

@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--apex", type=Path, default=Path("apex"))
     parser.add_argument("--networks", nargs="+", default=(*TRAINED, *RANDOM), help="of the whole networks")
     parser.add_argument("--cifar", nargs="+", default=("resnet20", "resnet56"), help="of CIFAR's ResNets")
-    parser.add_argument("--steps", type=int, default=80, help="of fine-tuning, 128 images each; 0: none")
+    parser.add_argument("--steps", type=int, default=80, help="of fine-tuning, a batch each; 0: none")
     parser.add_argument("--images", type=int, default=10000, help="of CIFAR's test images")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -185,7 +185,7 @@ def _efficacy(layers: list[dict[str, Any]]) -> float | None:
 PARTS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "search": compare_search,
     "networks": compare_networks,
-    "imagenet": lambda arguments: accuracy.imagenet(arguments.data),
+    "imagenet": lambda a: accuracy.imagenet(a.data, a.steps),
     "cifar": lambda a: accuracy.cifar(a.data, a.cifar, a.images, a.steps),
     "gpu": lambda _: gpu.compare(),
 }

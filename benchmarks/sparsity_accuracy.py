@@ -18,13 +18,13 @@ from benchmarks.peers import sparsity as peers
 from benchmarks.table import row, timed, title
 from pipeline.channels.graph import evaluating
 from pipeline.data import Data
-from pipeline.data.splits import Images
 from pipeline.finetune import recalibrate
 from pipeline.models import Network
 from pipeline.sections import SparsifyConfig, TrainConfig
 from pipeline.sparse import masks
 from pipeline.sparsify import make_sparse
 from pipeline.train import fit
+from pipeline.training.distill import Teacher
 from pipeline.training.evaluate import evaluate
 
 CALIBRATION = 128
@@ -78,26 +78,28 @@ def error(network: Network, dense: Network, inputs: Tensor) -> float:
     return float((found - expected).norm() / expected.norm())
 
 
-def imagenet(data: Path) -> None:
-    """The real MobileNetV2 with its pointwise layers and its head 2:4: masked, and with BatchNorm anew."""
+def imagenet(data: Path, steps: int) -> None:
+    """The real MobileNetV2 with its pointwise layers and its head 2:4: masked, with BatchNorm anew, fine-tuned."""
     dense = dict(real.trained(data)).get("mobilenet_v2")
     if dense is None or not all((data / name).is_dir() for name in ("imagenet_val650", "imagenet_calib1000")):
         print("without the ImageNet images: left out")
         return
     test = real.imagenet(data)["val650"]
-    every = sorted((data / "imagenet_calib1000").rglob("*.*"))
-    chosen = every[:: max(1, len(every) // CALIBRATION)][:CALIBRATION]
-    labels = torch.zeros(len(chosen), dtype=torch.int64)  # nobody looks at them
-    calibrating = Images(real.IMAGENET, 0, real.decoded(chosen), labels)
-    settling = Data(real.IMAGENET, 0, calibrating, calibrating, test, classes=())
-    inputs, seen = calibrating.batch(range(len(chosen)), None)[0][0], test.batch(range(64), None)[0][0]
-    title("MobileNetV2", "valid 2:4", "output error", "masked", "BatchNorm anew", "s")
+    train = real.one_of_each(data)
+    inputs = train.batch(range(0, len(train), max(1, len(train) // CALIBRATION)), None)[0][0][:CALIBRATION]
+    seen = test.batch(range(64), None)[0][0]
+    shuffled = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
+    part, held_out = shuffled[: train.config.batch_size * max(steps, 1)], shuffled[-64:]
+    learning = Data(real.IMAGENET, 0, train.subset(part), train.subset(held_out), test, classes=())
+    teacher = Teacher(copy.deepcopy(dense.module), 0.7, 5.0)
+    title("MobileNetV2", "valid 2:4", "output error", "masked", "BatchNorm anew", "tuned", "s")
     for name, network, seconds in itertools.chain(
         [("dense", copy.deepcopy(dense), 0.0)], made(dense, inputs)
     ):
         cells = [valid(network, dense), error(network, dense, seen), evaluate(network, test, name)]
-        recalibrate(network, settling)
-        row(name, *cells, evaluate(network, test, name), seconds)
+        recalibrate(network, learning)
+        cells.append(evaluate(network, test, name))
+        row(name, *cells, tuned(network, learning, steps, name, teacher=teacher, rate=5e-4), seconds)
 
 
 def cifar(data: Path, names: Sequence[str], images: int, steps: int) -> None:
@@ -124,13 +126,15 @@ def cifar(data: Path, names: Sequence[str], images: int, steps: int) -> None:
             row(name, variant, *cells, tuned(network, learning, steps, variant), seconds)
 
 
-def tuned(network: Network, data: Data, steps: int, what: str) -> object:
+def tuned(
+    network: Network, data: Data, steps: int, what: str, *, teacher: Teacher | None = None, rate: float = 0.01
+) -> object:
     """Accuracy after ``steps`` of training with what is zero held at zero."""
     if steps == 0:
         return "-"
     parts = {name: weight != 0 for name, weight in network.module.named_parameters() if weight.ndim > 1}
     network.masks = {name: mask for name, mask in parts.items() if not mask.all()}
-    settings = TrainConfig(epochs=1, learning_rate=0.01, warmup_epochs=0.1)
+    settings = TrainConfig(epochs=1, learning_rate=rate, warmup_epochs=0.1)
     with TemporaryDirectory() as folder:
-        fit(network, data, settings, state=Path(folder), what=what)
+        fit(network, data, settings, state=Path(folder), what=what, teacher=teacher)
     return evaluate(network, data.test, what)
