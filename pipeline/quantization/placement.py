@@ -108,6 +108,23 @@ def place(
     return _everywhere(graph, found) if dialect.everywhere else _before_layers(graph, found, sparse)
 
 
+def ranged(
+    graph: ir.Graph, dialect: Dialect, without: Collection[str], sparse: Collection[str] = ()
+) -> set[ir.Value]:
+    """Every activation that :func:`place` may quantize, also when more layers stay as they are than ``without``."""
+    found = place(graph, dialect, without, sparse)
+    # A moved tensor has a range of its own where nothing before it is quantized.
+    values = {one for value in found.activations for one in (value, found.ranges.get(value, value))}
+    if not dialect.everywhere:
+        inside = {one.node for one in found.layers}
+        order = {node: number for number, node in enumerate(graph)}
+        for node in graph:
+            if _shortcut(node, inside, order) is not None:
+                # Which of two convolutions is fused with the Add depends on which of them are INT8.
+                values |= {one for one in node.inputs if one is not None}
+    return values
+
+
 def _before_layers(graph: ir.Graph, found: Placement, sparse: Collection[str]) -> Placement:
     """As TensorRT fuses."""
     inside = {one.node for one in found.layers}

@@ -66,11 +66,9 @@ class Subject:
     def tensors(self) -> list[str]:
         """Activations whose ranges are needed, in the order of the graph."""
         graph = ir.from_proto(self.proto).graph
-        found = placement.place(graph, self.dialect, self.always, self.sparse)
-        # A moved tensor has a range of its own where nothing before it is quantized.
-        needed = {one.name for value in found.activations for one in (value, found.ranges.get(value, value))}
+        needed = placement.ranged(graph, self.dialect, self.always, self.sparse)
         values = [*graph.inputs, *(value for node in graph for value in node.outputs)]
-        return [value.name for value in values if value.name and value.name in needed]
+        return [value.name for value in values if value.name and value in needed]
 
     def graph(self, ranges: qdq.Ranges, without: Collection[str] = ()) -> onnx.ModelProto:
         """In INT8 but for ``without`` and what the recipe keeps."""

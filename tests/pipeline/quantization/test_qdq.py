@@ -205,3 +205,12 @@ def test_layers_left_out_have_no_qdq() -> None:
     assert weights["a2/Conv"] not in initializers
     patterns = Subject(one.proto, one.dialect, ("head.*", "a?.weight"))
     assert patterns.always == {"head/Gemm", "a1/Conv", "a2/Conv"}
+
+
+@pytest.mark.parametrize("dialect", ["tensorrt", "onnxruntime"])
+def test_every_choice_of_layers_has_its_ranges(dialect: str) -> None:
+    one = subject(Residual(), dialect, masked=("b2.weight",))
+    ranges = dict.fromkeys(one.tensors(), (-1.0, 1.0))
+    for count in (1, len(one.names) - 1):
+        for without in itertools.combinations(one.names, count):
+            one.graph(ranges, without)
