@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -73,8 +74,9 @@ def peer(tool: str, path: Path, out: Path, share: float, multiple: int, ignore: 
     seconds = time.monotonic() - started
     recalibrate(network, data)
     free = evaluate(network, data.validation, "recalibrated")
-    with tempfile.TemporaryDirectory() as state:
-        fit(network, data, settings(plan.recipe.finetune), state=Path(state), what=tool, start=free)
+    state = out / f"{tool}-{share:g}-state"
+    fit(network, data, settings(plan.recipe.finetune), state=state, what=tool, start=free)
+    shutil.rmtree(state, ignore_errors=True)
     after = peers.macs(network.module, inputs)
     test = evaluate(network, data.test, "test")
     facts = {"name": f"{tool} {share:g}", "test": test, "macs": after / before, "seconds": seconds}
