@@ -38,7 +38,7 @@ channel_multiple = 8
 
 [finetune] # the same for every method: no teacher, which the peers do not have
 epochs = {epochs}
-optimizer = "adamw" # SGD hardly moves these weights: their BatchNorms were made anew, so layers differ in scale
+optimizer = "adamw" # after 32 steps of SGD (0.01, 0.05) a pruned network was still no better than guessing
 learning_rate = 0.001
 weight_decay = 0.01
 precision = "float32" # "auto" may take another one for each network

@@ -25,6 +25,8 @@ from pipeline import baseline, finetune, models, prune
 from pipeline.artifact import Assessment, Checkpoint
 from pipeline.content import content
 from pipeline.data import load
+from pipeline.pruning.sensitivity import sensitivity
+from pipeline.pruning.settings import SensitivityConfig
 from pipeline.recipe import Recipe
 from pipeline.sections import DataConfig, FinetuneConfig, ModelConfig, PruneConfig
 from pipeline.store import Store
@@ -57,11 +59,17 @@ def pruned_by(
     found = [dense]
     for number in range(1, scheme.rounds + 1):
         config = PruneConfig(macs=share * number / scheme.rounds, channel_multiple=multiple)
-        smaller = store.make(prune.prune, config, found[-1])[0]
+        smaller = cut(config, found[-1], store)
         found.append(store.make(finetune.finetune, scheme.tuning, smaller, dense)[0])
         facts = found[-1].facts
         say(f"  {scheme.name}, round {number}: {facts['macs'] / 1e6:.1f} M MACs, {facts['validation']:.2f} %")
     return found[1:]
+
+
+def cut(config: PruneConfig, model: Checkpoint, store: Store) -> Checkpoint:
+    """``model`` without the channels that matter least."""
+    worth = store.make(sensitivity, SensitivityConfig.of(config), model)[0]
+    return store.make(prune.prune, config, model, worth)[0]
 
 
 def judged(config: None, model: Checkpoint, draft: Path) -> Assessment:
@@ -124,7 +132,7 @@ def imagenet(given: argparse.Namespace, store: Store) -> Iterator[dict[str, Any]
     data = DataConfig(source=source_of(given, "imagenet_small"), size=given.size, batch_size=32)
     dense = dense_of(Recipe(name="imagenet", seed=given.seed, model=model, data=data), store)
     goal = PruneConfig(macs=given.macs or 0.1, scope="global", criterion="taylor", channel_multiple=8)
-    pruned = store.make(prune.prune, goal, dense)[0]
+    pruned = cut(goal, dense, store)
     labels = FinetuneConfig(
         epochs=given.epochs, learning_rate=given.rate, weight_decay=4e-5, distill=0.0, precision="float32"
     )

@@ -1,7 +1,7 @@
 """Stage: remove channels, rounded to what the target fills, and say what was removed and what could not be.
 
 Which channels depend on each other is :mod:`pipeline.channels`, how much they matter
-:mod:`pipeline.pruning.criteria`, how much each layer gives up :mod:`pipeline.pruning.reduction`. Accuracy is not
+:mod:`pipeline.pruning.sensitivity`, how much each layer gives up :mod:`pipeline.pruning.reduction`. Accuracy is not
 judged here: ``finetune`` follows.
 """
 
@@ -17,7 +17,7 @@ from torch import nn
 from deploy.console import say
 from deploy.errors import StageError
 from pipeline import models
-from pipeline.artifact import Checkpoint, Timings
+from pipeline.artifact import Checkpoint, Sensitivity, Timings
 from pipeline.bench import TimedConfig
 from pipeline.channels import ChannelGraph, analyse, cut
 from pipeline.models import Network
@@ -35,7 +35,7 @@ OF_ANOTHER = ("validation", "best_epoch", "epochs", "curve", "after_pruning", "a
 """Facts of the network before it was cut."""
 
 
-def prune(config: PruneConfig, model: Checkpoint, draft: Path) -> Checkpoint:
+def prune(config: PruneConfig, model: Checkpoint, judged: Sensitivity, draft: Path) -> Checkpoint:
     """One round: the share of the ORIGINAL network that ``config`` names is gone afterwards.
 
     Facts: ``pruned`` (was anything removed), ``removed_channels``, ``layers`` (channels before and after),
@@ -44,7 +44,7 @@ def prune(config: PruneConfig, model: Checkpoint, draft: Path) -> Checkpoint:
     dense one without those channels), ``whole`` (costs of the original network).
     """
     network = _loaded(model)
-    reduction = Reduction.of(network, config)
+    reduction = Reduction.of(network, config, judged)
     whole = model.facts.get("whole") or reduction.costs()
     kind, share = goal(config)
     if kind == "ratio" and config.scope != "measured":
@@ -55,7 +55,12 @@ def prune(config: PruneConfig, model: Checkpoint, draft: Path) -> Checkpoint:
 
 
 def prune_for_time(
-    config: TimedConfig, model: Checkpoint, dense: Checkpoint, timings: Timings, draft: Path
+    config: TimedConfig,
+    model: Checkpoint,
+    judged: Sensitivity,
+    dense: Checkpoint,
+    timings: Timings,
+    draft: Path,
 ) -> Checkpoint:
     """One round: the engine takes ``1 - latency`` of the dense engine's time afterwards, measured.
 
@@ -65,7 +70,7 @@ def prune_for_time(
     Facts: as of :func:`prune`, and ``time``: limit, estimate and measurement in ms, and every try.
     """
     network, original = _loaded(model), models.load(dense)
-    reduction = Reduction.of(network, config.prune)
+    reduction = Reduction.of(network, config.prune, judged)
     share = config.prune.latency
     assert share is not None
     whole_ms = float(timings.facts["latency_ms"])

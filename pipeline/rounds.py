@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.artifact import Checkpoint, Timings
 from pipeline.bench import Bench, TimedConfig, TimingsConfig
 from pipeline.late import late
+from pipeline.pruning.settings import SensitivityConfig
 from pipeline.recipe import Plan
 from pipeline.sections import PruneConfig
 from pipeline.steps import Walk
@@ -20,10 +21,12 @@ from pipeline.steps import Walk
 if TYPE_CHECKING:
     from pipeline.finetune import finetune
     from pipeline.prune import prune, prune_for_time
+    from pipeline.pruning.sensitivity import sensitivity
     from pipeline.pruning.timings import timings
 else:
     finetune, timings = late("pipeline.finetune:finetune"), late("pipeline.pruning.timings:timings")
     prune, prune_for_time = late("pipeline.prune:prune"), late("pipeline.prune:prune_for_time")
+    sensitivity = late("pipeline.pruning.sensitivity:sensitivity")
 
 GROWTH = 1.5
 SMALLEST = 0.02
@@ -110,11 +113,12 @@ def prune_in_rounds(
         share = min(done + step, whole.share)
         step = share - done
         config = whole.at(recipe.prune, share)
+        judged = walk.step(f"judge {number}", sensitivity, SensitivityConfig.of(config), best)
         if bench is not None and times is not None:
             timed = TimedConfig(config, bench)
-            pruned = walk.step(f"prune {number}", prune_for_time, timed, best, dense, times)
+            pruned = walk.step(f"prune {number}", prune_for_time, timed, best, judged, dense, times)
         else:
-            pruned = walk.step(f"prune {number}", prune, config, best)
+            pruned = walk.step(f"prune {number}", prune, config, best, judged)
         one = _recovered(plan, number, share, pruned, dense, teacher or dense, walk)
         rounds.append(one)
         if one.kept and one.tuned:

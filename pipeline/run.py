@@ -216,8 +216,8 @@ def sensitivity(
     """
     from benchmarks.report.plots import sensitivity as drawn
     from pipeline import summary
-    from pipeline.pruning.reduction import sensitivity_config
     from pipeline.pruning.sensitivity import sensitivity as stage
+    from pipeline.pruning.settings import SensitivityConfig
 
     plan = resolve(recipe, find(target) if isinstance(target, str) else target)
     folder = summary.folder(plan, home)
@@ -226,7 +226,8 @@ def sensitivity(
     dense = walk.step("source", source, config)
     if "train" not in plan.skipped:
         dense = walk.step("train", train, plan.recipe.train, dense)
-    facts = dict(walk.step("sensitivity", stage, sensitivity_config(plan.recipe.prune), dense).facts)
+    measured = SensitivityConfig.of(replace(plan.recipe.prune, scope="measured"))
+    facts = dict(walk.step("sensitivity", stage, measured, dense).facts)
     folder.mkdir(parents=True, exist_ok=True)
     files = {"plot": folder / "sensitivity.svg", "numbers": folder / "sensitivity.json"}
     files["plot"].write_text(drawn(list(facts["groups"].values()), facts["unit"]))

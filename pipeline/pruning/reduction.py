@@ -14,15 +14,15 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import evidence, models
+from pipeline import models
+from pipeline.artifact import Sensitivity
 from pipeline.channels import ChannelGraph, analyse
 from pipeline.models import Network
-from pipeline.pruning import sensitivity
 from pipeline.pruning.allocate import ALLOCATIONS, Removal, Room, choices, for_cost, lowest
 from pipeline.pruning.costs import Counts, Kept, Sizes
 from pipeline.pruning.criteria import Scores
 from pipeline.pruning.knapsack import Choice, solve
-from pipeline.pruning.sensitivity import Curves, SensitivityConfig
+from pipeline.pruning.sensitivity import Curves, opened
 from pipeline.pruning.timings import REST, TimeModel
 from pipeline.sections import PruneConfig
 
@@ -97,16 +97,13 @@ class Reduction:
     curves: Curves
 
     @classmethod
-    def of(cls, network: Network, config: PruneConfig) -> Self:
-        """Analyse ``network``; ``measured`` measures its sensitivity."""
+    def of(cls, network: Network, config: PruneConfig, judged: Sensitivity) -> Self:
+        """Analyse ``network``, whose channels and widths ``judged`` is about."""
         graph = analyse(network.module, models.example_inputs(network.model.inputs))
-        ranked = evidence.judged(config.criterion, network, graph)
         assert config.channel_multiple is not None
         room = Room(config.channel_multiple, config.ignore, config.limits, _original(network))
-        curves = Curves()
-        if config.scope == "measured":
-            curves = sensitivity.measure(network, graph, ranked, sensitivity_config(config))
-        return cls(config, graph, ranked, room, Sizes(graph), curves)
+        scores, curves = opened(judged)
+        return cls(config, graph, scores, room, Sizes(graph), curves)
 
     def costs(self) -> dict[str, float]:
         """Of the network as it is, by kind."""
@@ -150,17 +147,6 @@ class Reduction:
         for group, width in zip(groups, kept, strict=False):
             removal |= lowest(group, self.scores[group.name], width)
         return Proposal(removal, gone)
-
-
-def sensitivity_config(config: PruneConfig) -> SensitivityConfig:
-    """What ``measured`` measures."""
-    return SensitivityConfig(
-        config.criterion,
-        config.channel_multiple or 1,
-        config.ignore,
-        config.blocks,
-        config.sensitivity_images,
-    )
 
 
 def _original(network: Network) -> dict[str, int]:

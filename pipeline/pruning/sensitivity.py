@@ -6,7 +6,7 @@ runs on calibration images. The distance is the Kullback-Leibler divergence from
 statistics of the batch meanwhile, as if it had been recalibrated. The same is done for whole blocks.
 
 One at a time is an approximation: groups that go together lose more than the sum. It is measured again in
-every round.
+every round, and once for all goals: how much is to go is no part of what it depends on.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -32,23 +33,13 @@ from pipeline.models import Network
 from pipeline.pruning.allocate import Room, rounded
 from pipeline.pruning.blocks import bypassed, removable
 from pipeline.pruning.criteria import Scores
+from pipeline.pruning.settings import SensitivityConfig
 from pipeline.training.evaluate import device, to_device
 from pipeline.training.norms import of_the_batch
 
 SHARES = (0.25, 0.5, 0.75)
 """Of a group's channels: where it is measured; between them it is interpolated."""
-FILE = "sensitivity.json"
-
-
-@dataclass(frozen=True)
-class SensitivityConfig:
-    """What is measured."""
-
-    criterion: str = "l2"
-    multiple: int = 1
-    ignore: tuple[str, ...] = ()
-    blocks: bool = True
-    images: int = 128
+FILE, SCORES = "sensitivity.json", "scores.safetensors"
 
 
 @dataclass(frozen=True)
@@ -76,12 +67,14 @@ class Curves:
 
 
 def sensitivity(config: SensitivityConfig, model: Checkpoint, draft: Path) -> Sensitivity:
-    """Measure. Facts: ``groups`` and ``blocks`` as in :class:`Curves`, ``images``, ``unit``."""
+    """Judge every channel, and measure what widths and blocks lose if ``config.curves`` asks for it.
+
+    Facts: ``groups`` and ``blocks`` as in :class:`Curves`, ``images``, ``unit``. The scores are in a file beside.
+    """
     network = models.load(model)
-    inputs = models.example_inputs(network.model.inputs)
-    graph = analyse(network.module, inputs)
+    graph = analyse(network.module, models.example_inputs(network.model.inputs))
     ranked = judged(config.criterion, network, graph)
-    curves = measure(network, graph, ranked, config)
+    curves = measure(network, graph, ranked, config) if config.curves else Curves()
     facts = {
         "groups": {name: [list(point) for point in points] for name, points in curves.groups.items()},
         "blocks": dict(curves.blocks),
@@ -89,7 +82,13 @@ def sensitivity(config: SensitivityConfig, model: Checkpoint, draft: Path) -> Se
         "unit": "nats" if network.data.loss == "cross_entropy" else "relative squared error",
     }
     (draft / FILE).write_text(json.dumps(facts, indent=1))
+    save_file(ranked, draft / SCORES)
     return Sensitivity(draft, facts)
+
+
+def opened(made: Sensitivity) -> tuple[dict[str, Scores], Curves]:
+    """The scores of every group, and the curves."""
+    return load_file(made.path / SCORES), Curves(made.facts["groups"], made.facts["blocks"])
 
 
 def measure(

@@ -6,7 +6,10 @@ from pathlib import Path
 
 from pipeline import baseline
 from pipeline.artifact import Checkpoint
-from pipeline.sections import DataConfig, ModelConfig
+from pipeline.prune import prune
+from pipeline.pruning.sensitivity import sensitivity
+from pipeline.pruning.settings import SensitivityConfig
+from pipeline.sections import DataConfig, ModelConfig, PruneConfig
 
 NETWORK = '''
 import torch
@@ -137,3 +140,9 @@ def start(folder: Path, name: str = "source", **rest: object) -> Checkpoint:
     """The tiny network, untrained, for the digits."""
     config = baseline.SourceConfig(model(folder, **rest), DIGITS)  # type: ignore[arg-type]
     return baseline.source(config, draft(folder, name))
+
+
+def pruned(config: PruneConfig, model: Checkpoint, folder: Path, name: str = "pruned") -> Checkpoint:
+    """Judge the channels of ``model``, and prune it."""
+    judged = sensitivity(SensitivityConfig.of(config), model, draft(folder, f"{name}-judged"))
+    return prune(config, model, judged, draft(folder, name))

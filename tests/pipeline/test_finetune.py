@@ -188,7 +188,7 @@ def test_another_teacher_is_a_step_of_its_own(tmp_path: Path) -> None:
     assert "teacher" not in names
     taught = replace(recipe, finetune=FinetuneConfig(teacher=teacher))
     with_teacher = [step.name for step in plan(taught, "nano", home=tmp_path)]
-    assert with_teacher.index("teacher") == names.index("prune 1")
+    assert with_teacher.index("teacher") == names.index("judge 1")
     assert [name for name in with_teacher if name != "teacher"] == names
 
 

@@ -17,7 +17,9 @@ from pipeline.artifact import Checkpoint
 from pipeline.bench import Bench, TimedConfig, TimingsConfig
 from pipeline.bundle import BundleConfig
 from pipeline.measure import Place
-from pipeline.prune import prune, prune_for_time
+from pipeline.prune import prune_for_time
+from pipeline.pruning.sensitivity import sensitivity
+from pipeline.pruning.settings import SensitivityConfig
 from pipeline.pruning.timings import timings
 from pipeline.sections import BenchmarkConfig, BuildConfig, DataConfig, ExportConfig, ModelConfig, PruneConfig
 from tests.equivalence.networks import checkpoint, network
@@ -31,16 +33,11 @@ def config(ratio: float = 0.5, multiple: int = 2, **rest: object) -> PruneConfig
     return PruneConfig(ratio=ratio, channel_multiple=multiple, **rest)  # type: ignore[arg-type]
 
 
-def drafted(folder: Path, name: str) -> Path:
-    (folder / name).mkdir()
-    return folder / name
-
-
 @pytest.mark.parametrize("name", NETWORKS)
 def test_two_rounds_save_and_load(name: str, tmp_path: Path) -> None:
     dense = checkpoint(network(name), tmp_path / "dense")
-    first = prune(config(0.25, NETWORKS[name]), dense, drafted(tmp_path, "first"))
-    second = prune(config(0.5, NETWORKS[name]), first, drafted(tmp_path, "second"))
+    first = small.pruned(config(0.25, NETWORKS[name]), dense, tmp_path, "first")
+    second = small.pruned(config(0.5, NETWORKS[name]), first, tmp_path, "second")
     assert first.facts["pruned"] is second.facts["pruned"] is True
     assert (
         second.facts["parameters"] < first.facts["parameters"] < models.measure(network(name))["parameters"]
@@ -62,7 +59,7 @@ def test_two_rounds_save_and_load(name: str, tmp_path: Path) -> None:
 
 
 def test_facts_say_what_went_and_what_stays(tmp_path: Path) -> None:
-    pruned = prune(config(multiple=8), checkpoint(network("cnn"), tmp_path / "dense"), drafted(tmp_path, "p"))
+    pruned = small.pruned(config(multiple=8), checkpoint(network("cnn"), tmp_path / "dense"), tmp_path, "p")
     layers = {layer["name"]: (layer["before"], layer["after"]) for layer in pruned.facts["layers"]}
     assert layers["stem.0.weight"] == layers["body.0.weight"] == (16, 8)
     assert layers["hidden.0.weight"] == (16, 8)
@@ -77,16 +74,16 @@ def test_facts_say_what_went_and_what_stays(tmp_path: Path) -> None:
 def test_what_is_left_alone_says_why(tmp_path: Path) -> None:
     dense = checkpoint(network("cnn"), tmp_path / "dense")
     some = config(multiple=8, ignore=("hidden.*",))
-    pruned = prune(some, dense, drafted(tmp_path, "p"))
+    pruned = small.pruned(some, dense, tmp_path, "p")
     assert pruned.facts["left"]["hidden.0.weight"] == "prune.ignore"
-    wide = prune(config(multiple=64), dense, drafted(tmp_path, "wide"))
+    wide = small.pruned(config(multiple=64), dense, tmp_path, "wide")
     assert wide.facts["left"]["hidden.0.weight"] == "16 channels: no smaller multiple of 64"
 
 
 @pytest.mark.parametrize("nothing", [{"ratio": 0.5, "multiple": 64}, {"ignore": ("*",)}])
 def test_a_round_that_removes_nothing_says_so(tmp_path: Path, nothing: dict[str, object]) -> None:
     dense = checkpoint(network("cnn"), tmp_path / "dense")
-    same = prune(config(**nothing), dense, drafted(tmp_path, "same"))  # type: ignore[arg-type]
+    same = small.pruned(config(**nothing), dense, tmp_path, "same")  # type: ignore[arg-type]
     assert same.facts["pruned"] is False
     assert same.facts["removed_channels"] == 0
     assert models.load(same).history == []
@@ -95,7 +92,7 @@ def test_a_round_that_removes_nothing_says_so(tmp_path: Path, nothing: dict[str,
 
 
 def test_a_network_whose_channels_all_come_out_stays(tmp_path: Path) -> None:
-    same = prune(config(), checkpoint(network("two_inputs"), tmp_path / "dense"), drafted(tmp_path, "same"))
+    same = small.pruned(config(), checkpoint(network("two_inputs"), tmp_path / "dense"), tmp_path, "same")
     assert same.facts["pruned"] is False
     assert same.facts["fixed"] == {
         "conv.weight": "output of the network",
@@ -109,13 +106,13 @@ def test_a_network_with_masks_is_refused(tmp_path: Path) -> None:
         made.module.get_submodule("body.0").weight, dtype=torch.bool
     )  # type: ignore[arg-type]
     with pytest.raises(StageError, match="before 2:4"):
-        prune(config(), checkpoint(made, tmp_path / "masked"), drafted(tmp_path, "p"))
+        small.pruned(config(), checkpoint(made, tmp_path / "masked"), tmp_path, "p")
 
 
 @pytest.mark.parametrize("scope", ["uniform", "global"])
 def test_taylor_looks_at_training_batches(tmp_path: Path, scope: str) -> None:
     start: Checkpoint = small.start(tmp_path)
-    pruned = prune(config(criterion="taylor", scope=scope), start, drafted(tmp_path, "p"))
+    pruned = small.pruned(config(criterion="taylor", scope=scope), start, tmp_path, "p")
     assert pruned.facts["pruned"] is True
     assert all(p.grad is None or not p.grad.any() for p in models.load(pruned).module.parameters())
 
@@ -146,8 +143,8 @@ def test_a_share_of_the_cost_goes(residual: Checkpoint, tmp_path: Path, scope: s
     """Met, and not by far; a second round goes on from where the first ended."""
     fact = {"macs": "macs", "params": "parameters"}[goal]
     rest = {"scope": scope, "sensitivity_images": 8, "criterion": "l1"}
-    first = prune(config(multiple=4, **rest, **{goal: 0.3}), residual, drafted(tmp_path, "first"))
-    second = prune(config(multiple=4, **rest, **{goal: 0.6}), first, drafted(tmp_path, "second"))
+    first = small.pruned(config(multiple=4, **rest, **{goal: 0.3}), residual, tmp_path, "first")
+    second = small.pruned(config(multiple=4, **rest, **{goal: 0.6}), first, tmp_path, "second")
     for made, share in ((first, 0.3), (second, 0.6)):
         left = made.facts[fact] / residual.facts[fact]
         assert (
@@ -164,14 +161,14 @@ def test_blocks_go_where_that_pays_and_come_back_from_the_history(
     residual: Checkpoint, tmp_path: Path
 ) -> None:
     rest = {"scope": "measured", "sensitivity_images": 8, "ignore": ("conv1.weight",)}
-    made = prune(config(multiple=16, macs=0.5, **rest), residual, drafted(tmp_path, "p"))
+    made = small.pruned(config(multiple=16, macs=0.5, **rest), residual, tmp_path, "p")
     assert made.facts["blocks"]
     loaded = models.load(made)
     assert loaded.history[0] == {"blocks": made.facts["blocks"]}
     for name in made.facts["blocks"]:
         assert isinstance(loaded.module.get_submodule(name), torch.nn.Identity)
     assert loaded.module(torch.randn(3, 3, 16, 16)).isfinite().all()
-    kept = prune(config(multiple=16, macs=0.5, blocks=False, **rest), residual, drafted(tmp_path, "k"))
+    kept = small.pruned(config(multiple=16, macs=0.5, blocks=False, **rest), residual, tmp_path, "k")
     assert not kept.facts["blocks"]
 
 
@@ -182,12 +179,13 @@ def test_a_latency_is_measured_until_it_is_met(tmp_path: Path) -> None:
     place = Place(None, identity(probe(open_device(None))))
     packing = BundleConfig("small", target, BuildConfig(precision="fp32"), BenchmarkConfig(threads=1), 0)
     bench = Bench(place, packing, ExportConfig(opset=17))
-    times = timings(TimingsConfig(bench, 4, (), {}), start, drafted(tmp_path, "timings"))
+    times = timings(TimingsConfig(bench, 4, (), {}), start, small.draft(tmp_path, "timings"))
     assert times.facts["latency_ms"] > 0
     assert len(times.facts["networks"]) > 4
     assert {"conv1", "conv2", "head"} <= set(times.facts["fit"])
     asked = config(multiple=4, scope="uniform", latency=0.4)
-    made = prune_for_time(TimedConfig(asked, bench), start, start, times, drafted(tmp_path, "p"))
+    judged = sensitivity(SensitivityConfig.of(asked), start, small.draft(tmp_path, "judged"))
+    made = prune_for_time(TimedConfig(asked, bench), start, judged, start, times, small.draft(tmp_path, "p"))
     time = made.facts["time"]
     assert time["limit_ms"] == pytest.approx(0.6 * times.facts["latency_ms"])
     assert time["met"] == (time["measured_ms"] <= time["limit_ms"])

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from deploy.targets import find
-from pipeline.artifact import Artifact, Checkpoint
+from pipeline import baseline
+from pipeline.artifact import Artifact, Checkpoint, Sensitivity
 from pipeline.recipe import Plan, Recipe, resolve
 from pipeline.rounds import Goal, Round, goal, needs_time, prune_in_rounds
 from pipeline.sections import PruneConfig
-from pipeline.steps import Step
+from pipeline.steps import Doing, Step
+from pipeline.store import Store
+from tests.pipeline import small
 
 DENSE = Checkpoint(Path("dense"), {"validation": 90.0})
 
@@ -32,6 +36,8 @@ class Judging:
             self.shares.append(config.ratio)
             self.starts.append(inputs[0].path.name)
             return Checkpoint(Path(name), {"pruned": self.removes(config.ratio)})
+        if name.startswith("judge"):
+            return Sensitivity(Path(name))
         return Checkpoint(Path(name), {"validation": self.accuracy(self.shares[-1])})
 
     def skip(self, name: str, why: str) -> None:
@@ -110,6 +116,29 @@ def test_no_round_was_good() -> None:
     _, best, rounds = walked(lambda share: 50.0, ratio=0.5, rounds=3)
     assert best == "dense"
     assert not any(one.kept for one in rounds)
+
+
+def test_sensitivity_is_measured_once_for_all_goals(tmp_path: Path) -> None:
+    """It depends on the network, the criterion and what may go, and on nothing else."""
+    walk = Doing(Store(tmp_path / "store"))
+    data = replace(small.DIGITS, batch_size=512)
+    sources = [
+        walk.step(f"source {seed}", baseline.source, baseline.SourceConfig(small.model(tmp_path), data, seed))
+        for seed in (0, 1)
+    ]
+
+    def states(dense: Checkpoint = sources[0], **prune: object) -> dict[str, str]:
+        so_far = len(walk.steps)
+        common = {"rounds": 1, "channel_multiple": 4, "sensitivity_images": 8, "scope": "measured"}
+        table = {"name": "r", "prune": common | prune, "finetune": {"epochs": 0}}
+        prune_in_rounds(resolve(Recipe.parse(table), find("host")), dense, None, walk)
+        return {one.name: one.state for one in walk.steps[so_far:]}
+
+    assert states(macs=0.3) == {"judge 1": "ran", "prune 1": "ran", "finetune 1": "ran"}
+    assert states(macs=0.6) == {"judge 1": "cached", "prune 1": "ran", "finetune 1": "ran"}
+    assert states(params=0.6, limits={"conv1.*": 0.2})["judge 1"] == "cached"
+    for other in ({"criterion": "l1"}, {"ignore": ["conv1.*"]}, {"scope": "uniform"}, {"dense": sources[1]}):
+        assert states(macs=0.3, **other)["judge 1"] == "ran"  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,6 @@ from pipeline.equivalence import check_sparse
 from pipeline.export import export
 from pipeline.fold import fold
 from pipeline.models import Network
-from pipeline.prune import prune
 from pipeline.recipe import Recipe, resolve
 from pipeline.sections import DataConfig, ExportConfig, InputConfig, ModelConfig, PruneConfig, SparsifyConfig
 from pipeline.sparse import masks
@@ -35,6 +34,7 @@ from pipeline.sparse.masks import best_mask, holds
 from pipeline.sparse.products import products
 from pipeline.sparse.rule import sparse_layers
 from tests.equivalence.networks import checkpoint, network
+from tests.pipeline import small
 
 PATTERNS = st.sampled_from([(2, 4), (1, 4), (3, 4), (1, 2), (4, 8), (2, 8)])
 KERNELS = st.sampled_from([(), (1,), (3,), (3, 3), (1, 2, 2)])
@@ -267,12 +267,12 @@ def chain() -> nn.Module:
 @pytest.mark.parametrize("ratio", [0.3, 0.6])
 def test_what_is_left_of_channels_is_still_eligible(tmp_path: Path, ratio: float) -> None:
     """Channels first, then 2:4: the order of the recipe."""
-    for name in ("dense", "pruned", "sparse"):
+    for name in ("dense", "sparse"):
         (tmp_path / name).mkdir()
     config = ModelConfig(builder=f"{__file__}:chain", inputs=(InputConfig(shape=(3, 16, 16)),))
     network = Network(models.build(config), config, DataConfig(size=16))
     dense = models.save(network, tmp_path / "dense", {})
-    pruned = prune(PruneConfig(ratio=ratio, channel_multiple=8), dense, tmp_path / "pruned")
+    pruned = small.pruned(PruneConfig(ratio=ratio, channel_multiple=8), dense, tmp_path)
     assert pruned.facts["pruned"]
     settings = SparsifyConfig(mode="force", min_channels=4)
     sparse = sparsify.sparsify(settings, pruned, tmp_path / "sparse")
@@ -281,7 +281,7 @@ def test_what_is_left_of_channels_is_still_eligible(tmp_path: Path, ratio: float
     assert widths["2.weight"] < 24
     assert widths["5.weight"] < 96
     with pytest.raises(StageError, match="before 2:4"):
-        prune(PruneConfig(ratio=ratio, channel_multiple=8), sparse, tmp_path / "again")
+        small.pruned(PruneConfig(ratio=ratio, channel_multiple=8), sparse, tmp_path, "again")
 
 
 def test_nothing_is_eligible(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from pipeline import channels, data, models
 from pipeline.artifact import Checkpoint
 from pipeline.evidence import judged
 from pipeline.pruning.allocate import lowest
-from pipeline.pruning.sensitivity import Curves, SensitivityConfig, measure, sensitivity
+from pipeline.pruning.sensitivity import Curves, measure, opened, sensitivity
+from pipeline.pruning.settings import SensitivityConfig
 from tests.pipeline import small
 
 
@@ -41,6 +42,10 @@ def test_every_group_is_measured_and_put_back(start: Checkpoint, tmp_path: Path)
     assert all(torch.equal(value, before[key]) for key, value in network.module.state_dict().items())
     made = sensitivity(SensitivityConfig(multiple=2, images=16), start, tmp_path)
     assert made.facts["groups"] == {n: [list(p) for p in points] for n, points in found.groups.items()}
+    scores, curves = opened(made)
+    assert {name: list(one) for name, one in scores.items()} == {n: list(one) for n, one in ranked.items()}
+    assert curves.blocks == found.blocks
+    assert [list(curves.losses(g)) for g in graph.groups] == [list(found.losses(g)) for g in graph.groups]
 
 
 def test_it_is_what_the_cut_network_gives(start: Checkpoint) -> None:
