@@ -107,6 +107,16 @@ def _dilations(_: Graph, node: Node, __: re.Match[str]) -> Said | None:
     )
 
 
+def _lower_case(_: Graph, node: Node, __: re.Match[str]) -> Said | None:
+    equation = str(node.attributes.get("equation", ""))
+    remedy = "name its axes with lower-case letters (jetpress does so in what it exports)"
+    return (
+        Said("error", f"its equation {equation!r} has capital letters", remedy)
+        if equation.lower() != equation
+        else None
+    )
+
+
 def _einsum(graph: Graph, node: Node, _: re.Match[str]) -> Said | None:
     equation = str(node.attributes.get("equation", "")).replace(" ", "")
     terms = equation.split("->")[0].split(",")
@@ -277,6 +287,7 @@ RULES: tuple[tuple[str, Check], ...] = (
     (r"(?:(?:`\w+`(?:, | and )?)+|Input) must be 4D(?: input)?", _must_be_4d),
     (r"Ellipsis and diagonal operations are not supported\. Broadcasting between inputs is not supported",
      _einsum),
+    (r"`equation` takes lower-case letters only", _lower_case),
     ((r"Supported resize transformation modes: ([^.]*)\. Supported resize modes: ([^.]*)\. "
       r"Supported nearest modes: ([^.]*)"), _resize),
     (r"Supported aspect ratio policy: `stretch`", _only("keep_aspect_ratio_policy", "stretch")),

@@ -8,6 +8,7 @@ its time grows with the square of the graph: of the 6.5 s that a Swin-T took it 
 from __future__ import annotations
 
 import ast
+from string import ascii_lowercase
 
 import onnx_ir as ir
 from onnx_ir.passes import Sequential, common
@@ -40,7 +41,20 @@ def simplify(model: ir.Model) -> None:
             if not changed:
                 break
         _PASSES(model)
+    _lower_case(model)
     _name_nodes(model)
+
+
+def _lower_case(model: ir.Model) -> None:
+    """Name the axes of every Einsum ``a``, ``b``, ...: TensorRT takes lower-case letters only (IEinsumLayer)."""
+    for node in model.graph.all_nodes():
+        if node.op_type == "Einsum":
+            equation = node.attributes["equation"].as_string().replace(" ", "")
+            letters = dict.fromkeys(filter(str.isalpha, equation))
+            # Without an arrow the output's axes are in alphabetical order: then names mean something.
+            if "->" in equation and len(letters) <= len(ascii_lowercase):
+                renamed = str.maketrans(dict(zip(letters, ascii_lowercase, strict=False)))
+                node.attributes["equation"] = ir.AttrString("equation", equation.translate(renamed))
 
 
 def _fold(model: ir.Model) -> None:

@@ -10,13 +10,16 @@ import onnx
 import pytest
 import torch
 from onnxscript import rewriter
+from torch import Tensor
 
 from deploy.errors import RecipeError, StageError
+from deploy.preflight import preflight
+from deploy.targets import TARGETS
 from pipeline import diverge, models
 from pipeline.export import export, opset_of, to_onnx
 from pipeline.lowering.simplify import RULES
 from pipeline.models import Network
-from pipeline.sections import ExportConfig
+from pipeline.sections import DataConfig, ExportConfig, InputConfig, ModelConfig
 from tests.equivalence.networks import (
     IMAGE,
     LOWERED,
@@ -110,6 +113,27 @@ def test_an_open_batch_that_takes_a_second_look(made: torch.nn.Module) -> None:
 
 def test_every_rule_of_the_exporters_own_optimizer_but_one() -> None:
     assert len(RULES) == len(rewriter._DEFAULT_REWRITE_RULES) - 1
+
+
+class Contracted(torch.nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.einsum("B C H W, B D H W -> B C D", x, x)
+
+
+def test_letters_of_einsum_are_those_that_tensorrt_takes(tmp_path: Path) -> None:
+    inputs = (InputConfig(shape=(3, 4, 5)),)
+    proto = to_onnx(Contracted(), inputs, (), ExportConfig())
+    equations = [node.attribute[0].s.decode() for node in proto.graph.node if node.op_type == "Einsum"]
+    assert equations == ["abcd,aecd->abe"]
+    assert (
+        worst(Network(Contracted(), ModelConfig(builder="einsum", inputs=inputs), DataConfig()), proto) < 1e-5
+    )
+    path = tmp_path / "model.onnx"
+    for equation, taken in ((equations[0], True), ("aBcd,aecd->aBe", False)):
+        proto.graph.node[0].attribute[0].s = equation.encode()
+        path.write_bytes(proto.SerializeToString())
+        for target in ("xavier", "thor"):
+            assert preflight(path, TARGETS[target], trial=False).ok == taken
 
 
 def test_a_network_that_does_not_export() -> None:
