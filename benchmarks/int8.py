@@ -16,7 +16,7 @@ import argparse
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ from pipeline import data, export, fold, models, quantize
 from pipeline.artifact import Assessment, Checkpoint, OnnxModel
 from pipeline.data.splits import Split
 from pipeline.lowering.ends import Ends
-from pipeline.quantization import calibrate
+from pipeline.pruning.scores import cosines
+from pipeline.quantization import bias, calibrate
 from pipeline.quantization.calibrate import METHODS
 from pipeline.quantization.dialect import DIALECTS
 from pipeline.quantization.judge import Judge
@@ -64,23 +65,28 @@ class Verdict:
     points: float
     agreement: float
     """Share of images, in percent, whose class is that of the FP32 file."""
+    cosine: tuple[float, float] = (1.0, 1.0)
+    """Of an image's scores with those of the FP32 file: the mean, and the lowest."""
 
     @classmethod
     def of(cls, judge: Judge, proto: onnx.ModelProto, split: Split, floating: Any) -> Verdict:
-        """``floating``: classes by the FP32 file."""
+        """``floating``: scores by the FP32 file."""
         assert split.labels is not None
-        found = classes(judge, proto, split)
+        found = scores(judge, proto, split)
+        classes, alike = found.argmax(1), cosines(floating, found)
         return cls(
-            100 * float((found == split.labels.numpy()).mean()), 100 * float((found == floating).mean())
+            100 * float((classes == split.labels.numpy()).mean()),
+            100 * float((classes == floating.argmax(1)).mean()),
+            (float(alike.mean()), float(alike.min())),
         )
 
 
-def classes(judge: Judge, proto: onnx.ModelProto, split: Split) -> Any:
-    """``[images]``."""
+def scores(judge: Judge, proto: onnx.ModelProto, split: Split) -> Any:
+    """``[images, classes]``."""
     parts = [split.batch(range(at, min(at + 64, len(split))), None)[0] for at in range(0, len(split), 64)]
     return np.concatenate(
         [judge.scores(proto, [feed for _, feed in judge.feeds(proto, one)]) for one in parts]
-    ).argmax(1)
+    ).astype(np.float64)
 
 
 def methods(config: Methods, model: Checkpoint, exported: OnnxModel, draft: Path) -> Assessment:
@@ -93,17 +99,18 @@ def methods(config: Methods, model: Checkpoint, exported: OnnxModel, draft: Path
     seen = calibrate.look(
         subject.proto, subject.tensors(), [feed for _, feed in judge.feeds(subject.proto, images)]
     )
-    floating = classes(judge, subject.proto, loaded.test)
-    labels = loaded.test.labels
-    assert labels is not None
-    facts: dict[str, Any] = {"FP32": [100 * float((floating == labels.numpy()).mean()), 100.0]}
+    if one.bias_correction:
+        means = {name: found.mean for name, found in seen.items()}
+        subject = replace(subject, shifts=bias.shifts(subject.layers, means))
+    floating = scores(judge, subject.proto, loaded.test)
+    facts = {"FP32": asdict(Verdict.of(judge, subject.proto, loaded.test, floating))}
     for name in config.names:
         made = subject.graph(calibrate.ranges(seen, name, subject.dialect, one.percentile))
         onnx.save(made, draft / f"{name}.onnx")
         found = Verdict.of(judge, made, loaded.test, floating)
-        facts[name] = [found.points, found.agreement]
+        facts[name] = asdict(found)
         say(f"  {name}: {found.points:.2f} %, agreement {found.agreement:.2f} %")
-    return Assessment(draft, {"rows": facts, "test_images": len(labels)})
+    return Assessment(draft, {"rows": facts, "test_images": len(loaded.test)})
 
 
 def judged(config: None, model: Checkpoint, exported: OnnxModel, made: OnnxModel, draft: Path) -> Assessment:
@@ -112,9 +119,9 @@ def judged(config: None, model: Checkpoint, exported: OnnxModel, made: OnnxModel
     network = models.load(model)
     split = data.load(network.data, network.seed).test
     judge = Judge(network, Ends.of(made.facts, network.data), 1)
-    floating = classes(judge, onnx.load(exported.path / "model.onnx"), split)
+    floating = scores(judge, onnx.load(exported.path / "model.onnx"), split)
     found = Verdict.of(judge, onnx.load(made.path / "model.onnx"), split, floating)
-    return Assessment(draft, {"points": found.points, "agreement": found.agreement})
+    return Assessment(draft, asdict(found))
 
 
 def dense(given: argparse.Namespace, store: Store) -> Checkpoint:
@@ -155,9 +162,9 @@ def study(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
     size = exported.facts["bytes"]
     shutil.copy(exported.path / "model.onnx", given.out / f"{given.network}-fp32.onnx")
     found = store.make(methods, Methods(config), folded, exported)[0]
-    for name, (points, agreement) in found.facts["rows"].items():
+    for name, verdict in found.facts["rows"].items():
         file = exported.path / "model.onnx" if name == "FP32" else found.path / f"{name}.onnx"
-        figures = {"points": points, "agreement": agreement, "smaller": size / file.stat().st_size}
+        figures = {**verdict, "smaller": size / file.stat().st_size}
         yield {**known, "scheme": name, **figures, "images": found.facts["test_images"]}
     made = store.make(quantize.quantize, config, folded, exported)[0]
     shutil.copy(made.path / "model.onnx", given.out / f"{given.network}-{given.dialect}.onnx")
@@ -166,8 +173,7 @@ def study(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
     yield {
         **known,
         "scheme": f"mixed ({facts['method']}, {len(out)} of {len(facts['layers'])} layers not INT8)",
-        "points": told["points"],
-        "agreement": told["agreement"],
+        **told,
         "smaller": size / made.facts["bytes"],
         "validation": facts["validation"],
         "met": facts["met"],
@@ -202,11 +208,21 @@ def latency(files: Sequence[Path], runs: int) -> None:
 
 def table(folder: Path) -> None:
     """What is there."""
-    title("network", "dialect", "scheme", "test, %", "same class as FP32, %", "times smaller")
+    title(
+        "network",
+        "dialect",
+        "scheme",
+        "test, %",
+        "same class as FP32, %",
+        "cosine, mean (lowest)",
+        "times smaller",
+    )
     for path in sorted(folder.glob("rows-*.jsonl")):
         for line in path.read_text().splitlines():
             one = json.loads(line)
-            row(*(one[key] for key in ("network", "dialect", "scheme", "points", "agreement", "smaller")))
+            mean, lowest = one["cosine"]
+            known = (one[key] for key in ("network", "dialect", "scheme", "points", "agreement"))
+            row(*known, f"{mean:.4f} ({lowest:.3f})", one["smaller"])
 
 
 def main() -> None:
