@@ -48,6 +48,8 @@ class _Writer:
 
     def __init__(self, graph: ir.Graph, dialect: Dialect) -> None:
         self.graph, self.dialect = graph, dialect
+        self.scales = dict[ir.Value | None, Array]()
+        """Of what was dequantized."""
 
     def write(self, found: Placement, ranges: Ranges) -> None:
         for value, edges in found.activations.items():
@@ -56,6 +58,9 @@ class _Writer:
             self._activation(value, edges, scale, zero)
         for weight in dict.fromkeys(one.weight for one in found.layers):
             self._weight([one for one in found.layers if one.weight is weight])
+        if self.dialect.everywhere:
+            for layer in found.layers:
+                self._bias(layer)
 
     def _activation(self, value: ir.Value, edges: list[tuple[ir.Node, int]], scale: float, zero: int) -> None:
         name, producer = value.name or "", value.producer()
@@ -74,6 +79,7 @@ class _Writer:
             ir.DataType.FLOAT,
             value.shape,
         )
+        self.scales[dq.outputs[0]] = np.array(scale, np.float32)
         for node, index in edges:
             node.replace_input_with(index, dq.outputs[0])
         if producer is None:
@@ -123,10 +129,49 @@ class _Writer:
                 along,
             )
         )
+        self.scales[nodes[-1].outputs[0]] = scales
         for layer in readers:
             layer.node.replace_input_with(list(layer.node.inputs).index(weight), nodes[-1].outputs[0])
         self.graph.insert_before(first.node, nodes)
         if not weight.uses():
+            del self.graph.initializers[name]
+
+    def _bias(self, layer: Layer) -> None:
+        """INT32 for the Gemm that gives the network's output.
+
+        Where a result is quantized, ONNX Runtime makes the bias INT32 itself. Where it is not, it would unpack
+        the weights of the layer to FP32 in every run.
+        """
+        node, inputs = layer.node, layer.node.inputs
+        if node.op_type != "Gemm" or not node.outputs[0].is_graph_output() or len(inputs) < 3:
+            return
+        x, weight, old = inputs
+        if x not in self.scales or weight not in self.scales or old is None or old.const_value is None:
+            return
+        scale = self.scales[x] * self.scales[weight]
+        whole = np.rint(old.const_value.numpy() / scale)
+        plain = all(node.attributes.get_float(factor, 1.0) == 1.0 for factor in ("alpha", "beta"))
+        if not plain or whole.shape != scale.shape or np.abs(whole).max() >= 2**31:
+            return
+        name = old.name or ""
+        constants = [
+            self._constant(f"{name}_quantized", whole.astype(np.int32)),
+            self._constant(f"{name}_scale", scale),
+            self._constant(f"{name}_zero_point", np.zeros(scale.shape, np.int32)),
+        ]
+        shape, along = ir.Shape(scale.shape), {"axis": 0}
+        dq = _node(
+            "DequantizeLinear",
+            constants,
+            _scope(node),
+            f"{name}_dequantized",
+            ir.DataType.FLOAT,
+            shape,
+            along,
+        )
+        node.replace_input_with(2, dq.outputs[0])
+        self.graph.insert_before(node, dq)
+        if not old.uses():
             del self.graph.initializers[name]
 
     def _constant(self, name: str, array: Array) -> ir.Value:
