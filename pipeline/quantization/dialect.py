@@ -20,6 +20,10 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
+SMALLEST = 2.0**-24
+"""Scale. FP16 has no smaller positive number: where the file's scales are FP16 it would be 0, and TensorRT-RTX refuses
+that. Trained networks have channels whose weights have decayed that far."""
+
 
 @dataclass(frozen=True)
 class Dialect:
@@ -58,14 +62,14 @@ DIALECTS = {
 
 def positive(scale: float) -> float:
     """A scale that can be divided by: a tensor of zeros needs one, too."""
-    return float(np.float32(scale)) if scale > np.finfo(np.float32).tiny else 1.0
+    return float(np.float32(max(scale, SMALLEST))) if scale > 0 else 1.0
 
 
 def weight_scales(weight: Array, axis: int | None) -> Array:
     """Scales of the output channels ``[channels]``, or one ``[]`` where ``axis`` is None: the largest weight is 127."""
     axes = tuple(i for i in range(weight.ndim) if i != axis)
     largest = np.abs(weight.astype(np.float64)).max(axis=axes) / 127
-    return np.where(largest > np.finfo(np.float32).tiny, largest, 1.0).astype(np.float32)
+    return np.where(largest > 0, np.maximum(largest, SMALLEST), 1.0).astype(np.float32)
 
 
 def quantized(weight: Array, scales: Array, axis: int | None) -> NDArray[np.int8]:

@@ -26,7 +26,7 @@ from torch.utils import _pytree as pytree
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from pipeline.quantization import origin
-from pipeline.quantization.dialect import Dialect
+from pipeline.quantization.dialect import SMALLEST, Dialect
 from pipeline.quantization.origin import SAME, UNKNOWN
 from pipeline.quantization.placement import layers, place
 
@@ -132,7 +132,7 @@ def rounded_weight(weight: Tensor, axis: int | None) -> Tensor:
     """A weight as INT8 has it: of each output channel along ``axis`` (None: of all), the largest is 127; zeros stay."""
     others = [d for d in range(weight.ndim) if d != axis]
     scale = weight.detach().abs().amax(others, keepdim=True) / LARGEST
-    scale = torch.where(scale > torch.finfo(torch.float32).tiny, scale, 1.0)
+    scale = torch.where(scale > 0, scale.clamp(min=SMALLEST), 1.0)
     result: Tensor = _RoundedWeight.apply(weight, scale)
     return result
 

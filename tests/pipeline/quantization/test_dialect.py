@@ -52,6 +52,16 @@ def test_channels_of_zeros_have_a_scale() -> None:
     assert not quantized(weight, weight_scales(weight, 0), 0)[0].any()
 
 
+def test_scales_of_decayed_channels_are_positive_in_fp16() -> None:
+    weight = np.array([[1e-9, -2e-7], [3.0, 1.0]], np.float32)
+    scales = weight_scales(weight, 0)
+    assert (scales.astype(np.float16) > 0).all()
+    back = quantized(weight, scales, 0)[0] * scales[0]
+    assert np.abs(back - weight[0]).max() <= scales[0] / 2
+    for dialect in DIALECTS.values():
+        assert np.float16(dialect.parameters(0.0, 1e-9)[0]) > 0
+
+
 @pytest.mark.parametrize("name", ["tensorrt8", "tensorrt"])
 def test_tensorrt_is_symmetric(name: str) -> None:
     assert DIALECTS[name].parameters(-3.0, 1.0) == (pytest.approx(3 / 127), 0)
