@@ -1,11 +1,15 @@
 """Which networks reach which opset, and stay the same function? And does a real TensorRT build them?
 
-Every classifier and segmenter of torchvision, all its detectors up to their heads, and one network of each of 76 timm
-families, as they are (:mod:`benchmarks.coverage` does pruned ones), each in a process of its own: exported at 13, 17
-and 20 with the operators lowered that the boards' parsers lack there, checked, and held against PyTorch in ONNX
-Runtime. A network counts at an opset when the file has exactly that opset and the largest error is within 1e-3 of the
-largest output. The files at 17 of the classifiers are also built with TensorRT-RTX, ahead of time for compute
-capability 8.6, again in a process of its own.
+Every classifier, segmenter and detector of torchvision and one network of each of 76 timm families, as they are
+(:mod:`benchmarks.coverage` does pruned ones), each in a process of its own: exported at 13, 17 and 20 with the
+operators lowered that the boards' parsers lack there, checked, and held against PyTorch in ONNX Runtime. A network
+counts at an opset when the file has exactly that opset and the largest error is within 1e-3 of the largest output.
+Each file is held against the operator table of a board that reads this opset, too (:mod:`deploy.preflight`), and what
+torchvision has is built with TensorRT-RTX at 17, ahead of time for compute capability 8.6, again in a process of its
+own.
+
+Detectors with one stage are exported as `jetpress run` does it (boxes and scores: :mod:`pipeline.detectors`), the
+R-CNNs up to the numbers of their heads (:class:`benchmarks.coverage_networks.RawHeads`).
 
     python -m benchmarks.opsets run results.jsonl                   # everything, small networks first; resumable
     python -m benchmarks.opsets run results.jsonl --only torchvision:resnet18 --again
@@ -41,8 +45,9 @@ from torch.onnx._internal.exporter import _fx_passes
 from benchmarks.coverage import in_a_process, warm_up
 from benchmarks.coverage_networks import build
 from benchmarks.opsets_table import (
+    AHEAD,
+    BOARDS,
     BUILT,
-    LOWERED,
     SETS,
     Record,
     failures,
@@ -52,22 +57,23 @@ from benchmarks.opsets_table import (
     table,
 )
 from deploy.errors import JetpressError
-from pipeline import export, models
+from deploy.preflight import preflight
+from deploy.targets import Target
+from pipeline import detectors, export, models
 from pipeline.lowering.simplify import simplify
 from pipeline.lowering.trace import capture, translate
-from pipeline.sections import ExportConfig, InputConfig
+from pipeline.sections import ExportConfig, InputConfig, ModelConfig
 
 TRACED = {13: 18, 17: 18, 20: 20}
-SIDE = 96
+SIDE, SEEN = 96, 16
 PROCESSOR_S, BUILD_S = 1500, 300
 LARGE = 100e6
 """Networks with more parameters come last."""
-AHEAD = "8.6"
 
 
 def run(results: Path, sets: Sequence[str], only: Sequence[str], again: bool) -> None:
     """Append the records that ``results`` does not hold yet."""
-    retried = {name for name, record in records(results).items() if again and any(failures(record))}
+    retried = {name for name, record in records(results).items() if again and stale(record)}
     warm_up()
     warnings.simplefilter("ignore")
     chosen = [name for family, names in subjects().items() if not sets or family in sets for name in names]
@@ -81,12 +87,19 @@ def run(results: Path, sets: Sequence[str], only: Sequence[str], again: bool) ->
         print(json.dumps(record), flush=True)
 
 
+def stale(record: Record) -> bool:
+    """Whether it failed, or was not held against the boards' tables or built as it would be now."""
+    asked = [found for found in record["opsets"].values() if "reason" not in found]
+    builds = record["network"].startswith("timm:") or any("rtx" in found for found in asked)
+    return any(failures(record)) or not builds or any("refused" not in found for found in asked)
+
+
 def one(reference: str) -> Record:
     """The record of one network: per opset the error or the reason."""
-    record: Record = {"network": reference, "opsets": {}}
+    record: Record = {"network": reference, "opsets": {}, "seen": SEEN}
     started = time.process_time()
     try:
-        module, inputs, _ = build(reference)
+        module, inputs = exported(reference)
         inputs = smaller(reference, inputs)
         given, other = (models.example_inputs(inputs, 1, seed=seed) for seed in (1, 2))
         with torch.no_grad():
@@ -105,6 +118,15 @@ def one(reference: str) -> Record:
     return record
 
 
+def exported(reference: str) -> tuple[nn.Module, tuple[InputConfig, ...]]:
+    """As :func:`build`, but detectors that `jetpress run` exports as it does that."""
+    module, inputs, _ = build(reference)
+    if reference.startswith("detection:") and not module.two_stages:
+        module = models.build(ModelConfig(reference.replace("detection:", "torchvision:"))).eval()
+        assert isinstance(module, detectors.Detector)
+    return module, inputs
+
+
 def smaller(reference: str, inputs: tuple[InputConfig, ...]) -> tuple[InputConfig, ...]:
     """At the size that is run."""
     family, _, name = reference.partition(":")
@@ -115,12 +137,13 @@ def smaller(reference: str, inputs: tuple[InputConfig, ...]) -> tuple[InputConfi
 
 
 def with_statistics(module: nn.Module, inputs: tuple[InputConfig, ...]) -> None:
-    """BatchNorms as after training: where they have seen nothing, deep networks answer every image the same."""
+    """BatchNorms as after training: where they have seen nothing, deep networks answer every image the same; and where
+    they have seen four images, PyTorch's own rounding moves the outputs of an EfficientNetV2-M by 4e-3."""
     layers = [one for one in module.modules() if isinstance(one, nn.BatchNorm1d | nn.BatchNorm2d)]
     for layer in layers:
         layer.train().momentum = None
     if layers:
-        module(*models.example_inputs(inputs, 4, seed=3))
+        module(*models.example_inputs(inputs, SEEN, seed=3))
         module.eval()
 
 
@@ -145,13 +168,15 @@ def from_one_trace(
         # The last one may change it: the largest of these networks fit into memory once, not twice.
         model = graph if opset == opsets[-1] else graph.clone()
         try:
-            export.to_opset(model, inputs, ExportConfig(opset=opset, lower=LOWERED[opset]))
+            board = BOARDS[opset]
+            export.to_opset(model, inputs, ExportConfig(opset=opset, lower=board.lower))
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "model.onnx"
                 export.write(model, path)
                 record = compared(path, given, expected)
                 record |= {"nodes": len(model.graph), "seconds": round(time.process_time() - started, 1)}
-                if opset == BUILT and reference.startswith("torchvision:"):
+                record["refused"] = refused(path, board)
+                if opset == BUILT and not reference.startswith("timm:"):
                     built = in_a_process(functools.partial(rtx, path, inputs), BUILD_S)
                     record["rtx"] = {"ok": False, "reason": built} if isinstance(built, str) else built
         except Exception as error:  # noqa: BLE001
@@ -193,6 +218,13 @@ def compared(path: Path, given: tuple[Tensor, ...], expected: tuple[Tensor, ...]
     found = session.run(None, dict(zip(names, (x.numpy() for x in given), strict=True)))
     errors = [furthest(a, b.numpy()) for a, b in zip(found, expected, strict=True)]
     return {"delivered": delivered, "error": max(errors)}
+
+
+def refused(path: Path, board: Target) -> str:
+    """Why the tables of the board's TensorRT do not take the file; empty where they do."""
+    found = preflight(path, board, precision="fp16", trial=False)
+    errors = [one for one in found.problems if one.level == "error"]
+    return "; ".join(f"{one.op or one.about}: {one.what}" for one in errors)[:300]
 
 
 def furthest(found: NDArray[Any], expected: NDArray[Any]) -> float:
@@ -242,7 +274,9 @@ def main() -> None:
     running.add_argument("results", type=Path)
     running.add_argument("--sets", nargs="*", default=[], choices=SETS)
     running.add_argument("--only", nargs="*", default=[])
-    running.add_argument("--again", action="store_true", help="what failed is run once more")
+    running.add_argument(
+        "--again", action="store_true", help="once more what failed, or lacks what is looked at now"
+    )
     writing = commands.add_parser("table")
     writing.add_argument("results", type=Path, nargs="+")
     writing.add_argument("--write", type=Path, help="a Markdown file, instead of the screen")

@@ -6,11 +6,12 @@ import datetime as dt
 import importlib.metadata
 import json
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from benchmarks.coverage_networks import networks
+from deploy.targets import find
 
 Record = dict[str, Any]
 SETS = {
@@ -19,11 +20,13 @@ SETS = {
     "detection": "torchvision detection, raw heads",
     "timm": "timm families",
 }
-# What the parsers lack that read up to this opset: TensorRT 8.2, 8.5, 10 and newer.
-LOWERED = {13: ("LayerNormalization", "HardSwish"), 17: ("LayerNormalization",), 20: ()}
+BOARDS = {13: find("nano"), 17: find("xavier"), 20: find("orin-nano")}
+"""Opset -> a board whose TensorRT reads it; what its parser lacks is written as primitives."""
 TOLERANCE = 1e-3
 BUILT = 17
 """The opset whose file TensorRT-RTX builds."""
+AHEAD = "8.6"
+"""Compute capability that it builds for."""
 
 
 def subjects() -> dict[str, list[str]]:
@@ -50,7 +53,7 @@ def records(*paths: Path) -> dict[str, Record]:
 
 
 def failures(record: Record) -> Iterator[tuple[str, str]]:
-    """Opset (or ``RTX``) and reason, for each that does not count."""
+    """Opset, TensorRT whose table refuses the file, or ``RTX``; and the reason: for each that does not count."""
     if "error" in record:
         yield "all", record["error"]
         return
@@ -63,50 +66,90 @@ def failures(record: Record) -> Iterator[tuple[str, str]]:
             yield opset, f"another image moves its outputs by {record['moves']:.0e}: equality says nothing"
         elif not found["error"] <= TOLERANCE:
             yield opset, f"differs by {found['error']:.1e} of the largest output"
+        if found.get("refused"):
+            yield parser(int(opset)), found["refused"]
         if found.get("rtx", {}).get("ok") is False:
             yield "RTX", found["rtx"]["reason"]
+
+
+def parser(opset: int) -> str:
+    """The TensorRT whose table the files at ``opset`` are held against."""
+    return f"TensorRT {'.'.join(BOARDS[opset].tensorrt.split('.')[:2])}"
 
 
 HEAD = """# Opsets
 
 Written by `python -m benchmarks.opsets table RESULTS --write docs/opsets.md` on {date} from the results of
 `python -m benchmarks.opsets run RESULTS` ({versions}; processor only). The networks are
-dense, at batch 1, in FP32, with random weights and BatchNorms that have seen four random images.
+dense, at batch 1, in FP32, with random weights and BatchNorms that have seen {seen} random images.
 
 Counted: the file has exactly the opset that was asked for, passes `onnx.checker` in full, and ONNX Runtime gives
-PyTorch's outputs within 1e-3 of the largest (in brackets: the largest error of those that count). At 13
-LayerNormalization and HardSwish are primitives (TensorRT 8.2 lacks them), at 17 LayerNormalization (8.5 does). *RTX*:
-TensorRT-RTX built an engine from the file at 17, ahead of time for compute capability 8.6, without a GPU; it is a
-recent TensorRT, and says little about TensorRT 8. Detectors end at the numbers of their heads, of
-the R-CNNs with one region for each level.
+PyTorch's outputs within 1e-3 of the largest (in brackets: the largest error of those that count). What the parser of a
+board lacks that reads this opset is written as primitives: {lowered}.
+
+*TensorRT x.y*: every operator, type and restriction of the file is in that version's table (`jetpress check`, target
+{boards}); no such board was here. *RTX*: TensorRT-RTX built an engine from the file at {built}, ahead of time
+for compute capability {ahead}, without a GPU; it is a recent TensorRT, and says little about TensorRT 8.
+
+Targets with TensorRT 10 get 18 unless `export.opset` says otherwise: PyTorch's exporter is written for it, the coverage
+of pruned networks ([coverage.md](coverage.md)) was run at it, and nothing that a vision network needs came after it but
+FP16 in Q/DQ (19), for which `rtx` gets 20.
+
+Detectors with one stage end as `jetpress run` exports them, with the boxes and scores of all anchors
+([detection.md](detection.md)). Those with two stages (Faster, Mask and Keypoint R-CNN) are here up to the numbers
+of their heads: those of the region proposal network on every level, and those of the box, mask and keypoint heads
+for one region of each level. `jetpress run` refuses them: their second stage looks at regions that a suppression of
+their own finds, so no graph with outputs of fixed shapes ends before it. Remedy: a detector with one stage.
 """
 
 
 def table(*results: Path) -> str:
     """Counts, the largest error of each cell, every failure with its reason, and what was not run."""
-    packages = ("torch", "torchvision", "timm", "onnx", "onnxruntime-gpu", "tensorrt-rtx-cu13")
-    versions = ", ".join(f"{one} {importlib.metadata.version(one)}" for one in packages)
-    lines = [HEAD.format(date=dt.datetime.now(dt.UTC).date(), versions=versions)]
-    lines += ["| networks | run | 13 | 17 | 20 | RTX |", "|---|---|---|---|---|---|"]
-    found, known, missing = records(*results), subjects(), list[str]()
+    found, known = records(*results), subjects()
+    lines = [head(found)]
+    titles = ["networks", "run", *map(str, BOARDS), *map(parser, BOARDS), "RTX"]
+    lines += [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     for family, title in SETS.items():
         chosen = [found[name] for name in known[family] if name in found]
-        missing += [name for name in known[family] if name not in found]
-        cells = [cell(chosen, opset) for opset in LOWERED]
-        built = [r["opsets"][str(BUILT)].get("rtx") for r in chosen if str(BUILT) in r["opsets"]]
-        ends = [one["ok"] for one in built if one is not None]
-        cells.append(f"{sum(ends)} of {len(ends)}" if ends else "-")
-        lines.append(f"| {title} | {len(chosen)} of {len(known[family])} | {' | '.join(cells)} |")
+        cells = [title, f"{len(chosen)} of {len(known[family])}"]
+        cells += [cell(chosen, opset) for opset in BOARDS]
+        cells += [
+            share(chosen, opset, lambda one: not one["refused"] if "refused" in one else None)
+            for opset in BOARDS
+        ]
+        cells.append(share(chosen, BUILT, lambda one: one["rtx"]["ok"] if "rtx" in one else None))
+        lines.append(f"| {' | '.join(cells)} |")
     bad = [(r["network"], *failure) for r in found.values() for failure in failures(r)]
     lines += ["", "What fails, and why:" if bad else "Of what was run nothing failed.", ""]
     if bad:
-        lines += ["| network | opset | reason |", "|---|---|---|"]
+        lines += ["| network | at | reason |", "|---|---|---|"]
         lines += [f"| {name} | {where} | {why[:200].replace('|', '/')} |" for name, where, why in bad] + [""]
-    if missing:
+    if missing := [name for names in known.values() for name in names if name not in found]:
         lines += [*textwrap.wrap(f"Not run yet ({len(missing)}): {', '.join(missing)}.", 118), ""]
     seconds = sum(r.get("seconds", 0) for r in found.values())
     lines += [f"{len(found)} networks, {seconds / 60:.0f} minutes of processor time."]
     return "\n".join(lines) + "\n"
+
+
+def head(found: dict[str, Record]) -> str:
+    """What was run, with what, and what counts."""
+    seen = sorted({record.get("seen", 4) for record in found.values()})
+    packages = ("torch", "torchvision", "timm", "onnx", "onnxruntime-gpu", "tensorrt-rtx-cu13")
+    versions = ", ".join(f"{one} {importlib.metadata.version(one)}" for one in packages)
+    lowered = [
+        f"at {opset} {' and '.join(board.lower)} ({parser(opset)})"
+        for opset, board in BOARDS.items()
+        if board.lower
+    ]
+    return HEAD.format(
+        date=dt.datetime.now(dt.UTC).date(),
+        versions=versions,
+        seen=" or ".join(map(str, seen)) or "no",
+        lowered=", ".join(lowered),
+        boards=", ".join(f"`{board.name}`" for board in BOARDS.values()),
+        built=BUILT,
+        ahead=AHEAD,
+    )
 
 
 def cell(chosen: list[Record], opset: int) -> str:
@@ -118,3 +161,20 @@ def cell(chosen: list[Record], opset: int) -> str:
         if str(opset) in r["opsets"] and (r["network"], str(opset)) not in failed
     ]
     return f"{len(good)} ({max(good):.0e})" if good else "0"
+
+
+def taken(record: Record) -> bool | None:
+    """Whether the board's tables take the file; None where it was not asked."""
+    return not record["refused"] if "refused" in record else None
+
+
+def built(record: Record) -> bool | None:
+    """Whether TensorRT-RTX built an engine; None where it was not asked."""
+    return record["rtx"]["ok"] if "rtx" in record else None
+
+
+def share(chosen: list[Record], opset: int, passes: Callable[[Record], bool | None]) -> str:
+    """How many pass, of those where it was looked at (``passes`` gives None where it was not)."""
+    found = [passes(r["opsets"][str(opset)]) for r in chosen if str(opset) in r["opsets"]]
+    seen = [one for one in found if one is not None]
+    return f"{sum(seen)} of {len(seen)}" if seen else "-"

@@ -109,9 +109,8 @@ def hard_graphs() -> tuple[Hard, ...]:
     pool = node("MaxPool", ["x"], ["y"], kernel_shape=[2, 2, 2])
     sliced = node("Slice", ["x", "b", "e", "a"], ["y"])
     argmax = node("ArgMax", ["x"], ["y"], axis=1, keepdims=0)
-    einsum = [
-        node("Einsum", ["a", "b"], ["y"], equation=how) for how in ("bij,bjk->bik", "...ij,...jk->...ik")
-    ]
+    equations = ("bij,bjk->bik", "...ij,...jk->...ik", "BIJ,BJK->BIK")
+    einsum = [node("Einsum", ["a", "b"], ["y"], equation=how) for how in equations]
     return (
         Hard("LayerNormalization (opset 17)", small([layer_norm], [SAMPLE], [same], {"s": scale, "b": bias})),
         Hard(
@@ -140,7 +139,8 @@ def hard_graphs() -> tuple[Hard, ...]:
             ),
         ),
         Hard("Einsum bij,bjk->bik", small(einsum[:1], [a, b], [product], opset=13)),
-        Hard("Einsum with an ellipsis", small(einsum[1:], [a, b], [product], opset=13)),
+        Hard("Einsum with an ellipsis", small(einsum[1:2], [a, b], [product], opset=13)),
+        Hard("Einsum in capital letters", small(einsum[2:], [a, b], [product], opset=13)),
         Hard("Resize nearest", resize(mode="nearest")),
         Hard("Resize linear", resize(mode="linear")),
         Hard("Resize cubic", resize(mode="cubic")),

@@ -32,7 +32,10 @@ class Target:
     """The system interpreter, the only one that imports the board's TensorRT."""
     compute_capability: tuple[int, int] | None = None
     opset: int = 18
-    """Newest ONNX opset that the target's parser takes and jetpress writes."""
+    """ONNX opset that is written where the recipe asks for none: 18, or the newest that an older parser takes. PyTorch
+    writes 18 itself, and nothing that vision networks need came later, but FP16 in Q/DQ (19)."""
+    newest_opset: int = 20
+    """Newest ONNX opset that the target's parser takes."""
     ir_version: int = 10
     lower: tuple[str, ...] = ()
     """Operators within the opset that this parser lacks all the same: written as primitives."""
@@ -95,13 +98,14 @@ _JP4 = Target(
     l4t="32.7",
     python="3.6",
     opset=13,
+    newest_opset=13,
     ir_version=7,
     lower=("LayerNormalization", "HardSwish"),
     int64_io=False,
     uint8_input=False,
     suppression=False,
 )
-# JetPack 5: TensorRT 8.5 parses up to opset 17, but LayerNormalization came with 8.6.
+# JetPack 5: TensorRT 8.5 parses up to opset 17, but LayerNormalization came with 8.6, CastLike with 10.0.
 _JP5 = replace(
     _JP4,
     tensorrt="8.5.2",
@@ -109,8 +113,9 @@ _JP5 = replace(
     l4t="35",
     python="3.8",
     opset=17,
+    newest_opset=17,
     ir_version=8,
-    lower=("LayerNormalization",),
+    lower=("LayerNormalization", "CastLike"),
     uint8_input=True,
     suppression=True,
 )
@@ -121,13 +126,16 @@ _JP6 = replace(
     l4t="36.4",
     python="3.10",
     opset=18,
+    newest_opset=20,
     ir_version=8,
     lower=(),
     int64_io=True,
     uint8_input=True,
     strongly_typed=True,
 )
-_JP71 = replace(_JP6, tensorrt="10.13.3", jetpack="7.1", l4t="38.4", python="3.12", ir_version=10)
+_JP71 = replace(
+    _JP6, tensorrt="10.13.3", jetpack="7.1", l4t="38.4", python="3.12", ir_version=10, newest_opset=24
+)
 _JP72 = replace(_JP71, tensorrt="10.16.2", jetpack="7.2", l4t="39.2")
 
 _NANO = {"compute_capability": (5, 3), "precisions": ("fp32", "fp16"), "ram_gb": 4.0}
@@ -145,6 +153,7 @@ _ALL = (
         name="host",
         title="this computer, ONNX Runtime on its CPU",
         backend="onnxruntime",
+        newest_opset=23,
         default_precision="fp32",
         precisions=("fp32", "int8"),
         channel_multiple=16,

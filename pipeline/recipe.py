@@ -212,10 +212,10 @@ def resolve(recipe: Recipe, target: Target) -> Plan:
     """
     rest = _rest(recipe, target)
     opset = recipe.export.opset or (HALF_QDQ if rest == "fp16" else target.opset)
-    if recipe.export.opset and opset > max(target.opset, HALF_QDQ if rest == "fp16" else 0):
+    if opset > target.newest_opset:
         raise RecipeError(
-            f"export.opset = {opset}, but {target.title} parses at most opset {target.opset}",
-            "leave export.opset out: the newest that the target takes is chosen",
+            f"export.opset = {opset}, but {target.title} parses at most opset {target.newest_opset}",
+            f"leave export.opset out: {target.opset} is written then",
         )
     precision: Any = target.default_precision if recipe.build.precision == "auto" else recipe.build.precision
     if precision not in target.precisions:
@@ -263,7 +263,7 @@ def resolve(recipe: Recipe, target: Target) -> Plan:
         export=replace(
             recipe.export,
             opset=opset,
-            ir_version=recipe.export.ir_version or target.ir_version,
+            ir_version=recipe.export.ir_version or (target.ir_version if opset <= target.opset else None),
             lower=target.lower if recipe.export.lower is None else recipe.export.lower,
             int64_io=target.int64_io if recipe.export.int64_io is None else recipe.export.int64_io,
             fp16=fp16 if recipe.export.fp16 is None else recipe.export.fp16,

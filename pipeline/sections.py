@@ -297,7 +297,7 @@ class ExportConfig(Section):
     """The ONNX file."""
 
     opset: Annotated[int, Field(ge=13, le=23)] | None = None
-    """None: the newest that the target's parser takes."""
+    """None: 18, or the newest that an older parser takes (``jetpress targets NAME`` shows both)."""
     batch: AtLeastOne = 1
     """Batch size of the engine; of an open batch the one that it is tuned for and measured at."""
     dynamic_batch: bool = False
@@ -305,7 +305,7 @@ class ExportConfig(Section):
     max_batch: AtLeastOne = 8
     """Largest batch of a dynamic engine."""
     ir_version: AtLeastOne | None = None
-    """None: what the target's parser knows."""
+    """None: what the target's parser knows; of a newer opset the oldest that it may have."""
     lower: tuple[str, ...] | None = None
     """Operators written as primitives although the opset has them. None: those the target's parser lacks."""
     input: Literal["network", "uint8_nhwc"] = "network"

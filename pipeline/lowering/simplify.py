@@ -34,6 +34,8 @@ def simplify(model: ir.Model) -> None:
         common.InlinePass()(model)
         _fold(model)
         batchnorm.fuse(model)
+        # The optimizer loses types behind Reshapes; without them a CastLike stays, one for each layer of attention.
+        common.ShapeInferencePass()(model)
         for _ in range(ROUNDS):
             _fold(model)
             changed = rewriter.RewritePass(RULES)(model).modified

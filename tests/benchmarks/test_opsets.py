@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from benchmarks import opsets, opsets_table
+from pipeline import detectors
 
-EQUAL = {"delivered": 17, "error": 1e-6, "rtx": {"ok": True}}
+EQUAL = {"delivered": 17, "error": 1e-6, "refused": "", "rtx": {"ok": True}}
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of TensorRT-RTX
@@ -19,6 +20,9 @@ def test_the_smallest_network_at_every_opset() -> None:
     assert list(opsets_table.failures(record)) == []
     assert [one["delivered"] for one in record["opsets"].values()] == [13, 17, 20]
     assert record["opsets"]["17"]["rtx"]["ok"]
+    assert not opsets.stale(record)
+    del record["opsets"]["20"]["refused"]
+    assert opsets.stale(record)
 
 
 @pytest.mark.parametrize(
@@ -28,6 +32,7 @@ def test_the_smallest_network_at_every_opset() -> None:
         ({"delivered": 17, "error": 0.5}, "17", "differs by 5.0e-01"),
         ({"delivered": 17, "error": float("nan")}, "17", "differs by nan"),
         ({"reason": "StageError: GridSample"}, "17", "GridSample"),
+        (EQUAL | {"refused": "CastLike: 10.0 has it"}, "TensorRT 8.5", "CastLike"),
         (EQUAL | {"rtx": {"ok": False, "reason": "no kernel"}}, "RTX", "no kernel"),
     ],
 )
@@ -51,10 +56,16 @@ def test_the_page_counts_and_says_what_was_not_run(tmp_path: Path) -> None:
     earlier = {**bad, "network": "torchvision:resnet18"}
     results.write_text("\n".join(map(json.dumps, (earlier, good, bad))))
     page = opsets_table.table(results, tmp_path / "missing.jsonl")
-    assert "| torchvision classifiers | 1 of 80 | 1 (1e-06) | 1 (1e-06) | 1 (1e-06) | 1 of 1 |" in page
-    assert "| torchvision segmentation | 1 of 6 | 0 | 0 | 0 | - |" in page
+    passed = " | ".join(["1 (1e-06)"] * 3 + ["1 of 1"] * 4)
+    assert f"| torchvision classifiers | 1 of 80 | {passed} |" in page
+    assert "| torchvision segmentation | 1 of 6 | 0 | 0 | 0 | - | - | - | - |" in page
     assert "| segmentation:fcn_resnet50 | all | no / result |" in page
     assert "torchvision:resnet50" in page.split("Not run yet")[1]
+
+
+def test_one_stage_detectors_are_what_a_run_exports() -> None:
+    module, (shape,) = opsets.exported("detection:ssdlite320_mobilenet_v3_large")
+    assert (type(module), shape.shape) == (detectors.Detector, (3, 320, 320))
 
 
 def test_small_networks_come_first() -> None:

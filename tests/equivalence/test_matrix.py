@@ -7,6 +7,7 @@ The exporter is slow, so each variant is traced once at 18, from which 13 and 17
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import onnx
 import onnx_ir as ir
@@ -14,6 +15,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from deploy.preflight import preflight
+from deploy.targets import find
 from pipeline import channels, equivalence, models, precision
 from pipeline.data.cases import cases
 from pipeline.export import _checked, _tidy, opset_of, to_opset
@@ -92,6 +95,18 @@ def test_the_file_is_the_network(family: str, kind: str, opset: int) -> None:
         layers = [one for one in sparse_layers(proto) if one.eligible]
         assert len(layers) >= len(eligible(made)) > 0
         assert all(one.is_2_4 for one in layers)
+
+
+BOARDS = {13: "nano", 17: "xavier", 20: "orin-nano"}
+"""Opset -> a board whose TensorRT reads it."""
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_and_the_boards_tables_take_it(family: str, opset: int, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(exported(family, "dense", opset))
+    found = preflight(tmp_path / "model.onnx", find(BOARDS[opset]), precision="fp16", trial=False)
+    assert found.ok, found.problems
 
 
 @pytest.mark.parametrize("kind", VARIANTS)

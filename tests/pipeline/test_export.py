@@ -111,6 +111,12 @@ def test_an_open_batch_that_takes_a_second_look(made: torch.nn.Module) -> None:
             assert np.allclose(found, made(image).numpy(), atol=1e-6)
 
 
+def test_no_type_is_lost_in_attention() -> None:
+    """Without it a CastLike would stay, which TensorRT 8.5 lacks."""
+    found = operators(to_onnx(TurnedAttention(), (IMAGE,), (), ExportConfig(opset=17)))
+    assert (found["Softmax"], found["CastLike"]) == (1, 0)
+
+
 def test_every_rule_of_the_exporters_own_optimizer_but_one() -> None:
     assert len(RULES) == len(rewriter._DEFAULT_REWRITE_RULES) - 1
 

@@ -131,6 +131,8 @@ def test_a_resolved_recipe_written_down_is_the_same_again(name: str, tmp_path: P
 def test_resolve_refuses_what_the_target_lacks() -> None:
     with pytest.raises(RecipeError, match="at most opset 13"):
         resolve(Recipe.load(DIGITS, ["export.opset=17"]), find("nano"))
+    newer = resolve(Recipe.load(DIGITS, ["export.opset=20"]), find("orin-nano")).recipe.export
+    assert (newer.opset, newer.ir_version) == (20, None)
     with pytest.raises(RecipeError, match="fp16"):
         resolve(Recipe.load(DIGITS, ['build.precision="fp16"']), find("host"))
 
