@@ -18,17 +18,17 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
-from torch.fx.node import map_aggregate, map_arg
-from torch.utils._pytree import tree_leaves
+from torch.fx.node import map_arg
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves, tree_map
 
 from pipeline.channels.graph import Survivors, Trace, bound, evaluating, resized_arguments, tensors_of
 from pipeline.channels.labels import Axes, Call
 from pipeline.channels.rules import STATISTICS
 
 TOLERANCE = 1e-5
-"""Largest error, relative to the largest output, in double precision."""
-TOLERANCE_SINGLE = 1e-3
-"""The same for networks whose code insists on single precision."""
+"""Largest error, relative to the largest output. Single precision alone may differ by more, hence double."""
+NARROWING = (Tensor.float, Tensor.half, Tensor.bfloat16)
 
 
 def random_weights(source: Trace, tensors: Mapping[str, Tensor], seed: int = 0) -> dict[str, Tensor]:
@@ -61,7 +61,7 @@ def masked(
 ) -> Any:
     """The dense network's output with the channels that go held at zero."""
     with torch.no_grad(), _double_by_default():
-        return _Masking(source, survivors, weights).run(*map(_wide, inputs))
+        return _Masking(source, survivors, weights).run(*map(_widened, inputs))
 
 
 @contextmanager
@@ -75,21 +75,47 @@ def _double_by_default() -> Iterator[None]:
         torch.set_default_dtype(usual)
 
 
+def _in_double(function: Callable[..., Any], args: Any, kwargs: Any, single: set[str]) -> Any:
+    """Call with every tensor and every type widened. Operators that exist in single precision only are noted."""
+    try:
+        return function(*tree_map(_widened, args), **tree_map(_widened, kwargs))
+    except RuntimeError:  # of what it cannot do in double, or cannot do at all: then it comes again
+        result = function(*tree_map(_narrowed, args), **tree_map(_narrowed, kwargs))
+    single.add(str(getattr(function, "__name__", function)))
+    return tree_map(_widened, result)
+
+
+class _Double(TorchFunctionMode):
+    """The network's own code in double precision, which is told that it has the single one that it may insist on."""
+
+    def __init__(self, single: set[str]) -> None:
+        super().__init__()
+        self.single = single
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in NARROWING:
+            return _widened(args[0])
+        result = _in_double(func, args, kwargs or {}, self.single)
+        return torch.float32 if result is torch.float64 else result
+
+
 class _Wide(fx.Interpreter):
     """Runs a graph on other weights in double precision, the types that it names included."""
 
     def __init__(self, module: fx.GraphModule, weights: Mapping[str, Tensor]) -> None:
         super().__init__(module)
         self.weights = weights
+        self.single: set[str] = set()
+        """Operators that had to be computed in single precision."""
 
     def run_node(self, n: fx.Node) -> Any:
         if (weight := self.weights.get(n.meta.get("name", ""))) is not None:
-            return _wide(weight.clone())
+            return _widened(weight.clone())
         result = super().run_node(n)
-        return _wide(result) if n.op == "get_attr" else result
+        return _widened(result) if n.op == "get_attr" else result
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
-        return super().call_function(target, map_aggregate(args, _widened), map_aggregate(kwargs, _widened))
+        return _in_double(target, args, kwargs, self.single)
 
 
 class _Masking(_Wide):
@@ -138,8 +164,7 @@ class _Masking(_Wide):
             )
 
         arguments = map_arg(bound(n) | resized_arguments(call, self.survivors), taken)
-        arguments = map_aggregate(arguments, _widened)
-        result = cast("Callable[..., Any]", n.target)(**arguments)
+        result = _in_double(cast("Callable[..., Any]", n.target), (), arguments, self.single)
         if isinstance(result, Tensor):
             return self._put(result, cast("Axes", call.result))
         return [self._put(t, axes) for t, axes in zip(result, cast("list[Axes]", call.result), strict=True)]
@@ -166,7 +191,7 @@ class Verdict:
     error: float
     """Largest difference, relative to the largest value of its output."""
     precision: str = "double"
-    """What was computed in: ``single`` where the network's code insists on it."""
+    """What was computed in; operators that exist in single precision only are named."""
     why: str = ""
     """What tells them apart; empty where they are the same."""
 
@@ -179,33 +204,29 @@ def verdict(
     module: nn.Module, weights: Mapping[str, Tensor], inputs: tuple[Tensor, ...], expected: Any
 ) -> Verdict:
     """Whether ``module`` on ``weights`` (already cut) gives ``expected``."""
+    single: set[str] = set()
     try:
-        with _double_by_default():
-            error = _distance(_run(module, weights, inputs, _wide), expected)
-        precision, limit = "double", TOLERANCE
-    except Exception:  # noqa: BLE001  (the user's code at widths that it was not written for: anything may come)
-        try:
-            error = _distance(_run(module, weights, inputs, lambda x: x), expected)
-            precision, limit = "single", TOLERANCE_SINGLE
-        except Exception as failure:  # noqa: BLE001
-            why = f"{type(failure).__name__}: {str(failure).strip().partition(chr(10))[0]}"
-            return Verdict(math.inf, why=why)
-    return Verdict(error, precision, "" if error <= limit else f"outputs differ by {error:.1e}")
+        error = _distance(_run(module, weights, inputs, single), expected)
+    except Exception as failure:  # noqa: BLE001  (the user's code at widths that it was not written for)
+        why = f"{type(failure).__name__}: {str(failure).strip().partition(chr(10))[0]}"
+        return Verdict(math.inf, why=why)
+    precision = f"single in {', '.join(sorted(single))}, else double" if single else "double"
+    return Verdict(error, precision, "" if error <= TOLERANCE else f"outputs differ by {error:.1e}")
 
 
 def _run(
-    module: nn.Module,
-    weights: Mapping[str, Tensor],
-    inputs: tuple[Tensor, ...],
-    as_type: Callable[[Tensor], Tensor],
+    module: nn.Module, weights: Mapping[str, Tensor], inputs: tuple[Tensor, ...], single: set[str]
 ) -> Any:
-    inputs = tuple(map(as_type, inputs))
-    with torch.no_grad(), evaluating(module):
+    inputs = tuple(map(_widened, inputs))
+    with torch.no_grad(), evaluating(module), _double_by_default():
         if isinstance(module, fx.GraphModule):
-            return _Wide(module, weights).run(*inputs)
+            graph = _Wide(module, weights)
+            graph.single = single
+            return graph.run(*inputs)
         names = [name for name, _ in [*module.named_parameters(), *module.named_buffers()]]
-        own = {name: as_type(weights[name]) for name in names if name in weights}
-        return torch.func.functional_call(module, own, inputs)
+        own = {name: _widened(weights[name]) for name in names if name in weights}
+        with _Double(single):
+            return torch.func.functional_call(module, own, inputs)
 
 
 def _distance(found: Any, expected: Any) -> float:
@@ -223,10 +244,18 @@ def _distance(found: Any, expected: Any) -> float:
     return worst
 
 
-def _wide(tensor: Tensor) -> Tensor:
-    return tensor.double() if tensor.is_floating_point() else tensor
+def _widened(value: Any) -> Any:
+    """A tensor or a type in double precision; anything else as it is."""
+    return _of_type(value, torch.float64, torch.complex128)
 
 
-def _widened(argument: Any) -> Any:
-    is_float = isinstance(argument, torch.dtype) and argument.is_floating_point
-    return torch.float64 if is_float else argument
+def _narrowed(value: Any) -> Any:
+    return _of_type(value, torch.float32, torch.complex64)
+
+
+def _of_type(value: Any, real: torch.dtype, complex_: torch.dtype) -> Any:
+    kind = value.dtype if isinstance(value, Tensor) else value
+    if not isinstance(kind, torch.dtype) or not (kind.is_floating_point or kind.is_complex):
+        return value
+    wanted = complex_ if kind.is_complex else real
+    return value.to(wanted) if isinstance(value, Tensor) else wanted

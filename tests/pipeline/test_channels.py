@@ -462,6 +462,49 @@ def test_what_stays_is_reported_with_the_operator() -> None:
     assert graph.fixed == {"a.weight": "cumsum (no rule)", "b.weight": OUTPUT}
 
 
+def insisting(self: Any, x: Tensor) -> Tensor:
+    """Asks for single precision in every way there is."""
+    assert x.dtype == torch.float32
+    x = self.a(x).float()
+    x = x * torch.arange(1, 9, dtype=torch.float32).roll(1) + self.loose  # the last axis: the image's width
+    x = x + torch.fft.fft(torch.arange(8, dtype=torch.float32)).to(torch.complex64).imag
+    x = x.masked_fill(x < torch.finfo(x.dtype).min, 0).to(dtype=torch.float)
+    assert x.dtype is torch.float32
+    return self.b(torch.zeros(x.shape, dtype=torch.float32).add(x).half().float())
+
+
+def test_a_network_that_insists_on_single_precision_is_judged_in_double() -> None:
+    module = Net(insisting, a=conv(3, 8), b=conv(8, 4)).eval()
+    module.loose = torch.randn(8)  # type: ignore[assignment]
+    x = (torch.randn(IMAGE),)
+    graph = channels.analyse(module, x)
+    _, step = channels.cut(module, x, graph, half(graph))
+    assert set(step["units"]) == {"a.weight"}
+    assert step["precision"] == "double"
+    assert not step["graph"]
+    assert step["error"] < 1e-12
+
+
+@torch.library.custom_op("jetpress_tests::single", mutates_args=())
+def single(x: Tensor) -> Tensor:
+    """An operator of the user's own, that knows one type only and has no rule."""
+    if x.dtype != torch.float32:
+        raise RuntimeError(f"not implemented for {x.dtype}")
+    return x.cumsum(1)
+
+
+def test_an_operator_that_exists_in_single_precision_only_is_named() -> None:
+    module = Net(lambda self, x: self.c(single(self.b(self.a(x)))), a=conv(3, 8), b=conv(8, 8), c=conv(8, 4))
+    module, x = module.eval(), (torch.randn(IMAGE),)
+    graph = channels.analyse(module, x)
+    assert graph.fixed["b.weight"].startswith("jetpress_tests::single (no rule)")
+    smaller, step = channels.cut(module, x, graph, half(graph))
+    assert set(step["units"]) == {"a.weight"}
+    assert step["precision"] == "single in single.default, else double"
+    assert step["error"] <= 1e-5
+    assert smaller(*x).shape == (2, 4, 8, 8)
+
+
 def test_a_wrong_rule_is_found_and_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Flip without turning the labels around: only the groups that run through it are refused."""
     monkeypatch.setitem(rules.RULES, "flip", lambda call: call.axes("self"))
