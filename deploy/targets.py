@@ -50,7 +50,9 @@ class Target:
     precisions: tuple[str, ...] = ("fp32", "fp16", "int8")
     default_precision: str = "fp16"
     channel_multiple: int = 8
-    """Channel counts are kept multiples of this: tensor cores in FP16 (8), SIMD on a host (16)."""
+    """Channel counts that fill the hardware are multiples of this: tensor cores in FP16 (8), SIMD on a host (16)."""
+    channel_multiple_int8: int = 32
+    """The same in INT8: TensorRT packs 32 channels for its tensor cores (kCHW32)."""
     dla: int = 0
     ram_gb: float = 0.0
 
@@ -76,6 +78,10 @@ class Target:
         if self.backend == "onnxruntime":
             return "onnxruntime"
         return "tensorrt8" if self.tensorrt.startswith("8.") else "tensorrt"
+
+    def multiple(self, precision: str) -> int:
+        """Channel counts that fill the hardware in ``precision`` are multiples of this. (2:4 needs 4.)"""
+        return self.channel_multiple_int8 if precision == "int8" else self.channel_multiple
 
     @property
     def why_not_sparse(self) -> str:
@@ -157,6 +163,7 @@ _ALL = (
         default_precision="fp32",
         precisions=("fp32", "int8"),
         channel_multiple=16,
+        channel_multiple_int8=16,
     ),
     Target(
         name="rtx",

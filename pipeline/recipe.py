@@ -256,7 +256,7 @@ def resolve(recipe: Recipe, target: Target) -> Plan:
     decided = replace(
         recipe,
         prune=replace(
-            recipe.prune, channel_multiple=recipe.prune.channel_multiple or target.channel_multiple
+            recipe.prune, channel_multiple=recipe.prune.channel_multiple or target.multiple(precision)
         ),
         finetune=finetune,
         qat=_like(recipe.qat, finetune, slower=10),

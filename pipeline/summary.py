@@ -251,10 +251,11 @@ def _layers(outcome: Outcome) -> list[dict[str, Any]]:
 
 
 def _unpruned(outcome: Outcome) -> dict[str, Any]:
-    """What was not pruned and why, as the last round saw it; why the network goes on as its graph, if so."""
+    """What the last kept round left whole and why; why the network goes on as its graph, if it does."""
     if not outcome.rounds:
         return {}
-    facts = outcome.rounds[-1].pruned.facts
+    kept = [one for one in outcome.rounds if one.kept] or outcome.rounds[-1:]
+    facts = kept[-1].pruned.facts
     fixed = {
         **facts.get("left", {}),
         **facts.get("fixed", {}),

@@ -76,8 +76,20 @@ def rounds(run: Run) -> Section:
     head = ("Round", "Ratio", "Channels removed", "Pruned", "Recalibrated", "Fine-tuned", "", "Why")
     text = "Validation accuracy right after pruning, after new batch statistics, and after fine-tuning."
     table = Table(head, rows, "rrrrrrsw", "Rounds of pruning")
-    tries = _tries(found)
-    return Section("rounds", "Rounds of pruning", text=(text,), tables=(table, *tries))
+    return Section(
+        "rounds", "Rounds of pruning", text=(text, *_missed(found)), tables=(table, *_tries(found))
+    )
+
+
+def _missed(found: list[Run]) -> list[str]:
+    """Rounds that are slower than the recipe wants: widths that are faster were not found."""
+    times = [(at(r, "round"), at(r, "time")) for r in found if at(r, "time")]
+    return [
+        f"Round {value(which)} missed its time: {number(at(time, 'measured_ms'))} ms were measured, "
+        f"{number(at(time, 'limit_ms'))} ms wanted."
+        for which, time in times
+        if at(time, "met") is False
+    ]
 
 
 def _tries(found: list[Run]) -> tuple[Table, ...]:

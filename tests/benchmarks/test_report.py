@@ -344,3 +344,16 @@ def test_what_the_builder_said() -> None:
     )
     assert any("insufficient memory" in line for _, line in section.tables[1].rows)
     assert builder.builder({**realistic(), "builder": [{"engine": "dense", "findings": None}]}).missing
+
+
+def test_time_that_does_not_fall_as_the_layers_promise_is_said(tmp_path: Path) -> None:
+    run = realistic()
+    tries = [{"estimate_ms": 2.0, "measured_ms": 2.1}, {"estimate_ms": 1.6, "measured_ms": 2.0}]
+    run["rounds"][1]["time"] = {"tries": tries, "limit_ms": 1.75, "met": False, **tries[1]}
+    html, markdown, _ = report(run, tmp_path)
+    for text in (Page(html).text, markdown):
+        assert "Round 2 missed its time: 2.00 ms were measured, 1.75 ms wanted." in " ".join(text.split())
+        assert text.count("slower than the sum") == 1
+        assert "25 % slower than the sum" in text
+    run["rounds"][1]["time"]["met"] = True
+    assert "missed its time" not in report(run, tmp_path)[1]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli import main, parser
+from tests.pipeline import small
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -130,3 +131,26 @@ def test_gc_on_nothing(
     monkeypatch.setenv("JETPRESS_RUNS", str(tmp_path))
     assert main(["gc", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"removed": 0, "freed_bytes": 0}
+
+
+def test_sensitivity_is_a_table_and_a_plot_and_a_run_takes_it_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("JETPRESS_RUNS", str(tmp_path / "runs"))
+    small.model(tmp_path)
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(
+        '[model]\nbuilder = "network.py:build"\n[data]\nsize = 8\nbatch_size = 512\n[train]\nepochs = 1\n'
+        '[prune]\nscope = "measured"\nmacs = 0.5\nsensitivity_images = 16\nchannel_multiple = 4\n'
+    )
+    assert main(["plan", str(recipe), "--target", "host", "--sensitivity"]) == 0
+    said = capsys.readouterr()
+    assert "conv1.weight" in said.out
+    assert "50 % gone:" in said.out
+    plot = Path(said.err.rpartition("plot: ")[2].strip())
+    assert plot.read_text().startswith("<?xml")
+    numbers = json.loads(plot.with_suffix(".json").read_text())
+    assert set(numbers["groups"]) == {"conv1.weight", "conv2.weight"}
+    assert main(["plan", str(recipe), "--target", "host"]) == 0
+    states = {line.split()[0:2][-1]: line for line in capsys.readouterr().out.splitlines() if "judge" in line}
+    assert "cached" in states["1"]

@@ -108,11 +108,19 @@ def test_resolve_decides_every_open_value(name: str) -> None:
     recipe = plan.recipe
     assert recipe.export.opset == TARGETS[name].opset
     assert recipe.export.lower is not None
-    assert recipe.prune.channel_multiple == TARGETS[name].channel_multiple
+    assert recipe.prune.channel_multiple == (16 if name == "host" else 8)
     assert recipe.build.precision in TARGETS[name].precisions
     assert recipe.finetune.learning_rate == pytest.approx(recipe.train.learning_rate / 5)
     assert ("sparsify" in plan.skipped) == (not TARGETS[name].sparse_tensor_cores)
     json.dumps(as_table(recipe))
+
+
+@pytest.mark.parametrize(("name", "multiple"), [("host", 16), ("xavier", 32), ("rtx", 32), ("orin-nano", 32)])
+def test_widths_fill_the_hardware_in_the_precision_of_the_engine(name: str, multiple: int) -> None:
+    int8 = Recipe.load(DIGITS, ["build.precision=int8"])
+    assert resolve(int8, find(name)).recipe.prune.channel_multiple == multiple
+    chosen = Recipe.load(DIGITS, ["build.precision=int8", "prune.channel_multiple=4"])
+    assert resolve(chosen, find(name)).recipe.prune.channel_multiple == 4
 
 
 @pytest.mark.parametrize("name", ["host", "nano"])
