@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks import resnet_cifar
+from deploy import ssh
 from deploy.device import open as open_device
 from deploy.errors import StageError
 from deploy.probe import identity, probe
@@ -22,6 +26,8 @@ from pipeline.pruning.sensitivity import sensitivity
 from pipeline.pruning.settings import SensitivityConfig
 from pipeline.pruning.timings import timings
 from pipeline.sections import BenchmarkConfig, BuildConfig, DataConfig, ExportConfig, ModelConfig, PruneConfig
+from pipeline.store import Store
+from tests.deploy import sshd
 from tests.equivalence.networks import checkpoint, network
 from tests.pipeline import small
 
@@ -172,20 +178,40 @@ def test_blocks_go_where_that_pays_and_come_back_from_the_history(
     assert not kept.facts["blocks"]
 
 
-def test_a_latency_is_measured_until_it_is_met(tmp_path: Path) -> None:
-    """On this machine's own engine; how far noise lets it come is not the point, what it says is."""
-    start = small.start(tmp_path)
-    target = find("host")
-    place = Place(None, identity(probe(open_device(None))))
-    packing = BundleConfig("small", target, BuildConfig(precision="fp32"), BenchmarkConfig(threads=1), 0)
-    bench = Bench(place, packing, ExportConfig(opset=17))
-    times = timings(TimingsConfig(bench, 4, (), {}), start, small.draft(tmp_path, "timings"))
+@pytest.fixture(scope="module")
+def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | None]:
+    """Behind a real sshd, as a board is; this machine itself where there is none."""
+    if sshd.MISSING:
+        yield None
+        return
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    folder = tmp_path_factory.mktemp("sshd") / "s"
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        sshd.running(folder, {"PATH": path, "OMP_NUM_THREADS": "1"}) as server,
+    ):
+        patch.setenv(ssh.CONFIG, str(server.config))
+        yield server.name
+
+
+def bench(device: str | None) -> Bench:
+    place = Place(device, identity(probe(open_device(device))))
+    packing = BundleConfig(
+        "small", find("host"), BuildConfig(precision="fp32"), BenchmarkConfig(threads=1), 0
+    )
+    return Bench(place, packing, ExportConfig(opset=17))
+
+
+def test_a_latency_is_measured_until_it_is_met(device: str | None, tmp_path: Path) -> None:
+    """On the device's own engine; how far noise lets it come is not the point, what it says is."""
+    start, there = small.start(tmp_path), bench(device)
+    times = timings(TimingsConfig(there, 4, (), {}), start, small.draft(tmp_path, "timings"))
     assert times.facts["latency_ms"] > 0
     assert len(times.facts["networks"]) > 4
     assert {"conv1", "conv2", "head"} <= set(times.facts["fit"])
     asked = config(multiple=4, scope="uniform", latency=0.4)
     judged = sensitivity(SensitivityConfig.of(asked), start, small.draft(tmp_path, "judged"))
-    made = prune_for_time(TimedConfig(asked, bench), start, judged, start, times, small.draft(tmp_path, "p"))
+    made = prune_for_time(TimedConfig(asked, there), start, judged, start, times, small.draft(tmp_path, "p"))
     time = made.facts["time"]
     assert time["limit_ms"] == pytest.approx(0.6 * times.facts["latency_ms"])
     assert time["met"] == (time["measured_ms"] <= time["limit_ms"])
@@ -193,3 +219,16 @@ def test_a_latency_is_measured_until_it_is_met(tmp_path: Path) -> None:
     assert made.facts["pruned"] is True
     assert made.facts["macs"] < start.facts["macs"]
     assert not list((tmp_path / "p").rglob("*.onnx")), "what was tried is not kept"
+
+
+def test_times_are_known_by_network_target_and_toolchain(tmp_path: Path) -> None:
+    """And by nothing else: another goal finds them."""
+    start, store, here = small.start(tmp_path), Store(tmp_path / "store"), bench(None)
+
+    def key(multiple: int = 4, **known: str) -> str:
+        there = replace(here, place=replace(here.place, identity=here.place.identity | known))
+        return store.key(timings, TimingsConfig(there, multiple, (), {}), (start,))
+
+    others = [{"board": "another"}, {"tensorrt": "10.3.0"}, {"onnxruntime": "0"}, {"l4t": "36.4"}]
+    assert key() == key()
+    assert len({key(), key(8), *(key(**one) for one in others)}) == 2 + len(others)

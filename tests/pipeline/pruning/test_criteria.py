@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from deploy.errors import StageError
@@ -91,6 +93,51 @@ def test_norms_are_over_everything_that_goes(graph: ChannelGraph) -> None:
     l1, l2 = (criteria.scores(name, module, graph)["0.weight"][2] for name in ("l1", "l2"))
     assert l1 == pytest.approx(np.abs(numbers).sum(), rel=1e-6)
     assert l2 == pytest.approx(np.linalg.norm(numbers), rel=1e-6)
+
+
+DEGREES = {
+    "l1": 1,
+    "l2": 1,
+    "fpgm": 1,
+    "bn_scale": 1,
+    "taylor": 1,
+    "fisher": 2,
+    "activation": 0,
+    "apoz": 0,
+    "lamp": 0,
+}
+"""How scores grow with the weights, where what the data shows stays the same; ``random`` looks at neither."""
+
+
+@pytest.mark.parametrize("name", DEGREES)
+@settings(max_examples=5, deadline=None)
+@given(scale=st.floats(0.01, 100), seed=st.integers(0, 99))
+def test_a_common_scale_changes_no_order(name: str, graph: ChannelGraph, scale: float, seed: int) -> None:
+    module = network(seed)
+    shown = evidence(module)
+    before = criteria.scores(name, module, graph, shown)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter *= scale
+    after = criteria.scores(name, module, graph, shown)
+    for key, value in before.items():
+        np.testing.assert_allclose(after[key], scale ** DEGREES[name] * value, rtol=1e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["l1", "l2", "bn_scale", "taylor", "fisher", "lamp"])
+@settings(max_examples=5, deadline=None)
+@given(order=st.permutations(range(8)))
+def test_a_unit_with_more_of_the_same_matters_more(name: str, graph: ChannelGraph, order: list[int]) -> None:
+    """Units that are one and the same but for their size are ranked by it."""
+    module = network()
+    shown = Evidence(*({n: torch.ones_like(p) for n, p in module.named_parameters()} for _ in range(2)))
+    sizes = 1 + torch.tensor(order, dtype=torch.float32)
+    with torch.no_grad():
+        for tensor in (module[0].weight, module[0].bias, module[1].weight, module[1].bias):
+            tensor.copy_(torch.einsum("i,...->i...", sizes, tensor[0]))
+        module[3].weight.copy_(torch.einsum("i,o...->oi...", sizes, module[3].weight[:, 0]))
+    scores = criteria.scores(name, module, graph, shown)["0.weight"]
+    assert scores.argsort().tolist() == np.argsort(order).tolist()
 
 
 @pytest.mark.parametrize("name", ["l1", "l2"])
