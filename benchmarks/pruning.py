@@ -1,18 +1,20 @@
 """Channel pruning at equal fine-tuning: ours beside the peers, every engine in one interleaved session.
 
-    jetpress run R.toml --target host --set prune.scope='"measured"' --set prune.latency=0.5
+    python -m benchmarks.pruning ours R.toml OUT --set prune.scope=measured --set prune.latency=0.5
     python -m benchmarks.pruning peer torch-pruning R.toml OUT --share 0.5 --multiple 8
     python -m benchmarks.pruning peer fastnas R.toml OUT --share 0.5 --multiple 8
-    python -m benchmarks.pruning table R.toml OUT/*.onnx runs/*-host-*
+    python -m benchmarks.pruning table R.toml OUT/*.onnx
 
-A peer gets the recipe's network, data and fine-tuning. ``table`` takes peers' ONNX files and folders of runs; the
-first run's dense network is the baseline. torch-pruning and nvidia-modelopt are not dependencies of jetpress.
+Each gets the recipe's network, data and fine-tuning, and leaves an ONNX file with its figures beside. What ours
+removes it measures on the machine as it is then: with ``--set finetune.epochs=0`` first, while that is quiet.
+torch-pruning and nvidia-modelopt are not dependencies of jetpress.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import tempfile
 import time
@@ -39,6 +41,9 @@ from pipeline.measure import Place
 from pipeline.models import Network
 from pipeline.pruning import trials
 from pipeline.recipe import Plan, Recipe, resolve
+from pipeline.rounds import prune_in_rounds
+from pipeline.run import bench_for_pruning
+from pipeline.sections import ExportConfig, as_table
 from pipeline.steps import Doing
 from pipeline.store import Store
 from pipeline.train import fit
@@ -51,6 +56,39 @@ def dense_of(plan: Plan, store: Path) -> Network:
     recipe = plan.recipe
     config = SourceConfig(recipe.model, recipe.data, recipe.seed, content(recipe))
     return models.load(Doing(Store(store)).step("source", source, config))
+
+
+def ours(path: Path, sets: list[str], out: Path) -> None:
+    """Prune and fine-tune as a run does, and write ``OUT/jetpress-<goal>.onnx`` and ``.json``."""
+    plan, walk = resolve(Recipe.load(path, sets), find("host")), Doing(Store(out / "store"))
+    recipe = plan.recipe
+    config = SourceConfig(recipe.model, recipe.data, recipe.seed, content(recipe))
+    dense = walk.step("source", source, config)
+    packing = BundleConfig(recipe.name, plan.target, recipe.build, recipe.benchmark, recipe.seed)
+    bench = bench_for_pruning(plan, here(), packing)
+    best, _ = prune_in_rounds(plan, dense, bench, walk)
+    network = models.load(best)
+    name = named(as_table(recipe.prune))
+    facts = {"name": name, "macs": best.facts["macs"] / dense.facts["macs"]}
+    facts |= {key: best.facts.get(key) for key in ("time", "blocks", "curve", "after_recalibration")}
+    written(network, {**facts, "epochs": recipe.finetune.epochs}, recipe.export, out)
+
+
+def here() -> Place:
+    """This machine."""
+    device = open_device(None)
+    return Place(device.name, identity(probe(device)))
+
+
+def written(network: Network, facts: dict[str, Any], config: ExportConfig, out: Path) -> None:
+    """The network as ONNX, and its figures, with the accuracy on the test split."""
+    test = evaluate(network, load(network.data, network.seed).test, "test")
+    proto = export.to_onnx(network.module, network.model.inputs, (), config)
+    out.mkdir(parents=True, exist_ok=True)
+    place = out / re.sub(r"[^a-z0-9.]+", "-", facts["name"].lower())
+    Path(f"{place}.onnx").write_bytes(proto.SerializeToString())
+    Path(f"{place}.json").write_text(json.dumps({**facts, "test": test}))
+    print(json.dumps({**facts, "test": test}), flush=True)
 
 
 def peer(tool: str, path: Path, out: Path, share: float, multiple: int, ignore: list[str]) -> None:
@@ -75,45 +113,25 @@ def peer(tool: str, path: Path, out: Path, share: float, multiple: int, ignore: 
     recalibrate(network, data)
     free = evaluate(network, data.validation, "recalibrated")
     state = out / f"{tool}-{share:g}-state"
-    fit(network, data, settings(plan.recipe.finetune), state=state, what=tool, start=free)
+    fitted = fit(network, data, settings(plan.recipe.finetune), state=state, what=tool, start=free)
     shutil.rmtree(state, ignore_errors=True)
-    after = peers.macs(network.module, inputs)
-    test = evaluate(network, data.test, "test")
-    facts = {"name": f"{tool} {share:g}", "test": test, "macs": after / before, "seconds": seconds}
-    proto = export.to_onnx(network.module, network.model.inputs, (), plan.recipe.export)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / f"{tool}-{share:g}.onnx").write_bytes(proto.SerializeToString())
-    (out / f"{tool}-{share:g}.json").write_text(json.dumps(facts))
-    print(json.dumps(facts), flush=True)
+    facts = {"name": f"{tool} {share:g}", "macs": peers.macs(network.module, inputs) / before}
+    facts |= {"seconds": seconds, "curve": fitted.curve, "after_recalibration": free}
+    written(network, {**facts, "epochs": plan.recipe.finetune.epochs}, plan.recipe.export, out)
 
 
 def table(places: list[Path], recipe: Path) -> str:
     """Markdown: test accuracy, MACs and the speed-up over the dense engine of every method."""
     plan = resolve(Recipe.load(recipe), find("host"))
-    protos: dict[str, onnx.ModelProto] = {}
-    facts: dict[str, dict[str, Any]] = {}
-    for number, place in enumerate(places):
-        if place.suffix == ".onnx":
-            protos[f"m{number}"], facts[f"m{number}"] = (
-                onnx.load(place),
-                json.loads(place.with_suffix(".json").read_text()),
-            )
-            continue
-        report = json.loads((place / "report.json").read_text())
-        if "dense" not in protos:
-            protos["dense"] = onnx.load(place / "bundle" / "dense.onnx")
-            facts["dense"] = {"name": "dense", "test": report["dense"]["test"], "macs": 1.0, "seconds": 0.0}
-        protos[f"m{number}"] = onnx.load(place / "bundle" / "model.onnx")
-        share = report["compressed"]["macs"] / report["dense"]["macs"]
-        facts[f"m{number}"] = {
-            "name": _name(report["recipe"]["prune"]),
-            "test": report["compressed"]["test"],
-            "macs": share,
-        }
+    facts = {f"m{n}": json.loads(place.with_suffix(".json").read_text()) for n, place in enumerate(places)}
+    protos = {f"m{n}": onnx.load(place) for n, place in enumerate(places)}
     with tempfile.TemporaryDirectory() as folder:
         network = dense_of(plan, Path(folder) / "store")
+        test = evaluate(network, load(network.data, network.seed).test, "test")
+        facts["dense"] = {"name": "dense", "test": test, "macs": 1.0}
+        protos["dense"] = export.to_onnx(network.module, network.model.inputs, (), plan.recipe.export)
         packing = BundleConfig("pruning", plan.target, plan.recipe.build, plan.recipe.benchmark, 0)
-        bench = Bench(Place(None, identity(probe(open_device(None)))), packing, plan.recipe.export)
+        bench = Bench(here(), packing, plan.recipe.export)
         timed = trials.profiles(bench, protos, network, Path(folder))
     lines = [
         "| method | test, % | MACs left | median, ms | times as fast as dense (95 %) |",
@@ -130,7 +148,8 @@ def table(places: list[Path], recipe: Path) -> str:
     return "\n".join(lines)
 
 
-def _name(prune: dict[str, Any]) -> str:
+def named(prune: dict[str, Any]) -> str:
+    """A method of ours in words."""
     goal = next(
         (f"{k} {prune[k]:g}" for k in ("latency", "macs", "params") if prune.get(k)),
         f"ratio {prune['ratio']:g}",
@@ -139,11 +158,15 @@ def _name(prune: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """``peer`` or ``table``."""
+    """``ours``, ``peer`` or ``table``."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
+    own = commands.add_parser("ours")
+    own.add_argument("recipe", type=Path)
+    own.add_argument("out", type=Path)
+    own.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     one = commands.add_parser("peer")
     one.add_argument("tool", choices=["torch-pruning", "fastnas"])
     one.add_argument("recipe", type=Path)
@@ -155,7 +178,9 @@ def main() -> None:
     every.add_argument("recipe", type=Path)
     every.add_argument("places", type=Path, nargs="+")
     options = parser.parse_args()
-    if options.command == "peer":
+    if options.command == "ours":
+        ours(options.recipe, options.set, options.out)
+    elif options.command == "peer":
         peer(options.tool, options.recipe, options.out, options.share, options.multiple, options.ignore)
     else:
         print(table(options.places, options.recipe))
