@@ -17,7 +17,7 @@ Record = dict[str, Any]
 SETS = {
     "torchvision": "torchvision classifiers",
     "segmentation": "torchvision segmentation",
-    "detection": "torchvision detection, raw heads",
+    "detection": "torchvision detection",
     "timm": "timm families",
 }
 BOARDS = {13: find("nano"), 17: find("xavier"), 20: find("orin-nano")}
@@ -27,6 +27,8 @@ BUILT = 17
 """The opset whose file TensorRT-RTX builds."""
 AHEAD = "8.6"
 """Compute capability that it builds for."""
+LAYER_SCALE = 0.5
+"""What LayerScales are set to: they begin at 1e-6, which switches their blocks off."""
 
 
 def subjects() -> dict[str, list[str]]:
@@ -81,7 +83,7 @@ HEAD = """# Opsets
 
 Written by `python -m benchmarks.opsets table RESULTS --write docs/opsets.md` on {date} from the results of
 `python -m benchmarks.opsets run RESULTS` ({versions}; processor only). The networks are
-dense, at batch 1, in FP32, with random weights and BatchNorms that have seen {seen} random images.
+dense, at batch 1, in FP32, with random weights, {scaled}BatchNorms that have seen {seen} random images.
 
 Counted: the file has exactly the opset that was asked for, passes `onnx.checker` in full, and ONNX Runtime gives
 PyTorch's outputs within 1e-3 of the largest (in brackets: the largest error of those that count). What the parser of a
@@ -91,9 +93,9 @@ board lacks that reads this opset is written as primitives: {lowered}.
 {boards}); no such board was here. *RTX*: TensorRT-RTX built an engine from the file at {built}, ahead of time
 for compute capability {ahead}, without a GPU; it is a recent TensorRT, and says little about TensorRT 8.
 
-Targets with TensorRT 10 get 18 unless `export.opset` says otherwise: PyTorch's exporter is written for it, the coverage
-of pruned networks ([coverage.md](coverage.md)) was run at it, and nothing that a vision network needs came after it but
-FP16 in Q/DQ (19), for which `rtx` gets 20.
+Targets with TensorRT 10 get 18 unless `export.opset` says otherwise: PyTorch's exporter writes it by itself, and the
+coverage of pruned networks ([coverage.md](coverage.md)) was run at it. Of what came later GELU as one operator (20) is
+primitives at 18, and FP16 in Q/DQ (19) is what `rtx` gets 20 for when INT8 is asked.
 
 Detectors with one stage end as `jetpress run` exports them, with the boxes and scores of all anchors
 ([detection.md](detection.md)). Those with two stages (Faster, Mask and Keypoint R-CNN) are here up to the numbers
@@ -125,7 +127,7 @@ def table(*results: Path) -> str:
         lines += ["| network | at | reason |", "|---|---|---|"]
         lines += [f"| {name} | {where} | {why[:200].replace('|', '/')} |" for name, where, why in bad] + [""]
     if missing := [name for names in known.values() for name in names if name not in found]:
-        lines += [*textwrap.wrap(f"Not run yet ({len(missing)}): {', '.join(missing)}.", 118), ""]
+        lines += [fill(f"Not run yet ({len(missing)}): {', '.join(missing)}."), ""]
     seconds = sum(r.get("seconds", 0) for r in found.values())
     lines += [f"{len(found)} networks, {seconds / 60:.0f} minutes of processor time."]
     return "\n".join(lines) + "\n"
@@ -141,7 +143,10 @@ def head(found: dict[str, Record]) -> str:
         for opset, board in BOARDS.items()
         if board.lower
     ]
-    return HEAD.format(
+    scaled = sum("layer_scale" in record for record in found.values())
+    of = "" if scaled == len(found) else f" (of {scaled} networks, of the others as they begin)"
+    text = HEAD.format(
+        scaled=f"LayerScales at {LAYER_SCALE}{of}, " if scaled else "",
         date=dt.datetime.now(dt.UTC).date(),
         versions=versions,
         seen=" or ".join(map(str, seen)) or "no",
@@ -150,6 +155,12 @@ def head(found: dict[str, Record]) -> str:
         built=BUILT,
         ahead=AHEAD,
     )
+    return "\n\n".join(fill(" ".join(part.split())) for part in text.split("\n\n")) + "\n"
+
+
+def fill(text: str) -> str:
+    """In lines; names are not broken at their hyphens."""
+    return textwrap.fill(text, 118, break_long_words=False, break_on_hyphens=False)
 
 
 def cell(chosen: list[Record], opset: int) -> str:

@@ -33,7 +33,7 @@ class Target:
     compute_capability: tuple[int, int] | None = None
     opset: int = 18
     """ONNX opset that is written where the recipe asks for none: 18, or the newest that an older parser takes. PyTorch
-    writes 18 itself, and nothing that vision networks need came later, but FP16 in Q/DQ (19)."""
+    writes 18 by itself; of what came later, GELU (20) is primitives at 18, and FP16 in Q/DQ (19) makes it 20."""
     newest_opset: int = 20
     """Newest ONNX opset that the target's parser takes."""
     ir_version: int = 10

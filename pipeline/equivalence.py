@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from deploy import guard
 from deploy.errors import StageError
+from deploy.preflight.sparse import SparseLayer
 from pipeline import data, diverge, models
 from pipeline.artifact import Checkpoint, Equivalence, OnnxModel
 from pipeline.data.cases import IMAGES, Case, cases, filled
@@ -33,7 +34,7 @@ from pipeline.pruning.scores import LIMITS, REPORT, Array, Limits, Score, search
 from pipeline.pruning.scores import score as score_of
 from pipeline.sections import EquivalenceConfig
 from pipeline.sparse import masks
-from pipeline.sparse.rule import SparseLayer, sparse_layers
+from pipeline.sparse.rule import sparse_layers
 from pipeline.training.evaluate import layout, to_device
 
 AT_ONCE = 16

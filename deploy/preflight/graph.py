@@ -1,6 +1,6 @@
 """An ONNX graph as the preflight reads it: nodes in order, types and shapes, constants; weights stay on disk.
 
-It is built from the skeleton that :mod:`deploy.skeleton` gives. Nodes of subgraphs (If, Loop, Scan) and of
+It is read from the skeleton that :mod:`deploy.skeleton` gives. Nodes of subgraphs (If, Loop, Scan) and of
 the model's own functions stand in the same list, because a parser must take them all. A weight is mapped
 from its file when somebody asks for it. Shapes that the file does not state are inferred by ONNX in a
 process of its own with bounded memory and time: the inference is native code, and the graph may be
@@ -93,9 +93,9 @@ class Node:
 class Graph:
     """A model's nodes, values and constants."""
 
-    def __init__(self, skeleton: Skeleton) -> None:
-        self.path = skeleton.path
-        self.proto = _parse(skeleton)
+    def __init__(self, proto: onnx.ModelProto, path: Path) -> None:
+        """``path``: of the file; weights may lie beside it."""
+        self.path, self.proto = path, proto
         imports = {one.domain: one.version for one in self.proto.opset_import}
         self.opset = imports.get("", imports.get("ai.onnx", 1))
         self.ir_version = self.proto.ir_version
@@ -230,7 +230,7 @@ def load(tensor: onnx.TensorProto, model: Path) -> Array:
 
 def inferred(skeleton: Skeleton) -> Graph:
     """The graph with all the shapes that ONNX can infer; those of the file where the inference fails."""
-    graph = Graph(skeleton)
+    graph = Graph(_parse(skeleton), skeleton.path)
     if all(name in graph.values for node in graph.nodes for name in node.outputs if name):
         return graph
     answer = bytearray()

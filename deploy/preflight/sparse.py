@@ -2,19 +2,23 @@
 
 Its rule: in a convolution's kernel [K, C, R, S] at least 2 of every 4 consecutive *input channels* are
 zero, for each k, r and s, and C is a multiple of 4; in a matrix product the 4 run along the reduction axis
-(TensorRT developer guide, "Structured Sparsity"; polygraphy's ``sparse.py``). NVIDIA's engineers see a gain
-from about 256 products an output on (TensorRT #4065, #3849) and none in grouped convolutions (#4054); TensorRT
-times both kernels and takes the faster.
+(TensorRT developer guide, "Structured Sparsity"; polygraphy's ``sparse.py``). In a grouped convolution the channels are
+those of one group. Weights are followed through Q/DQ, Cast, Identity and Transpose, as TensorRT does: a float
+constant behind Q and DQ and an integer one behind DQ are both found.
+
+NVIDIA's engineers see a gain from about 256 products an output on (TensorRT #4065, #3849) and none in grouped
+convolutions (#4054); TensorRT times both kernels and takes the faster.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from deploy.preflight.graph import Array, Graph
+from deploy.preflight.graph import Array, Graph, Node
 from deploy.targets import Target
 
 GROUP, KEPT = 4, 2
@@ -23,22 +27,83 @@ AT_ONCE = 2**22
 """Elements looked at in one step: weights lie in files and may be larger than memory."""
 
 
+@dataclass(frozen=True)
+class SparseLayer:
+    """What one convolution or matrix product with constant weights looks like to TensorRT."""
+
+    name: str
+    """Of the weight's initializer: the PyTorch parameter, unless it was transformed on the way."""
+    node: str
+    """Of the ONNX node; it starts with the PyTorch module."""
+    eligible: bool
+    is_2_4: bool
+    """Or N:M, where another pattern was asked for."""
+    reason: str
+    """Why it is not eligible, or not 2:4; empty where it is."""
+
+    @property
+    def module(self) -> str:
+        """The PyTorch module."""
+        return self.node.rpartition("/")[0]
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A constant that a convolution or a matrix product multiplies by."""
+
+    name: str
+    node: Node
+    array: Array
+    """Turned as it is used, and zero where it multiplies as zero."""
+    axis: int
+    """That of the reduction."""
+
+    @property
+    def channels(self) -> int:
+        """Length of the reduction axis."""
+        return int(self.array.shape[self.axis])
+
+    @property
+    def groups(self) -> int:
+        """Of the convolution; 1 for products."""
+        return int(self.node.attributes.get("group") or 1) if self.node.op == "Conv" else 1
+
+
 def count(graph: Graph, target: Target, precision: str) -> dict[str, int]:
     """Layers with constant weights; those whose shape fits; those that are 2:4; those that can be faster."""
     found = {"layers": 0, "could_be": 0, "are": 0, "can_pay": 0}
     pays = target.sparse_tensor_cores and precision != "fp32"
-    for weight, axis, groups in _weights(graph):
-        channels = weight.shape[axis]
+    for weight in weights(graph):
         found["layers"] += 1
-        if channels % GROUP:
+        if weight.channels % GROUP:
             continue
         found["could_be"] += 1
-        if not is_2_4(weight, axis):
+        if not is_2_4(weight.array, weight.axis):
             continue
         found["are"] += 1
-        products = weight.size // weight.shape[0] if weight.ndim > 2 else channels
-        found["can_pay"] += pays and not why_no_gain(products, groups)
+        shape = weight.array.shape
+        products = weight.array.size // shape[0] if len(shape) > 2 else weight.channels
+        found["can_pay"] += pays and not why_no_gain(products, weight.groups)
     return found
+
+
+def layers(graph: Graph, kept: int = KEPT, group: int = GROUP) -> list[SparseLayer]:
+    """Every Conv, Gemm and MatMul with constant weights, in the order of the graph; for studies also other N:M."""
+    return [_layer(weight, kept, group) for weight in weights(graph)]
+
+
+def _layer(weight: Weight, kept: int, group: int) -> SparseLayer:
+    why, eligible = "", False
+    if weight.groups > 1 and weight.channels == 1:
+        why = "depthwise: one input channel for each output"
+    elif weight.channels % group:
+        why = f"{weight.channels} input channels are not a multiple of {group}"
+    else:
+        eligible = True
+        dense = crowded(weight.array, weight.axis, kept, group)
+        of = weight.array.size // group
+        why = f"{dense} of {of} groups of {group} hold more than {kept} weights" if dense else ""
+    return SparseLayer(weight.name, weight.node.name, eligible, not why, why)
 
 
 def why_no_gain(products: int, groups: int = 1) -> str:
@@ -57,32 +122,48 @@ def why_no_gain(products: int, groups: int = 1) -> str:
 
 def is_2_4(weight: Array, axis: int) -> bool:
     """Whether of every 4 consecutive entries along ``axis`` 2 are zero, and not all entries are."""
-    return crowded(weight, axis) == 0 and bool(np.any(weight))
+    return not any(over.any() for over in _over(weight, axis, KEPT, GROUP)) and bool(np.any(weight))
 
 
 def crowded(weight: Array, axis: int, kept: int = KEPT, group: int = GROUP) -> int:
     """How many groups of 4 consecutive entries along ``axis`` hold more than 2 that are not zero (or M and N)."""
-    rows, found = np.moveaxis(weight, axis, -1), 0
+    return sum(int(over.sum()) for over in _over(weight, axis, kept, group))
+
+
+def _over(weight: Array, axis: int, kept: int, group: int) -> Iterator[Array]:
+    """Which groups hold too many, some rows at a time."""
+    rows = np.moveaxis(weight, axis, -1)
     step = max(1, AT_ONCE // max(1, rows[0].size)) if len(rows) else 1
     for start in range(0, len(rows), step):
         lanes = rows[start : start + step] != 0
-        found += int((lanes.reshape(*lanes.shape[:-1], -1, group).sum(-1) > kept).sum())
-    return found
+        yield lanes.reshape(*lanes.shape[:-1], -1, group).sum(-1) > kept
 
 
-def _weights(graph: Graph) -> Iterator[tuple[Array, int, int]]:
-    """Every weight as it is stored, its reduction axis, and the groups of its convolution."""
+def weights(graph: Graph) -> Iterator[Weight]:
+    """Of every convolution and matrix product that has a constant one."""
     for node in graph.nodes:
         for index, axis in operands(node.op, node.attributes):
-            weight = graph.array(node.input(index))
-            if weight is None or weight.ndim < 2:
+            array = graph.array(node.input(index))
+            if array is None or array.ndim < 2:
                 continue
-            for passed in reversed(graph.through(node.input(index))):
-                if passed.op == "Transpose":
-                    order = passed.attributes.get("perm") or range(weight.ndim)[::-1]
-                    weight = np.transpose(weight, order)
-            yield weight, axis, int(node.attributes.get("group") or 1) if node.op == "Conv" else 1
+            name, passed = node.input(index), graph.through(node.input(index))
+            for one in reversed(passed):
+                array = _passed(graph, one, array)
+            yield Weight(passed[-1].inputs[0] if passed else name, node, array, axis)
             break
+
+
+def _passed(graph: Graph, node: Node, array: Array) -> Array:
+    """What a node between a constant and its use makes of its zeros."""
+    if node.op == "Transpose":
+        return np.transpose(array, node.attributes.get("perm"))
+    point = graph.array(node.input(2)) if node.op == "DequantizeLinear" and node.input(2) else None
+    if point is None or array.dtype.kind not in "iu" or not np.any(point):
+        return array
+    shape = [1] * array.ndim
+    if point.size > 1:  # one for each channel
+        shape[node.attributes.get("axis", 1)] = point.size
+    return array.astype(np.int32) - point.astype(np.int32).reshape(shape)
 
 
 def operands(op: str, attributes: Mapping[str, Any]) -> list[tuple[int, int]]:

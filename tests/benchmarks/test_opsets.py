@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 from benchmarks import opsets, opsets_table
 from pipeline import detectors
+from pipeline.sections import InputConfig
 
 EQUAL = {"delivered": 17, "error": 1e-6, "refused": "", "rtx": {"ok": True}}
 
@@ -66,6 +69,18 @@ def test_the_page_counts_and_says_what_was_not_run(tmp_path: Path) -> None:
 def test_one_stage_detectors_are_what_a_run_exports() -> None:
     module, (shape,) = opsets.exported("detection:ssdlite320_mobilenet_v3_large")
     assert (type(module), shape.shape) == (detectors.Detector, (3, 320, 320))
+
+
+def test_blocks_that_begin_switched_off_are_switched_on() -> None:
+    block = nn.BatchNorm2d(3)
+    block.scale = nn.Parameter(torch.full((3, 1, 1), 1e-6))
+    with torch.no_grad():
+        opsets.as_trained(block, (InputConfig((3, 8, 8)),))
+    assert (block.scale == 0.5).all()
+    assert (block.bias == 0).all()
+    assert (block.weight == 1).all()
+    assert block.running_mean is not None
+    assert block.running_mean.any()
 
 
 def test_small_networks_come_first() -> None:
