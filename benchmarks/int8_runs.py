@@ -1,0 +1,99 @@
+"""Finished runs of one recipe beside each other: FP32, INT8 after training, mixed, with training; and their speed.
+
+    python -m benchmarks.int8_runs judge RUN RUN ...
+    python -m benchmarks.int8_runs sizes RUN --out FOLDER [--sizes 32 128 224]
+    python -m benchmarks.int8 latency FOLDER/*.onnx --threads 1 2
+
+`judge`: accuracy on the whole test split as ONNX Runtime computes the files, the share of images whose class is that of
+the dense network, and sizes. `sizes`: the run's dense and pruned networks exported for larger images, in FP32 and in
+INT8 (the run's own samples, enlarged, give the ranges). Accuracy means nothing there: it is how speed depends on size.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+
+from benchmarks.int8 import Verdict, scores
+from benchmarks.table import row, title
+from pipeline import data, models
+from pipeline.artifact import Checkpoint
+from pipeline.export import to_onnx
+from pipeline.lowering.ends import Ends
+from pipeline.models import Network
+from pipeline.quantization import calibrate
+from pipeline.quantization.dialect import DIALECTS
+from pipeline.quantization.judge import Judge
+from pipeline.quantization.subject import Subject
+from pipeline.sections import ExportConfig, InputConfig
+
+
+def network(run: Path, *stages: str) -> Network:
+    """What the last of these stages of a run made."""
+    told = json.loads((run / "report.json").read_text())["stages"]
+    digest = next(one["digest"] for name in stages for one in told if one["name"] == name and one["digest"])
+    return models.load(Checkpoint.open(run.parent / ".store" / "objects" / digest))
+
+
+def dense_of(run: Path) -> Network:
+    """Trained or given."""
+    return network(run, "train", "source")
+
+
+def judge(runs: list[Path]) -> None:
+    """The dense network and every run's file on the test split."""
+    one = dense_of(runs[0])
+    judging, split = Judge(one, Ends(), 1), data.load(one.data, one.seed).test
+    dense = runs[0] / "bundle" / "dense.onnx"
+    floating: Any = scores(judging, onnx.load(dense), split)
+    title("file", "test, %", "same class as dense, %", "cosine, mean", "MB", "times smaller")
+    for path in [dense, *(run / "bundle" / "model.onnx" for run in runs)]:
+        found, size = Verdict.of(judging, onnx.load(path), split, floating), path.stat().st_size
+        name = f"{path.parent.parent.name}/{path.stem}"
+        cells = (found.points, found.agreement, f"{found.cosine[0]:.4f}", f"{size / 1e6:.2f}")
+        row(name, *cells, dense.stat().st_size / size)
+
+
+def sizes(run: Path, out: Path, pixels: list[int]) -> None:
+    """``dense-224-fp32.onnx`` and the like."""
+    out.mkdir(parents=True, exist_ok=True)
+    images = torch.from_numpy(np.load(run / "bundle" / "samples" / "input.npy")[:16])
+    for name, one in (("dense", dense_of(run)), ("pruned", network(run, "fold"))):
+        for size in pixels:
+            shape = (InputConfig(shape=(images.shape[1], size, size)),)
+            proto = to_onnx(one.module, shape, (), ExportConfig())
+            subject, judging = Subject(proto, DIALECTS["onnxruntime"]), Judge(one, Ends(), 1)
+            larger = torch.nn.functional.interpolate(images, (size, size), mode="bilinear")
+            feeds = [feed for _, feed in judging.feeds(proto, (larger,))]
+            seen = calibrate.look(proto, subject.tensors(), feeds, counted=False)
+            made = subject.graph(calibrate.ranges(seen, "max", subject.dialect))
+            onnx.save(proto, out / f"{name}-{size}-fp32.onnx")
+            onnx.save(made, out / f"{name}-{size}-int8.onnx")
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    acts = parser.add_subparsers(dest="act", required=True)
+    acts.add_parser("judge").add_argument("runs", type=Path, nargs="+")
+    larger = acts.add_parser("sizes")
+    larger.add_argument("run", type=Path)
+    larger.add_argument("--out", type=Path, required=True)
+    larger.add_argument("--sizes", type=int, nargs="+", default=[32, 128, 224])
+    given = parser.parse_args()
+    if given.act == "judge":
+        judge(given.runs)
+    else:
+        sizes(given.run, given.out, given.sizes)
+
+
+if __name__ == "__main__":
+    main()
