@@ -144,7 +144,11 @@ def head(found: dict[str, Record]) -> str:
         if board.lower
     ]
     scaled = sum("layer_scale" in record for record in found.values())
-    of = "" if scaled == len(found) else f" (of {scaled} networks, of the others as they begin)"
+    of = (
+        ""
+        if scaled == len(found)
+        else f" (in {scaled} of the {len(found)} runs, in the others as they begin)"
+    )
     text = HEAD.format(
         scaled=f"LayerScales at {LAYER_SCALE}{of}, " if scaled else "",
         date=dt.datetime.now(dt.UTC).date(),
