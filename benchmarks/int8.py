@@ -30,13 +30,13 @@ from pipeline import data, export, fold, models, quantize
 from pipeline.artifact import Assessment, Checkpoint, OnnxModel
 from pipeline.data.splits import Split
 from pipeline.lowering.ends import Ends
-from pipeline.pruning.scores import cosines
 from pipeline.quantization import bias, calibrate
 from pipeline.quantization.calibrate import METHODS
 from pipeline.quantization.dialect import DIALECTS
 from pipeline.quantization.judge import Judge
 from pipeline.quantization.subject import Subject
 from pipeline.recipe import Recipe
+from pipeline.scores import cosines
 from pipeline.sections import DataConfig, ExportConfig, ModelConfig, QuantizeConfig
 from pipeline.store import Store
 
@@ -103,7 +103,7 @@ def methods(config: Methods, model: Checkpoint, exported: OnnxModel, draft: Path
     )
     if one.bias_correction:
         means = {name: found.mean for name, found in seen.items()}
-        subject = replace(subject, shifts=bias.shifts(subject.layers, means))
+        subject = replace(subject, shifts=bias.shifts(subject.layers, means, subject.dialect.numbers))
     floating = scores(judge, subject.proto, loaded.test)
     facts = {"FP32": asdict(Verdict.of(judge, subject.proto, loaded.test, floating))}
     for name in config.names:

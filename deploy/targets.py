@@ -10,10 +10,14 @@ To add one: a record here, and a recorded probe in ``tests/probes/``.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from deploy.errors import RecipeError
+
+FP8_SINCE = (8, 9)
+"""Compute capability (NVIDIA's support matrix for TensorRT, row FP8)."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class Target:
     strongly_typed: bool = False
     """Types are taken from the graph (TensorRT 10 on request, 11 and TensorRT-RTX always); flags choose otherwise."""
     precisions: tuple[str, ...] = ("fp32", "fp16", "int8")
+    """``fp8`` besides: see :attr:`why_not_fp8`."""
     default_precision: str = "fp16"
     channel_multiple: int = 8
     """Channel counts that fill the hardware are multiples of this: tensor cores in FP16 (8), SIMD on a host (16)."""
@@ -66,22 +71,41 @@ class Target:
         """The engine is built on the board, never on the host."""
         return self.backend == "tensorrt"
 
-    @property
-    def flags(self) -> bool:
-        """Whether the builder can be told precisions by flags: TensorRT before 11. With them an INT8 graph has FP32
-        around its Q/DQ, and TensorRT computes that in FP16."""
-        return self.is_board and int(self.tensorrt.partition(".")[0]) < 11
+    def built_for(self, capabilities: Sequence[str]) -> Target:
+        """As it is for the GPUs that an engine is built ahead of time for; the oldest of them decides."""
+        if not capabilities or self.backend != "tensorrt_rtx":
+            return self
+        major, minor = min(tuple(map(int, one.split("."))) for one in capabilities)
+        precisions = ("fp8",) if (major, minor) >= FP8_SINCE else ()
+        return replace(self, compute_capability=(major, minor), precisions=(*self.precisions, *precisions))
 
-    @property
-    def dialect(self) -> Literal["tensorrt8", "tensorrt", "onnxruntime"]:
+    def flags(self, precision: str) -> bool:
+        """Whether the builder is told precisions by flags: TensorRT before 11. With them an INT8 graph has FP32
+        around its Q/DQ, and TensorRT computes that in FP16. FP8 is built as NVIDIA does it: types are the graph's."""
+        return self.is_board and int(self.tensorrt.partition(".")[0]) < 11 and precision != "fp8"
+
+    def dialect(self, precision: str) -> Literal["tensorrt8", "tensorrt", "tensorrt_fp8", "onnxruntime"]:
         """How its runtime reads Q/DQ: see :mod:`pipeline.quantization.dialect`."""
         if self.backend == "onnxruntime":
             return "onnxruntime"
+        if precision == "fp8":
+            return "tensorrt_fp8"
         return "tensorrt8" if self.tensorrt.startswith("8.") else "tensorrt"
 
     def multiple(self, precision: str) -> int:
         """Channel counts that fill the hardware in ``precision`` are multiples of this. (2:4 needs 4.)"""
         return self.channel_multiple_int8 if precision == "int8" else self.channel_multiple
+
+    @property
+    def why_not_fp8(self) -> str:
+        """The reason why there is no FP8 here; empty where there is (Ada, Hopper, Blackwell, Thor)."""
+        if "fp8" in self.precisions:
+            return ""
+        needed = "FP8 needs tensor cores of compute capability 8.9 or newer"
+        if self.compute_capability is None:
+            return f"{needed}, and this target computes on a CPU"
+        major, minor = self.compute_capability
+        return f"{needed}, and this target has {major}.{minor}"
 
     @property
     def why_not_sparse(self) -> str:

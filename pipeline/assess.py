@@ -28,13 +28,13 @@ def assess(config: None, dense: Checkpoint, compressed: Checkpoint, draft: Path)
 def assess_file(
     config: None, dense: Checkpoint, compressed: Checkpoint, onnx_model: OnnxModel, draft: Path
 ) -> Assessment:
-    """As :func:`assess`; the compressed network as its INT8 file, which ONNX Runtime computes."""
+    """As :func:`assess`; the compressed network as its quantized file, which ONNX Runtime computes."""
     del config
     network, data = _opened(compressed)
     judge = Judge(network, Ends.of(onnx_model.facts, network.data), onnx_model.facts.get("max_batch", 1))
     proto = onnx.load(onnx_model.path / "model.onnx")
     splits = {"validation": data.validation, "test": data.test}
-    found = {name: judge.points(proto, split, f"INT8, {name}") for name, split in splits.items()}
+    found = {name: judge.points(proto, split, f"quantized, {name}") for name, split in splits.items()}
     return _written({"dense": _points(*_opened(dense), "dense"), "compressed": found}, data, draft)
 
 

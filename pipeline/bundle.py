@@ -4,6 +4,8 @@
 
     model.onnx  dense.onnx     the compressed network and its dense twin, measured in one session; a 2:4 network
                                is measured a third time, without sparse kernels
+    throughout.onnx            where layers stay in higher precision: the same with all of them in eight bits,
+                               measured beside it
     plan.json                  what to build, and how to measure it
     samples/                   real inputs (``<input>.npy``) and ``labels.npy``: the engine's own accuracy
     runner.pyz                 builds, infers and benchmarks; needs only the board's own Python and TensorRT
@@ -24,7 +26,8 @@ from deploy.pack import pack
 from deploy.runner.files import safe_name
 from deploy.targets import Target
 from pipeline.artifact import Bundle, Checkpoint, OnnxModel, listing
-from pipeline.sections import BenchmarkConfig, BuildConfig, as_table
+from pipeline.quantization import NOT_MIXED, THROUGHOUT
+from pipeline.sections import EIGHT_BITS, BenchmarkConfig, BuildConfig, as_table
 from pipeline.sparse.outcome import TWIN
 
 if TYPE_CHECKING:
@@ -58,6 +61,9 @@ def bundle(
     }
     if sparse and config.target.sparse_tensor_cores:  # what sparse kernels are worth: the same without them
         models[TWIN] = {**models["compressed"], "sparse": False, "twin_of": "compressed"}
+    if (compressed.path / THROUGHOUT).exists():
+        shutil.copyfile(compressed.path / THROUGHOUT, draft / THROUGHOUT)
+        models[NOT_MIXED] = {**models["compressed"], "file": THROUGHOUT, "twin_of": "compressed"}
     searched = compressed.facts.get("ends", {}).get("output") == "detections"  # in the graph already
     detection = None if searched else compressed.facts.get("detection")
     samples = complete(draft, config, models, compressed.facts["inputs"], load(model), detection)
@@ -68,11 +74,12 @@ def bundle(
 
 def _precision(config: BundleConfig, made: OnnxModel) -> dict[str, Any]:
     """What an engine runs in, where not all of a bundle run in the same."""
-    if config.build.precision != "int8":
+    precision, target = config.build.precision, config.target
+    if precision not in EIGHT_BITS:
         return {}
     if "quantization" not in made.facts:  # the dense twin
-        return {"precision": config.target.default_precision}
-    return {"precision": "int8", "strongly_typed": config.target.strongly_typed and not config.target.flags}
+        return {"precision": target.default_precision}
+    return {"precision": precision, "strongly_typed": target.strongly_typed and not target.flags(precision)}
 
 
 def _copy(made: OnnxModel, draft: Path, name: str, file: str) -> str:

@@ -34,8 +34,17 @@ def session(model: onnx.ModelProto | Path, optimise: bool = True) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if not optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    elif _has_fp8(
+        model
+    ):  # the fusions for INT8 of ONNX Runtime 1.31 are made of FP8's Q/DQ, too, and give nonsense
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     source = str(model) if isinstance(model, Path) else model.SerializeToString()
     return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+
+def _has_fp8(model: onnx.ModelProto | Path) -> bool:
+    proto = onnx.load(model, load_external_data=False) if isinstance(model, Path) else model
+    return any(one.data_type == onnx.TensorProto.FLOAT8E4M3FN for one in proto.graph.initializer)
 
 
 def first_difference(

@@ -19,7 +19,7 @@ from deploy.errors import StageError
 from deploy.runner.files import safe_name
 from pipeline.data.cases import IMAGES, filled
 from pipeline.diverge import session
-from pipeline.pruning.scores import LIMITS, Array, Score, found_again, score, worst
+from pipeline.scores import LIMITS, Array, Score, found_again, score, worst
 
 REMEDY = (
     'set build.precision = "fp32" to see whether the precision is the cause; if it is not, TensorRT built another '

@@ -30,8 +30,8 @@ from pipeline.data.cases import IMAGES, Case, cases, filled
 from pipeline.lowering.ends import DETECTIONS, SCORES, Ends
 from pipeline.lowering.suppress import RAW
 from pipeline.models import Network
-from pipeline.pruning.scores import LIMITS, REPORT, Array, Limits, Score, search, worst
-from pipeline.pruning.scores import score as score_of
+from pipeline.scores import LIMITS, REPORT, Array, Limits, Score, search, worst
+from pipeline.scores import score as score_of
 from pipeline.sections import EquivalenceConfig
 from pipeline.sparse import masks
 from pipeline.sparse.rule import sparse_layers
@@ -156,7 +156,9 @@ def compare(
 
 def _kind(facts: Mapping[str, Any]) -> str:
     """The precision that a file is judged in."""
-    return "int8" if "quantization" in facts else "fp16" if "fp16" in facts else "fp32"
+    if "quantization" in facts:
+        return str(facts["quantization"]["numbers"]).lower()
+    return "fp16" if "fp16" in facts else "fp32"
 
 
 def _scores(

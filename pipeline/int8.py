@@ -1,7 +1,7 @@
-"""INT8 in the flow: after training, and with training where that does not do. What is better is kept.
+"""INT8 or FP8 in the flow: after training, and with training where that does not do. What is better is kept.
 
-``export > quantize``, and where validation accuracy misses the budget, or only meets it with much of the network left
-out, ``qat > export > quantize`` once more.
+``export > quantize``, and where that misses what is asked for (validation accuracy by the budget, the scores' cosine by
+equivalence), or only meets it with much of the network left out, ``qat > export > quantize`` once more.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from deploy import console
 from pipeline.artifact import Checkpoint, OnnxModel
 from pipeline.late import late
 from pipeline.recipe import Plan
-from pipeline.sections import ExportConfig
+from pipeline.sections import EIGHT_BITS, ExportConfig
 from pipeline.steps import Walk
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ else:
     export, qat, quantize = (late(f"pipeline.{name}:{name}") for name in ("export", "qat", "quantize"))
 
 MUCH = 0.25
-"""Share of the weights left out of INT8 from which training is tried, although the budget is met."""
+"""Share of the weights left out as too sensitive from which training is tried, although the rest is met."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Quantized:
     network: Checkpoint
     floating: OnnxModel
     onnx: OnnxModel
+    training: str = ""
+    """Why it was trained with rounding, and whether that was kept; empty where it was not tried."""
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -61,7 +64,7 @@ class Quantized:
 def in_int8(
     plan: Plan, folded: Checkpoint, exported: OnnxModel, teacher: Checkpoint, walk: Walk
 ) -> Quantized:
-    """The exported network in INT8, trained for it where that is needed and helps.
+    """The exported network in eight bits, trained for it where that is needed and helps.
 
     Args:
         teacher: what training learns from.
@@ -71,12 +74,18 @@ def in_int8(
     if why := why_not_train(recipe.quantize.qat, found):
         walk.skip("qat", why)
         return found
+    why = "; ".join(misses(found)) or 'quantize.qat = "always"'
+    if found.facts:
+        console.say(f"    training with rounding: {why}")
     trained = walk.step("qat", qat, recipe.qat, folded, teacher, exported, found.onnx)
     again = walk.step("export, qat", export, recipe.export, trained)
-    learnt = Quantized(trained, again, walk.step("quantize, qat", quantize, recipe.quantize, trained, again))
+    learnt = Quantized(
+        trained, again, walk.step("quantize, qat", quantize, recipe.quantize, trained, again), f"{why}: kept"
+    )
     if learnt.facts and found.facts and learnt.rank < found.rank:
-        walk.skip("qat", f"not kept: {learnt.points:.2f} % with training, {found.points:.2f} % without")
-        return found
+        lost = f"not kept: {learnt.points:.2f} % with training, {found.points:.2f} % without"
+        walk.skip("qat", lost)
+        return replace(found, training=f"{why}: {lost}")
     return learnt
 
 
@@ -87,15 +96,33 @@ def why_not_train(wanted: str, found: Quantized) -> str:
     if wanted == "off":
         return 'quantize.qat = "off"'
     if not found.facts:
-        return "tried only if quantizing after training misses the budget, or leaves out much of the network"
-    if not found.facts["met"] or found.out > MUCH:
+        return "tried only if quantizing after training misses what is asked for, or leaves out much of the network"
+    if misses(found):
         return ""
-    return f"{found.points:.2f} % without it, {found.facts['validation']['least']:.2f} % are enough"
+    least, cosine = found.facts["validation"]["least"], found.facts["cosine"]
+    enough = f"{least:.2f} % and {found.facts['least_cosine']} are enough"
+    return f"{found.points:.2f} % and cosine {cosine:.4f} without it; {enough}"
+
+
+def misses(found: Quantized) -> list[str]:
+    """What quantization after training does not reach, in words."""
+    facts, said = found.facts, list[str]()
+    if not facts:
+        return said
+    if found.points < (least := facts["validation"]["least"]):
+        said.append(f"{found.points:.2f} % of validation, the budget asks for {least:.2f} %")
+    if facts["cosine"] < facts["least_cosine"]:
+        said.append(
+            f"cosine {facts['cosine']:.4f} of the scores to FP32's, equivalence asks for {facts['least_cosine']}"
+        )
+    if found.out > MUCH:
+        said.append(f"{100 * found.out:.0f} % of the weights left out as too sensitive")
+    return said
 
 
 def dense_export(plan: Plan) -> ExportConfig:
-    """How the dense network is exported: beside an INT8 engine it runs in what the target has by default."""
+    """How the dense network is exported: beside a quantized engine it runs in what the target has by default."""
     config, target = plan.recipe.export, plan.target
-    if plan.recipe.build.precision != "int8":
+    if plan.recipe.build.precision not in EIGHT_BITS:
         return config
     return replace(config, fp16=target.default_precision == "fp16" and target.strongly_typed)

@@ -31,6 +31,8 @@ class Outcome:
     dense_onnx: OnnxModel | None = None
     floating: OnnxModel | None = None
     """What was quantized; None where nothing was."""
+    training: str = ""
+    """Why it was trained with rounding, and whether that was kept."""
     same: Equivalence | None = None
     same_int8: Equivalence | None = None
     dense_same: Equivalence | None = None

@@ -1,6 +1,6 @@
 """Stage: quantization-aware training, where quantizing after training loses too much.
 
-The folded network is trained a little more while it computes with the values that INT8 would give it
+The folded network is trained a little more while it computes with the values that INT8 or FP8 would give it
 (:mod:`pipeline.quantization.fake`): the ranges and places of the post-training file, so it starts where that one ended.
 What comes out is a plain network, without quantizers: export and quantization follow as before, and lose less.
 """
@@ -21,7 +21,7 @@ from pipeline.data import load
 from pipeline.models import Network
 from pipeline.quantization import fake
 from pipeline.quantization.dialect import DIALECTS
-from pipeline.quantization.subject import Subject, masked
+from pipeline.quantization.subject import KEPT, NO_KERNEL, Subject, masked
 from pipeline.sections import QatConfig
 from pipeline.train import finish, fit
 from pipeline.training.distill import taught_by
@@ -61,8 +61,8 @@ def qat(
     )
     network.masks = _held(network, folded)
     with fake.quantized(network.module, grids):
-        before = evaluate(network, data.validation, "INT8, before training")
-        say(f"    validation {before:.2f} in INT8 before training")
+        before = evaluate(network, data.validation, f"{grids.numbers.title}, before training")
+        say(f"    validation {before:.2f} in {grids.numbers.title} before training")
         taught = taught_by(teacher, config.distill, config.temperature)
         state = draft / "state"
         fitted = fit(network, data, settings(config), state=state, what="QAT", teacher=taught, start=before)
@@ -83,7 +83,7 @@ def grids_of(network: Network, folded: Checkpoint, exported: OnnxModel, quantize
     told = quantized.facts["quantization"]
     tensors = json.loads((quantized.path / "quantization.json").read_text())["tensors"]
     ranges = {one["name"]: (one["range"][0], one["range"][1]) for one in tensors}
-    keep = tuple(one["name"] for one in told["layers"] if one["why"] == "quantize.keep")
+    keep = tuple(one["name"] for one in told["layers"] if one["why"] in (KEPT, NO_KERNEL))
     subject = Subject(
         onnx.load(exported.path / "model.onnx"), DIALECTS[told["dialect"]], masked=masked(folded.facts)
     )

@@ -1,10 +1,10 @@
-"""Stage: INT8 by explicit Q/DQ, calibrated on real images, with as few layers left out as the budget asks for.
+"""Stage: INT8 or FP8 by explicit Q/DQ, calibrated on real images, with as few layers left out as the budget asks for.
 
 It works on the exported FP32 graph, where BatchNorm is in the convolutions already. Ranges come from training images
 (:mod:`pipeline.quantization.calibrate`), places from the dialect of the target
 (:mod:`pipeline.quantization.placement`). Every layer is quantized alone once, to see what it costs. If validation
-accuracy misses the budget, or the outputs differ by more than INT8 may, the most sensitive layers stay in higher
-precision, as few as will do (:mod:`pipeline.quantization.mixed`).
+accuracy misses the budget, or the cosine of the scores is below what equivalence asks for (0.99), the most sensitive
+layers stay in higher precision, as few as will do (:mod:`pipeline.quantization.mixed`).
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from pipeline.artifact import Checkpoint, OnnxModel
 from pipeline.data.cases import Case, cases
 from pipeline.data.splits import Split
 from pipeline.lowering.ends import Ends
-from pipeline.pruning.scores import LIMITS
-from pipeline.quantization import bias, calibrate, qdq
-from pipeline.quantization.calibrate import METHODS, Seen
+from pipeline.quantization import THROUGHOUT, bias, calibrate, qdq
+from pipeline.quantization.calibrate import Seen
 from pipeline.quantization.dialect import DIALECTS, Array
 from pipeline.quantization.judge import Feed, Judge, cosine, error, looks_random
 from pipeline.quantization.mixed import Search, fewest
 from pipeline.quantization.sensitivity import sensitivity
 from pipeline.quantization.subject import Subject, masked
+from pipeline.scores import LIMITS
 from pipeline.sections import QuantizeConfig
 
 FILE = "model.onnx"
@@ -48,8 +48,10 @@ TRAINED = "rounded"
 def quantize(config: QuantizeConfig, model: Checkpoint, onnx_model: OnnxModel, draft: Path) -> OnnxModel:
     """Write ``model.onnx`` with Q/DQ, and ``quantization.json``: ranges, histograms, what was tried.
 
-    Facts ``quantization``: ``method``; ``layers`` (name, error alone, whether INT8); ``validation`` (points in FP32
-    and INT8, the least that the budget allows); ``met``: whether it is reached.
+    Facts ``quantization``: ``numbers`` (INT8 or FP8); ``method``; ``layers`` (name, error alone, whether in eight bits:
+    ``int8``); ``validation`` (points in FP32 and in eight bits: ``int8``, the least that the budget allows); ``cosine``
+    between the scores in FP32 and in eight bits, mean over images, and the least that equivalence asks for;
+    ``met``: whether both are reached. Where layers were left out, ``throughout.onnx`` is the file with all of them.
 
     Raises:
         StageError: there is no layer to quantize, or the weights do not fit into one file.
@@ -65,7 +67,7 @@ def quantize(config: QuantizeConfig, model: Checkpoint, onnx_model: OnnxModel, d
     seen = calibrate.look(subject.proto, subject.tensors(), _feeds(judge, subject, images))
     if corrected := config.bias_correction and TRAINED not in model.facts:
         means = {name: one.mean for name, one in seen.items()}
-        subject = replace(subject, shifts=bias.shifts(subject.layers, means))
+        subject = replace(subject, shifts=bias.shifts(subject.layers, means, subject.dialect.numbers))
     trial = _Trial(config, subject, judge, _judged(loaded.validation, config, network.seed))
     # On other images than the ranges were found on.
     probe = _Probe(trial, data.calibration(loaded, config.sensitivity_images, config.seed + 1))
@@ -74,14 +76,24 @@ def quantize(config: QuantizeConfig, model: Checkpoint, onnx_model: OnnxModel, d
     alone = probe.sensitivity(names, ranges[method])
     least = _least(config, model, trial.floating)
     search = trial.search(list(alone), ranges[method], least, probe.close)
-    made = subject.graph(ranges[method], search.without)
-    if config.rest == "fp16":
-        made = _rest_in_fp16(made, cases(judge.ends.to_file(images), judge.batch, edges=True))
+
+    def graph(without: tuple[str, ...]) -> onnx.ModelProto:
+        made = subject.graph(ranges[method], without)
+        if config.rest == "fp16":
+            return _rest_in_fp16(made, cases(judge.ends.to_file(images), judge.batch, edges=True))
+        return made
+
+    made = graph(search.without)
+    if search.without:  # to be timed beside what was chosen
+        _checked(graph(()), draft / THROUGHOUT)
     facts = {
         "dialect": config.dialect,
+        "numbers": subject.dialect.numbers.title,
         "method": method,
         "errors": errors,
         "error": probe.error(made),
+        "cosine": probe.cosine(made),
+        "least_cosine": LIMITS["int8"].cosine,
         "bias_correction": corrected,
         "images": len(images[0]),
         "warnings": warnings,
@@ -118,10 +130,11 @@ class _Trial:
     def search(
         self, order: Sequence[str], ranges: qdq.Ranges, least: float, close: Callable[[onnx.ModelProto], bool]
     ) -> Search:
-        """INT8 throughout where that meets ``least`` or nothing may be left out; otherwise the fewest left out."""
+        """All layers where that meets ``least`` or nothing may be left out; otherwise the fewest left out."""
 
         def points(without: tuple[str, ...]) -> float:
-            what = f"validation, {len(without)} layers not INT8" if without else "validation, INT8"
+            numbers = self.subject.dialect.numbers.title
+            what = f"validation, {len(without)} layers not {numbers}" if without else f"validation, {numbers}"
             return self.judge.points(self.subject.graph(ranges, without), self.split, what)
 
         if self.config.mixed and self.floating >= least:
@@ -145,14 +158,18 @@ class _Probe:
 
     def close(self, graph: onnx.ModelProto) -> bool:
         """Whether :mod:`pipeline.equivalence` will call it the same function."""
-        return cosine(self.expected, self.judge.scores(graph, self.feeds)) >= LIMITS["int8"].cosine
+        return self.cosine(graph) >= LIMITS["int8"].cosine
+
+    def cosine(self, graph: onnx.ModelProto) -> float:
+        """Between the scores and those of FP32, mean over the images."""
+        return cosine(self.expected, self.judge.scores(graph, self.feeds))
 
     def methods(self, seen: Mapping[str, Seen]) -> tuple[dict[str, float], dict[str, qdq.Ranges]]:
         """Error and ranges of the method asked for, or of all of them."""
-        methods = ["max", *METHODS] if self.config.method == "auto" else [self.config.method]
+        dialect = self.subject.dialect
+        names = calibrate.methods(dialect) if self.config.method == "auto" else [self.config.method]
         found: dict[str, qdq.Ranges] = {
-            name: calibrate.ranges(seen, name, self.subject.dialect, self.config.percentile)
-            for name in methods
+            name: calibrate.ranges(seen, name, dialect, self.config.percentile) for name in names
         }
         return {name: self.error(self.subject.graph(one)) for name, one in found.items()}, found
 
@@ -183,7 +200,7 @@ def _warnings(images: tuple[Tensor, ...]) -> list[str]:
     if looks_random(images):
         found.append(
             "the calibration images look like random noise: ranges found on noise are wrong for real images, and "
-            "INT8 then loses accuracy. Give real images in [data]"
+            "accuracy is lost then. Give real images in [data]"
         )
     if (count := len(images[0])) < FEW_IMAGES:
         found.append(f"only {count} calibration images: ranges found on so few may be wrong for the others")
@@ -203,7 +220,7 @@ def _least(config: QuantizeConfig, model: Checkpoint, floating: float) -> float:
 
 
 def _layers(subject: Subject, alone: Mapping[str, float], search: Search) -> list[dict[str, Any]]:
-    out = dict.fromkeys(search.without, "too sensitive") | dict.fromkeys(subject.always, "quantize.keep")
+    out = dict.fromkeys(search.without, "too sensitive") | subject.always
     return [
         {
             "name": one.name,
@@ -232,23 +249,26 @@ def _tensors(seen: Mapping[str, Seen], ranges: qdq.Ranges) -> list[dict[str, Any
 
 
 def _rest_in_fp16(made: onnx.ModelProto, seen: Iterable[Case]) -> onnx.ModelProto:
-    """What is not INT8 in FP16, Q/DQ included, where FP16 can hold it."""
+    """What is not in eight bits in FP16, Q/DQ included, where FP16 can hold it."""
     halved, _ = precision.to_fp16(onnx.shape_inference.infer_shapes(made), seen)
     common.RemoveUnusedNodesPass()(halved)
     common.NameFixPass()(halved)
     return onnx.shape_inference.infer_shapes(ir.to_proto(halved))
 
 
-def _write(made: onnx.ModelProto, before: OnnxModel, facts: Mapping[str, Any], draft: Path) -> OnnxModel:
-    """Held against ONNX's rules, then written."""
+def _checked(made: onnx.ModelProto, path: Path) -> int:
+    """Held against ONNX's rules, then written; its bytes."""
     onnx.checker.check_model(made, full_check=True)
-    (draft / FILE).write_bytes(made.SerializeToString(deterministic=True))
-    size, points = (draft / FILE).stat().st_size, facts["validation"]
+    return path.write_bytes(made.SerializeToString(deterministic=True))
+
+
+def _write(made: onnx.ModelProto, before: OnnxModel, facts: Mapping[str, Any], draft: Path) -> OnnxModel:
+    size, points = _checked(made, draft / FILE), facts["validation"]
     out = [one for one in facts["layers"] if not one["int8"]]
     smaller = f", {before.facts['bytes'] / size:.2f} times smaller" if facts["stored"] else ""
     headline = (
-        f"{len(facts['layers']) - len(out)} of {len(facts['layers'])} layers in INT8 ({facts['method']}){smaller}; "
-        f"validation {points['fp32']:.2f} in FP32, {points['int8']:.2f} in INT8"
+        f"{len(facts['layers']) - len(out)} of {len(facts['layers'])} layers in {facts['numbers']} "
+        f"({facts['method']}){smaller}; validation {points['fp32']:.2f} in FP32, {points['int8']:.2f} so"
     )
     changed = {
         "nodes": len(made.graph.node),

@@ -22,6 +22,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from deploy.errors import RecipeError
 from deploy.targets import Target
 from pipeline.sections import (
+    EIGHT_BITS,
     BenchmarkConfig,
     BudgetConfig,
     BuildConfig,
@@ -45,8 +46,8 @@ from pipeline.sections import (
 Tuned = TypeVar("Tuned", FinetuneConfig, QatConfig)
 
 
-HALF_QDQ_SINCE, HALF_QDQ = 19, 20
-"""The first opset whose Q/DQ take FP16, and the one that is written then."""
+NEW_QDQ_SINCE, NEW_QDQ = 19, 20
+"""The first opset whose Q/DQ take FP16 and FP8, and the one that is written then."""
 
 
 @dataclass(frozen=True)
@@ -210,8 +211,11 @@ def resolve(recipe: Recipe, target: Target) -> Plan:
     Raises:
         RecipeError: the recipe asks for what the target does not have.
     """
+    target = target.built_for(recipe.build.compute_capabilities)
+    _refuse_fp8(recipe, target)
     rest = _rest(recipe, target)
-    opset = recipe.export.opset or (HALF_QDQ if rest == "fp16" else target.opset)
+    newer = rest == "fp16" or recipe.build.precision == "fp8"
+    opset = recipe.export.opset or (NEW_QDQ if newer else target.opset)
     if opset > target.newest_opset:
         raise RecipeError(
             f"export.opset = {opset}, but {target.title} parses at most opset {target.newest_opset}",
@@ -234,10 +238,10 @@ def resolve(recipe: Recipe, target: Target) -> Plan:
             "leave export.output out: the runner searches the raw boxes and scores (TensorRT 8.5 has it)",
         )
     fp16 = precision == "fp16" and target.strongly_typed
-    if precision == "int8" and recipe.export.fp16:
+    if precision in EIGHT_BITS and recipe.export.fp16:
         raise RecipeError(
-            'build.precision = "int8" and export.fp16 = true: Q/DQ are put into an FP32 graph',
-            "leave export.fp16 out; what is not INT8 runs in FP16 where the target has it",
+            f'build.precision = "{precision}" and export.fp16 = true: Q/DQ are put into an FP32 graph',
+            "leave export.fp16 out; what is not in eight bits runs in FP16 where the target has it",
         )
     skipped = {}
     if recipe.train.epochs == 0:
@@ -270,7 +274,7 @@ def resolve(recipe: Recipe, target: Target) -> Plan:
         ),
         quantize=replace(
             recipe.quantize,
-            dialect=recipe.quantize.dialect or target.dialect,
+            dialect=recipe.quantize.dialect or target.dialect(precision),
             rest=rest,
             accuracy_drop=recipe.budget.accuracy_drop
             if recipe.quantize.accuracy_drop is None
@@ -299,20 +303,47 @@ def _like(config: Tuned, other: TrainConfig | FinetuneConfig, slower: float) -> 
     return replace(config, **found)
 
 
+def _refuse_fp8(recipe: Recipe, target: Target) -> None:
+    """FP8 where the target has none, or written as it cannot be."""
+    if recipe.build.precision != "fp8":
+        return
+    if why := target.why_not_fp8:
+        ada = (
+            ', or set build.compute_capabilities = ["8.9"] (Ada)' if target.backend == "tensorrt_rtx" else ""
+        )
+        raise RecipeError(
+            f'build.precision = "fp8" for {target.title}: {why}',
+            f'take build.precision = "int8"{ada}'
+            if "int8" in target.precisions
+            else 'take build.precision = "fp16"',
+        )
+    if recipe.export.opset and recipe.export.opset < NEW_QDQ_SINCE:
+        raise RecipeError(
+            f"export.opset = {recipe.export.opset}, and Q/DQ take FP8 since opset {NEW_QDQ_SINCE}",
+            f"leave export.opset out: {NEW_QDQ} is written then",
+        )
+    if recipe.quantize.method == "entropy":
+        raise RecipeError(
+            'quantize.method = "entropy" counts evenly spaced levels, and FP8 has none',
+            'take "auto", "max", "percentile" or "mse"',
+        )
+
+
 def _rest(recipe: Recipe, target: Target) -> Literal["fp16", "fp32"]:
-    """What an INT8 file computes the rest in.
+    """What an INT8 or FP8 file computes the rest in.
 
     Raises:
         RecipeError: FP16 at an opset whose Q/DQ have none.
     """
-    wanted, opset = recipe.quantize.rest, recipe.export.opset
-    can = target.strongly_typed and not target.flags and (opset is None or opset >= HALF_QDQ_SINCE)
-    if recipe.build.precision != "int8" or wanted == "fp32" or (wanted is None and not can):
+    wanted, opset, precision = recipe.quantize.rest, recipe.export.opset, recipe.build.precision
+    typed = target.strongly_typed and not target.flags(precision)
+    can = typed and (opset is None or opset >= NEW_QDQ_SINCE)
+    if precision not in EIGHT_BITS or wanted == "fp32" or (wanted is None and not can):
         return "fp32"
     if not can:
         raise RecipeError(
             f'quantize.rest = "fp16", and {target.title} needs no FP16 in the file, or the opset has none for Q/DQ',
-            f"leave it out, or set export.opset = {HALF_QDQ} for a target without precision flags (rtx)",
+            f"leave it out, or set export.opset = {NEW_QDQ} for a target without precision flags (rtx)",
         )
     return "fp16"
 

@@ -26,6 +26,7 @@ from pipeline.outcome import Outcome
 from pipeline.preflight import PreflightConfig, preflight
 from pipeline.recipe import Plan, Recipe, resolve
 from pipeline.rounds import needs_time, prune_in_rounds, too_much_lost
+from pipeline.sections import EIGHT_BITS
 from pipeline.steps import Doing, Looking, Step, Walk
 from pipeline.store import Store
 
@@ -71,14 +72,17 @@ def pipeline(plan: Plan, device: Device | None, walk: Walk) -> Outcome:
     outcome.dense_onnx = walk.step("export dense", export, dense_export(plan), dense)
     outcome.same = walk.step("equivalence", equivalence, recipe.equivalence, folded, outcome.onnx)
     outcome.dense_same = walk.step("same, dense", equivalence, recipe.equivalence, dense, outcome.dense_onnx)
-    if recipe.build.precision == "int8":
+    if recipe.build.precision in EIGHT_BITS:
         quantized = in_int8(plan, folded, outcome.onnx, teacher, walk)
         if quantized.network is not folded:
             folded = outcome.compressed = quantized.network
             outcome.tuned.append(("qat", folded))
             outcome.same = walk.step("same, qat", equivalence, recipe.equivalence, folded, quantized.floating)
         outcome.floating, outcome.onnx = quantized.floating, quantized.onnx
-        outcome.same_int8 = walk.step("same, INT8", equivalence, recipe.equivalence, folded, quantized.onnx)
+        outcome.training = quantized.training
+        outcome.same_int8 = walk.step(
+            f"same, {recipe.build.precision.upper()}", equivalence, recipe.equivalence, folded, quantized.onnx
+        )
         outcome.accuracy = walk.step("assess", assess_file, None, dense, folded, quantized.onnx)
     else:
         outcome.accuracy = walk.step("assess", assess, None, dense, folded)

@@ -18,6 +18,8 @@ NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]
 Pattern = Annotated[str, Field(pattern=r"^([1-9]\d?:[1-9]\d?|unstructured)$")]
+EIGHT_BITS = ("int8", "fp8")
+"""The precisions that a graph is quantized for."""
 
 
 class Section:
@@ -324,12 +326,12 @@ class ExportConfig(Section):
 
 @dataclass(frozen=True)
 class QuantizeConfig(Section):
-    """INT8 (``build.precision = "int8"``): explicit Q/DQ from calibration images. See docs/quantization.md."""
+    """INT8 and FP8 (``build.precision``): explicit Q/DQ from calibration images. See docs/quantization.md."""
 
     method: Literal["auto", "max", "percentile", "entropy", "mse"] = "auto"
     """Where the range of a tensor ends. ``max``: at the largest value seen; ``percentile``: below it; ``entropy``:
-    least divergence; ``mse``: least squared error. ``auto``: all are tried, and the one whose outputs are nearest to
-    FP32 is taken."""
+    least divergence (INT8 only); ``mse``: least squared error. ``auto``: all are tried, and the one whose outputs are
+    nearest to FP32 is taken."""
     percentile: Annotated[float, Field(gt=50, le=100)] = 99.99
     """``percentile`` only: share of the values, in percent, that lies within the range."""
     images: AtLeastOne = 128
@@ -341,8 +343,8 @@ class QuantizeConfig(Section):
     keep: tuple[str, ...] = ()
     """Layers that stay in FP16 or FP32: shell patterns of their weights (``conv1.*``, ``fc.*``) or ONNX nodes."""
     mixed: bool = True
-    """Where INT8 throughout misses ``accuracy_drop``, leave the most sensitive layers in FP16 or FP32, as few as will
-    do."""
+    """Where all layers in eight bits miss ``accuracy_drop``, or the scores' cosine of 0.99, leave the most sensitive
+    ones in FP16 or FP32, as few as will do; both are timed."""
     accuracy_drop: NotNegative | None = None
     """Points of validation accuracy that may be lost against the dense network. None: ``budget.accuracy_drop``."""
     judged_images: AtLeastOne = 1000
@@ -350,12 +352,13 @@ class QuantizeConfig(Section):
     sensitivity_images: AtLeastOne = 32
     """Training images that methods and the sensitivity of layers are measured on; others than those of ``images``."""
     qat: Literal["auto", "off", "always"] = "auto"
-    """Quantization-aware training (``[qat]``). ``auto``: where all else misses ``accuracy_drop``, or only meets it with
-    more than a quarter of the weights left out of INT8. What is better is kept."""
+    """Quantization-aware training (``[qat]``). ``auto``: where all else misses ``accuracy_drop``, or the scores' cosine
+    of 0.99 that equivalence asks for, or reaches them only with more than a quarter of the weights left out as too
+    sensitive. What is better is kept."""
     rest: Literal["fp16", "fp32"] | None = None
     """What is not INT8 computes so in the file; ``fp16`` needs opset 19. None: ``fp16`` where a builder has no flag for
     it (TensorRT-RTX, TensorRT 11)."""
-    dialect: Literal["tensorrt8", "tensorrt", "onnxruntime"] | None = None
+    dialect: Literal["tensorrt8", "tensorrt", "tensorrt_fp8", "onnxruntime"] | None = None
     """How Q/DQ are written. None: as the target's runtime reads them."""
 
 
@@ -409,17 +412,19 @@ class EquivalenceConfig(Section):
 class BuildConfig(Section):
     """The engine."""
 
-    precision: Literal["auto", "fp32", "fp16", "int8"] = "auto"
-    """``auto``: FP16 on GPUs, FP32 on the host. ``int8``: see ``[quantize]``; the dense engine beside it stays as in
-    ``auto``. How FP16 comes about is the target's affair: a flag of the builder
-    (TensorRT 8), or types in the graph (TensorRT 10 and newer, TensorRT-RTX); layers that would overflow stay FP32."""
+    precision: Literal["auto", "fp32", "fp16", "int8", "fp8"] = "auto"
+    """``auto``: FP16 on GPUs, FP32 on the host. ``int8``, ``fp8`` (compute capability 8.9 and newer): see
+    ``[quantize]``; the dense engine beside it stays as in ``auto``. How FP16 comes about is the target's affair: a flag
+    of the builder (TensorRT 8), or types in the graph (TensorRT 10 and newer, TensorRT-RTX); layers that would overflow
+    stay FP32."""
     workspace_mb: AtLeastOne | None = None
     """Scratch memory of the builder. None: TensorRT's default."""
     optimization_level: Annotated[int, Field(ge=0, le=5)] | None = None
     """How long the builder may search (TensorRT 8.6 and newer): 0 is quickest to build, 5 tries most. None: its
     default, 3."""
     compute_capabilities: tuple[Literal["7.5", "8.0", "8.6", "8.9", "12.0", "12.1"], ...] = ()
-    """TensorRT-RTX only: the GPUs that the one engine is for. Turing (7.5) takes FP16 alone. Empty: 8.6."""
+    """TensorRT-RTX only: the GPUs that the one engine is for. Turing (7.5) takes FP16 alone, FP8 exists from 8.9 on.
+    Empty: 8.6."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from deploy.errors import RecipeError
 from pipeline.artifact import Artifact, Checkpoint, canonical
 from pipeline.check import cores, cpu_name, gpu_name
 from pipeline.outcome import Outcome
+from pipeline.quantization import NOT_MIXED
 from pipeline.recipe import Plan
 from pipeline.sections import as_table
 from pipeline.sparse.outcome import of_engine
@@ -286,7 +287,7 @@ def _rounds(outcome: Outcome) -> Iterator[dict[str, Any]]:
 def _equivalence(outcome: Outcome) -> Iterator[dict[str, Any]]:
     pairs = (
         ("compressed", outcome.same),
-        ("compressed, INT8", outcome.same_int8),
+        (f"compressed, {outcome.plan.recipe.build.precision.upper()}", outcome.same_int8),
         ("dense", outcome.dense_same),
     )
     for network, same in pairs:
@@ -298,7 +299,7 @@ def _equivalence(outcome: Outcome) -> Iterator[dict[str, Any]]:
                 "inputs": one["samples"],
                 "max_abs": one["max_absolute"],
                 "max_rel": one["max_relative"],
-                "cosine": one["mean_cosine"] if network.endswith("INT8") else one["cosine"],
+                "cosine": one["mean_cosine"] if same is outcome.same_int8 else one["cosine"],
                 "top1_agreement": one["top1"],
                 "met": True,  # the stage raises when it does not hold
             }
@@ -366,7 +367,28 @@ def _quantization(outcome: Outcome) -> dict[str, Any] | None:
     told = json.loads((outcome.onnx.path / "quantization.json").read_text())
     tensors = told.pop("tensors")
     step = max(1, -(-len(tensors) // HISTOGRAMS))
-    return {**told, "tensors": tensors[::step]}
+    trained = outcome.training or None
+    return {**told, "tensors": tensors[::step], "trained": trained, "mixed_latency": _mixed_latency(outcome)}
+
+
+def _mixed_latency(outcome: Outcome) -> dict[str, Any] | None:
+    """What the layers in higher precision cost: medians of both engines, and how much longer the mixed one takes."""
+    events = _told(outcome)
+    medians = {one["model"]: one["latency"]["median"] for one in events if one["event"] == "result"}
+    ratio = next((one for one in events if one["event"] == "ratio" and one["against"] == NOT_MIXED), None)
+    if NOT_MIXED not in medians or ratio is None:
+        return None
+    low, high = ratio["interval"]
+    return {
+        "mixed_ms": medians["compressed"],
+        "throughout_ms": medians[NOT_MIXED],
+        "times_as_fast": {"value": ratio["ratio"], "low": low, "high": high},
+        "verdicts": [
+            one["verdict"]
+            for one in events
+            if one.get("model") in ("compressed", NOT_MIXED) and one["event"] == "result"
+        ],
+    }
 
 
 def _say_verdict(report: Mapping[str, Any], outcome: Outcome, place: Path) -> None:

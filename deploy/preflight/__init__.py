@@ -210,9 +210,13 @@ def _precision(graph: Graph, target: Target, precision: str, table: Table | None
     if precision not in target.precisions:
         what = f"{target.title} does not compute in {precision}"
         said.add("error", "precision", what, f"choose one of {', '.join(target.precisions)}")
+    kinds = {value.kind for value in graph.values.values()} | {
+        one.data_type for one in graph.constants.values()
+    }
+    if elements.FP8 in kinds and target.why_not_fp8:
+        said.add("error", "precision", f"the graph has FP8: {target.why_not_fp8}", 'quantize to "int8"')
     if table is None or table.version < (11, 0) or precision == "fp32":
         return
-    kinds = {value.kind for value in graph.values.values()}
     if precision == "fp16" and 10 not in kinds:
         what = "TensorRT 11 takes types from the graph, and this one has no FP16: it runs in FP32"
         said.add("warning", "precision", what, 'export with precision = "fp16"')
@@ -265,14 +269,15 @@ def _trial(graph: Graph, target: Target, asked: bool | None, said: Collector) ->
     if asked is False or (asked is None and not own):
         return None
     runtime = target.backend if own else trials.RTX
-    found = trials.attempt(runtime, graph)
+    nearest = trials.nearest(target.compute_capability)
+    found = trials.attempt(runtime, graph, nearest)
     if found is None:
         said.add("note", "trial", f"{trials.TITLES[runtime]} is not installed here: it was not asked")
         return None
     by, error = f"{found['by']} {found['version']}".strip(), found["error"] or "no reason given"
     if found["ok"]:
         built = runtime == trials.RTX and found["stage"] == "build"
-        where = f"here for compute capability {trials.NEAREST}" if built else "here"
+        where = f"here for compute capability {nearest}" if built else "here"
         said.add("note", "trial", f"{by} could {found['stage']} it {where}")
     elif found["ok"] is None:
         said.add("warning", "trial", error, "build on the target and see")

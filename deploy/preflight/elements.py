@@ -13,7 +13,7 @@ from deploy.preflight.graph import Graph, Node
 from deploy.preflight.operators import Row, Version
 from deploy.preflight.restrictions import Said
 
-INT64, DOUBLE, UINT8 = 7, 11, 2
+INT64, DOUBLE, UINT8, FP8 = 7, 11, 2, 17
 NAMES = {
     1: "FP32", 2: "UINT8", 3: "INT8", 6: "INT32", 7: "INT64", 9: "BOOL", 10: "FP16", 11: "FP32", 16: "BF16",
     17: "FP8", 22: "INT4", 23: "FP4",

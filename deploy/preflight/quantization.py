@@ -4,13 +4,14 @@ From onnx-tensorrt's importers (builtin_op_importers.cpp 8.0-GA to 8.6-GA, onnxO
 scales are positive, zero points zero; a pair with uint8 zero point 0 builds with one warning on some
 versions and is read as int8; up to 8.6 the zero point must be written out; up to 8.4 a convolution whose
 weight is dequantized needs its bias as an initializer. TensorRT 8 takes no int8 initializers
-(microsoft/onnxruntime #11535).
+(microsoft/onnxruntime #11535). FP8 (float8_e4m3fn) came with 9.0: :mod:`deploy.preflight.elements`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from deploy.preflight.elements import FP8
 from deploy.preflight.graph import Graph, Node
 from deploy.preflight.operators import Version
 from deploy.preflight.restrictions import Said
@@ -46,7 +47,9 @@ def _pair(graph: Graph, node: Node, version: Version) -> Iterator[Said]:
         yield Said(
             "error", "its zero point is left out: ONNX then means uint8", "write the INT8 zero point 0 out"
         )
-    if kind == UINT8:
+    if kind == FP8 and version < (9, 0):
+        yield Said("error", "it is FP8, which came with TensorRT 9.0", SYMMETRIC)
+    elif kind == UINT8:
         yield Said("error", "it quantizes to uint8, which TensorRT refuses or reads as int8", SYMMETRIC)
     elif zero is not None and zero.any():
         yield Said("error", "its zero point is not 0", SYMMETRIC)

@@ -1,8 +1,9 @@
 """Ask a runtime that is installed here: it parses, and where it can builds, in a process of its own.
 
-TensorRT-RTX builds ahead of time on any x86-64 Linux host without a GPU. For SM86, the nearest to Orin's
-8.7, it says more than any table: its parser is that of a recent TensorRT. It says nothing about operators
-that it lacks and the board has (those that the board's TensorRT runs as plugins); then the answer says so.
+TensorRT-RTX builds ahead of time on any x86-64 Linux host without a GPU. For the GPU nearest to the board's (SM86
+for Orin's 8.7, SM89 for Thor's 11.0) it says more than any table: its parser is that of a recent TensorRT. It
+says nothing about operators that it lacks and the board has (those that the board's TensorRT runs as plugins);
+then the answer says so.
 ONNX Runtime loads the model without optimizing it, which is its own check of the schema.
 
 ``python -m deploy.preflight.trial RUNTIME MODEL [REQUEST]`` prints one JSON object as its last line. A hostile model
@@ -26,7 +27,8 @@ from deploy.preflight.graph import Graph
 
 RTX, ORT = "tensorrt_rtx", "onnxruntime"
 TITLES = {RTX: "TensorRT-RTX", ORT: "ONNX Runtime"}
-NEAREST = "8.6"
+CAPABILITIES = ((8, 6), (8, 9), (12, 0))
+"""That TensorRT-RTX builds for, and that differ in what they compute in."""
 LIMIT_S = 300.0
 # The child may take this much address space: more than a build needs, less than takes the machine down.
 MOST_MEMORY = max(16 * 2**30, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
@@ -34,7 +36,15 @@ MOST_MEMORY = max(16 * 2**30, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_P
 LACKING = ("plugin", "creator", "no runners that implement it")
 
 
-def attempt(runtime: str, graph: Graph, limit_s: float = LIMIT_S) -> dict[str, Any] | None:
+def nearest(capability: tuple[int, int] | None) -> str:
+    """The compute capability to build for in place of ``capability``: the newest that has nothing more."""
+    older = [one for one in CAPABILITIES if one <= (capability or (0, 0))]
+    return "{}.{}".format(*max(older, default=CAPABILITIES[0]))
+
+
+def attempt(
+    runtime: str, graph: Graph, capability: str = "8.6", limit_s: float = LIMIT_S
+) -> dict[str, Any] | None:
     """``{by, version, stage, ok, error, lacks}``; None where the runtime is not installed here.
 
     ``stage`` is how far it came: ``parse`` or ``build``. Where later dimensions than the first are open, or
@@ -49,7 +59,7 @@ def attempt(runtime: str, graph: Graph, limit_s: float = LIMIT_S) -> dict[str, A
     # A list of integers is most often a shape, and a builder wants its values, which nobody has here.
     shapes = any(len(value.shape or ()) < 2 and value.kind in (6, 7) for value in graph.inputs.values())
     build = not shapes and all(None not in shape[1:] for shape in known.values())
-    request = json.dumps({"inputs": inputs, "build": build})
+    request = json.dumps({"inputs": inputs, "build": build, "ahead": [capability]})
     # -P: modules in the folder where the user stands are not ours.
     command = [sys.executable, "-P", "-m", "deploy.preflight.trial", runtime, str(graph.path), request]
     answer: dict[str, Any] = {"by": TITLES[runtime], "version": "", "stage": "parse", "ok": False}
@@ -101,7 +111,7 @@ def _rtx(model: str, request: dict[str, Any]) -> dict[str, Any]:
     found = {"version": str(trt.__version__), "stage": "build" if request["build"] else "parse"}
     try:
         if request["build"]:
-            settings = {"precision": "fp32", "inputs": request["inputs"], "ahead": [NEAREST]}
+            settings = {"precision": "fp32", "inputs": request["inputs"], "ahead": request["ahead"]}
             plan, _ = build_engine(
                 trt, log, model, {**settings, "timing_cache": None, "model": Path(model).name}
             )

@@ -9,7 +9,7 @@ from .files import contained, read_json, safe_name, verify
 
 BACKENDS = ("onnxruntime", "tensorrt", "tensorrt_rtx")
 PLACES: Dict[str, Optional[int]] = {"gpu": None, "dla0": 0, "dla1": 1}  # the core of the DLA
-PRECISIONS = ("fp32", "fp16", "int8")
+PRECISIONS = ("fp32", "fp16", "int8", "fp8")
 
 
 class Bundle:

@@ -66,6 +66,11 @@ def _set_flags(trt: Any, builder: Any, config: Any, settings: Dict[str, Any], st
     """Precision flags where they exist and apply, 2:4, DLA; returns the names of the flags set."""
     flag, names = trt.BuilderFlag, []
     precision = settings["precision"]
+    if precision == "fp8" and not strong:
+        raise DeviceError(
+            "TensorRT %s builds no strongly typed networks, and FP8 is one" % trt.__version__,
+            'choose precision = "int8" for this target',
+        )
     if precision in ("fp16", "int8") and not strong and hasattr(flag, "FP16"):
         config.set_flag(flag.FP16)
         names.append("FP16")

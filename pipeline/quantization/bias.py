@@ -12,16 +12,17 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import onnx_ir as ir
 
-from pipeline.quantization.dialect import Array, dequantized, quantized, weight_scales
+from pipeline.quantization.dialect import Array, Numbers, dequantized
 from pipeline.quantization.placement import Layer
 
 
-def shifts(layers: Iterable[Layer], means: Mapping[str, Array]) -> dict[str, Array]:
+def shifts(layers: Iterable[Layer], means: Mapping[str, Array], numbers: Numbers) -> dict[str, Array]:
     """Layer -> what is to be added to its bias, ``[output channels]``.
 
     Args:
         layers: of the FP32 graph.
         means: activation -> mean of each channel.
+        numbers: that weights are rounded to.
     """
     found = {}
     for layer in layers:
@@ -29,8 +30,9 @@ def shifts(layers: Iterable[Layer], means: Mapping[str, Array]) -> dict[str, Arr
         if layer.node.op_type not in ("Conv", "Gemm") or mean is None or layer.weight.const_value is None:
             continue
         weight = layer.weight.const_value.numpy().astype(np.float64)
-        scales = weight_scales(weight, layer.axis)
-        error = weight - dequantized(quantized(weight, scales, layer.axis), scales, layer.axis)
+        scales = numbers.scales(weight, layer.axis)
+        whole = numbers.quantized(weight, scales, layer.axis)
+        error = weight - dequantized(whole, scales, layer.axis)
         if (shift := _shift(layer, error, mean)) is not None:
             found[layer.name] = shift.astype(np.float32)
     return found

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from deploy.console import progress
 from pipeline import diverge
-from pipeline.quantization.dialect import Dialect
+from pipeline.quantization.dialect import FP8, Dialect
 
 Array = NDArray[Any]
 Feed = Mapping[str, Array]
@@ -127,6 +127,11 @@ def ranges(
     return found
 
 
+def methods(dialect: Dialect) -> list[str]:
+    """Those that fit: ``entropy`` counts evenly spaced levels, and FP8 has none."""
+    return ["max", *(name for name in METHODS if name != "entropy" or dialect.numbers is not FP8)]
+
+
 def _percentile(one: Seen, _: Dialect, percentile: float) -> float:
     total = np.cumsum(one.absolute)
     place = int(np.searchsorted(total, total[-1] * percentile / 100))
@@ -165,10 +170,7 @@ def _mse(one: Seen, dialect: Dialect, _: float) -> float:
     errors = {}
     for step in range(STEPS // 5, STEPS + 1):
         limit = one.largest * step / STEPS
-        low, high = max(one.low, -limit), min(one.high, limit)
-        scale, zero = dialect.parameters(low, high)
-        least, most = (0, 255) if dialect.unsigned else (-127, 127)
-        rounded = (np.clip(np.rint(centres / scale) + zero, least, most) - zero) * scale
+        rounded = dialect.rounded(centres, max(one.low, -limit), min(one.high, limit))
         errors[limit] = float((weights * (rounded - centres) ** 2).sum())
     return min(errors, key=errors.__getitem__)
 

@@ -1,4 +1,4 @@
-"""Fake quantization: a network that computes in floating point with the values that INT8 would give it.
+"""Fake quantization: a network that computes in floating point with the values that INT8 or FP8 would give it.
 
 Weights are rounded for each output channel, activations for each tensor, symmetrically, where post-training
 quantization puts QuantizeLinear and DequantizeLinear. The gradient goes straight through the rounding and stops
@@ -26,7 +26,7 @@ from torch.utils import _pytree as pytree
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from pipeline.quantization import origin
-from pipeline.quantization.dialect import SMALLEST, Dialect
+from pipeline.quantization.dialect import FP8, INT8, SMALLEST, Dialect, Numbers
 from pipeline.quantization.origin import SAME, UNKNOWN
 from pipeline.quantization.placement import layers, place
 
@@ -34,17 +34,16 @@ WEIGHTED = {f"conv{kind}{n}d": axis for kind, axis in (("", 0), ("_transpose", 1
 """Operators with a weight -> its axis of output channels."""
 WEIGHTED["linear"] = 0
 ATTENTION = "multi_head_attention_forward"
-LARGEST = 127
-"""Of a weight's integers; the smallest is its negative."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The integers that a tensor is rounded to, and what one of them is worth."""
+    """The numbers that a tensor is rounded to, whole or FP8, and what 1 is worth."""
 
     scale: float
-    low: int
-    high: int
+    low: float
+    high: float
+    fp8: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,8 @@ class Grids:
     """Parameters that are rounded for each output channel."""
     activations: Mapping[tuple[str, str], Grid]
     """Origin of a tensor (:mod:`pipeline.quantization.origin`), and of what is made of it there -> its grid."""
+    numbers: Numbers = INT8
+    """Of the weights."""
     unknown: tuple[str, ...] = ()
     """Tensors of the graph that are quantized there and not here: PyTorch has no name for them."""
 
@@ -72,68 +73,80 @@ def grids(
     found = place(graph, dialect, without, sparse)
     names = origin.names_of({one.node: one.weight for one in layers(graph)}, module)
     origins = origin.of_graph(graph, names)
-    activations, unknown = {}, []
+    numbers, activations, unknown = dialect.numbers, {}, []
+    least, most = (
+        (0.0, 255.0) if dialect.unsigned else (-numbers.largest - (numbers is INT8), numbers.largest)
+    )
     for value, edges in found.activations.items():
         low, high = ranges[found.ranges.get(value, value).name or ""]
         scale, zero = dialect.parameters(low, high)
-        least, most = (0, 255) if dialect.unsigned else (-128, 127)
         for node, _ in edges:
             made = origins[node.outputs[0]]
             if made == UNKNOWN:
                 unknown.append(value.name or "")
             elif origin.IN_ONNX.get(node.op_type) != SAME:  # what only moves numbers may move rounded ones
-                activations[origins[value], made] = Grid(scale, least - zero, most - zero)
+                activations[origins[value], made] = Grid(scale, least - zero, most - zero, numbers is FP8)
     missing = [one.weight.name or "" for one in found.layers if one.node not in names]
     weights = frozenset(names[one.node] for one in found.layers if one.node in names)
-    return Grids(weights, activations, tuple(dict.fromkeys([*missing, *unknown])))
+    return Grids(weights, activations, numbers, tuple(dict.fromkeys([*missing, *unknown])))
+
+
+def _nearest(scaled: Tensor, low: float, high: float, fp8: bool) -> Tensor:
+    """The nearest whole or FP8 numbers between ``low`` and ``high``, in place."""
+    if fp8:
+        return scaled.copy_(scaled.clamp_(low, high).to(torch.float8_e4m3fn))
+    return scaled.round_().clamp_(low, high)
 
 
 class _Rounded(torch.autograd.Function):
     """The gradient stops where a value was clipped."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: Tensor, worth: float, low: int, high: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, scale: Tensor, grid: Grid) -> Tensor:
         ctx.save_for_backward(x)
-        ctx.limits = worth * (low - 0.5), worth * (high + 0.5)
+        beyond = 0.0 if grid.fp8 else 0.5
+        ctx.limits = grid.scale * (grid.low - beyond), grid.scale * (grid.high + beyond)
         # Divided, as QuantizeLinear does; torch's own fake quantization multiplies by the inverse.
-        result = torch.div(x.float(), scale).round_().clamp_(low, high)
+        result = _nearest(torch.div(x.float(), scale), grid.low, grid.high, grid.fp8)
         return result.mul_(scale).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
-        return torch.ops.aten.hardtanh_backward(gradients[0], x, *ctx.limits), None, None, None, None
+        return torch.ops.aten.hardtanh_backward(gradients[0], x, *ctx.limits), None, None
 
 
 class _RoundedWeight(torch.autograd.Function):
     """Nothing is clipped: the scale is that of the largest weight."""
 
     @staticmethod
-    def forward(_: Any, weight: Tensor, scale: Tensor) -> Tensor:
-        return torch.div(weight, scale).round_().clamp_(-LARGEST, LARGEST).mul_(scale)
+    def forward(_: Any, weight: Tensor, scale: Tensor, numbers: Numbers) -> Tensor:
+        scaled = torch.div(weight, scale)
+        return _nearest(scaled, -numbers.largest, numbers.largest, numbers is FP8).mul_(scale)
 
     @staticmethod
     def backward(_: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        return gradients[0], None
+        return gradients[0], None, None
 
 
 def rounded(x: Tensor, grid: Grid) -> Tensor:
-    """An activation as INT8 has it: ``clip(round(x / scale), low, high) * scale``, halves to even.
+    """An activation as INT8 or FP8 has it: ``clip(round(x / scale), low, high) * scale``, halves to even.
 
     Bit for bit what QuantizeLinear and DequantizeLinear make of it, but for the sign of zero. A zero point is in the
     limits: uint8 with zero point ``z`` is ``low = -z, high = 255 - z``.
     """
     scale = torch.full((), grid.scale, device=x.device)
-    result: Tensor = _Rounded.apply(x, scale, grid.scale, grid.low, grid.high)
+    result: Tensor = _Rounded.apply(x, scale, grid)
     return result
 
 
-def rounded_weight(weight: Tensor, axis: int | None) -> Tensor:
-    """A weight as INT8 has it: of each output channel along ``axis`` (None: of all), the largest is 127; zeros stay."""
+def rounded_weight(weight: Tensor, axis: int | None, numbers: Numbers = INT8) -> Tensor:
+    """A weight in eight bits: of each output channel along ``axis`` (None: of all), the largest weight is the largest
+    number; zeros stay."""
     others = [d for d in range(weight.ndim) if d != axis]
-    scale = weight.detach().abs().amax(others, keepdim=True) / LARGEST
+    scale = weight.detach().abs().amax(others, keepdim=True) / numbers.largest
     scale = torch.where(scale > 0, scale.clamp(min=SMALLEST), 1.0)
-    result: Tensor = _RoundedWeight.apply(weight, scale)
+    result: Tensor = _RoundedWeight.apply(weight, scale, numbers)
     return result
 
 
@@ -210,7 +223,7 @@ class _Rounding(TorchFunctionMode):
             shared = (
                 axis == 1 and groups > 1
             )  # groups of a transposed convolution share their channels' places
-            given["weight"] = rounded_weight(given["weight"], None if shared else axis)
+            given["weight"] = rounded_weight(given["weight"], None if shared else axis, self.grids.numbers)
         given["input"] = self._rounded(given["input"], made)
         return self._noted(function(given.pop("input"), given.pop("weight"), *arguments[2:], **given), made)
 
@@ -221,7 +234,7 @@ class _Rounding(TorchFunctionMode):
         given[:3] = [self._rounded(one, packed) for one in given[:3]]
         for number in (5, 11):
             if self.names.get(id(given[number])) in self.grids.weights:
-                given[number] = rounded_weight(given[number], 0)
+                given[number] = rounded_weight(given[number], 0, self.grids.numbers)
         return tuple(given)
 
     def _rounded(self, x: Tensor, reader: str) -> Tensor:

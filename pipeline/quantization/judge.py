@@ -20,7 +20,7 @@ from pipeline.data.splits import Split
 from pipeline.lowering.ends import DETECTIONS, SCORES, Ends
 from pipeline.lowering.suppress import RAW
 from pipeline.models import Network
-from pipeline.pruning.scores import cosines
+from pipeline.scores import cosines
 from pipeline.training.evaluate import points as points_of
 
 Array = NDArray[Any]

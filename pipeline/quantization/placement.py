@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 
 import onnx_ir as ir
 
-from pipeline.quantization.dialect import Dialect
+from pipeline.quantization.dialect import FP8, Dialect
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 ABSORBED = ("Relu", "Clip")
@@ -92,6 +92,24 @@ def kept(found: Iterable[Layer], patterns: Collection[str]) -> set[str]:
         for one in found
         if any(fnmatchcase(name, p) for p in patterns for name in (one.weight.name or "", one.name))
     }
+
+
+def unfit(found: Iterable[Layer], dialect: Dialect) -> set[str]:
+    """Names of the layers that TensorRT has no FP8 kernel for, or one that is slower than in FP16.
+
+    The rules are NVIDIA's own (ModelOpt 0.47, ``modelopt.onnx.quantization.graph_utils``): convolutions with more than
+    16 outputs, more than 16 inputs in a group and at most 32 places in the filter; products with 16 and more
+    on each side.
+    """
+    return {one.name for one in found if dialect.numbers is FP8 and not _fits_fp8(one)}
+
+
+def _fits_fp8(layer: Layer) -> bool:
+    assert layer.weight.const_value is not None
+    shape = layer.weight.const_value.numpy().shape
+    if layer.node.op_type == "Conv":
+        return min(shape[:2]) > 16 and math.prod(shape[2:]) <= 32
+    return layer.node.op_type in ("Gemm", "MatMul") and min(shape[-2:]) >= 16
 
 
 def place(

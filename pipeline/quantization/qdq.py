@@ -10,7 +10,7 @@ import onnx
 import onnx_ir as ir
 
 from pipeline.quantization import bias
-from pipeline.quantization.dialect import Array, Dialect, dequantized, quantized, weight_scales
+from pipeline.quantization.dialect import Array, Dialect, dequantized
 from pipeline.quantization.placement import Layer, Placement, place
 
 Ranges = Mapping[str, tuple[float, float]]
@@ -93,11 +93,12 @@ class _Writer:
         weight, axis = first.weight, first.axis
         assert weight.const_value is not None
         name, array = weight.name or "", weight.const_value.numpy()
-        scales = weight_scales(array, axis)
-        whole = quantized(array, scales, axis)
+        numbers = self.dialect.numbers
+        scales = numbers.scales(array, axis)
+        whole = numbers.quantized(array, scales, axis)
         constants = [
             self._constant(f"{name}_scale", scales),
-            self._constant(f"{name}_zero_point", np.zeros(scales.shape, np.int8)),
+            self._constant(f"{name}_zero_point", np.zeros(scales.shape, numbers.kind.numpy())),
         ]
         scope, shape = _scope(first.node), ir.Shape(array.shape)
         along = {} if axis is None else {"axis": axis}
@@ -112,7 +113,7 @@ class _Writer:
                     [source, *constants],
                     scope,
                     f"{name}_quantized",
-                    ir.DataType.INT8,
+                    numbers.kind,
                     shape,
                     along,
                 )

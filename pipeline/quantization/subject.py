@@ -1,4 +1,4 @@
-"""One network under quantization: its FP32 graph, its layers, and the INT8 graphs that can be made of it."""
+"""One network under quantization: its FP32 graph, its layers, and the INT8 or FP8 graphs that can be made of it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from onnx_ir.passes import common
 from deploy.errors import StageError
 from pipeline.quantization import placement, qdq
 from pipeline.quantization.dialect import Array, Dialect
+
+KEPT, NO_KERNEL = "quantize.keep", "no FP8 kernel for its shape"
+"""Why layers stay in higher precision, whatever that costs."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,10 @@ class Subject:
         return placement.layers(ir.from_proto(self.proto).graph)
 
     @cached_property
-    def always(self) -> frozenset[str]:
-        """Layers that the recipe keeps in higher precision."""
-        return frozenset(placement.kept(self.layers, self.patterns))
+    def always(self) -> dict[str, str]:
+        """Layers that stay in higher precision in any case -> why."""
+        unfit = dict.fromkeys(placement.unfit(self.layers, self.dialect), NO_KERNEL)
+        return unfit | dict.fromkeys(placement.kept(self.layers, self.patterns), KEPT)
 
     @property
     def names(self) -> list[str]:
@@ -49,7 +53,10 @@ class Subject:
         """
         found = [one.name for one in self.layers if one.name not in self.always]
         if not found:
-            what = "quantize.keep means all of them" if self.layers else "none has constant weights"
+            what = "none has constant weights"
+            if self.layers:
+                kept = KEPT in self.always.values()
+                what = "quantize.keep means all of them" if kept else f"{NO_KERNEL}, of none"
             raise StageError(f"there is no layer to quantize: {what}", "take another build.precision")
         return found
 
@@ -71,7 +78,7 @@ class Subject:
         return [value.name for value in values if value.name and value in needed]
 
     def graph(self, ranges: qdq.Ranges, without: Collection[str] = ()) -> onnx.ModelProto:
-        """In INT8 but for ``without`` and what the recipe keeps."""
+        """In INT8 or FP8 but for ``without`` and what stays in any case."""
         out = {*without, *self.always}
         made = qdq.insert(self.proto, self.dialect, ranges, out, self.sparse, self.shifts)
         common.NameFixPass()(made)

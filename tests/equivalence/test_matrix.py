@@ -17,13 +17,12 @@ from torch import Tensor, nn
 
 from deploy.preflight import preflight
 from deploy.targets import find
-from pipeline import channels, equivalence, models, precision
+from pipeline import channels, equivalence, models, precision, scores
 from pipeline.data.cases import cases
 from pipeline.export import _checked, _tidy, opset_of, to_opset
 from pipeline.lowering.simplify import simplify
 from pipeline.lowering.trace import trace
 from pipeline.models import Network
-from pipeline.pruning import scores
 from pipeline.quantization import calibrate
 from pipeline.quantization.dialect import DIALECTS
 from pipeline.quantization.subject import Subject

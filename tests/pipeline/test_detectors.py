@@ -31,8 +31,8 @@ from pipeline.lowering.ends import DETECTIONS, Ends
 from pipeline.lowering.suppress import RAW
 from pipeline.lowering.suppress import suppress as suppress_in
 from pipeline.models import Network
-from pipeline.pruning.scores import LIMITS
 from pipeline.recipe import Recipe, resolve
+from pipeline.scores import LIMITS
 from pipeline.sections import DataConfig, ExportConfig, InputConfig, ModelConfig
 from tests.equivalence.detectors import SIZES, detector
 

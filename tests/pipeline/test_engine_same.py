@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 from deploy.errors import StageError
 from deploy.runner.__main__ import main
 from pipeline import engine_same
-from pipeline.pruning.scores import DETECTED_NEAR, found_again
+from pipeline.scores import DETECTED_NEAR, found_again
 from tests.deploy.runner_bundles import bundle, seal
 
 Array = NDArray[Any]

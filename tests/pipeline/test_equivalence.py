@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from deploy.errors import StageError
-from pipeline import diverge, models
+from pipeline import diverge, models, scores
 from pipeline import equivalence as gate
 from pipeline.artifact import OnnxModel
 from pipeline.data.cases import cases
 from pipeline.export import export
 from pipeline.lowering.trace import trace
-from pipeline.pruning import scores
 from pipeline.sections import EquivalenceConfig, ExportConfig
 from pipeline.sparse.rule import sparse_layers
 from pipeline.sparsify import best_mask

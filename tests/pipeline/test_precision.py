@@ -15,11 +15,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from pipeline import diverge, equivalence, precision
+from pipeline import diverge, equivalence, precision, scores
 from pipeline.data.cases import cases
 from pipeline.export import _checked, _tidy, to_onnx
 from pipeline.lowering import half
-from pipeline.pruning import scores
 from pipeline.sections import ExportConfig
 from pipeline.sparse.masks import best_mask
 from pipeline.sparse.rule import sparse_layers

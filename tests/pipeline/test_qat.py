@@ -15,7 +15,7 @@ from deploy.targets import find
 from pipeline import export, fold, models, qat, quantize, train
 from pipeline.artifact import Checkpoint, OnnxModel
 from pipeline.data import load
-from pipeline.int8 import Quantized, in_int8, why_not_train
+from pipeline.int8 import Quantized, in_int8, misses, why_not_train
 from pipeline.recipe import Recipe, resolve
 from pipeline.sections import ExportConfig, FinetuneConfig, QatConfig, QuantizeConfig, TrainConfig
 from pipeline.steps import Doing, Looking, Walk
@@ -83,18 +83,24 @@ def test_the_flow_trains_only_where_it_is_needed(broken: Quantized, tmp_path: Pa
 
 
 def test_what_is_better_is_kept() -> None:
-    def made(met: bool, points: float, out: int) -> Quantized:
+    def made(met: bool, points: float, out: int, cosine: float = 0.995) -> Quantized:
         layers = [{"weights": 10, "why": "too sensitive" if number < out else ""} for number in range(4)]
         facts = {"met": met, "validation": {"int8": points, "least": 90.0}, "layers": layers}
+        facts |= {"cosine": cosine, "least_cosine": 0.99}
         return Quantized(
             Checkpoint(Path("a")), OnnxModel(Path("b")), OnnxModel(Path("c"), {"quantization": facts})
         )
 
     order = [made(False, 80, 0), made(False, 89, 4), made(True, 92, 3), made(True, 90, 0), made(True, 91, 0)]
     assert sorted(order, key=lambda one: one.rank) == order
-    assert "90.00 % are enough" in why_not_train("auto", made(True, 92, 1))
-    assert not why_not_train("auto", made(True, 92, 2))
-    assert not why_not_train("auto", made(False, 89, 0))
+    assert "90.00 % and 0.99 are enough" in why_not_train("auto", made(True, 92, 1))
+    for one, why in (
+        (made(True, 92, 2), "50 % of the weights left out"),
+        (made(False, 89, 0), "the budget asks for 90.00 %"),
+        (made(False, 92, 0, 0.97), "cosine 0.9700 of the scores to FP32's, equivalence asks for 0.99"),
+    ):
+        assert not why_not_train("auto", one)
+        assert [why in said for said in misses(one)] == [True]
 
 
 def test_training_wins_back_what_int8_lost(broken: Quantized, mended: Quantized) -> None:

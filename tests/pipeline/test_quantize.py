@@ -14,14 +14,21 @@ from onnx import numpy_helper
 
 from deploy.errors import RecipeError, StageError
 from deploy.targets import TARGETS
-from pipeline import data, equivalence, export, models, quantize, train
+from pipeline import bundle, data, equivalence, export, models, quantize, scores, train
 from pipeline.artifact import Checkpoint, OnnxModel
 from pipeline.assess import assess_file
 from pipeline.lowering.ends import Ends
-from pipeline.pruning import scores
+from pipeline.quantization import NOT_MIXED, THROUGHOUT
 from pipeline.quantization.judge import Judge, looks_random
 from pipeline.recipe import Recipe, resolve
-from pipeline.sections import BuildConfig, EquivalenceConfig, ExportConfig, QuantizeConfig, TrainConfig
+from pipeline.sections import (
+    BenchmarkConfig,
+    BuildConfig,
+    EquivalenceConfig,
+    ExportConfig,
+    QuantizeConfig,
+    TrainConfig,
+)
 from pipeline.training.evaluate import evaluate
 from tests.pipeline import small
 
@@ -125,8 +132,19 @@ def test_the_layer_that_suffers_stays_out_where_the_budget_asks_for_it(
     alone = run(replace(config, mixed=False), hard, exported, tmp_path).facts["quantization"]
     assert not alone["met"]
     (tmp_path / "int8").rename(tmp_path / "throughout")
-    mixed = run(config, hard, exported, tmp_path).facts["quantization"]
+    made = run(config, hard, exported, tmp_path)
+    mixed = made.facts["quantization"]
     assert mixed["met"]
+    # Both are sent to the device, to be timed in one session.
+    throughout = (tmp_path / "throughout" / "model.onnx").read_bytes()
+    assert (made.path / THROUGHOUT).read_bytes() == throughout
+    packing = bundle.BundleConfig(
+        "r", TARGETS["orin-nano"], BuildConfig(precision="int8"), BenchmarkConfig(), 0
+    )
+    packed = bundle.bundle(packing, hard, made, exported, small.draft(tmp_path, "bundle"))
+    models = json.loads((packed.path / "plan.json").read_text())["models"]
+    assert models[NOT_MIXED] == {**models["compressed"], "file": THROUGHOUT, "twin_of": "compressed"}
+    assert (packed.path / THROUGHOUT).read_bytes() == throughout
     assert [one["name"] for one in mixed["layers"] if not one["int8"]] == ["conv2/Conv"]
     assert mixed["layers"][1]["error"] == max(one["error"] for one in mixed["layers"])
 

@@ -36,7 +36,7 @@ def test_the_mean_of_every_output_channel_is_that_of_fp32(kind: str) -> None:
     feeds = [{"input": rng.uniform(0, 4, (1, *shape)).astype(np.float32)} for _ in range(32)]
     seen = calibrate.look(proto, plain.tensors(), feeds, counted=False)
     ranges = calibrate.ranges(seen, "max", plain.dialect)
-    shifts = bias.shifts(plain.layers, {name: one.mean for name, one in seen.items()})
+    shifts = bias.shifts(plain.layers, {name: one.mean for name, one in seen.items()}, plain.dialect.numbers)
     corrected = replace(plain, shifts=shifts)
 
     def mean(graph: object) -> Array:

@@ -18,7 +18,7 @@ from pipeline import channels, diverge
 from pipeline.channels.graph import TracedNet
 from pipeline.export import to_onnx
 from pipeline.quantization import calibrate, fake, judge
-from pipeline.quantization.dialect import DIALECTS, quantized, weight_scales
+from pipeline.quantization.dialect import DIALECTS, FP8, INT8, Numbers
 from pipeline.quantization.fake import Grid
 from pipeline.quantization.subject import Subject
 from pipeline.sections import ExportConfig, InputConfig
@@ -68,22 +68,30 @@ def test_gradients_stop_where_values_are_clipped(values: list[float], scale: flo
 
 
 @settings(max_examples=50)
-@given(st.integers(1, 5), st.integers(1, 7), st.integers(0, 2**31), st.sampled_from([0, 1]))
-def test_weights_are_rounded_as_in_the_file(rows: int, columns: int, seed: int, axis: int) -> None:
+@given(
+    st.integers(1, 5),
+    st.integers(1, 7),
+    st.integers(0, 2**31),
+    st.sampled_from([0, 1]),
+    st.sampled_from([INT8, FP8]),
+)
+def test_weights_are_rounded_as_in_the_file(
+    rows: int, columns: int, seed: int, axis: int, numbers: Numbers
+) -> None:
     generator = torch.Generator().manual_seed(seed)
     weight = torch.randn(rows, columns, 3, generator=generator) * 10 ** torch.randn(
         rows, 1, 1, generator=generator
     )
     weight[torch.rand(weight.shape, generator=generator) < 0.3] = 0.0
     weight[:, 0] = 0.0  # along axis 1 a channel of zeros
-    ours = fake.rounded_weight(weight.requires_grad_(), axis)
+    ours = fake.rounded_weight(weight.requires_grad_(), axis, numbers)
     array = weight.detach().numpy()
-    worth = weight_scales(array, axis)
+    worth = numbers.scales(array, axis)
     shape = [-1 if one == axis else 1 for one in range(3)]
-    stored = quantized(array, worth, axis)
+    stored = numbers.quantized(array, worth, axis)
     assert np.array_equal(ours.detach().numpy(), stored.astype(np.float32) * worth.reshape(shape))
     assert not ours[weight == 0].any()
-    assert torch.equal(fake.rounded_weight(ours.detach(), axis), ours)
+    assert torch.equal(fake.rounded_weight(ours.detach(), axis, numbers), ours)
     ours.sum().backward()
     assert torch.equal(weight.grad, torch.ones_like(weight))
 

@@ -78,7 +78,7 @@ FAST = {
 }
 EVERY = [
     pytest.param(*one, marks=() if one in FAST else pytest.mark.slow)
-    for one in itertools.product((Residual, Cnn, Transformer), (13, 17, 20), sorted(DIALECTS))
+    for one in itertools.product((Residual, Cnn, Transformer), (13, 17, 20), sorted(TARGET))
 ]
 
 
@@ -173,7 +173,7 @@ def test_onnx_runtime_computes_all_of_it_in_int8(tmp_path: Path) -> None:
     assert (found["QGemm"], found["Gemm"]) == (1, 0)
 
 
-@pytest.mark.parametrize("dialect", sorted(DIALECTS))
+@pytest.mark.parametrize("dialect", sorted(TARGET))
 def test_sparse_stays_sparse(dialect: str) -> None:
     module = Residual()
     names = ("a1.weight", "a2.weight", "b1.weight")
@@ -206,7 +206,7 @@ def test_layers_left_out_have_no_qdq() -> None:
     assert weights["a1/Conv"] in initializers
     assert weights["a2/Conv"] not in initializers
     patterns = Subject(one.proto, one.dialect, ("head.*", "a?.weight"))
-    assert patterns.always == {"head/Gemm", "a1/Conv", "a2/Conv"}
+    assert patterns.always.keys() == {"head/Gemm", "a1/Conv", "a2/Conv"}
 
 
 @pytest.mark.parametrize("dialect", ["tensorrt", "onnxruntime"])

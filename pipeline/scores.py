@@ -1,6 +1,6 @@
 """How far two outputs differ, and how far they may: by precision.
 
-Trust case 19: FP32 within a relative error and top-1 equal; FP16 and INT8 by cosine and by the share of images
+Trust case 19: FP32 within a relative error and top-1 equal; FP16, INT8 and FP8 by cosine and by the share of images
 whose class is the same. NaN or Inf anywhere fails.
 """
 
@@ -51,10 +51,12 @@ class Limits:
     than so many standard deviations of an image's noise are a tie. More noise than the cosine allows fails."""
 
 
+_EIGHT_BITS = Limits(None, 0.99, 0.98, tie=2.0**-7, diverged=0.2, edges=False, noise=3.0)
 LIMITS = {
     "fp32": Limits(1e-3, 0.0, 1.0, tie=1e-4, diverged=1e-4),
     "fp16": Limits(None, 0.999, 0.99, tie=2.0**-10, diverged=0.05),
-    "int8": Limits(None, 0.99, 0.98, tie=2.0**-7, diverged=0.2, edges=False, noise=3.0),
+    "int8": _EIGHT_BITS,
+    "fp8": _EIGHT_BITS,
 }
 """Trust case 19. Ties are what the precision cannot tell apart; FP32's relative limit is the recipe's."""
 
