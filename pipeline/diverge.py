@@ -32,12 +32,9 @@ def session(model: onnx.ModelProto | Path, optimise: bool = True) -> Any:
     options.log_severity_level = 3
     # Its threads would wait by spinning, and PyTorch's need the cores in between.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if not optimise:
+    # What ONNX Runtime 1.31 does to INT8's Q/DQ it does to FP8's, too: it then refuses them or computes nonsense.
+    if not optimise or _has_fp8(model):
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    elif _has_fp8(
-        model
-    ):  # the fusions for INT8 of ONNX Runtime 1.31 are made of FP8's Q/DQ, too, and give nonsense
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     source = str(model) if isinstance(model, Path) else model.SerializeToString()
     return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 

@@ -21,11 +21,13 @@ from deploy.preflight import trial
 from deploy.preflight.graph import inferred
 from deploy.targets import TARGETS
 from pipeline import diverge
+from pipeline.data.cases import cases
 from pipeline.export import to_onnx
 from pipeline.quantization import bias, calibrate, fake, judge
 from pipeline.quantization.dialect import DIALECTS, FP8, Array
 from pipeline.quantization.fake import Grid
 from pipeline.quantization.subject import NO_KERNEL, Subject
+from pipeline.quantize import _rest_in_fp16
 from pipeline.recipe import Recipe, resolve
 from pipeline.sections import BuildConfig, ExportConfig, InputConfig, QuantizeConfig
 
@@ -74,9 +76,13 @@ def ranges(subject: Subject, feeds: list[dict[str, Array]]) -> Any:
 
 
 @pytest.fixture(scope="module")
-def file(subject: Subject, ranges: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def file(
+    subject: Subject, ranges: Any, feeds: list[dict[str, Array]], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """As it is delivered: the rest in FP16."""
     path = tmp_path_factory.mktemp("fp8") / "model.onnx"
-    path.write_bytes(subject.graph(ranges).SerializeToString())
+    seen = cases((torch.from_numpy(feeds[0]["input"]),), 1, edges=True)
+    path.write_bytes(_rest_in_fp16(subject.graph(ranges), seen).SerializeToString())
     return path
 
 
@@ -135,6 +141,7 @@ def test_valid_near_fp32_and_taken_by_thors_tables(
     assert all(kinds[node.input[2]] == TensorProto.FLOAT8E4M3FN for node in layers)
     before, after = (diverge.session(proto).run(None, feeds[0])[0] for proto in (subject.proto, made))
     assert 1e-3 < judge.error(before, after) < 0.1
+    assert np.array_equal(after, diverge.session(file).run(None, feeds[0])[0])  # read from a file, too
     for name in ("thor", "thor-jp72"):
         found = preflight.preflight(file, TARGETS[name], precision="fp8", trial=False)
         assert found.ok, found.problems
