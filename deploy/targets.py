@@ -94,7 +94,7 @@ class Target:
 
     def multiple(self, precision: str) -> int:
         """Channel counts that fill the hardware in ``precision`` are multiples of this. (2:4 needs 4.)"""
-        return self.channel_multiple_int8 if precision == "int8" else self.channel_multiple
+        return {"int8": self.channel_multiple_int8, "fp8": 16}.get(precision, self.channel_multiple)
 
     @property
     def why_not_fp8(self) -> str:
