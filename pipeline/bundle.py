@@ -56,7 +56,11 @@ def bundle(
     sparse = {"compressed"} if model.facts.get("sparsity", {}).get("eligible") else set()
     files = {"compressed": ("model.onnx", compressed), "dense": ("dense.onnx", dense)}
     models = {
-        name: {"file": _copy(made, draft, name, file), "sparse": name in sparse, **_precision(config, made)}
+        name: {
+            "file": _copy(made, draft, name, file),
+            "sparse": name in sparse,
+            **precision_of(config, "quantization" in made.facts),
+        }
         for name, (file, made) in files.items()
     }
     if sparse and config.target.sparse_tensor_cores:  # what sparse kernels are worth: the same without them
@@ -72,12 +76,12 @@ def bundle(
     )
 
 
-def _precision(config: BundleConfig, made: OnnxModel) -> dict[str, Any]:
-    """What an engine runs in, where not all of a bundle run in the same."""
+def precision_of(config: BundleConfig, quantized: bool) -> dict[str, Any]:
+    """What an engine runs in, where not all of a bundle run in the same; ``quantized``: its file has Q/DQ."""
     precision, target = config.build.precision, config.target
     if precision not in EIGHT_BITS:
         return {}
-    if "quantization" not in made.facts:  # the dense twin
+    if not quantized:  # the dense twin
         return {"precision": target.default_precision}
     return {"precision": precision, "strongly_typed": target.strongly_typed and not target.flags(precision)}
 

@@ -16,11 +16,22 @@ from pipeline import bundle, export
 from pipeline.bench import Bench
 from pipeline.measure import opened
 from pipeline.models import Network
+from pipeline.quantization.dialect import DIALECTS
+from pipeline.quantization.subject import Subject
+from pipeline.sections import EIGHT_BITS
 
 
 def to_onnx(module: nn.Module, network: Network, bench: Bench) -> onnx.ModelProto:
-    """The graph of ``module``, a variant of ``network``, as the engine will get it."""
-    return export.to_onnx(module, network.model.inputs, network.model.outputs, bench.export)
+    """The graph of ``module``, a variant of ``network``, as the engine will get it; with Q/DQ where that has them."""
+    made = export.to_onnx(module, network.model.inputs, network.model.outputs, bench.export)
+    precision = bench.packing.build.precision
+    return with_qdq(made, bench.packing.target.dialect(precision)) if precision in EIGHT_BITS else made
+
+
+def with_qdq(proto: onnx.ModelProto, dialect: str) -> onnx.ModelProto:
+    """``proto`` in eight bits, to be timed and nothing else: ranges are made up, and time does not depend on them."""
+    subject = Subject(proto, DIALECTS[dialect])
+    return subject.graph(dict.fromkeys(subject.tensors(), (-1.0, 1.0)))
 
 
 def profiles(
@@ -37,7 +48,8 @@ def profiles(
     folder.mkdir()
     for name, proto in protos.items():
         (folder / f"{name}.onnx").write_bytes(proto.SerializeToString(deterministic=True))
-    listed = {name: {"file": f"{name}.onnx", "sparse": False} for name in protos}
+    typed = bundle.precision_of(bench.packing, quantized=True)
+    listed = {name: {"file": f"{name}.onnx", "sparse": False, **typed} for name in protos}
     first = next(iter(protos.values()))
     bundle.complete(folder, bench.packing, listed, [export.described(v) for v in first.graph.input], network)
     digest = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
 from hypothesis import given
@@ -15,6 +19,7 @@ from pipeline.pruning import allocate
 from pipeline.pruning.allocate import Room
 from pipeline.pruning.costs import Sizes
 from pipeline.pruning.timings import REST, TimeModel, attributed, fit, owners_of, widths
+from pipeline.pruning.trials import with_qdq
 from pipeline.sections import ExportConfig, InputConfig
 
 
@@ -44,6 +49,20 @@ def test_every_layer_of_the_runtime_finds_its_owner(graph: ChannelGraph) -> None
     assert found["layer1.0.conv2"] == 2.0
     assert found["layer1.0.conv1"] == 3.0
     assert sum(found.values()) == 5.75
+
+
+def test_layers_in_int8_find_their_owners_too(graph: ChannelGraph, tmp_path: Path) -> None:
+    """As ONNX Runtime names what it computes in INT8."""
+    proto = export.to_onnx(resnet(8).eval(), (InputConfig((3, 32, 32)),), (), ExportConfig(opset=17))
+    made, options = with_qdq(proto, "onnxruntime"), onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    onnxruntime.InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    owners = owners_of(made)
+    computed = [
+        n for n in onnx.load(tmp_path / "optimised.onnx").graph.node if n.op_type in ("QLinearConv", "QGemm")
+    ]
+    found = [next(iter(attributed({node.name: 1.0}, owners))) for node in computed]
+    assert sorted(found) == sorted(Sizes(graph).layers)
 
 
 def test_the_widths_that_are_timed(graph: ChannelGraph) -> None:
