@@ -1,6 +1,6 @@
 """What the processes of `test_torchrun.py` do: train, mask half of the weights, fine-tune.
 
-    torchrun --nproc-per-node=2 -m tests.pipeline.crew FOLDER [kill EPOCH | differ]
+    torchrun --nproc-per-node=2 -m tests.pipeline.crew FOLDER [kill EPOCH | differ | int8]
 
 Rank 0 writes the facts of what was made to FOLDER/made.json.
 """
@@ -18,9 +18,9 @@ from typing import Any
 import torch
 
 from deploy.errors import JetpressError
-from pipeline import baseline, finetune, models, train
+from pipeline import baseline, export, finetune, fold, models, qat, quantize, train
 from pipeline.artifact import Checkpoint
-from pipeline.sections import FinetuneConfig, TrainConfig
+from pipeline.sections import ExportConfig, FinetuneConfig, QatConfig, QuantizeConfig, TrainConfig
 from pipeline.store import Store
 from pipeline.training import torchrun
 from tests.pipeline import small
@@ -37,6 +37,8 @@ FINETUNE = FinetuneConfig(
     hint=0.1,
     attention=0.1,
 )
+QUANTIZE = QuantizeConfig(method="max", images=32, sensitivity_images=8, dialect="tensorrt", mixed=False)
+QAT = QatConfig(epochs=2, learning_rate=0.005, precision="float32")
 
 
 def masked(config: None, model: Checkpoint, draft: Path) -> Checkpoint:
@@ -58,6 +60,19 @@ def work(folder: Path) -> dict[str, Any]:
     hurt = store.make(masked, None, dense)[0]
     made = store.make(finetune.finetune, FINETUNE, hurt, dense)[0]
     return {"dense": dict(dense.facts), "tuned": dict(made.facts), "path": str(made.path)}
+
+
+def work_in_int8(folder: Path) -> dict[str, Any]:
+    """As :func:`work`; quantization-aware training instead of fine-tuning."""
+    store = Store(folder / "store")
+    start = store.make(baseline.source, baseline.SourceConfig(small.model(folder, "plain"), DATA))[0]
+    folded = store.make(
+        fold.fold, None, store.make(masked, None, store.make(train.train, TRAIN, start)[0])[0]
+    )[0]
+    exported = store.make(export.export, ExportConfig(opset=17), folded)[0]
+    quantized = store.make(quantize.quantize, QUANTIZE, folded, exported)[0]
+    made = store.make(qat.qat, QAT, folded, folded, exported, quantized)[0]
+    return {"qat": dict(made.facts), "path": str(made.path)}
 
 
 def die_in(epoch: int) -> None:
@@ -94,7 +109,8 @@ def main(folder: str, *action: str) -> int:
         return torchrun.serve()
     try:
         with torchrun.leading():
-            Path(folder, "made.json").write_text(json.dumps(work(Path(folder))))
+            asked = work_in_int8 if action == ("int8",) else work
+            Path(folder, "made.json").write_text(json.dumps(asked(Path(folder))))
     except JetpressError as error:
         print(f"jetpress: error: {error}", file=sys.stderr)
         return error.exit_code

@@ -12,12 +12,19 @@ import torch
 from safetensors.torch import load_file
 
 from deploy.targets import find
-from pipeline import export, fold, models, qat, quantize, train
+from pipeline import baseline, export, fold, models, qat, quantize, train
 from pipeline.artifact import Checkpoint, OnnxModel
 from pipeline.data import load
 from pipeline.int8 import Quantized, in_int8, misses, why_not_train
 from pipeline.recipe import Recipe, resolve
-from pipeline.sections import ExportConfig, FinetuneConfig, QatConfig, QuantizeConfig, TrainConfig
+from pipeline.sections import (
+    ExportConfig,
+    FinetuneConfig,
+    ModelConfig,
+    QatConfig,
+    QuantizeConfig,
+    TrainConfig,
+)
 from pipeline.steps import Doing, Looking, Walk
 from pipeline.store import Store
 from pipeline.training.evaluate import evaluate
@@ -165,6 +172,58 @@ def test_layers_that_the_recipe_keeps_are_not_rounded(broken: Quantized, tmp_pat
     grids = qat.grids_of(network, broken.network, broken.floating, kept)
     assert grids.weights == {"conv2.weight"}
     assert set(grids.activations) == {("conv1.weight", "conv2.weight")}
+
+
+ATTENTION = '''
+import torch
+from torch import nn
+
+class Patches(nn.Module):
+    """Rows of a picture are tokens that attend to each other."""
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Linear(24, 32)
+        self.place = nn.Parameter(torch.randn(1, 8, 32) / 4)
+        self.attention = nn.MultiheadAttention(32, 4, batch_first=True)
+        self.norm = nn.LayerNorm(32)
+        self.head = nn.Linear(32 * 8, 10)
+
+    def forward(self, x):
+        x = self.embed(x.transpose(1, 2).reshape(-1, 8, 24)) + self.place
+        x = self.norm(x + self.attention(x, x, x, need_weights=False)[0])
+        return self.head(torch.relu(x).flatten(1))
+
+def build():
+    return Patches()
+'''
+
+
+def test_a_network_with_attention_is_trained_with_rounding(tmp_path: Path) -> None:
+    (tmp_path / "attention.py").write_text(ATTENTION)
+    model = ModelConfig(builder=f"{tmp_path / 'attention.py'}:build")
+    start = baseline.source(baseline.SourceConfig(model, small.DIGITS), small.draft(tmp_path, "source"))
+    config = TrainConfig(epochs=4, learning_rate=0.1, precision="float32")
+    trained = train.train(config, start, small.draft(tmp_path, "train"))
+    folded = fold.fold(None, trained, small.draft(tmp_path, "folded"))
+    exported = export.export(EXPORT, folded, small.draft(tmp_path, "exported"))
+    before = quantize.quantize(QUANTIZE, folded, exported, small.draft(tmp_path, "quantized"))
+    made = qat.qat(replace(CONFIG, epochs=1), folded, folded, exported, before, small.draft(tmp_path, "qat"))
+    network = models.load(made)
+    grids = qat.grids_of(network, folded, exported, before)
+    assert {
+        "embed.weight",
+        "head.weight",
+        "attention.in_proj_weight",
+        "attention.out_proj.weight",
+    } == grids.weights
+    weights = [load_file(one.path / "weights.safetensors") for one in (folded, made)]
+    for name in grids.weights:
+        assert not torch.equal(*(one[name] for one in weights)), name
+    again = export.export(EXPORT, made, small.draft(tmp_path, "again"))
+    after = quantize.quantize(QUANTIZE, made, again, small.draft(tmp_path, "after"))
+    # What it was trained to be is what its file is.
+    assert after.facts["quantization"]["validation"]["int8"] == pytest.approx(made.facts["validation"], abs=2)
+    assert made.facts["validation"] >= made.facts["post_training"] - 1
 
 
 def test_what_the_recipe_leaves_open_is_slower_than_fine_tuning() -> None:

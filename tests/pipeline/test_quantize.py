@@ -12,6 +12,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 
+import pipeline
 from deploy.errors import RecipeError, StageError
 from deploy.targets import TARGETS
 from pipeline import bundle, data, equivalence, export, models, quantize, scores, train
@@ -26,6 +27,7 @@ from pipeline.sections import (
     BuildConfig,
     EquivalenceConfig,
     ExportConfig,
+    PruneConfig,
     QuantizeConfig,
     TrainConfig,
 )
@@ -147,6 +149,35 @@ def test_the_layer_that_suffers_stays_out_where_the_budget_asks_for_it(
     assert (packed.path / THROUGHOUT).read_bytes() == throughout
     assert [one["name"] for one in mixed["layers"] if not one["int8"]] == ["conv2/Conv"]
     assert mixed["layers"][1]["error"] == max(one["error"] for one in mixed["layers"])
+
+
+@pytest.mark.slow
+def test_the_mixed_engine_is_timed_beside_the_one_without(trained: Checkpoint, tmp_path: Path) -> None:
+    hard = outlier(trained, tmp_path)
+    weights = str(hard.path / "weights.safetensors")
+    recipe = Recipe(
+        name="r",
+        model=small.model(tmp_path, weights=weights),
+        data=small.DIGITS,
+        train=TrainConfig(epochs=0),
+        prune=PruneConfig(ratio=0.0),
+        quantize=replace(CONFIG, method="max", dialect="tensorrt", qat="off"),
+        build=BuildConfig(precision="int8"),
+        benchmark=BenchmarkConfig(seconds=0.3, threads=1),
+    )
+    report = pipeline.run(recipe, "host", home=tmp_path / "runs")
+    assert set(json.loads((Path(report["folder"]) / "engine" / "engine.json").read_text())["models"]) == {
+        "compressed",
+        "dense",
+        NOT_MIXED,
+    }
+    latency = report["quantization"]["mixed_latency"]
+    if report["benchmark"]["verdict"] == "invalid":  # the machine was too busy: then nothing may be said
+        assert latency is None
+        return
+    assert min(latency["mixed_ms"], latency["throughout_ms"]) > 0
+    assert 0 < latency["times_as_fast"]["low"] <= latency["times_as_fast"]["high"]
+    assert "With these layers in higher precision" in (Path(report["folder"]) / "report.md").read_text()
 
 
 def test_layers_that_the_recipe_keeps(trained: Checkpoint, exported: OnnxModel, tmp_path: Path) -> None:

@@ -157,7 +157,9 @@ def test_preflight_says_why_not(target: str, why: str, file: Path) -> None:
     assert any("8.9" in one.what and why in one.what for one in found.problems if one.level == "error")
 
 
-@pytest.mark.parametrize(("capability", "ok"), [("8.6", False), ("8.9", True), ("12.0", True)])
+@pytest.mark.parametrize(
+    ("capability", "ok"), [("8.6", False), ("8.9", True), pytest.param("12.0", True, marks=pytest.mark.slow)]
+)
 def test_tensorrt_rtx_builds_it_for_ada_and_blackwell(capability: str, ok: bool, file: Path) -> None:
     pytest.importorskip("tensorrt_rtx")
     found = trial.attempt(trial.RTX, inferred(guard.check_onnx(file)), capability)

@@ -94,6 +94,22 @@ def test_two_processes_train_as_one_does(two: dict[str, Any], tmp_path: Path) ->
     assert first[0] == pytest.approx(first[1], rel=1e-5)
 
 
+def test_two_processes_train_with_rounding_as_one_does(tmp_path: Path) -> None:
+    codes = together(tmp_path / "two", "int8")
+    assert [code for code, _ in codes] == [0, 0], codes
+    two, one = made(tmp_path / "two"), crew.work_in_int8(tmp_path)
+    curves = [of["qat"]["curve"] for of in (one, two)]
+    assert len(curves[0]) == len(curves[1]) == 2
+    # A number that tips over the edge of its step moves the loss by more than rounding in FP32 does.
+    for ours, theirs in zip(*curves, strict=True):
+        assert theirs["loss"] == pytest.approx(ours["loss"], rel=0.02)
+        assert theirs["validation"] == pytest.approx(ours["validation"], abs=2.0)
+    assert one["qat"]["rounded"] == two["qat"]["rounded"] == {"weights": 3, "activations": 3}
+    zeros = [load_file(Path(of["path"]) / "weights.safetensors")["conv2.weight"] == 0 for of in (one, two)]
+    assert torch.equal(*zeros)
+    assert zeros[0].sum() == zeros[0].numel() // 2
+
+
 def test_masks_are_the_same_and_held(two: dict[str, Any], tmp_path: Path) -> None:
     mask, weight = weights(two, "masks")["conv2.weight"], weights(two)["conv2.weight"]
     assert mask.sum() == mask.numel() // 2
