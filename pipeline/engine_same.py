@@ -19,6 +19,7 @@ from deploy.errors import StageError
 from deploy.runner.files import safe_name
 from pipeline.data.cases import IMAGES, filled
 from pipeline.diverge import session
+from pipeline.quantization import NOT_MIXED
 from pipeline.scores import LIMITS, Array, Score, found_again, score, worst
 
 REMEDY = (
@@ -44,7 +45,9 @@ def held(bundle: Path, folder: Path, said: Mapping[str, Mapping[str, Any]]) -> d
     results = dict[str, list[Score]]()
     for name, event in said.items():
         model = plan["models"].get(name)
-        if model is None:  # the same model on another place of the board
+        if (
+            model is None or name == NOT_MIXED
+        ):  # the same model on another place of the board; only to be timed
             continue
         kind = model.get("precision", plan["precision"])
         found = {one["name"]: _array(folder / one["file"]) for one in event["outputs"]}
