@@ -366,7 +366,7 @@ def test_samples_with_objects_are_refused(
     [
         ({"format": 2}, "format"),
         ({"backend": "openvino"}, "backend"),
-        ({"precision": "fp8"}, "precision"),
+        ({"precision": "fp4"}, "precision"),
         ({"models": {}}, "models"),
         ({"models": {"../x": {"file": "model.onnx"}}}, "file name"),
         ({"inputs": [{"name": "images", "shape": [-1, 3, 16, 16]}]}, "shape"),

@@ -208,8 +208,8 @@ def test_a_network_with_attention_is_trained_with_rounding(tmp_path: Path) -> No
     exported = export.export(EXPORT, folded, small.draft(tmp_path, "exported"))
     before = quantize.quantize(QUANTIZE, folded, exported, small.draft(tmp_path, "quantized"))
     made = qat.qat(replace(CONFIG, epochs=1), folded, folded, exported, before, small.draft(tmp_path, "qat"))
-    network = models.load(made)
-    grids = qat.grids_of(network, folded, exported, before)
+    assert made.facts["not_rounded"] == []
+    grids = qat.grids_of(models.load(folded), folded, exported, before)
     assert {
         "embed.weight",
         "head.weight",
