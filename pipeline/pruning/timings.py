@@ -102,6 +102,8 @@ def owners_of(proto: onnx.ModelProto) -> dict[str, str]:
     maker: dict[str, str] = {}
     owner: dict[str, str] = {}
     for node in graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear") and node.input[0] in constants:
+            constants |= set(node.output)  # a weight in eight bits
         if node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul") and _weighted(node, constants):
             name = _layer(node, constants)
         else:
@@ -122,7 +124,7 @@ def _layer(node: onnx.NodeProto, constants: set[str]) -> str:
     if slash:
         return module
     weight = next((name for name in node.input if name in constants), node.name)
-    return weight.removesuffix(".weight")
+    return weight.removesuffix("_dequantized").removesuffix(".weight")
 
 
 def attributed(layers: Mapping[str, float], owners: Mapping[str, str]) -> dict[str, float]:
