@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benchmarks.report import plots
 from benchmarks.report.page import Mark, Plot, Run, Section, Table, at, listed
+from benchmarks.report.results import speed
 from benchmarks.report.wording import error, number, percent, quantity, value
 
 
@@ -46,7 +47,11 @@ def quantization(run: Run) -> Section:
         else []
     )
     return Section(
-        "quantization", numbers, text=_said(found, inside), plots=drawn, tables=(table, *_tries(found))
+        "quantization",
+        numbers,
+        text=_said(found, inside, speed(run) is not None),
+        plots=drawn,
+        tables=(table, *_tries(found)),
     )
 
 
@@ -54,7 +59,8 @@ def _numbers(found: Run) -> str:
     return value(at(found, "numbers") or "INT8")
 
 
-def _said(found: Run, inside: list[Run]) -> list[str]:
+def _said(found: Run, inside: list[Run], timed: bool) -> list[str]:
+    """``timed``: whether anything may be said about speed."""
     numbers = _numbers(found)
     count, points = sum(bool(at(x, "int8")) for x in inside), at(found, "validation") or {}
     text = [f"WARNING: {value(line)}." for line in at(found, "warnings") or ()]
@@ -73,7 +79,7 @@ def _said(found: Run, inside: list[Run]) -> list[str]:
             f"Cosine of the scores to FP32's {number(at(found, 'cosine'), 4)}; equivalence asks for "
             f"{number(at(found, 'least_cosine'), 4)}. Both together: {'met' if at(found, 'met') else 'not met'}."
         )
-    if latency := at(found, "mixed_latency"):
+    if timed and (latency := at(found, "mixed_latency")):
         text.append(_mixed(latency, numbers))
     if at(found, "stored") is False:
         text.append(
