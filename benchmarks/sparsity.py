@@ -45,6 +45,8 @@ TRAINED = ("mobilenet_v2 (trained)", "resnet20 (trained)", "resnet56 (trained)")
 ASP_COLUMNS = 512
 """Wider matrices ASP searches here without escapes, which win little and take minutes. Above 2048 columns it would
 not search at all, but swap at random for two minutes."""
+ASP_WINDOW = 8
+"""Up to so many columns ASP tries every order, with CUDA only; ours does so, too."""
 
 
 def main() -> None:
@@ -124,7 +126,13 @@ def _asp(apex: Path, folder: Path) -> Callable[[Tensor], Tensor] | None:
         print("apex is not there: without ASP")
         return None
     module: ModuleType = peers.asp(apex, folder)
-    return lambda matrix: peers.asp_order(module, matrix, 100 if matrix.shape[1] <= ASP_COLUMNS else 0)
+
+    def order(matrix: Tensor) -> Tensor:
+        if matrix.shape[1] <= ASP_WINDOW:
+            return permute.search(matrix)
+        return peers.asp_order(module, matrix, 100 if matrix.shape[1] <= ASP_COLUMNS else 0)
+
+    return order
 
 
 # Whole networks
