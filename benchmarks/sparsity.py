@@ -45,6 +45,8 @@ TRAINED = ("mobilenet_v2 (trained)", "resnet20 (trained)", "resnet56 (trained)")
 ASP_COLUMNS = 512
 """Wider matrices ASP searches here without escapes, which win little and take minutes. Above 2048 columns it would
 not search at all, but swap at random for two minutes."""
+SEARCH = permute.search
+"""Ours; a comparison puts another one in its place."""
 ASP_WINDOW = 8
 """Up to so many columns ASP tries every order, with CUDA only; ours does so, too."""
 
@@ -129,7 +131,7 @@ def _asp(apex: Path, folder: Path) -> Callable[[Tensor], Tensor] | None:
 
     def order(matrix: Tensor) -> Tensor:
         if matrix.shape[1] <= ASP_WINDOW:
-            return permute.search(matrix)
+            return SEARCH(matrix)
         return peers.asp_order(module, matrix, 100 if matrix.shape[1] <= ASP_COLUMNS else 0)
 
     return order
