@@ -182,7 +182,8 @@ def masked(network: Network, search: Callable[..., Tensor]) -> tuple[dict[str, A
 
     inputs = models.example_inputs(network.model.inputs, 2)
     with mock.patch.object(permute, "search", found):
-        facts, everything = timed(make_sparse, network, SparsifyConfig(mode="force", min_channels=4), inputs)
+        config = SparsifyConfig(mode="force", method="magnitude", min_channels=4)
+        facts, everything = timed(make_sparse, network, config, inputs)
     return facts, spent, everything
 
 

@@ -35,7 +35,7 @@ RECALIBRATION = 2048
 
 def variants() -> dict[str, SparsifyConfig]:
     """What is compared; all eligible layers, so that the peers mask the same ones."""
-    plain = SparsifyConfig(mode="force", min_channels=4, permute=False)
+    plain = SparsifyConfig(mode="force", method="magnitude", min_channels=4, permute=False)
     return {
         "magnitude": plain,
         "magnitude, permuted": replace(plain, permute=True),

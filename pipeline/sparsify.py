@@ -10,6 +10,7 @@ layer really runs sparse, and faster, TensorRT decides on the device.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -36,6 +37,10 @@ from pipeline.sparse.reconstruct import reconstruct
 BATCH = 4
 """Calibration samples that are walked through the network at a time."""
 
+LARGEST, LEAST = 64 * 3 * 224**2, 8
+"""Elements of all calibration inputs together (a feature map of ResNet-50 is then 0.2 GB), but so many samples at
+least."""
+
 Tensors = Mapping[str, Tensor]
 """By the name of their parameter."""
 
@@ -57,9 +62,15 @@ def sparsify(config: SparsifyConfig, model: Checkpoint, draft: Path) -> Checkpoi
     if config.method == "magnitude":
         inputs = models.example_inputs(network.model.inputs, BATCH)
     else:
-        inputs = calibration(load(network.data, network.seed), network.data.calibration_images)
+        inputs = calibration(load(network.data, network.seed), _images(network))
     facts = make_sparse(network, config, inputs)
     return models.save(network, draft, {**model.facts, "sparsity": facts, "pruned": facts["eligible"] > 0})
+
+
+def _images(network: Network) -> int:
+    """How many calibration samples are walked through the network at once, all of them in memory."""
+    elements = sum(math.prod(one.shape) for one in network.model.inputs)
+    return min(network.data.calibration_images, max(LEAST, LARGEST // elements))
 
 
 def make_sparse(network: Network, config: SparsifyConfig, inputs: tuple[Tensor, ...]) -> dict[str, Any]:

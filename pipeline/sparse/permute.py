@@ -24,6 +24,7 @@ from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from deploy.console import progress
 from pipeline.channels import ChannelGraph, Group
 from pipeline.channels import oracle as oracle
 from pipeline.channels.graph import Survivors, Trace
@@ -31,14 +32,15 @@ from pipeline.channels.labels import Indices
 from pipeline.sparse import masks
 from pipeline.sparse.products import Product
 
-NOISE = 0.2
+NOISE = 0.1
 """Of the first step, in standard deviations of the table (after its row and column means)."""
 WORK = 4e9
 """Comparisons that one search may cost: some seconds on one core."""
 STEPS = (32, 200)
 """At least and at most this many, whatever the work."""
-CHAINS = 80
-"""Few groups get stuck more easily and cost little: this many, divided by the groups, are searched abreast."""
+ALONE = 62
+"""From so many groups on one search is enough. Fewer get stuck more easily and cost little: of these (ALONE / groups)
+squared searches go abreast, at most 16, and the best is taken."""
 TOLERANCE = 1e-6
 """Largest difference of the outputs in double precision, relative to their largest value."""
 
@@ -65,7 +67,7 @@ def search(matrix: Tensor, kept: int = masks.KEPT, group: int = masks.GROUP, see
         return torch.arange(total)
     columns, random = matrix.float().t().contiguous(), np.random.default_rng(seed)
     steps = int(np.clip(WORK / (groups * columns.numel() / group), *STEPS))
-    chains = int(np.clip(CHAINS / groups, 1, 16))
+    chains = int(np.clip((ALONE / groups) ** 2, 1, 16))
     order = best = torch.arange(total).repeat(chains, 1)
     gained, most, scale = np.zeros(chains), np.zeros(chains), 0.0
     for step in range(steps):
@@ -173,14 +175,16 @@ def permute(
     saved = module.state_dict(keep_vars=True)
     reasons = {layer.name: "its input channels are coupled to what cannot be reordered" for layer in layers}
     moves = []
-    for one in graph.groups:
-        readers = [layer for layer in layers if (layer.name, layer.axis) in one.slices]
-        if lost := [name for name, _ in one.slices if name not in saved]:
-            reasons |= {layer.name: f"{lost[0]} is not among the saved weights" for layer in readers}
-        elif (move := _move(saved, one, readers, kept, group)) is not None:
-            moves.append(move)
-        else:
-            reasons |= {layer.name: "no order of its input channels keeps more" for layer in readers}
+    with progress("channels reordered for 2:4", len(graph.groups)) as line:
+        for one in graph.groups:
+            readers = [layer for layer in layers if (layer.name, layer.axis) in one.slices]
+            if lost := [name for name, _ in one.slices if name not in saved]:
+                reasons |= {layer.name: f"{lost[0]} is not among the saved weights" for layer in readers}
+            elif (move := _move(saved, one, readers, kept, group)) is not None:
+                moves.append(move)
+            else:
+                reasons |= {layer.name: "no order of its input channels keeps more" for layer in readers}
+            line.step()
     accepted, error = _legal(graph.trace, inputs, moves)
     for move in moves:
         reasons |= dict.fromkeys(

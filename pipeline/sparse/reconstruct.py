@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, fx
 from torch.nn import functional as F
 
+from deploy.console import progress
 from pipeline.channels.graph import Trace
 from pipeline.sparse import masks
 from pipeline.sparse.products import Product
@@ -73,18 +74,20 @@ def reconstruct(
     found: dict[str, Tensor] = {}
     errors: dict[str, float] = {}
     done: set[tuple[str, tuple[int, int]]] = set()
-    for node, inputs in _walk(source, batches, wanted):
-        product = wanted[node]
-        if (product.name, product.rows) in done:
-            continue  # a shared weight: it keeps what its first use made of it
-        done.add((product.name, product.rows))
-        parameter = parameters[product.name]
-        layer = Layer(product, _taken(parameter.detach(), product), _hessian(inputs, product))
-        mask, weight = _sparse(layer, method, kept, group)
-        errors[product.name] = max(errors.get(product.name, 0.0), _error(layer, weight))
-        whole = found.setdefault(product.name, masks.best_mask(parameter, kept, group, product.axis))
-        _put(whole, mask, product)
-        _put(parameter.data, weight, product)
+    with progress("weights chosen with data", len(wanted)) as line:
+        for node, inputs in _walk(source, batches, wanted):
+            line.step()
+            product = wanted[node]
+            if (product.name, product.rows) in done:
+                continue  # a shared weight: it keeps what its first use made of it
+            done.add((product.name, product.rows))
+            parameter = parameters[product.name]
+            layer = Layer(product, _taken(parameter.detach(), product), _hessian(inputs, product))
+            mask, weight = _sparse(layer, method, kept, group)
+            errors[product.name] = max(errors.get(product.name, 0.0), _error(layer, weight))
+            whole = found.setdefault(product.name, masks.best_mask(parameter, kept, group, product.axis))
+            _put(whole, mask, product)
+            _put(parameter.data, weight, product)
     return found, errors
 
 

@@ -146,7 +146,13 @@ def test_a_mask_along_the_wrong_axis_is_caught(tmp_path: Path, monkeypatch: pyte
     assert holds(weight * best_mask(weight))
     monkeypatch.setattr(sparsify, "best_mask", lambda w, *_: best_mask(w.flatten(1)).view_as(w))
     with pytest.raises(StageError, match=r"the mask of wide\.weight is not 2:4"):
-        made(tmp_path, permute=False)
+        made(tmp_path, method="magnitude", permute=False)
+
+
+@pytest.mark.parametrize(("side", "count"), [(32, 64), (224, 64), (448, 16), (2048, 8)])
+def test_large_images_are_fewer(side: int, count: int) -> None:
+    config = ModelConfig(builder="none", inputs=(InputConfig(shape=(3, side, side)),))
+    assert sparsify._images(Network(nn.Identity(), config, DataConfig())) == count
 
 
 def test_ties_and_zeros_still_leave_two_of_four() -> None:
@@ -227,7 +233,8 @@ SPARSE = {
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"pattern": "1:4"}, {"pattern": "4:8"}, {"method": "wanda"}, {"method": "sparsegpt"}]
+    "settings",
+    [{}, {"method": "magnitude"}, {"pattern": "1:4"}, {"pattern": "4:8"}, {"method": "wanda"}],
 )
 def test_the_stage(tmp_path: Path, settings: dict[str, str]) -> None:
     result = made(tmp_path, **settings)
@@ -248,9 +255,9 @@ def test_the_stage(tmp_path: Path, settings: dict[str, str]) -> None:
         if one["sparse"]:
             assert 0 < one["kept"] <= 1
             assert 0 <= one["efficacy"] < 1
-            assert (one["output_error"] is None) == (settings.get("method") is None)
+            assert (one["output_error"] is None) == (settings.get("method") == "magnitude")
     assert facts["permutation_error"] < 1e-12
-    if not settings:
+    if settings.get("method") == "magnitude":
         assert facts["kept_magnitude"] > facts["kept_unpermuted"] > 0.5
     assert set(after.module.state_dict()) == set(before.module.state_dict())
 
