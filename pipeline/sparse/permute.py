@@ -32,13 +32,14 @@ from pipeline.channels.labels import Indices
 from pipeline.sparse import masks
 from pipeline.sparse.products import Product
 
-NOISE = 0.1
-"""Of the first step, in standard deviations of the table (after its row and column means)."""
+NOISE = 0.2
+"""Of the first step, in standard deviations of the table (after its row and column means); searches abreast have from
+half to twice as much."""
 WORK = 4e9
 """Comparisons that one search may cost: some seconds on one core."""
-STEPS = (32, 200)
+STEPS = (32, 400)
 """At least and at most this many, whatever the work."""
-ALONE = 62
+ALONE = 40
 """From so many groups on one search is enough. Fewer get stuck more easily and cost little: of these (ALONE / groups)
 squared searches go abreast, at most 16, and the best is taken."""
 TOLERANCE = 1e-6
@@ -69,12 +70,13 @@ def search(matrix: Tensor, kept: int = masks.KEPT, group: int = masks.GROUP, see
     steps = int(np.clip(WORK / (groups * columns.numel() / group), *STEPS))
     chains = int(np.clip((ALONE / groups) ** 2, 1, 16))
     order = best = torch.arange(total).repeat(chains, 1)
-    gained, most, scale = np.zeros(chains), np.zeros(chains), 0.0
+    gained, most, scale = np.zeros(chains), np.zeros(chains), np.zeros((chains, 1, 1))
+    spread = 2.0 ** np.linspace(-1, 1, chains)[:, None, None] if chains > 1 else np.ones((1, 1, 1))
     for step in range(steps):
         shuffled = torch.from_numpy(random.random((chains, groups, group)).argsort(-1))
         members = order.view(chains, groups, group).gather(2, shuffled)
         table = _worth(columns, members, kept)
-        scale = scale if step else NOISE * float(_centred(table).std())
+        scale = scale if step else NOISE * float(_centred(table).std()) * spread
         noise = scale * (1 - step / steps) * random.gumbel(size=table.shape)
         chosen = np.stack([linear_sum_assignment(one, maximize=True)[1] for one in table + noise])
         gained = gained + _gain(table, chosen)
