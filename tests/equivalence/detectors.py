@@ -55,13 +55,17 @@ def _tiny(kind: str, classes: int) -> Any:
 
 
 def detector(name: str, images: Tensor, classes: int = 7, **arguments: Any) -> Any:
-    """As torchvision builds it, in evaluation mode, resizing nothing; statistics and heads fit to ``images``."""
+    """As torchvision builds it, in evaluation mode, resizing nothing; statistics and heads fit to ``images``, 0 to 1.
+
+    They are normalised as the network does it: SSD300 multiplies by 255.
+    """
     side = images.shape[-1]
     sizes = {} if name.startswith("ssd") else {"min_size": side, "max_size": side}
     torch.manual_seed(0)
     plain = {"weights": None, "weights_backbone": None, "num_classes": classes}
     tiny = name.startswith("tiny")
     made: Any = _tiny(name, classes) if tiny else get_model(name, **{**plain, **sizes, **arguments})
+    images = made.transform(list(images))[0].tensors
     for layer in made.modules():
         if isinstance(layer, nn.modules.batchnorm._BatchNorm):
             layer.momentum = None  # statistics are the mean over the passes below

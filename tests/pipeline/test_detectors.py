@@ -54,7 +54,7 @@ def photographs(size: int) -> Tensor:
 def prepared(name: str) -> tuple[Any, detectors.Detector, Tensor, Tensor]:
     """torchvision's detector, ours, photographs, and the same as the network takes them."""
     images = photographs(SIZES[name])
-    theirs = detector(name, (images - 0.45) / 0.23)
+    theirs = detector(name, images)
     ours = detectors.wrapped(theirs)
     assert isinstance(ours, detectors.Detector)
     return theirs, ours, images, theirs.transform(list(images))[0].tensors
