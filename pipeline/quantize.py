@@ -42,7 +42,13 @@ from pipeline.sections import QuantizeConfig
 FILE = "model.onnx"
 FEW_IMAGES = 16
 TRAINED = "rounded"
-"""Fact of a network that was trained with rounded weights: its biases are right as they are."""
+"""Fact of a network that quantization-aware training has seen."""
+
+
+def learnt_rounded(facts: Mapping[str, Any]) -> bool:
+    """Whether the weights come out of training with rounding: then the biases are right as they are. Where no epoch was
+    better than none, the network is what it was."""
+    return TRAINED in facts and facts["best_epoch"] > 0
 
 
 def quantize(config: QuantizeConfig, model: Checkpoint, onnx_model: OnnxModel, draft: Path) -> OnnxModel:
@@ -65,7 +71,7 @@ def quantize(config: QuantizeConfig, model: Checkpoint, onnx_model: OnnxModel, d
     names, images = subject.names, data.calibration(loaded, config.images, config.seed)
     warnings = _warnings(images)
     seen = calibrate.look(subject.proto, subject.tensors(), _feeds(judge, subject, images))
-    if corrected := config.bias_correction and TRAINED not in model.facts:
+    if corrected := config.bias_correction and not learnt_rounded(model.facts):
         means = {name: one.mean for name, one in seen.items()}
         subject = replace(subject, shifts=bias.shifts(subject.layers, means, subject.dialect.numbers))
     trial = _Trial(config, subject, judge, _judged(loaded.validation, config, network.seed))

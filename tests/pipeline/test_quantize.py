@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -243,3 +244,15 @@ def test_the_rest_in_fp16_where_no_flag_says_so(trained: Checkpoint, tmp_path: P
             Recipe(name="r", build=BuildConfig(precision="int8"), quantize=QuantizeConfig(rest="fp16")),
             TARGETS["host"],
         )
+
+
+@pytest.mark.parametrize(
+    ("facts", "learnt"),
+    [
+        ({"best_epoch": 3}, False),  # of fine-tuning
+        ({"best_epoch": 0, "rounded": {"weights": 3}}, False),
+        ({"best_epoch": 1, "rounded": {"weights": 3}}, True),
+    ],
+)
+def test_biases_are_corrected_unless_training_with_rounding_won(facts: dict[str, Any], learnt: bool) -> None:
+    assert quantize.learnt_rounded(facts) == learnt
