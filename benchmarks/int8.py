@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from benchmarks.recovery import HERE, dense_of
+from benchmarks.recovery import HERE, dense_of, source_of
 from benchmarks.table import row, title
 from deploy.console import say
 from pipeline import data, export, fold, models, quantize
@@ -138,20 +138,8 @@ def dense(given: argparse.Namespace, store: Store) -> Checkpoint:
             builder=f"{HERE / 'resnet_cifar.py'}:resnet", arguments=arguments, weights=weights
         )
         size, function = 32, "cifar"
-    images = DataConfig(source=_source(given, function), size=size, batch_size=32)
+    images = DataConfig(source=source_of(given, function), size=size, batch_size=32)
     return dense_of(Recipe(name=given.network, model=model, data=images), store)
-
-
-def _source(given: argparse.Namespace, function: str) -> str:
-    """A data file of this study: its sizes are part of what the stages' results are known by."""
-    text = (
-        f"from benchmarks.recovery_data import {function}\n\n\n"
-        f"def load():\n    return {function}({str(given.data)!r}, {given.images}, {given.tested})\n"
-    )
-    file = given.out / f"{function}.py"
-    if not file.exists() or file.read_text() != text:
-        file.write_text(text)
-    return f"{file}:load"
 
 
 def study(given: argparse.Namespace) -> Iterator[dict[str, Any]]:

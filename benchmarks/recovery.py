@@ -129,7 +129,7 @@ def imagenet(given: argparse.Namespace, store: Store) -> Iterator[dict[str, Any]
     """Pruned alone, recalibrated, fine-tuned with labels, fine-tuned with the dense network alone as teacher."""
     weights = str(given.data / "weights" / "imagenet_mobilenet_v2_tvV1.pth")
     model = ModelConfig(builder="torchvision:mobilenet_v2", weights=weights)
-    data = DataConfig(source=source_of(given, "imagenet_small"), size=given.size, batch_size=32)
+    data = DataConfig(source=source_of(given, "imagenet_small", given.size), size=given.size, batch_size=32)
     dense = dense_of(Recipe(name="imagenet", seed=given.seed, model=model, data=data), store)
     goal = PruneConfig(macs=given.macs or 0.1, scope="global", criterion="taylor", channel_multiple=8)
     pruned = cut(goal, dense, store)
@@ -153,13 +153,10 @@ def chosen(schemes: Sequence[Scheme], given: argparse.Namespace) -> list[Scheme]
     return [one for one in schemes if not given.only or one.name in given.only]
 
 
-def source_of(given: argparse.Namespace, function: str) -> str:
-    """A data file of this study: its sizes are part of what the stages' results are known by."""
-    sizes = f"{given.images}, {given.tested}" + (f", {given.size}" if given.study == "imagenet" else "")
-    text = (
-        f"from benchmarks.recovery_data import {function}\n\n\n"
-        f"def load():\n    return {function}({str(given.data)!r}, {sizes})\n"
-    )
+def source_of(given: argparse.Namespace, function: str, *sizes: int) -> str:
+    """A data file of a study, with its data and counts of images: they are part of what results are known by."""
+    arguments = ", ".join(map(repr, (str(given.data), given.images, given.tested, *sizes)))
+    text = f"from benchmarks.recovery_data import {function}\n\n\ndef load():\n    return {function}({arguments})\n"
     file = given.out / f"{function}.py"
     if not file.exists() or file.read_text() != text:
         file.write_text(text)

@@ -109,12 +109,10 @@ def _dilations(_: Graph, node: Node, __: re.Match[str]) -> Said | None:
 
 def _lower_case(_: Graph, node: Node, __: re.Match[str]) -> Said | None:
     equation = str(node.attributes.get("equation", ""))
+    if equation == equation.lower():
+        return None
     remedy = "name its axes with lower-case letters (jetpress does so in what it exports)"
-    return (
-        Said("error", f"its equation {equation!r} has capital letters", remedy)
-        if equation.lower() != equation
-        else None
-    )
+    return Said("error", f"its equation {equation!r} has capital letters", remedy)
 
 
 def _einsum(graph: Graph, node: Node, _: re.Match[str]) -> Said | None:

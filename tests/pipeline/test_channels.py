@@ -485,7 +485,7 @@ def test_a_network_that_insists_on_single_precision_is_judged_in_double() -> Non
     assert step["error"] < 1e-12
 
 
-@torch.library.custom_op("jetpress_tests::single", mutates_args=())
+@torch.library.custom_op("channel_tests::single", mutates_args=())
 def single(x: Tensor) -> Tensor:
     """An operator of the user's own, that knows one type only and has no rule."""
     if x.dtype != torch.float32:
@@ -497,7 +497,7 @@ def test_an_operator_that_exists_in_single_precision_only_is_named() -> None:
     module = Net(lambda self, x: self.c(single(self.b(self.a(x)))), a=conv(3, 8), b=conv(8, 8), c=conv(8, 4))
     module, x = module.eval(), (torch.randn(IMAGE),)
     graph = channels.analyse(module, x)
-    assert graph.fixed["b.weight"].startswith("jetpress_tests::single (no rule)")
+    assert graph.fixed["b.weight"].startswith("channel_tests::single (no rule)")
     smaller, step = channels.cut(module, x, graph, half(graph))
     assert set(step["units"]) == {"a.weight"}
     assert step["precision"] == "single in single.default, else double"
