@@ -1,10 +1,10 @@
 """The network as a graph of ATen operators: recorded while it runs, or exported.
 
-A recording is what the analysis needs and costs little more than one forward pass: operators are noted above
-their decomposition, so a ``linear`` is one node. It holds for the batch size of the example only. The export
-by ``torch.export`` takes ten times as long and leaves the batch open: it is what a network can live on as.
-Both give nodes with ``meta["shapes"]`` (of their tensors; None for what holds none), ``meta["several"]`` (a
-list of tensors) and ``meta["where"]`` (path of the module whose code ran).
+A recording is what the analysis needs and costs less than one forward pass: operators are noted above their
+decomposition, so a ``linear`` is one node, and products are not computed. It holds for the batch size of the
+example only. The export by ``torch.export`` takes ten times as long and leaves the batch open: it is what a
+network can live on as. Both give nodes with ``meta["shapes"]`` (of their tensors; None for what holds none),
+``meta["several"]`` (a list of tensors) and ``meta["where"]`` (path of the module whose code ran).
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
-from torch._dispatch.python import enable_python_dispatcher
+from torch._dispatch.python import enable_python_dispatcher, no_python_dispatcher
 from torch._subclasses.schema_check_mode import SchemaCheckMode
 from torch.fx.node import map_aggregate
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from deploy.errors import StageError
@@ -113,7 +113,7 @@ class _Recorder(SchemaCheckMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         arguments = map_aggregate((args, kwargs or {}), self.noted)
-        result = func(*args, **(kwargs or {}))
+        result = _blank(func, args, kwargs or {}) if func in PRODUCTS else func(*args, **(kwargs or {}))
         if isinstance(result, Tensor):
             self.nodes[result] = self.described(self.graph.call_function(func, *arguments), result)
         elif isinstance(result, tuple | list) and any(isinstance(t, Tensor) for t in result):
@@ -159,6 +159,34 @@ class _Recorder(SchemaCheckMode):
 
     def _leave(self, *_: Any) -> None:
         self.path.pop()
+
+
+_aten = torch.ops.aten
+PRODUCTS = frozenset(
+    getattr(packet, overload)
+    for packet in (
+        _aten.conv1d, _aten.conv2d, _aten.conv3d, _aten.conv_transpose1d, _aten.conv_transpose2d,
+        _aten.conv_transpose3d, _aten.linear, _aten.matmul, _aten.mm, _aten.bmm, _aten.addmm, _aten.baddbmm,
+    )
+    for overload in packet.overloads()
+    if not overload.endswith("out")
+)  # fmt: skip
+"""Operators that take most of a forward pass."""
+
+
+def _blank(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """Zeros of the shape that a product would have: what is recorded does not depend on values."""
+    place = next(leaf.device for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))
+    with no_python_dispatcher():
+        shape: Tensor = func(
+            *tree_map_only(Tensor, _outline, args), **tree_map_only(Tensor, _outline, kwargs)
+        )
+        return torch.empty_strided(shape.shape, shape.stride(), dtype=shape.dtype, device=place).zero_()
+
+
+def _outline(tensor: Tensor) -> Tensor:
+    """Its shape, strides and type, without values."""
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
 
 
 def _described(node: fx.Node, value: Any, where: str) -> fx.Node:

@@ -552,6 +552,31 @@ def test_the_analysis_records_and_the_export_is_kept_for_what_lives_on_as_graph(
     ]
 
 
+def test_products_are_not_computed_and_the_recording_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their zeros have the shape, strides and type of the real thing: everything after them runs alike."""
+    seen: list[tuple[torch.Size, tuple[int, ...], torch.dtype]] = []
+
+    def body(self: nn.Module, x: Tensor) -> Tensor:
+        y = self.a(x.to(memory_format=torch.channels_last))
+        y = torch.baddbmm(
+            y.flatten(2), self.b(y.flatten(2)), y.flatten(2)[..., : y.shape[1]].mT @ y.flatten(2)
+        )
+        z = torch.nn.functional.conv1d(y, y[:1, :, :3].double().float())
+        seen.extend((t.shape, t.stride(), t.dtype) for t in (y, z))
+        return self.c(y.unflatten(2, (8, 8))) + z.sum()
+
+    module = Net(
+        body, a=conv(3, 8), b=nn.Linear(64, 8), c=nn.ConvTranspose2d(8, 4, 2, dtype=torch.float32)
+    ).eval()
+    quick = tracing.recorded(module, (torch.randn(IMAGE),))
+    monkeypatch.setattr(tracing, "PRODUCTS", frozenset())
+    computed = tracing.recorded(module, (torch.randn(IMAGE),))
+    assert seen[:2] == seen[2:]
+    assert [(str(n.target), n.meta.get("shapes")) for n in quick.graph.nodes] == [
+        (str(n.target), n.meta.get("shapes")) for n in computed.graph.nodes
+    ]
+
+
 def test_code_that_reads_values_is_left_to_the_exporter() -> None:
     """What depends on a parameter's value may be traced, what depends on the input may not: see the next test."""
     module = Net(lambda self, x: self.b(self.a(x)) * float(x.shape[0]), a=conv(3, 8), b=conv(8, 4)).eval()
