@@ -3,11 +3,6 @@
 Which channels share a group of four is arbitrary: they may be reordered together with whatever makes and
 reads them (Pool & Yu, "Channel Permutations for N:M Sparsity", NeurIPS 2021). The groups of coupled channels
 come from :mod:`pipeline.channels`; a reordering is kept only if the network computes the same after it.
-
-The search is our own. Take one channel out of every group of M: what each group would keep with each of them
-put back is one table, and the best way to put all of them back at once is an assignment problem, solved
-exactly. It is repeated with other channels, at first with some noise on the table, which dies away. Pool & Yu
-try the 35 ways to part two groups of four, pair by pair; here all groups trade in one step, for any N:M.
 """
 
 from __future__ import annotations
@@ -19,8 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
@@ -31,106 +24,10 @@ from pipeline.channels.graph import Survivors, Trace
 from pipeline.channels.labels import Indices
 from pipeline.sparse import masks
 from pipeline.sparse.products import Product
+from pipeline.sparse.search import search as search
 
-NOISE = 0.2
-"""Of the first step, in standard deviations of the table (after its row and column means); searches abreast have from
-half to twice as much."""
-WORK = 4e9
-"""Comparisons that one search may cost: some seconds on one core."""
-STEPS = (32, 400)
-"""At least and at most this many, whatever the work."""
-ALONE = 40
-"""From so many groups on one search is enough. Fewer get stuck more easily and cost little: of these (ALONE / groups)
-squared searches go abreast, at most 16, and the best is taken."""
 TOLERANCE = 1e-6
 """Largest difference of the outputs in double precision, relative to their largest value."""
-
-Table = NDArray[np.float64]
-
-
-# The search
-
-
-def search(matrix: Tensor, kept: int = masks.KEPT, group: int = masks.GROUP, seed: int = 0) -> Tensor:
-    """An order of the columns in which N:M keeps more.
-
-    Args:
-        matrix: what each weight matters, ``[rows, in]``, not negative.
-        kept: N.
-        group: M; ``in`` is a multiple of it.
-        seed: of the channels taken out and of the noise.
-
-    Returns:
-        permutation ``[in]``: position -> column. Never keeps less than the order given.
-    """
-    groups, total = matrix.shape[1] // group, matrix.shape[1]
-    if groups < 2 or kept >= group:
-        return torch.arange(total)
-    columns, random = matrix.float().t().contiguous(), np.random.default_rng(seed)
-    steps = int(np.clip(WORK / (groups * columns.numel() / group), *STEPS))
-    chains = int(np.clip((ALONE / groups) ** 2, 1, 16))
-    order = best = torch.arange(total).repeat(chains, 1)
-    gained, most, scale = np.zeros(chains), np.zeros(chains), np.zeros((chains, 1, 1))
-    spread = 2.0 ** np.linspace(-1, 1, chains)[:, None, None] if chains > 1 else np.ones((1, 1, 1))
-    for step in range(steps):
-        shuffled = torch.from_numpy(random.random((chains, groups, group)).argsort(-1))
-        members = order.view(chains, groups, group).gather(2, shuffled)
-        table = _worth(columns, members, kept)
-        scale = scale if step else NOISE * float(_centred(table).std()) * spread
-        noise = scale * (1 - step / steps) * random.gumbel(size=table.shape)
-        chosen = np.stack([linear_sum_assignment(one, maximize=True)[1] for one in table + noise])
-        gained = gained + _gain(table, chosen)
-        members[..., -1] = members[..., -1].gather(1, torch.from_numpy(chosen))
-        order = members.flatten(1)
-        better = gained > most
-        most = np.where(better, gained, most)
-        best = torch.where(torch.from_numpy(better)[:, None], order, best)
-    found = best[int(most.argmax())]
-    better_than_given = masks.magnitude(matrix[:, found], kept, group) > masks.magnitude(matrix, kept, group)
-    return found if better_than_given else torch.arange(total)
-
-
-def _worth(columns: Tensor, members: Tensor, kept: int) -> Table:
-    """What group i keeps with the last member of group j in place of its own, but for a constant of row i.
-
-    In each row the group's other members keep their N - 1 largest, and the Nth or the newcomer is kept,
-    whichever is larger: summed over rows that is half of both sums and their distance in the 1-norm.
-
-    Args:
-        columns: ``[in, rows]``.
-        members: ``[chains, groups, M]``.
-        kept: N.
-
-    Returns:
-        ``[chains, groups, groups]``
-    """
-    rest = [columns[members[..., k]] for k in range(members.shape[-1] - 1)]
-    if kept == 2 and len(rest) == 3:  # 2:4: the second of three without sorting, a fifth of the search's time
-        a, b, c = rest
-        threshold = torch.maximum(torch.minimum(a, b), torch.minimum(torch.maximum(a, b), c))
-    else:
-        threshold = torch.stack(rest).sort(dim=0, descending=True).values[kept - 1]
-    newcomers = columns[members[..., -1]]
-    distance: Tensor = torch.cdist(threshold, newcomers, p=1)
-    worth: Table = (distance + newcomers.sum(-1).unsqueeze(1)).double().numpy() / 2
-    return worth
-
-
-def _gain(table: Table, chosen: Indices) -> Table:
-    """What each chain wins when its groups take the newcomers ``chosen`` ``[chains, groups]``."""
-    new, old = np.take_along_axis(table, chosen[..., None], 2), np.diagonal(table, axis1=1, axis2=2)
-    won: Table = new.sum((1, 2)) - old.sum(1)
-    return won
-
-
-def _centred(table: Table) -> Table:
-    """Without what every choice for a group, or of a newcomer, has in common."""
-    rows, columns = table.mean(2, keepdims=True), table.mean(1, keepdims=True)
-    centred: Table = table - rows - columns + rows.mean(1, keepdims=True)
-    return centred
-
-
-# The network
 
 
 @dataclass(frozen=True)
