@@ -1,0 +1,103 @@
+"""A recipe for :mod:`benchmarks.int8_runs`: ResNet-56 with its trained weights, pruned and INT8, on CIFAR-10's JPEGs.
+
+    python -m benchmarks.int8_cifar DATA OUT [--epochs 2]
+    jetpress run OUT/recipe.toml --target host [--set KEY=VALUE ...]
+    python -m benchmarks.int8_runs judge RUN RUN ...
+
+DATA is the folder of :mod:`benchmarks.real`. The weights were trained on lossless images, so the dense network is tuned
+to the JPEGs first (``train``), on all 50,000 training images. It has seen these, so validation is 2,000 test images,
+and the test split is the other 8,000. Writes OUT/recipe.toml and OUT/images.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from benchmarks.recovery import HERE
+from benchmarks.recovery_data import cifar
+
+RECIPE = """name = "resnet56"
+
+[model]
+builder = "{builder}:resnet"
+arguments = {{ depth = 56 }}
+weights = "{weights}"
+
+[data]
+source = "images.py:load"
+size = 32
+batch_size = 128
+calibration_images = 128
+
+[train]
+epochs = {epochs}
+learning_rate = 0.02
+weight_decay = 1e-4
+warmup_epochs = 0.1
+precision = "bf16"
+
+[prune]
+rounds = 1
+scope = "measured"
+criterion = "taylor"
+channel_multiple = 16
+
+[finetune]
+epochs = 8
+learning_rate = 0.05
+
+[build]
+precision = "int8"
+
+[qat]
+epochs = 1
+precision = "float32"
+
+[budget]
+accuracy_drop = 1.0
+
+[benchmark]
+threads = 1
+"""
+IMAGES = """from benchmarks.int8_cifar import images
+
+
+def load():
+    return images({data!r})
+"""
+JUDGED = 2000
+
+
+def images(root: str) -> dict[str, Any]:
+    """All training images; of the test images the last 2,000 to choose by, the others to judge by."""
+    found = cifar(root, 50_000, 10_000)
+    test = found["test"]
+    parts = {"test": slice(None, -JUDGED), "validation": slice(-JUDGED, None)}
+    return found | {name: type(test)(test.pixels[part], test.targets[part]) for name, part in parts.items()}
+
+
+def prepare(data: Path, out: Path, epochs: int) -> None:
+    """The recipe, and its data as a user's own."""
+    out.mkdir(parents=True, exist_ok=True)
+    weights = data / "weights" / "cifar10_resnet56.pth"
+    (out / "images.py").write_text(IMAGES.format(data=str(data)))
+    text = RECIPE.format(builder=HERE / "resnet_cifar.py", weights=weights, epochs=epochs)
+    (out / "recipe.toml").write_text(text)
+
+
+def main() -> None:
+    """Write the recipe."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--epochs", type=int, default=2, help="of the dense network")
+    given = parser.parse_args()
+    prepare(given.data.resolve(), given.out.resolve(), given.epochs)
+
+
+if __name__ == "__main__":
+    main()
