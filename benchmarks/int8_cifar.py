@@ -1,12 +1,12 @@
 """A recipe for :mod:`benchmarks.int8_runs`: ResNet-56 with its trained weights, pruned and INT8, on CIFAR-10's JPEGs.
 
-    python -m benchmarks.int8_cifar DATA OUT [--epochs 2]
+    python -m benchmarks.int8_cifar DATA OUT [--images 50000] [--epochs 2]
     jetpress run OUT/recipe.toml --target host [--set KEY=VALUE ...]
     python -m benchmarks.int8_runs judge RUN RUN ...
 
 DATA is the folder of :mod:`benchmarks.real`. The weights were trained on lossless images, so the dense network is tuned
-to the JPEGs first (``train``), on all 50,000 training images. It has seen these, so validation is 2,000 test images,
-and the test split is the other 8,000. Writes OUT/recipe.toml and OUT/images.py.
+to the JPEGs first (``train``). It has seen all training images, so validation is 2,000 test images, and the test split
+is the other 8,000. Writes OUT/recipe.toml and OUT/images.py.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ criterion = "taylor"
 channel_multiple = 16
 
 [finetune]
-epochs = 8
+epochs = 5
 learning_rate = 0.05
 
 [build]
@@ -65,24 +65,24 @@ IMAGES = """from benchmarks.int8_cifar import images
 
 
 def load():
-    return images({data!r})
+    return images({data!r}, {images})
 """
 JUDGED = 2000
 
 
-def images(root: str) -> dict[str, Any]:
-    """All training images; of the test images the last 2,000 to choose by, the others to judge by."""
-    found = cifar(root, 50_000, 10_000)
+def images(root: str, count: int) -> dict[str, Any]:
+    """The first training images; of the test images the last 2,000 to choose by, the others to judge by."""
+    found = cifar(root, count, 10_000)
     test = found["test"]
     parts = {"test": slice(None, -JUDGED), "validation": slice(-JUDGED, None)}
     return found | {name: type(test)(test.pixels[part], test.targets[part]) for name, part in parts.items()}
 
 
-def prepare(data: Path, out: Path, epochs: int) -> None:
+def prepare(data: Path, out: Path, count: int, epochs: int) -> None:
     """The recipe, and its data as a user's own."""
     out.mkdir(parents=True, exist_ok=True)
     weights = data / "weights" / "cifar10_resnet56.pth"
-    (out / "images.py").write_text(IMAGES.format(data=str(data)))
+    (out / "images.py").write_text(IMAGES.format(data=str(data), images=count))
     text = RECIPE.format(builder=HERE / "resnet_cifar.py", weights=weights, epochs=epochs)
     (out / "recipe.toml").write_text(text)
 
@@ -94,9 +94,10 @@ def main() -> None:
     )
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--images", type=int, default=50_000, help="to train on")
     parser.add_argument("--epochs", type=int, default=2, help="of the dense network")
     given = parser.parse_args()
-    prepare(given.data.resolve(), given.out.resolve(), given.epochs)
+    prepare(given.data.resolve(), given.out.resolve(), given.images, given.epochs)
 
 
 if __name__ == "__main__":
