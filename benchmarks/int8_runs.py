@@ -34,11 +34,16 @@ from pipeline.quantization.subject import Subject
 from pipeline.sections import ExportConfig, InputConfig
 
 
-def network(run: Path, *stages: str) -> Network:
-    """What the last of these stages of a run made."""
+def made_by(run: Path, *stages: str) -> Path:
+    """What the first of these stages that a run did made."""
     told = json.loads((run / "report.json").read_text())["stages"]
-    digest = next(one["digest"] for name in stages for one in told if one["name"] == name and one["digest"])
-    return models.load(Checkpoint.open(run.parent / ".store" / "objects" / digest))
+    made = next(one for name in stages for one in told if one["name"] == name and one["digest"])
+    return run.parent / ".store" / "objects" / str(made["digest"])
+
+
+def network(run: Path, *stages: str) -> Network:
+    """The network that the first of these stages made."""
+    return models.load(Checkpoint.open(made_by(run, *stages)))
 
 
 def dense_of(run: Path) -> Network:
@@ -47,16 +52,19 @@ def dense_of(run: Path) -> Network:
 
 
 def judge(runs: list[Path]) -> None:
-    """The dense network and every run's file on the test split."""
+    """The dense network, and of every run its compressed network in FP32 and its file, on the test split."""
     one = dense_of(runs[0])
     judging, split = Judge(one, Ends(), 1), data.load(one.data, one.seed).test
     dense = runs[0] / "bundle" / "dense.onnx"
     floating: Any = scores(judging, onnx.load(dense), split)
+    files = {"dense, FP32": dense}
+    for run in runs:
+        files[f"{run.name}, FP32"] = made_by(run, "export, qat", "export") / "model.onnx"
+        files[f"{run.name}, as built"] = run / "bundle" / "model.onnx"
     title("file", "test, %", "same class as dense, %", "cosine, mean", "MB", "times smaller")
-    for path in [dense, *(run / "bundle" / "model.onnx" for run in runs)]:
+    for name, path in files.items():
         found, size = Verdict.of(judging, onnx.load(path), split, floating), path.stat().st_size
-        name = f"{path.parent.parent.name}/{path.stem}"
-        cells = (found.points, found.agreement, f"{found.cosine[0]:.4f}", f"{size / 1e6:.2f}")
+        cells = (found.points, found.agreement, f"{found.cosine[0]:.4f}", f"{size / 1e6:.3f}")
         row(name, *cells, dense.stat().st_size / size)
 
 
