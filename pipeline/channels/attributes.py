@@ -50,8 +50,8 @@ def _of_layer(part: nn.Module, groups: Mapping[str, int]) -> dict[str, Any]:
         return {"embed_dim": width, "kdim": width, "vdim": width, "head_dim": width // part.num_heads}
     if isinstance(part, nn.LSTM | nn.GRU | nn.RNN):
         return {"input_size": part.get_parameter("weight_ih_l0").shape[1]}
-    if not isinstance(weight, torch.Tensor):
-        return dict(groups)
+    if not isinstance(weight, torch.Tensor):  # a user's own convolution: its groups may have another name
+        return {name: count for name, count in groups.items() if hasattr(part, name)}
     if isinstance(part, CONVOLUTIONS):
         count = groups.get("groups", part.groups)
         first, second = weight.shape[0], weight.shape[1] * count

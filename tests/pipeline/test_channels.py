@@ -216,12 +216,25 @@ def mixed(self: Any, x: Tensor) -> Tensor:
     return self.c(torch.cat([self.a(x), self.b(x)], 1))
 
 
+class Blur(nn.Module):
+    """A depthwise filter in a buffer; the number of groups is an attribute of another name, as in timm."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.register_buffer("filt", torch.full((channels, 1, 3, 3), 1 / 9))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.get_buffer("filt"), stride=2, groups=self.channels)
+
+
 IMAGE, TOKENS = (2, 3, 8, 8), (2, 5, 12)
 NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
     "chain": (lambda: nn.Sequential(conv(3, 16), nn.BatchNorm2d(16), nn.ReLU(), conv(16, 4)), IMAGE, 16),
     "grouped": (lambda: nn.Sequential(conv(3, 16), conv(16, 24, groups=8), conv(24, 4)), IMAGE, 8),
     "grouped_wide": (lambda: nn.Sequential(conv(3, 16), conv(16, 32, groups=2), conv(32, 4)), IMAGE, 24),
     "depthwise": (lambda: nn.Sequential(conv(3, 8), conv(8, 16, groups=8), nn.ReLU(), conv(16, 4)), IMAGE, 8),
+    "blurred": (lambda: nn.Sequential(conv(3, 16), Blur(16), conv(16, 4)), IMAGE, 16),
     "transposed": (lambda: nn.Sequential(conv(3, 8), nn.ConvTranspose2d(8, 6, 2, 2), conv(6, 4)), IMAGE, 14),
     "transposed_grouped": (
         lambda: nn.Sequential(conv(3, 16), nn.ConvTranspose2d(16, 12, 2, 2, groups=2), conv(12, 4)),
