@@ -41,11 +41,11 @@ timm's others in the order that seed 0 gives, at most 60 M parameters and 288 pi
 `benchmarks/coverage_files.py`.
 """
 
-_BELOW = """Analysis: median of the processor seconds from the network to the list of all groups, on the networks that both
-analyse (last column), one right after the other in one process; ours runs the network without its products. *Up to loading*:
-the path without its export. *As graph*: the network's code computes widths that cannot be changed; it goes on as its
-traced graph, which trains, saves, loads and exports the same way. Sets that are missing, and networks missing from a
-set, have not been run yet."""
+_BELOW = """Analysis: median of the processor seconds from the network to the list of all groups, on the networks that
+both analyse (last column), one right after the other in one process; ours runs the network without its products.
+*Up to loading*: the path without its export. *As graph*: the network's code computes widths that cannot be changed;
+it goes on as its traced graph, which trains, saves, loads and exports the same way. Sets that are missing, and
+networks missing from a set, have not been run yet."""
 
 
 def records(*paths: Path) -> dict[tuple[str, str], Record]:
