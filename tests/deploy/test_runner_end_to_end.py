@@ -353,7 +353,7 @@ def test_samples_with_objects_are_refused(
 ) -> None:
     place, engines, _ = built
     shutil.copytree(place, tmp_path / "bundle")
-    np.save(tmp_path / "bundle" / "samples" / "images.npy", np.array([object]), allow_pickle=True)
+    np.save(tmp_path / "bundle" / "samples" / "images.npy", np.array([object]))
     seal(tmp_path / "bundle")
     code, events, prose = inside(capsys, "infer", "--bundle", tmp_path / "bundle", "--engines", engines)
     assert code == 2

@@ -173,7 +173,7 @@ CASES: dict[str, Case] = {
     "empty": (["2a"], lambda x: x + torch.empty(x.shape).zero_() + x.new_empty(x.shape).zero_()),
     "rand": (["2a"], lambda x: x + 0 * torch.rand(x.shape)),
     "bernoulli": (["2a"], lambda x: x + 0 * torch.full_like(x, 0.5).bernoulli_()),
-    # Movement whose sizes follow from the operands; :mod:`tests.pipeline.test_channels` has the others
+    # Movement whose sizes follow from the operands; :mod:`tests.pipeline.test_labels` has the others
     "permute": (["2ab"], lambda x: x.permute(2, 0, 1)),
     "transpose": (["2ab"], lambda x: x.transpose(1, 2).swapaxes(0, 1).swapdims(0, 2)),
     "t": (["ab"], lambda x: x.t() ),
