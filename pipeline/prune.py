@@ -23,7 +23,7 @@ from pipeline.channels import ChannelGraph, analyse, cut
 from pipeline.models import Network
 from pipeline.pruning import blocks, trials
 from pipeline.pruning.allocate import Removal
-from pipeline.pruning.reduction import Proposal, Reduction, cost_of
+from pipeline.pruning.reduction import Limit, Proposal, Reduction, cost_of
 from pipeline.pruning.timings import time_model
 from pipeline.sections import PruneConfig
 
@@ -46,11 +46,10 @@ def prune(config: PruneConfig, model: Checkpoint, judged: Sensitivity, draft: Pa
     network = _loaded(model)
     reduction = Reduction.of(network, config, judged)
     whole = model.facts.get("whole") or reduction.costs()
-    kind, share = goal(config)
-    if kind == "ratio" and config.scope != "measured":
-        found = reduction.at(share)
+    if (shares := goals(config)) or config.scope == "measured":
+        found = reduction.propose(_limits(reduction, shares or {"ratio": config.ratio}, whole))
     else:
-        found = reduction.propose(cost_of(kind, reduction.sizes), (1 - share) * whole[kind])
+        found = reduction.at(config.ratio)
     return _cut_and_saved(network, reduction, found, {**model.facts, "whole": whole}, draft)
 
 
@@ -62,7 +61,7 @@ def prune_for_time(
     timings: Timings,
     draft: Path,
 ) -> Checkpoint:
-    """One round: the engine takes ``1 - latency`` of the dense engine's time afterwards, measured.
+    """One round: the engine takes ``1 - latency`` of the dense engine's time, measured; other goals hold, too.
 
     Layers' times do not quite add up: the estimate is corrected by what the whole network takes, beside the
     dense one in one session, and the widths are chosen again, until the time is met.
@@ -71,15 +70,16 @@ def prune_for_time(
     """
     network, original = _loaded(model), models.load(dense)
     reduction = Reduction.of(network, config.prune, judged)
-    share = config.prune.latency
-    assert share is not None
+    shares, whole = goals(config.prune), model.facts.get("whole") or reduction.costs()
     whole_ms = float(timings.facts["latency_ms"])
-    limit, cost = (1 - share) * whole_ms, cost_of("latency", reduction.sizes, time_model(timings))
+    limit = (1 - shares.pop("latency")) * whole_ms
+    cost = cost_of("latency", reduction.sizes, time_model(timings))
+    others = _limits(reduction, shares, whole)
     dense_proto = trials.to_onnx(original.module, original, config.bench)
     correction = float(model.facts.get("time", {}).get("correction", 1.0))
     tries: list[tuple[dict[str, Any], Proposal]] = []
     for _ in range(TRIES):
-        found = reduction.propose(cost, limit / correction)
+        found = reduction.propose([Limit(cost, limit / correction), *others])
         if any(found == earlier for _, earlier in tries):
             break
         smaller = models.load(model)
@@ -98,8 +98,7 @@ def prune_for_time(
     best, found = _best(tries, limit)
     time = {**best, "limit_ms": limit, "dense_ms": whole_ms, "met": best["measured_ms"] <= limit}
     time |= {"correction": best["measured_ms"] / best["estimate_ms"], "tries": [t for t, _ in tries]}
-    facts = {**model.facts, "time": time, "whole": model.facts.get("whole") or reduction.costs()}
-    return _cut_and_saved(network, reduction, found, facts, draft)
+    return _cut_and_saved(network, reduction, found, {**model.facts, "time": time, "whole": whole}, draft)
 
 
 def _best(tries: list[tuple[dict[str, Any], Proposal]], limit: float) -> tuple[dict[str, Any], Proposal]:
@@ -110,13 +109,16 @@ def _best(tries: list[tuple[dict[str, Any], Proposal]], limit: float) -> tuple[d
     return min(tries, key=lambda one: float(one[0]["measured_ms"]))
 
 
-def goal(config: PruneConfig) -> tuple[str, float]:
-    """What is counted, and the share of it that goes."""
-    for kind in ("macs", "params", "latency"):
-        share = getattr(config, kind)
-        if share is not None:
-            return kind, float(share)
-    return "ratio", config.ratio
+def goals(config: PruneConfig) -> dict[str, float]:
+    """What is counted, and the share of it that goes; empty: the ratio of channels decides."""
+    shares = {kind: getattr(config, kind) for kind in ("latency", "macs", "params")}
+    return {kind: float(share) for kind, share in shares.items() if share is not None}
+
+
+def _limits(reduction: Reduction, shares: Mapping[str, float], whole: Mapping[str, float]) -> list[Limit]:
+    return [
+        Limit(cost_of(kind, reduction.sizes), (1 - share) * whole[kind]) for kind, share in shares.items()
+    ]
 
 
 def _loaded(model: Checkpoint) -> Network:

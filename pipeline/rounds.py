@@ -7,7 +7,8 @@ it a half step is tried from the last good network.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import Checkpoint, Timings
@@ -52,36 +53,38 @@ class Goal:
     kind: str
     """The key of ``PruneConfig`` that says it."""
     share: float
+    also: Mapping[str, float] = field(default_factory=dict)
+    """Other keys that hold, too, and their shares."""
 
     def at(self, config: PruneConfig, share: float) -> PruneConfig:
-        """The configuration of a round: this share of the original is gone after it."""
-        named: dict[str, Any] = {
-            "macs": None,
-            "params": None,
-            "latency": None,
-            "latency_ms": None,
-            "fps": None,
-        }
+        """The configuration of a round: this share of the original is gone after it, and as much of the others'."""
+        named: dict[str, Any] = dict.fromkeys(("macs", "params", "latency", "latency_ms", "fps"))
+        named |= {kind: round(whole * share / self.share, 6) for kind, whole in self.also.items()}
         return replace(config, **{**named, self.kind: round(share, 6)})
 
 
 def goal(config: PruneConfig, batch: int, dense_ms: float | None) -> Goal:
-    """What the recipe asks for, as a share.
+    """What the recipe asks for, as shares; that of 0 is met by the dense network.
 
     Args:
         config: of the recipe.
         batch: samples that the engine takes at once.
         dense_ms: latency of the dense engine; None where it is not known yet.
     """
-    for kind in ("macs", "params", "latency"):
-        if (share := getattr(config, kind)) is not None:
-            return Goal(kind, share)
-    if config.latency_ms is None and config.fps is None:
+    times = [config.latency_ms, 1000 * batch / config.fps if config.fps else None]
+    shares = [
+        1 - limit / dense_ms if dense_ms else 0.5 for limit in times if limit
+    ]  # 0.5: it is only planned
+    if config.latency is not None:
+        shares.append(config.latency)
+    found = {"latency": max(*shares, 0.0)} if shares else {}
+    found |= {kind: share for kind in ("macs", "params") if (share := getattr(config, kind)) is not None}
+    if not found:
         return Goal("ratio", config.ratio)
-    if dense_ms is None:
-        return Goal("latency", 0.5)  # a plan that cannot know: some rounds will run
-    limit = config.latency_ms or 1000 * batch / (config.fps or 1)
-    return Goal("latency", max(1 - limit / dense_ms, 0.0))
+    (kind, share), *also = sorted(
+        found.items(), key=lambda one: one[1] <= 0
+    )  # one that is met leads no round
+    return Goal(kind, share, dict(also))
 
 
 def needs_time(config: PruneConfig) -> bool:

@@ -159,11 +159,12 @@ class TrainConfig(Section):
 class PruneConfig(Section):
     """Structured pruning: whole channels go, in rounds, each followed by fine-tuning.
 
-    How much goes is said by one of ``ratio``, ``macs``, ``params``, ``latency``, ``latency_ms`` and ``fps``.
+    How much goes is said by ``macs``, ``params``, ``latency``, ``latency_ms`` and ``fps``, which all hold where several
+    are given, else by ``ratio``.
     """
 
     ratio: Fraction = 0.5
-    """Share of the channels that is gone after the last round, where none of the next five says otherwise; 0 prunes
+    """Share of the channels that is gone after the last round, where none of the next five is given; 0 prunes
     nothing."""
     macs: Fraction | None = None
     """Share of the multiply-adds that is gone after the last round."""

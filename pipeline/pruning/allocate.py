@@ -3,8 +3,8 @@
 Widths are rounded to multiples that fill the hardware: an odd width runs slower than the network it came
 from. A group that cannot be reduced to such a width stays as it is.
 
-``uniform``, ``global`` and ``isomorphic`` turn a ratio into a removal, and :func:`for_cost` finds the ratio
-that brings the network down to a cost. ``measured`` knows no ratio: it solves the knapsack of what each width
+``uniform``, ``global`` and ``isomorphic`` turn a ratio into a removal, and :func:`smallest` finds the ratio
+that brings the network down to its limits. ``measured`` knows no ratio: it solves the knapsack of what each width
 loses in accuracy against what it saves (:mod:`pipeline.pruning.knapsack`).
 """
 
@@ -140,17 +140,17 @@ def _ranked(groups: list[Group], scores: Mapping[str, Scores], ratio: float, roo
     return removal
 
 
-def for_cost(allocate: Callable[[float], Removal], cost: Callable[[Removal], float], limit: float) -> Removal:
-    """The removal of the smallest ratio whose cost is at most ``limit``; of the largest one, if none is.
+def smallest(allocate: Callable[[float], Removal], fits: Callable[[Removal], bool]) -> Removal:
+    """The removal of the smallest ratio that fits; of the largest one, if none does.
 
     ``allocate`` takes the ratio; costs may fall in steps, as widths do.
     """
     low, high = 0.0, MOST
-    if cost(allocate(low)) <= limit:
+    if fits(allocate(low)):
         return allocate(low)
     for _ in range(24):
         middle = (low + high) / 2
-        low, high = (low, middle) if cost(allocate(middle)) <= limit else (middle, high)
+        low, high = (low, middle) if fits(allocate(middle)) else (middle, high)
     return allocate(high)
 
 

@@ -1,4 +1,4 @@
-"""What a round of pruning takes away: the removal whose cost is below a limit.
+"""What a round of pruning takes away: the removal whose costs are below their limits.
 
 A cost is a sum over layers (multiply-adds, milliseconds), tensors (parameters) or groups (channels), at any
 widths and without any blocks. Scopes that know a ratio are searched for the smallest one; ``measured`` weighs
@@ -18,7 +18,7 @@ from pipeline import models
 from pipeline.artifact import Sensitivity
 from pipeline.channels import ChannelGraph, analyse
 from pipeline.models import Network
-from pipeline.pruning.allocate import ALLOCATIONS, Removal, Room, choices, for_cost, lowest
+from pipeline.pruning.allocate import ALLOCATIONS, Removal, Room, choices, lowest, smallest
 from pipeline.pruning.costs import Counts, Kept, Sizes
 from pipeline.pruning.criteria import Scores
 from pipeline.pruning.knapsack import Choice, solve
@@ -67,6 +67,14 @@ def cost_of(kind: str, sizes: Sizes, times: TimeModel | None = None) -> Cost:
 
 
 @dataclass(frozen=True)
+class Limit:
+    """What a cost may come to."""
+
+    cost: Cost
+    most: float
+
+
+@dataclass(frozen=True)
 class Proposal:
     """What may be taken away."""
 
@@ -110,22 +118,22 @@ class Reduction:
         kinds = ("macs", "params", "ratio")
         return {kind: cost_of(kind, self.sizes).total(self.sizes.dense) for kind in kinds}
 
-    def propose(self, cost: Cost, limit: float) -> Proposal:
-        """What brings ``cost`` down to ``limit``; the nearest that there is, where nothing does."""
+    def propose(self, limits: Sequence[Limit]) -> Proposal:
+        """What brings every cost down to its limit; the nearest that there is, where nothing does."""
         if self.config.scope == "measured":
-            return self._weighed(cost, limit)
-        found = for_cost(
-            lambda ratio: self.at(ratio).removal,
-            lambda removal: cost.total(self.sizes.after(removal)),
-            limit,
-        )
-        return Proposal(found)
+            return self._weighed(limits)
+
+        def fits(removal: Removal) -> bool:
+            kept = self.sizes.after(removal)
+            return all(limit.cost.total(kept) <= limit.most for limit in limits)
+
+        return Proposal(smallest(lambda ratio: self.at(ratio).removal, fits))
 
     def at(self, ratio: float) -> Proposal:
         """What goes at a share of the channels."""
         return Proposal(ALLOCATIONS[self.config.scope](self.graph, self.scores, ratio, self.room))
 
-    def _weighed(self, cost: Cost, limit: float) -> Proposal:
+    def _weighed(self, limits: Sequence[Limit]) -> Proposal:
         """The knapsack over widths and blocks."""
         groups, blocks = self.graph.groups, tuple(self.curves.blocks)
         allowed = {group.name for group in self.room.candidates(self.graph)}
@@ -137,10 +145,11 @@ class Reduction:
         ]
         items += [[Choice(1, 0.0), Choice(0, self.curves.blocks[block])] for block in blocks]
 
-        def total(kept: NDArray[np.float64]) -> NDArray[np.float64]:
-            return cost.many(kept[:, : len(groups)], 1 - kept[:, len(groups) :], blocks)
+        def totals(kept: NDArray[np.float64]) -> NDArray[np.float64]:
+            widths, without = kept[:, : len(groups)], 1 - kept[:, len(groups) :]
+            return np.stack([limit.cost.many(widths, without, blocks) for limit in limits], 1)
 
-        taken = solve(items, total, limit)
+        taken = solve(items, totals, [limit.most for limit in limits])
         kept = [item[choice].kept for item, choice in zip(items, taken, strict=True)]
         gone = tuple(block for block, stays in zip(blocks, kept[len(groups) :], strict=True) if not stays)
         removal: Removal = {}

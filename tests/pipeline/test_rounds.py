@@ -151,13 +151,18 @@ def test_sensitivity_is_measured_once_for_all_goals(tmp_path: Path) -> None:
         ({"latency_ms": 2.0}, 8.0, Goal("latency", 0.75)),
         ({"latency_ms": 9.0}, 8.0, Goal("latency", 0.0)),
         ({"fps": 500.0}, 16.0, Goal("latency", 0.5)),
+        ({"latency_ms": 4.0, "fps": 2000.0, "latency": 0.1}, 8.0, Goal("latency", 0.75)),
+        ({"params": 0.6, "latency": 0.5}, None, Goal("latency", 0.5, {"params": 0.6})),
+        ({"params": 0.6, "macs": 0.4}, None, Goal("macs", 0.4, {"params": 0.6})),
+        ({"params": 0.6, "latency_ms": 9.0}, 8.0, Goal("params", 0.6, {"latency": 0.0})),
     ],
 )
 def test_goals_are_shares(prune: dict[str, float], dense_ms: float | None, expected: Goal) -> None:
     config = PruneConfig(**prune)  # type: ignore[arg-type]
     assert goal(config, 4, dense_ms) == expected
-    assert needs_time(config) == (expected.kind == "latency")
-    at = expected.at(config, 0.25)
-    assert getattr(at, expected.kind) == 0.25
+    assert needs_time(config) == ("latency" in (expected.kind, *expected.also))
+    at = expected.at(config, expected.share / 2)
+    for kind, share in {expected.kind: expected.share, **expected.also}.items():
+        assert getattr(at, kind) == share / 2
     assert at.latency_ms is None
     assert at.fps is None

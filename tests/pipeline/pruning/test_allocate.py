@@ -167,7 +167,7 @@ def test_the_smallest_ratio_for_a_cost(share: float, seed: int) -> None:
     def at(ratio: float) -> allocate.Removal:
         return allocate.uniform(some, found, ratio, Room(8))
 
-    removal = allocate.for_cost(at, cost, (1 - share) * cost({}))
+    removal = allocate.smallest(at, lambda removal: cost(removal) <= (1 - share) * cost({}))
     assert cost(removal) <= (1 - share) * cost({})
     narrower = [cost(at(r)) for r in np.linspace(0, 0.95, 96)]
     assert cost(removal) >= max(c for c in narrower if c <= (1 - share) * cost({})) - 1e-9

@@ -20,6 +20,11 @@ def item(losses: list[float]) -> list[Choice]:
     return [Choice(8 * (len(grown) - place), loss) for place, loss in enumerate(grown)]
 
 
+def total(kept: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of one cost: the units kept."""
+    return kept.sum(1, keepdims=True)
+
+
 @given(st.lists(widths, min_size=1, max_size=4), st.floats(0.2, 1.2), st.integers(0, 99))
 def test_it_meets_the_limit_and_is_near_the_best(many: list[list[float]], share: float, seed: int) -> None:
     items = [item(losses) for losses in many]
@@ -27,14 +32,14 @@ def test_it_meets_the_limit_and_is_near_the_best(many: list[list[float]], share:
 
     def cost(kept: NDArray[np.float64]) -> NDArray[np.float64]:
         """Every layer, and one product of neighbours: what a layer saves depends on the others."""
-        return np.asarray(kept @ prices[:-1] + prices[-1] * kept[:, 0] * kept[:, -1] / 16)
+        return np.asarray(kept @ prices[:-1] + prices[-1] * kept[:, 0] * kept[:, -1] / 16)[:, None]
 
     def value(choice: tuple[int, ...]) -> tuple[float, float]:
         kept = np.array([[i[c].kept for i, c in zip(items, choice, strict=True)]], dtype=np.float64)
-        return float(cost(kept)[0]), sum(i[c].loss for i, c in zip(items, choice, strict=True))
+        return float(cost(kept)[0, 0]), sum(i[c].loss for i, c in zip(items, choice, strict=True))
 
     limit = share * value((0,) * len(items))[0]
-    found = value(tuple(solve(items, cost, limit)))
+    found = value(tuple(solve(items, cost, [limit])))
     every = [value(c) for c in itertools.product(*(range(len(i)) for i in items))]
     possible = [loss for price, loss in every if price <= limit]
     if not possible:
@@ -50,14 +55,30 @@ def test_it_meets_the_limit_and_is_near_the_best(many: list[list[float]], share:
 def test_what_goes_beyond_the_budget_is_no_merit() -> None:
     """One layer saves far more than is needed at a high loss, another just enough at a low one."""
     items = [[Choice(10, 0.0), Choice(1, 5.0)], [Choice(4, 0.0), Choice(2, 1.0)]]
-    assert solve(items, lambda kept: kept.sum(1), 12.0) == [0, 1]
+    assert solve(items, total, [12.0]) == [0, 1]
 
 
 def test_a_width_is_given_back_where_the_budget_leaves_room() -> None:
     items = [[Choice(8, 0.0), Choice(6, 1.0)], [Choice(8, 0.0), Choice(1, 2.0)]]
-    assert solve(items, lambda kept: kept.sum(1), 9.5) == [0, 1]
+    assert solve(items, total, [9.5]) == [0, 1]
+
+
+@given(st.integers(0, 99), st.floats(0.3, 1.0), st.floats(0.3, 1.0))
+def test_two_costs_are_both_met(seed: int, first: float, second: float) -> None:
+    drawn = np.random.default_rng(seed)
+    items = [item(drawn.uniform(0, 10, 4).tolist()) for _ in range(3)]
+    prices = drawn.uniform(0.1, 2, (3, 2))
+    limits = np.array([first, second]) * (np.array([one[0].kept for one in items]) @ prices)
+    taken = solve(items, lambda kept: kept @ prices, limits.tolist())
+    assert (np.array([one[c].kept for one, c in zip(items, taken, strict=True)]) @ prices <= limits).all()
+
+
+def test_only_the_cost_above_its_limit_counts() -> None:
+    """The first item saves much of a cost that is met, the second a little of the one that is not."""
+    items = [[Choice(8, 0.0), Choice(1, 0.1)], [Choice(8, 0.0), Choice(7, 1.0)]]
+    assert solve(items, lambda kept: kept, [8.0, 7.0]) == [0, 1]
 
 
 def test_nothing_helps() -> None:
-    assert solve([[Choice(4, 0.0)], [Choice(2, 0.0)]], lambda kept: kept.sum(1), 1.0) == [0, 0]
-    assert solve([], lambda kept: kept.sum(1), 1.0) == []
+    assert solve([[Choice(4, 0.0)], [Choice(2, 0.0)]], total, [1.0]) == [0, 0]
+    assert solve([], total, [1.0]) == []
