@@ -51,6 +51,12 @@ def dense_of(run: Path) -> Network:
     return network(run, "train", "source")
 
 
+def floating_of(run: Path) -> Path:
+    """What was quantized in the end: a training with rounding that was not kept is compared with nothing."""
+    kept = any(one["name"] == "same, qat" for one in json.loads((run / "report.json").read_text())["stages"])
+    return made_by(run, "export, qat" if kept else "export") / "model.onnx"
+
+
 def judge(runs: list[Path]) -> None:
     """The dense network, and of every run its compressed network in FP32 and its file, on the test split."""
     one = dense_of(runs[0])
@@ -59,7 +65,7 @@ def judge(runs: list[Path]) -> None:
     floating: Any = scores(judging, onnx.load(dense), split)
     files = {"dense, FP32": dense}
     for run in runs:
-        files[f"{run.name}, FP32"] = made_by(run, "export, qat", "export") / "model.onnx"
+        files[f"{run.name}, FP32"] = floating_of(run)
         files[f"{run.name}, as built"] = run / "bundle" / "model.onnx"
     title("file", "test, %", "same class as dense, %", "cosine, mean", "MB", "times smaller")
     for name, path in files.items():
