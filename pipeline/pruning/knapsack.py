@@ -30,7 +30,7 @@ class Choice:
 
 
 def solve(items: Sequence[Sequence[Choice]], cost: Cost, limits: Sequence[float]) -> list[int]:
-    """Which choice to take of every item: the cheapest loss found at costs of at most ``limits``, all above 0.
+    """Which choice to take of every item: the cheapest loss found at costs of at most ``limits``.
 
     The choices of an item go from the widest to the narrowest. If even the narrowest network costs more, that
     one is returned: the caller sees it by its cost.
@@ -40,7 +40,7 @@ def solve(items: Sequence[Sequence[Choice]], cost: Cost, limits: Sequence[float]
         """How far above the limits ``[n]``; what is below one is no merit."""
         kept = [[item[c].kept for item, c in zip(items, one, strict=True)] for one in many]
         above = cost(np.array(kept, dtype=np.float64)) - np.array(limits)
-        return np.asarray((np.maximum(above, 0) / limits).sum(1))
+        return np.asarray((np.maximum(above, 0) / np.maximum(limits, 1e-30)).sum(1))
 
     taken = [0] * len(items)
     while (now := excess([taken])[0]) > 0:

@@ -82,3 +82,4 @@ def test_only_the_cost_above_its_limit_counts() -> None:
 def test_nothing_helps() -> None:
     assert solve([[Choice(4, 0.0)], [Choice(2, 0.0)]], total, [1.0]) == [0, 0]
     assert solve([], total, [1.0]) == []
+    assert solve([], total, [0.0]) == [], "a network without groups has no cost"
