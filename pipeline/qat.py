@@ -8,6 +8,7 @@ What comes out is a plain network, without quantizers: export and quantization f
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,18 @@ import onnx
 from torch import Tensor
 
 from deploy.console import say
+from deploy.errors import StageError
 from pipeline import models
 from pipeline.artifact import Checkpoint, OnnxModel
-from pipeline.data import load
+from pipeline.data import Data, load
 from pipeline.models import Network
 from pipeline.quantization import fake
 from pipeline.quantization.dialect import DIALECTS
 from pipeline.quantization.subject import KEPT, NO_KERNEL, Subject, masked
-from pipeline.sections import QatConfig
-from pipeline.train import finish, fit
-from pipeline.training.distill import taught_by
+from pipeline.sections import QatConfig, TrainConfig
+from pipeline.train import Fit, finish, fit
+from pipeline.training import resume
+from pipeline.training.distill import Teacher, taught_by
 from pipeline.training.evaluate import evaluate
 from pipeline.training.settings import settings
 from pipeline.training.torchrun import joint
@@ -49,8 +52,9 @@ def qat(
             those that were left out as too sensitive are: they are what training is for.
 
     Facts: ``validation`` (points with rounded weights and activations), ``post_training`` (the same before training),
-    ``dense_validation``, ``rounded`` (how many weights and activations), ``not_rounded`` (tensors of the graph that
-    PyTorch has no name for), ``best_epoch``, ``epochs``, ``curve``, ``precision``, ``stopped``.
+    ``dense_validation``, ``learning_rate`` (of the first step), ``rounded`` (how many weights and activations),
+    ``not_rounded`` (tensors of the graph that PyTorch has no name for), ``best_epoch``, ``epochs``, ``curve``,
+    ``precision``, ``stopped``.
     """
     network = models.load(folded)
     data = load(network.data, network.seed)
@@ -64,18 +68,44 @@ def qat(
         before = evaluate(network, data.validation, f"{grids.numbers.title}, before training")
         say(f"    validation {before:.2f} in {grids.numbers.title} before training")
         taught = taught_by(teacher, config.distill, config.temperature)
-        state = draft / "state"
-        fitted = fit(network, data, settings(config), state=state, what="QAT", teacher=taught, start=before)
+        fitted, rate = _fitted(network, data, settings(config), taught, before, draft / "state")
     network.masks = {}
     dense = folded.facts.get("dense_validation", folded.facts.get("validation"))
     facts: dict[str, Any] = {
         **folded.facts,
         "post_training": before,
         "dense_validation": dense,
+        "learning_rate": rate,
         "rounded": {"weights": len(grids.weights), "activations": len(grids.activations)},
         "not_rounded": list(grids.unknown),
     }
     return finish(network, fitted, draft, facts)
+
+
+def _fitted(
+    network: Network, data: Data, asked: TrainConfig, teacher: Teacher | None, before: float, state: Path
+) -> tuple[Fit, float]:
+    """Train at the rate asked for, and at a tenth of it where no epoch was better than the start.
+
+    BatchNorm keeps its statistics here, so nothing scales a step down: a tenth of a rate that fine-tuning took well
+    was far too large for two networks of four (LOG.md), and which ones cannot be seen before.
+    """
+    begun = resume.copy(network.module.state_dict())
+
+    def at(rate: float, name: str) -> Fit:
+        slower = replace(asked, learning_rate=rate)
+        return fit(network, data, slower, state=state / name, what="QAT", teacher=teacher, start=before)
+
+    rate = asked.learning_rate
+    try:
+        fitted, why = at(rate, "first"), "no epoch was better than the start"
+        if fitted.best_epoch:
+            return fitted, rate
+    except StageError as error:
+        why = str(error)
+    say(f"    {why}: once more at a learning rate of {rate / 10:g}")
+    network.module.load_state_dict(begun)
+    return at(rate / 10, "second"), rate / 10
 
 
 def grids_of(network: Network, folded: Checkpoint, exported: OnnxModel, quantized: OnnxModel) -> fake.Grids:

@@ -370,7 +370,7 @@ class QatConfig(Section):
     epochs: AtLeastOne = 2
     """Passes over the training data."""
     learning_rate: Positive | None = None
-    """None: a tenth of ``finetune.learning_rate``."""
+    """None: a tenth of ``finetune.learning_rate``. Where no epoch is better than the start, a tenth of it is tried."""
     optimizer: Literal["sgd", "adamw"] | None = None
     """None: that of ``finetune``."""
     momentum: Fraction | None = None

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from deploy.errors import StageError
 from deploy.targets import find
 from pipeline import baseline, export, fold, models, qat, quantize, train
 from pipeline.artifact import Checkpoint, OnnxModel
@@ -122,6 +123,17 @@ def test_training_wins_back_what_int8_lost(broken: Quantized, mended: Quantized)
     assert facts["not_rounded"] == []
     assert facts["best_epoch"] > 0
     assert len(facts["curve"]) == 2
+
+
+def test_a_rate_that_ruins_the_network_is_lowered(broken: Quantized, tmp_path: Path) -> None:
+    """At ten times the rate that mends it guessing is all that is left."""
+    given = broken.network, broken.network, broken.floating, broken.onnx
+    far = replace(CONFIG, learning_rate=10 * settings(CONFIG).learning_rate)
+    made = qat.qat(far, *given, small.draft(tmp_path, "qat"))
+    assert made.facts["learning_rate"] == settings(CONFIG).learning_rate
+    assert made.facts["validation"] > broken.points + 10
+    with pytest.raises(StageError, match="diverged"):
+        qat.qat(replace(CONFIG, learning_rate=1e30), *given, small.draft(tmp_path, "nan"))
 
 
 def test_what_comes_out_is_a_plain_network(broken: Quantized, mended: Quantized) -> None:
