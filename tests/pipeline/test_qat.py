@@ -169,7 +169,7 @@ def test_a_killed_training_goes_on_bit_for_bit(
         patch.setattr(train, "_epoch", dies)
         with pytest.raises(KeyboardInterrupt):
             go()
-    assert json.loads((draft / "state/state.json").read_text())["state"]["epoch"] == 1
+    assert json.loads((draft / "state/first/state.json").read_text())["state"]["epoch"] == 1
     made = go()
     assert made.facts == mended.network.facts
     assert (draft / "weights.safetensors").read_bytes() == (
