@@ -72,9 +72,8 @@ def goal(config: PruneConfig, batch: int, dense_ms: float | None) -> Goal:
         dense_ms: latency of the dense engine; None where it is not known yet.
     """
     times = [config.latency_ms, 1000 * batch / config.fps if config.fps else None]
-    shares = [
-        1 - limit / dense_ms if dense_ms else 0.5 for limit in times if limit
-    ]  # 0.5: it is only planned
+    # A plan cannot know the time: at a half some rounds will run.
+    shares = [1 - limit / dense_ms if dense_ms else 0.5 for limit in times if limit]
     if config.latency is not None:
         shares.append(config.latency)
     found = {"latency": max(*shares, 0.0)} if shares else {}
