@@ -1,6 +1,6 @@
 """Statistics that only the host needs: bootstrap intervals, and the summary of a series of latencies.
 
-Percentiles, outliers and whether a series is steady are the runner's own (``deploy/runner/stats.py``): the
+Percentiles, outliers and whether a series is steady are the runner's own (``deploy/runner/latencies.py``): the
 host uses the same code, so that both print the same numbers.
 
 The bootstrap draws a series anew, with replacement, and looks at how its median moves. There is no need to
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from deploy.runner import stats as runner
+from jetpress.deploy.runner import latencies as runner
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
@@ -72,7 +72,7 @@ def bootstrap_median(samples: ArrayLike, seed: int = 0) -> Interval:
 def bootstrap_ratio(first: ArrayLike, second: ArrayLike, seed: int = 0) -> Interval:
     """Median of ``first`` over median of ``second``, two positive series measured independently.
 
-    For series that were interleaved, ``benchmarks.compare`` is better: what both suffered cancels there.
+    For series that were interleaved, ``jetpress.benchmarks.ratio`` is better: what both suffered cancels there.
     """
     above, below = _series(first), _series(second)
     rng = np.random.default_rng(seed)

@@ -1,6 +1,6 @@
 """Packs ``deploy/runner`` into ``runner.pyz``: one file, always the same bytes, for any Python from 3.6.
 
-``python -m deploy.pack runner.pyz`` does it by hand.
+``python -m jetpress.deploy.pack runner.pyz`` does it by hand.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from deploy.errors import DeviceError
+from jetpress.deploy.errors import DeviceError
 
 LONGEST_LINE = 8 * 2**20
 KEPT = 4 * 2**20

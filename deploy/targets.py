@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from deploy.errors import RecipeError
+from jetpress.deploy.errors import RecipeError
 
 FP8_SINCE = (8, 9)
 """Compute capability (NVIDIA's support matrix for TensorRT, row FP8)."""
@@ -85,7 +85,7 @@ class Target:
         return self.is_board and int(self.tensorrt.partition(".")[0]) < 11 and precision != "fp8"
 
     def dialect(self, precision: str) -> Literal["tensorrt8", "tensorrt", "tensorrt_fp8", "onnxruntime"]:
-        """How its runtime reads Q/DQ: see :mod:`pipeline.quantization.dialect`."""
+        """How its runtime reads Q/DQ: see :mod:`jetpress.pipeline.quantization.dialect`."""
         if self.backend == "onnxruntime":
             return "onnxruntime"
         if precision == "fp8":

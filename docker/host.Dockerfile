@@ -26,6 +26,7 @@ COPY pipeline /opt/jetpress/pipeline
 COPY deploy /opt/jetpress/deploy
 COPY benchmarks /opt/jetpress/benchmarks
 COPY recipes /opt/jetpress/recipes
+COPY jetpress /opt/jetpress/jetpress
 RUN python -m pip install --no-deps --no-build-isolation /opt/jetpress
 USER 1000:1000
 WORKDIR /home/jetpress/job

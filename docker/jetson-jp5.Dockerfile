@@ -7,8 +7,8 @@
 ARG DIGEST=""
 FROM python:3.12-slim-bookworm AS pack
 WORKDIR /src
-COPY deploy /src/deploy
-RUN python -m deploy.pack /runner.pyz
+COPY deploy /src/jetpress/deploy
+RUN python -m jetpress.deploy.pack /runner.pyz
 
 FROM nvcr.io/nvidia/l4t-jetpack:r35.4.1${DIGEST}
 COPY --from=pack /runner.pyz /opt/jetpress/runner.pyz

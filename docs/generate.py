@@ -1,4 +1,4 @@
-"""Writes docs/recipe.md and docs/recipe.schema.json from pipeline/sections.py: `make docs`. A test keeps them fresh."""
+"""Writes docs/recipe.md and docs/recipe.schema.json from the recipe's sections: `make docs`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.recipe import schema
+from jetpress.pipeline.recipe.reading import schema
 
 HERE = Path(__file__).parent
 HEAD = """# The recipe
 
-Written from `pipeline/sections.py` by `make docs`. A recipe is a TOML file; each table below is one section of it.
-`--set section.key=value` overrides any key. Editors read `docs/recipe.schema.json`.
+Written from `pipeline/recipe/sections.py` by `make docs`. A recipe is a TOML file; each table below is one section of
+it. `--set section.key=value` overrides any key. Editors read `docs/recipe.schema.json`.
 """
 
 

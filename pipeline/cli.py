@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploy import console
-from deploy.errors import (
+from jetpress.deploy import console
+from jetpress.deploy.errors import (
     INTERRUPTED,
     BenchmarkInvalid,
     BudgetNotMet,
@@ -25,7 +25,7 @@ from deploy.errors import (
 )
 
 if TYPE_CHECKING:
-    from pipeline.recipe import Recipe
+    from jetpress.pipeline.recipe.reading import Recipe
 
 EXIT_CODES = """exit codes: 0 done, 2 recipe or input, 3 something is not installed, 4 a stage broke its promise,
 5 device or disk, 6 trust, 7 benchmark invalid, 8 budget not met, 130 Ctrl-C (run again to go on)"""
@@ -146,12 +146,13 @@ def _fail(options: argparse.Namespace, error: JetpressError) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from pipeline.training import ranks, torchrun
+    from jetpress.pipeline.data import ranks
+    from jetpress.pipeline.training import torchrun
 
     if ranks.rank() > 0:
         return torchrun.serve()
     recipe = _recipe(options)
-    from pipeline.run import run
+    from jetpress.pipeline.run import run
 
     with torchrun.leading():
         result = run(recipe, options.target, options.device)
@@ -171,7 +172,7 @@ def _plan(options: argparse.Namespace) -> int:
         return _sparsity(options)
 
     recipe = _recipe(options)
-    from pipeline.run import plan
+    from jetpress.pipeline.run import plan
 
     steps = plan(recipe, options.target, options.device)
     if options.json:
@@ -187,7 +188,7 @@ def _plan(options: argparse.Namespace) -> int:
 
 def _sensitivity(options: argparse.Namespace) -> int:
     """What each layer loses, the most sensitive first."""
-    from pipeline.run import sensitivity
+    from jetpress.pipeline.forecast import sensitivity
 
     facts, files = sensitivity(_recipe(options), options.target)
     if options.json:
@@ -208,7 +209,7 @@ def _sensitivity(options: argparse.Namespace) -> int:
 
 def _sparsity(options: argparse.Namespace) -> int:
     """Which layers may run faster with 2:4, and why the others do not."""
-    from pipeline.run import sparsity
+    from jetpress.pipeline.forecast import sparsity
 
     found = sparsity(_recipe(options), options.target)
     if options.json:
@@ -230,7 +231,7 @@ def _sparsity(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     if options.model is not None:
         return _check_model(options)
-    from pipeline.check import check
+    from jetpress.deploy.check import check
 
     report = check()
     if options.json:
@@ -244,7 +245,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _check_model(options: argparse.Namespace) -> int:
-    from deploy.preflight import report_lines
+    from jetpress.deploy.preflight import report_lines
 
     lines, found, ok = report_lines(Path(options.model), options.target)
     print(json.dumps(found) if options.json else "\n".join(lines))
@@ -254,7 +255,7 @@ def _check_model(options: argparse.Namespace) -> int:
 def _targets(options: argparse.Namespace) -> int:
     from dataclasses import asdict
 
-    from deploy.targets import TARGETS, find
+    from jetpress.deploy.targets import TARGETS, find
 
     if options.name is None:
         if options.json:
@@ -279,7 +280,7 @@ def _targets(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from pipeline.summary import find_run
+    from jetpress.pipeline.summary import find_run
 
     folder = find_run(options.run)
     if options.json:
@@ -291,7 +292,7 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from pipeline.compare import compare, in_words
+    from jetpress.pipeline.compare import compare, in_words
 
     found = compare(options.first, options.second, options.device)
     print(json.dumps(found) if options.json else in_words(found))
@@ -299,8 +300,8 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _device(options: argparse.Namespace) -> int:
-    from deploy.device import open as open_device
-    from deploy.inventory import lines, show
+    from jetpress.deploy.device.device import open as open_device
+    from jetpress.deploy.device.inventory import lines, show
 
     device = open_device(options.name)
     try:
@@ -321,8 +322,8 @@ def _device(options: argparse.Namespace) -> int:
 
 
 def _gc(options: argparse.Namespace) -> int:
-    from pipeline.store import Store
-    from pipeline.summary import home, needed
+    from jetpress.pipeline.store.store import Store
+    from jetpress.pipeline.summary import home, needed
 
     removed, freed = Store(home() / ".store").collect(needed(home()), everything=options.all)
     if options.json:
@@ -340,8 +341,8 @@ def _completion(options: argparse.Namespace) -> int:
 
 
 def _recipe(options: argparse.Namespace) -> Recipe:
-    from deploy.targets import find
-    from pipeline.recipe import Recipe
+    from jetpress.deploy.targets import find
+    from jetpress.pipeline.recipe.reading import Recipe
 
     find(options.target)  # a misspelt target is said before anything is read
     path = Path(options.recipe)

@@ -9,15 +9,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.compare import verdict
-from benchmarks.stats import bootstrap_ratio
-from deploy import console, runs
-from deploy.device import open as open_device
-from deploy.errors import BenchmarkInvalid, DeviceError, RecipeError, ToolMissing
-from deploy.pack import pack
-from deploy.runner.bench import RULER
-from deploy.runner.stats import BLOCKS
-from pipeline.summary import find_run
+from jetpress.benchmarks.ratio import verdict
+from jetpress.benchmarks.stats import bootstrap_ratio
+from jetpress.deploy import console
+from jetpress.deploy.device import remote_runner
+from jetpress.deploy.device.device import open as open_device
+from jetpress.deploy.errors import BenchmarkInvalid, DeviceError, RecipeError, ToolMissing
+from jetpress.deploy.pack import pack
+from jetpress.deploy.runner.bench import RULER
+from jetpress.deploy.runner.latencies import BLOCKS
+from jetpress.pipeline.summary import find_run
 
 ORIGIN = ("backend", "version", "device", "compute_capability")
 
@@ -69,10 +70,10 @@ def side_by_side(first: Path, second: Path, device: str | None) -> dict[str, Any
                 for part, name in (("bundle", "bundle"), ("engine", "engines"))
                 for word in (prefix + name, opened.put(folder / part, part))
             ]
-            events = runs.run(opened, runner, "compare", *words)
+            events = remote_runner.run(opened, runner, "compare", *words)
         finally:
             opened.close()
-    ratio = runs.last(events, "ratio")
+    ratio = remote_runner.last(events, "ratio")
     results = {event["model"]: event for event in events if event["event"] == "result"}
     return {
         "ratio": ratio["ratio"],

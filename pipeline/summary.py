@@ -11,18 +11,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import stats
-from deploy import console
-from deploy.errors import RecipeError
-from pipeline.artifact import Artifact, Checkpoint, canonical
-from pipeline.check import cores, cpu_name, gpu_name
-from pipeline.outcome import Outcome
-from pipeline.quantization import NOT_MIXED
-from pipeline.recipe import Plan
-from pipeline.sections import as_table
-from pipeline.sparse.outcome import of_engine
-from pipeline.steps import Doing
-from pipeline.store import versions, write_atomically
+from jetpress.benchmarks import stats
+from jetpress.deploy import console
+from jetpress.deploy.check import cores, cpu_name, gpu_name
+from jetpress.deploy.errors import RecipeError
+from jetpress.pipeline.flow.outcome import Outcome
+from jetpress.pipeline.quantization import NOT_MIXED
+from jetpress.pipeline.recipe.reading import Plan
+from jetpress.pipeline.recipe.sections import as_table
+from jetpress.pipeline.sparse.kernels import of_engine
+from jetpress.pipeline.store.artifact import Artifact, Checkpoint, canonical
+from jetpress.pipeline.store.steps import Doing
+from jetpress.pipeline.store.store import versions, write_atomically
 
 HISTOGRAMS = 12
 """Calibrated tensors that are shown."""
@@ -74,7 +74,7 @@ def write(outcome: Outcome, place: Path, doing: Doing) -> dict[str, Any]:
     if report and report.get("digest") == digest and (place / "report.html").is_file():
         console.say(f"  {'report':<14} {'cached':<12}")
     else:
-        from benchmarks.report import render
+        from jetpress.benchmarks.report import render
 
         now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
         report = {
@@ -335,7 +335,7 @@ def _builder(outcome: Outcome) -> list[dict[str, Any]]:
 
 
 def _histograms(outcome: Outcome) -> list[dict[str, Any]]:
-    from benchmarks.report import histograms
+    from jetpress.benchmarks.report import histograms
 
     assert outcome.dense is not None
     assert outcome.compressed is not None

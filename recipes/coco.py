@@ -20,7 +20,7 @@ from torchvision.models.detection._utils import BoxCoder, SSDMatcher
 from torchvision.ops import box_iou
 from torchvision.transforms.functional import normalize, pil_to_tensor
 
-from deploy.runner.detections import detections
+from jetpress.deploy.runner.detections import detections
 
 SIZE, MOST = 320, 100
 """Height and width of the input; the most boxes of one image. A target is ``[MOST, 5]``: box and label, or -1."""

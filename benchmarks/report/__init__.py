@@ -18,12 +18,12 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from benchmarks.report import builder, changes, quantization, results, weights
-from benchmarks.report.origin import origin, stages
-from benchmarks.report.page import Run, at, listed
-from benchmarks.report.results import silence, speed
-from benchmarks.report.weights import histograms
-from benchmarks.report.wording import (
+from jetpress.benchmarks.report import builder, changes, quantization, results, weights
+from jetpress.benchmarks.report.origin import origin, stages
+from jetpress.benchmarks.report.page import Run, at, listed
+from jetpress.benchmarks.report.results import silence, speed
+from jetpress.benchmarks.report.weights import histograms
+from jetpress.benchmarks.report.wording import (
     amount,
     finite,
     ms,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.report.page import Run, Section, Table, at, listed
-from benchmarks.report.wording import value
+from jetpress.benchmarks.report.page import Run, Section, Table, at, listed
+from jetpress.benchmarks.report.wording import value
 
 TITLE = "What the builder said"
 COLUMNS = {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.report import plots
-from benchmarks.report.page import Mark, Plot, Run, Section, Table, at, listed, met
-from benchmarks.report.wording import clock, error, number, percent, value
+from jetpress.benchmarks.report import plots
+from jetpress.benchmarks.report.page import Mark, Plot, Run, Section, Table, at, listed, met
+from jetpress.benchmarks.report.wording import clock, error, number, percent, value
 
 
 def layers(run: Run) -> Section:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks.report.page import Mark, Run, Section, Table, at, listed
-from benchmarks.report.wording import clock, toml, value
+from jetpress.benchmarks.report.page import Mark, Run, Section, Table, at, listed
+from jetpress.benchmarks.report.wording import clock, toml, value
 
 STATES = {"ran": "good", "cached": "plain", "skipped": "plain"}
 

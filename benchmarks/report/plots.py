@@ -19,8 +19,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from benchmarks.report import wording
-from deploy.runner import stats as runner
+from jetpress.benchmarks.report import wording
+from jetpress.deploy.runner import latencies as runner
 
 INK, MUTED, LINE, DENSE, COMPRESSED = "#010101", "#010102", "#010103", "#010104", "#010105"
 VARIABLES = {

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from benchmarks.report import plots
-from benchmarks.report.page import Mark, Plot, Run, Section, Table, at, listed
-from benchmarks.report.results import speed
-from benchmarks.report.wording import error, number, percent, quantity, value
+from jetpress.benchmarks.report import plots
+from jetpress.benchmarks.report.page import Mark, Plot, Run, Section, Table, at, listed
+from jetpress.benchmarks.report.results import speed
+from jetpress.benchmarks.report.wording import error, number, percent, quantity, value
 
 
 def quantization(run: Run) -> Section:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.compare import Verdict, verdict
-from benchmarks.report import plots
-from benchmarks.report.page import Plot, Run, Section, Table, at, listed, met
-from benchmarks.report.wording import (
+from jetpress.benchmarks.ratio import Verdict, verdict
+from jetpress.benchmarks.report import plots
+from jetpress.benchmarks.report.page import Plot, Run, Section, Table, at, listed, met
+from jetpress.benchmarks.report.wording import (
     MISSING,
     amount,
     ms,
@@ -20,8 +20,8 @@ from benchmarks.report.wording import (
     times,
     value,
 )
-from benchmarks.stats import Interval
-from deploy.runner import stats as runner
+from jetpress.benchmarks.stats import Interval
+from jetpress.deploy.runner import latencies as runner
 
 
 def speed(run: Run) -> tuple[Verdict, Interval] | None:

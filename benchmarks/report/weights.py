@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.report import plots
-from benchmarks.report.page import Plot, Run, Section, Table, at, listed
-from benchmarks.report.wording import sparkline, value
+from jetpress.benchmarks.report import plots
+from jetpress.benchmarks.report.page import Plot, Run, Section, Table, at, listed
+from jetpress.benchmarks.report.wording import sparkline, value
 
 BINS = 48
 

@@ -1,10 +1,11 @@
 """Will this graph run on that TensorRT? Said in a second on the host, not in an hour on the board.
 
-``preflight(model, target)`` works on any ONNX file. First :mod:`deploy.guard` looks at its bytes. Then
-every node is held against the operator table of the target's TensorRT (:mod:`deploy.preflight.operators`), the
-conditions in it (:mod:`deploy.preflight.restrictions`) and what its importers do with quantization
-(:mod:`deploy.preflight.quantization`). Opset, inputs and outputs, memory, 2:4 sparsity and the DLA follow. With
-``trial`` a runtime that is installed here parses and builds the model (:mod:`deploy.preflight.trial`).
+``preflight(model, target)`` works on any ONNX file. First :mod:`jetpress.deploy.onnx_file.guard` looks at its bytes.
+Then every node is held against the operator table of the target's TensorRT
+(:mod:`jetpress.deploy.preflight.operators`), the conditions in it (:mod:`jetpress.deploy.preflight.restrictions`) and
+what its importers do with quantization (:mod:`jetpress.deploy.preflight.quantization`). Opset, inputs and outputs,
+memory, 2:4 sparsity and the DLA follow. With ``trial`` a runtime that is installed here parses and builds the model
+(:mod:`jetpress.deploy.preflight.trial`).
 
 What it does not do: prove that the engine will build. Tables are what NVIDIA publishes, and a builder can
 fail for reasons that no table has.
@@ -16,15 +17,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from deploy import guard
-from deploy.preflight import dla, elements, memory, operators, quantization, restrictions, sparse
-from deploy.preflight import trial as trials
-from deploy.preflight.graph import Graph, Node, inferred
-from deploy.preflight.operators import SHIPPED_PLUGINS, Row, Table
-from deploy.preflight.opset import needs_newer
-from deploy.preflight.restrictions import Said
-from deploy.preflight.verdict import Collector, Verdict, explain
-from deploy.targets import Target, find
+from jetpress.deploy.onnx_file import guard
+from jetpress.deploy.preflight import dla, elements, memory, operators, quantization, restrictions, sparse
+from jetpress.deploy.preflight import trial as trials
+from jetpress.deploy.preflight.graph import Graph, Node, inferred
+from jetpress.deploy.preflight.operators import SHIPPED_PLUGINS, Row, Table
+from jetpress.deploy.preflight.opset import needs_newer
+from jetpress.deploy.preflight.restrictions import Said
+from jetpress.deploy.preflight.verdict import Collector, Verdict, explain
+from jetpress.deploy.targets import Target, find
 
 MOST_RANK = 8
 """nvinfer1::Dims::MAX_DIMS."""
@@ -37,7 +38,7 @@ def preflight(
 
     Args:
         model_path: any ONNX file; weights may lie in files beside it.
-        target: from :mod:`deploy.targets`.
+        target: from :mod:`jetpress.deploy.targets`.
         precision: what the engine will run in; None for the target's default.
         trial: also ask a runtime that is installed here. None: where the target is that runtime.
 

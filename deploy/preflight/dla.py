@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from deploy.preflight.graph import Graph, Node
+from jetpress.deploy.preflight.graph import Graph, Node
 
 # fmt: off
 ANY = frozenset({

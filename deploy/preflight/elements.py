@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 from onnx import TensorProto
 
-from deploy.preflight.graph import Graph, Node
-from deploy.preflight.operators import Row, Version
-from deploy.preflight.restrictions import Said
+from jetpress.deploy.preflight.graph import Graph, Node
+from jetpress.deploy.preflight.operators import Row, Version
+from jetpress.deploy.preflight.restrictions import Said
 
 INT64, DOUBLE, UINT8, FP8 = 7, 11, 2, 17
 NAMES = {

@@ -1,10 +1,9 @@
 """An ONNX graph as the preflight reads it: nodes in order, types and shapes, constants; weights stay on disk.
 
-It is read from the skeleton that :mod:`deploy.skeleton` gives. Nodes of subgraphs (If, Loop, Scan) and of
-the model's own functions stand in the same list, because a parser must take them all. A weight is mapped
-from its file when somebody asks for it. Shapes that the file does not state are inferred by ONNX in a
-process of its own with bounded memory and time: the inference is native code, and the graph may be
-anybody's.
+It is read from the skeleton that :mod:`jetpress.deploy.onnx_file.skeleton` gives. Nodes of subgraphs (If, Loop, Scan)
+and of the model's own functions stand in the same list, because a parser must take them all. A weight is mapped from
+its file when somebody asks for it. Shapes that the file does not state are inferred by ONNX in a process of its own
+with bounded memory and time: the inference is native code, and the graph may be anybody's.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from onnx import defs, helper, numpy_helper
 
-from deploy import process
-from deploy.errors import DeviceError, TrustError
-from deploy.external import HINT
-from deploy.skeleton import BITS, Skeleton
+from jetpress.deploy import process
+from jetpress.deploy.errors import DeviceError, TrustError
+from jetpress.deploy.onnx_file.external import HINT
+from jetpress.deploy.onnx_file.skeleton import BITS, Skeleton
 
 Array = NDArray[Any]
 INFERENCE_S = 60
@@ -237,7 +236,7 @@ def inferred(skeleton: Skeleton) -> Graph:
     terms = process.Terms(feed=[skeleton.content], timeout=INFERENCE_S, sink=answer.extend)
     try:
         # -P: modules in the folder where the user stands are not ours.
-        command = [sys.executable, "-P", "-m", "deploy.preflight.infer_shapes"]
+        command = [sys.executable, "-P", "-m", "jetpress.deploy.preflight.infer_shapes"]
         done = process.execute(command, "shape inference", terms)
     except DeviceError:
         return graph

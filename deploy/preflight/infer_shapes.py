@@ -1,4 +1,4 @@
-"""``python -m deploy.preflight.infer_shapes``: a model on stdin, its inferred shapes on stdout, in bounded memory.
+"""A program of its own: a model on stdin, its inferred shapes on stdout, in bounded memory.
 
 Functions of the model are left out: ONNX would expand them wherever they are called, and they may call each
 other.

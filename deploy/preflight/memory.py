@@ -7,7 +7,7 @@ that, and how much scratch is enough, are rules of thumb.
 
 from __future__ import annotations
 
-from deploy.preflight.graph import Graph
+from jetpress.deploy.preflight.graph import Graph
 
 SYSTEM = int(1.5 * 2**30)
 WORKSPACE = 256 * 2**20

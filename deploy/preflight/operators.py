@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from deploy.errors import RecipeError
+from jetpress.deploy.errors import RecipeError
 
 Version = tuple[int, int]
 NEWEST = "11.1"

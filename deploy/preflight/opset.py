@@ -11,7 +11,7 @@ from typing import Any
 from onnx import defs
 from onnx.helper import get_attribute_value
 
-from deploy.preflight.graph import Node
+from jetpress.deploy.preflight.graph import Node
 
 
 def needs_newer(node: Node, opset: int, newest: int) -> str:

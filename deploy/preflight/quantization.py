@@ -4,17 +4,17 @@ From onnx-tensorrt's importers (builtin_op_importers.cpp 8.0-GA to 8.6-GA, onnxO
 scales are positive, zero points zero; a pair with uint8 zero point 0 builds with one warning on some
 versions and is read as int8; up to 8.6 the zero point must be written out; up to 8.4 a convolution whose
 weight is dequantized needs its bias as an initializer. TensorRT 8 takes no int8 initializers
-(microsoft/onnxruntime #11535). FP8 (float8_e4m3fn) came with 9.0: :mod:`deploy.preflight.elements`.
+(microsoft/onnxruntime #11535). FP8 (float8_e4m3fn) came with 9.0: :mod:`jetpress.deploy.preflight.elements`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deploy.preflight.elements import FP8
-from deploy.preflight.graph import Graph, Node
-from deploy.preflight.operators import Version
-from deploy.preflight.restrictions import Said
+from jetpress.deploy.preflight.elements import FP8
+from jetpress.deploy.preflight.graph import Graph, Node
+from jetpress.deploy.preflight.operators import Version
+from jetpress.deploy.preflight.restrictions import Said
 
 UINT8, INT8, INT32 = 2, 3, 6
 SYMMETRIC = "quantize symmetrically: INT8 with zero point 0, for weights and activations"

@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from deploy.preflight.graph import Graph, Node
-from deploy.preflight.operators import Row
+from jetpress.deploy.preflight.graph import Graph, Node
+from jetpress.deploy.preflight.operators import Row
 
 FLOATS = (1, 10, 11, 16)
 FOLD = "fix the shapes that it is computed from and fold constants, as `jetpress run` does when it exports"

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from deploy.preflight.graph import Array, Graph, Node
-from deploy.targets import Target
+from jetpress.deploy.preflight.graph import Array, Graph, Node
+from jetpress.deploy.targets import Target
 
 GROUP, KEPT = 4, 2
 PAYS_FROM = 256

@@ -6,8 +6,8 @@ says nothing about operators that it lacks and the board has (those that the boa
 then the answer says so.
 ONNX Runtime loads the model without optimizing it, which is its own check of the schema.
 
-``python -m deploy.preflight.trial RUNTIME MODEL [REQUEST]`` prints one JSON object as its last line. A hostile model
-can end that process, and nothing else.
+``python -m jetpress.deploy.preflight.trial RUNTIME MODEL [REQUEST]`` prints one JSON object as its last line. A
+hostile model can end that process, and nothing else.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from deploy import process
-from deploy.errors import DeviceError
-from deploy.preflight.graph import Graph
+from jetpress.deploy import process
+from jetpress.deploy.errors import DeviceError
+from jetpress.deploy.preflight.graph import Graph
 
 RTX, ORT = "tensorrt_rtx", "onnxruntime"
 TITLES = {RTX: "TensorRT-RTX", ORT: "ONNX Runtime"}
@@ -61,7 +61,15 @@ def attempt(
     build = not shapes and all(None not in shape[1:] for shape in known.values())
     request = json.dumps({"inputs": inputs, "build": build, "ahead": [capability]})
     # -P: modules in the folder where the user stands are not ours.
-    command = [sys.executable, "-P", "-m", "deploy.preflight.trial", runtime, str(graph.path), request]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "jetpress.deploy.preflight.trial",
+        runtime,
+        str(graph.path),
+        request,
+    ]
     answer: dict[str, Any] = {"by": TITLES[runtime], "version": "", "stage": "parse", "ok": False}
     answer |= {"lacks": False, "error": ""}
     try:
@@ -101,10 +109,10 @@ def _ort(model: str, _: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rtx(model: str, request: dict[str, Any]) -> dict[str, Any]:
-    from deploy.runner.backend_tensorrt import load_library, make_log
-    from deploy.runner.errors import RunnerError
-    from deploy.runner.tensorrt_build import build_engine
-    from deploy.runner.tensorrt_errors import said
+    from jetpress.deploy.runner.backend_tensorrt import load_library, make_log
+    from jetpress.deploy.runner.failures import RunnerError
+    from jetpress.deploy.runner.tensorrt_build import build_engine
+    from jetpress.deploy.runner.tensorrt_errors import said
 
     trt = load_library(RTX)
     log = make_log(trt)

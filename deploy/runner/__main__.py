@@ -6,8 +6,8 @@ import sys
 import time
 from typing import Any, List, Optional
 
-from .errors import NoGpu, RunnerError, ToolMissing
 from .events import emit, tell
+from .failures import NoGpu, RunnerError, ToolMissing
 
 INTERRUPTED = 130
 
@@ -59,7 +59,7 @@ def _dispatch(command: str, options: Any) -> None:
 
 def _with_bundle(command: str, options: Any) -> None:
     """build, infer and bench share what they read; the heavy imports come after the bundle is verified."""
-    from .bundle import Bundle
+    from .manifest import Bundle
 
     bundle = Bundle(options.bundle)
     if getattr(options, "places", None):
@@ -102,7 +102,7 @@ def _backend_of(folder: Optional[str]) -> Optional[str]:
     """What doctor must look for: the backend of the bundle, where there is one."""
     if not folder:
         return None
-    from .bundle import Bundle
+    from .manifest import Bundle
 
     return str(Bundle(folder).plan["backend"])
 
@@ -179,7 +179,7 @@ def _add_places(command: argparse.ArgumentParser) -> None:
 
 
 def _places(text: str) -> List[str]:
-    from .bundle import PLACES
+    from .manifest import PLACES
 
     names = text.split(",")
     if not set(names) <= set(PLACES) or len(set(names)) < len(names):

@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, List, Optional
 import numpy as np
 
 from .clock import now_ns
-from .errors import BundleError, DeviceError, ToolMissing
+from .failures import BundleError, DeviceError, ToolMissing
 from .tensors import Feeds, Tensor
 
 PROVIDERS = ["CPUExecutionProvider"]

@@ -1,7 +1,7 @@
 """TensorRT 8.0 to 11.x and TensorRT-RTX: one dialect, asked by capability.
 
 Versions are never compared and enum numbers never stored: what differs between versions is asked with
-`hasattr`. tests/deploy/test_runner_api.py walks this file and tensorrt_build.py, tensorrt_errors.py and
+`hasattr`. tests/deploy/runner/test_api.py walks this file and tensorrt_build.py, tensorrt_errors.py and
 tensorrt_session.py, and holds each attribute of `trt`, `builder`, `config`, `network`, `parser`, `profile`,
 `engine`, `context`, `runtime`, `flag`, `typing`, `verbosity`, `tensor`, `layer`, `fault`, `inspector` and `cache`
 against the tables of every version; keep these names for these objects, and use them for nothing else.
@@ -14,8 +14,8 @@ import time
 from typing import Any, Dict, List, Optional
 
 from . import findings, gpu, knobs
-from .errors import DeviceError, NoGpu, ToolMissing
 from .events import tell
+from .failures import DeviceError, NoGpu, ToolMissing
 from .files import write
 from .remedies import tensorrt_import
 from .tensorrt_build import build_engine

@@ -2,7 +2,7 @@
 
 from typing import Any, Dict
 
-from .errors import ToolMissing
+from .failures import ToolMissing
 
 
 def open_backend(plan: Dict[str, Any]) -> Any:

@@ -8,14 +8,15 @@ begins with unrecorded runs, because the other model has just emptied the caches
 from statistics import median
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-from . import clock, clocks, concurrent, results, stats, trtexec
+from . import clock, clocks, concurrent, results, trtexec
+from . import latencies as stats
 from .backends import open_backend
-from .board import Board
 from .build import engine_file, open_engines
-from .bundle import Bundle
-from .errors import BenchmarkInvalid, BundleError
 from .events import emit, tell
+from .failures import BenchmarkInvalid, BundleError
+from .identity import Board
 from .infer import different_batches, fingerprint, one_batch
+from .manifest import Bundle
 from .results import RUNS, SECONDS, Blocks, count, spent
 from .tensors import Feeds
 from .watch import Watch

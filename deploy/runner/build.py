@@ -13,11 +13,11 @@ from typing import Any, Dict, Optional
 
 from . import timings
 from .backends import open_backend
-from .board import Board
-from .bundle import Bundle
-from .errors import DeviceError, DigestMismatch
 from .events import emit, tell
+from .failures import DeviceError, DigestMismatch
 from .files import alone, canonical, digest, land, make_folder, read_json, verify, write_json
+from .identity import Board
+from .manifest import Bundle
 
 STAMP = "engine.json"
 FORMAT = 1

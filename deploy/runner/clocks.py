@@ -17,10 +17,10 @@ import sys
 from contextlib import contextmanager
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
-from .board import Board
-from .errors import DeviceError, ToolMissing
 from .events import tell
+from .failures import DeviceError, ToolMissing
 from .files import make_folder, write_json
+from .identity import Board
 from .sensors import GPU_CLOCKS
 
 FOLDER = os.path.join("~", ".jetpress")

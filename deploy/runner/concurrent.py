@@ -5,7 +5,7 @@ from statistics import median
 from typing import Any, Dict, List
 
 from . import clock
-from .errors import DeviceError
+from .failures import DeviceError
 
 WARM_UP_MS = 200.0
 

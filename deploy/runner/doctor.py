@@ -8,10 +8,10 @@ import subprocess
 import sys
 from typing import Any, Dict, List, Optional, Tuple
 
-from .board import Board
-from .errors import ToolMissing
 from .events import emit, tell
+from .failures import ToolMissing
 from .gpu import cudart_paths
+from .identity import Board
 from .remedies import tensorrt_import
 
 LEAST_DISK_MB, LEAST_MEMORY_MB = 500, 700

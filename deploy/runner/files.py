@@ -9,8 +9,8 @@ import stat
 from contextlib import contextmanager
 from typing import Any, Dict, Iterator, Optional, Tuple
 
-from .errors import BundleError, DeviceError, DigestMismatch
 from .events import tell
+from .failures import BundleError, DeviceError, DigestMismatch
 
 JSON_LIMIT = 16 * 1024 * 1024  # a plan or a manifest is kilobytes; more than this is an attack or an accident
 CHUNK = 1024 * 1024

@@ -22,7 +22,7 @@ import sys
 from typing import Any, Callable, Dict, List, Tuple
 
 from . import graphs
-from .errors import DeviceError, NoGpu, ToolMissing
+from .failures import DeviceError, NoGpu, ToolMissing
 
 BLOCKING_SYNC, SPINNING = 1, 0  # cudaEventBlockingSync, cudaEventDefault
 TO_DEVICE, TO_HOST = "cudaMemcpyHostToDevice", "cudaMemcpyDeviceToHost"

@@ -6,7 +6,7 @@ Streams of pycuda and of cuda-python are CUDA's own handles, so this works besid
 import ctypes
 from typing import Any, Callable
 
-from .errors import DeviceError
+from .failures import DeviceError
 
 THREAD_LOCAL = 1  # cudaStreamCaptureModeThreadLocal, as trtexec has it
 _POINTER = ctypes.c_void_p

@@ -9,11 +9,11 @@ import numpy as np
 
 from .backends import open_backend
 from .build import open_engines
-from .bundle import Bundle
 from .detections import detections
-from .errors import BundleError, DeviceError
 from .events import emit, tell
+from .failures import BundleError, DeviceError
 from .files import digest, make_folder, write
+from .manifest import Bundle
 from .tensors import Array, Feeds, fit, noise
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any, Dict
 
-from .errors import BundleError
+from .failures import BundleError
 
 DEFAULTS = {"transfers": True, "spin_wait": False, "cuda_graph": False, "overlap": True}
 # What trtexec 8 to 10 does without a flag; trtexec 11 has the opposite of the first three.

@@ -11,10 +11,10 @@ from typing import Any, Dict, List
 
 from .backends import open_backend
 from .build import open_engines
-from .bundle import Bundle
 from .events import emit, tell
 from .files import make_folder, write_json
 from .infer import one_batch
+from .manifest import Bundle
 
 ROUNDS, RUNS, BLOCK_MS, WARMUP_MS = 16, 4, 20.0, 150.0
 

@@ -6,9 +6,9 @@ from typing import Any, Dict, List
 
 import numpy as np
 
-from . import stats
-from .errors import BenchmarkInvalid
+from . import latencies
 from .events import emit, tell
+from .failures import BenchmarkInvalid
 from .files import make_folder, write_json
 
 SECONDS, RUNS = 3.0, 64
@@ -35,7 +35,7 @@ def result(
     }
     runs, seconds = len(series["latency"]), spent(mine)
     power = watch.power([(block["start"], block["stop"]) for block in mine], runs * knobs["batch"])
-    invalid, noisy = stats.judge(series["latency"])
+    invalid, noisy = latencies.judge(series["latency"])
     if not same:
         invalid.append("the timed runs gave other outputs than an untimed run")
     if varied["interval"][0] > REPEATED:
@@ -55,9 +55,9 @@ def result(
         "warm_up": warm,
         "knobs": knobs,
         "throughput_per_s": knobs["batch"] * runs / seconds,
-        "latency": stats.summary(series["latency"]),
+        "latency": latencies.summary(series["latency"]),
         "varied_inputs": {"ratio": varied["ratio"], "interval": varied["interval"]},
-        "parts": {kind: stats.summary(values) for kind, values in series.items() if kind != "latency"},
+        "parts": {kind: latencies.summary(values) for kind, values in series.items() if kind != "latency"},
         "power": power,
         "raw": {kind: [round(value, 6) for value in values] for kind, values in series.items()},
         "blocks": [
@@ -106,7 +106,7 @@ def ratio(blocks: Blocks, of: str, against: str) -> Dict[str, Any]:
         return {}
     slow, fast = ([median(block["series"]["latency"]) for block in blocks[name]] for name in (against, of))
     pairs = [list(pair) for pair in zip(slow, fast)]  # noqa: B905 - Python 3.6
-    return dict(stats.ratio(slow, fast), of=of, against=against, pairs_ms=pairs)
+    return dict(latencies.ratio(slow, fast), of=of, against=against, pairs_ms=pairs)
 
 
 def publish(results: List[Dict[str, Any]], ratios: List[Dict[str, Any]], out: str) -> None:

@@ -11,8 +11,8 @@ import time
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from . import clock
-from .board import Board
 from .events import emit, tell
+from .identity import Board
 
 PERIOD_S = 0.05  # twice the ten a second that are promised, so that a busy board keeps the promise
 # The total is the first group of which the board has every rail.

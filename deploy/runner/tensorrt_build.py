@@ -4,8 +4,8 @@ import os
 import time
 from typing import Any, Dict, List, Optional, Tuple
 
-from .errors import BundleError, DeviceError
 from .events import emit
+from .failures import BundleError, DeviceError
 from .files import digest, write
 
 

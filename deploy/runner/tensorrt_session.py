@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 import numpy as np
 
 from .clock import now_ns
-from .errors import BundleError, DeviceError
+from .failures import BundleError, DeviceError
 from .knobs import DEFAULTS
 from .tensorrt_errors import said
 from .tensors import Feeds, Tensor

@@ -4,7 +4,7 @@ from typing import Any, Dict, List, NamedTuple, Tuple
 
 import numpy as np
 
-from .errors import BundleError
+from .failures import BundleError
 
 Array = Any  # numpy's array types cannot be written down in Python 3.6
 Feeds = Dict[str, Array]

@@ -7,8 +7,8 @@ networks times only what is new in it.
 import os
 from typing import Any, Dict, Optional
 
-from .errors import RunnerError
 from .events import tell
+from .failures import RunnerError
 from .files import digest, make_folder, read_json, safe_name, write_json
 
 FOLDER = os.path.join("~", ".jetpress", "timings")

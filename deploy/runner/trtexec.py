@@ -10,13 +10,13 @@ import subprocess
 from statistics import median
 from typing import Any, Dict, List
 
-from . import stats
-from .board import Board
-from .errors import DeviceError, ToolMissing
+from . import latencies
 from .events import emit, tell
+from .failures import DeviceError, ToolMissing
+from .identity import Board
 
 PLACE = "usr/src/tensorrt/bin/trtexec"
-TURNS = stats.LEAST_PAIRS
+TURNS = latencies.LEAST_PAIRS
 LEAST_S = 1.0  # of each turn: trtexec counts in whole seconds
 WARM_UP_MS = 200
 PATIENCE_S = 300.0
@@ -127,7 +127,7 @@ def compare(
         for kind in pairs:
             pairs[kind].append([ours[kind], theirs[kind]])
     found: Dict[str, Any] = {
-        kind: dict(stats.ratio([one for one, _ in both], [other for _, other in both]), pairs_ms=both)
+        kind: dict(latencies.ratio([one for one, _ in both], [other for _, other in both]), pairs_ms=both)
         for kind, both in pairs.items()
     }
     said = emit("trtexec", model=name, path=path, flags=words, **found)

@@ -7,7 +7,7 @@ import time
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from . import clock, tegrastats
-from .board import Board
+from .identity import Board
 from .sensors import PERIOD_S, Sensors, mean
 
 REST_SAMPLES = 20

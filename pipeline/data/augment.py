@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms import v2
 
-from deploy.errors import RecipeError
+from jetpress.deploy.errors import RecipeError
 
 Mixing = Callable[[tuple[Tensor, ...], Any, int], tuple[tuple[Tensor, ...], Any]]
 """Inputs, target, seed -> inputs and target, mixed."""

@@ -15,12 +15,13 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from deploy.console import progress
-from deploy.errors import RecipeError
-from pipeline import code, content
-from pipeline.data.augment import seeded
-from pipeline.data.splits import Files, Images, Samples, Split, tensors_of
-from pipeline.sections import DataConfig
+from jetpress.deploy.console import progress
+from jetpress.deploy.errors import RecipeError
+from jetpress.pipeline.data import digests
+from jetpress.pipeline.data.augment import seeded
+from jetpress.pipeline.data.splits import Files, Images, Samples, Split, tensors_of
+from jetpress.pipeline.network import user_code
+from jetpress.pipeline.recipe.sections import DataConfig
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 FOLDERS = {"train": "train", "val": "validation", "test": "test"}
@@ -54,7 +55,7 @@ def read(config: DataConfig, seed: int) -> Found:
 
 
 def _digits(config: DataConfig, seed: int) -> Found:
-    rows = torch.from_numpy(np.loadtxt(content.digits(), delimiter=",", dtype=np.float32))  # 64 pixels, label
+    rows = torch.from_numpy(np.loadtxt(digests.digits(), delimiter=",", dtype=np.float32))  # 64 pixels, label
     pixels = rows[:, :64].reshape(-1, 1, 8, 8) / 16
     pixels = (
         F.interpolate(pixels, (config.size, config.size), mode="bilinear").expand(-1, 3, -1, -1).contiguous()
@@ -161,7 +162,7 @@ def _readable(path: str) -> bool:
 
 
 def _function(config: DataConfig, seed: int) -> Found:
-    found = code.load(config.source)()
+    found = user_code.load(config.source)()
     if not isinstance(found, Mapping) or "train" not in found:
         raise RecipeError(
             f"{config.source} returned no training data",

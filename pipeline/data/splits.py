@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.utils.data import default_collate
 from torchvision.transforms import v2
 
-from deploy.errors import RecipeError
-from pipeline.data import augment
-from pipeline.data.augment import WHOLE, mix, seeded
-from pipeline.sections import DataConfig
+from jetpress.deploy.errors import RecipeError
+from jetpress.pipeline.data import augment
+from jetpress.pipeline.data.augment import WHOLE, mix, seeded
+from jetpress.pipeline.recipe.sections import DataConfig
 
 Batch = tuple[tuple[Tensor, ...], Any]
 """Inputs, target."""

@@ -5,7 +5,7 @@ from. A group that cannot be reduced to such a width stays as it is.
 
 ``uniform``, ``global`` and ``isomorphic`` turn a ratio into a removal, and :func:`smallest` finds the ratio
 that brings the network down to its limits. ``measured`` knows no ratio: it solves the knapsack of what each width
-loses in accuracy against what it saves (:mod:`pipeline.pruning.knapsack`).
+loses in accuracy against what it saves (:mod:`jetpress.pipeline.pruning.knapsack`).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 
-from pipeline.channels import ChannelGraph, Group
-from pipeline.pruning.criteria import Scores
-from pipeline.pruning.knapsack import Choice
+from jetpress.pipeline.network.channels import ChannelGraph, Group
+from jetpress.pipeline.pruning.criteria import Scores
+from jetpress.pipeline.pruning.knapsack import Choice
 
 LEAST = 0.1
 """Share of its channels that a group keeps in a ranking: a layer cut to nothing cannot recover."""

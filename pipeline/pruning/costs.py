@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import fx
 
-from pipeline.channels import ChannelGraph
-from pipeline.channels.labels import Axes, Call, Indices
+from jetpress.pipeline.network.channels import ChannelGraph
+from jetpress.pipeline.network.channels.labels import Axes, Call, Indices
 
 Kept = NDArray[np.float64]
 """``[n, groups]``: surviving units of each group, in ``n`` networks."""

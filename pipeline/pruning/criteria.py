@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from deploy.errors import StageError
-from pipeline.channels import ChannelGraph, Group
+from jetpress.deploy.errors import StageError
+from jetpress.pipeline.network.channels import ChannelGraph, Group
 
 Scores = NDArray[np.float64]
 """``[units]``; dimensionless."""
@@ -24,7 +24,7 @@ Scores = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a network shows on training data, by parameter name (:mod:`pipeline.evidence` collects it)."""
+    """What a network shows on training data, by parameter name (statistics.py collects it)."""
 
     gradients: Mapping[str, Tensor] = field(default_factory=dict)
     """Of the loss, the mean over batches."""

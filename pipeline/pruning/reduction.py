@@ -14,17 +14,17 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import models
-from pipeline.artifact import Sensitivity
-from pipeline.channels import ChannelGraph, analyse
-from pipeline.models import Network
-from pipeline.pruning.allocate import ALLOCATIONS, Removal, Room, choices, lowest, smallest
-from pipeline.pruning.costs import Counts, Kept, Sizes
-from pipeline.pruning.criteria import Scores
-from pipeline.pruning.knapsack import Choice, solve
-from pipeline.pruning.sensitivity import Curves, opened
-from pipeline.pruning.timings import REST, TimeModel
-from pipeline.sections import PruneConfig
+from jetpress.pipeline.network import models
+from jetpress.pipeline.network.channels import ChannelGraph, analyse
+from jetpress.pipeline.network.models import Network
+from jetpress.pipeline.pruning.allocate import ALLOCATIONS, Removal, Room, choices, lowest, smallest
+from jetpress.pipeline.pruning.costs import Counts, Kept, Sizes
+from jetpress.pipeline.pruning.criteria import Scores
+from jetpress.pipeline.pruning.curves import Curves, opened
+from jetpress.pipeline.pruning.knapsack import Choice, solve
+from jetpress.pipeline.pruning.timing import REST, TimeModel
+from jetpress.pipeline.recipe.sections import PruneConfig
+from jetpress.pipeline.store.artifact import Sensitivity
 
 
 @dataclass(frozen=True)

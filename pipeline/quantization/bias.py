@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import onnx_ir as ir
 
-from pipeline.quantization.dialect import Array, Numbers, dequantized
-from pipeline.quantization.placement import Layer
+from jetpress.pipeline.quantization.dialect import Array, Numbers, dequantized
+from jetpress.pipeline.quantization.placement import Layer
 
 
 def shifts(layers: Iterable[Layer], means: Mapping[str, Array], numbers: Numbers) -> dict[str, Array]:

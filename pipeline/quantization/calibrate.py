@@ -20,9 +20,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from deploy.console import progress
-from pipeline import diverge
-from pipeline.quantization.dialect import FP8, Dialect
+from jetpress.deploy.console import progress
+from jetpress.pipeline.graph import divergence
+from jetpress.pipeline.quantization.dialect import FP8, Dialect
 
 Array = NDArray[Any]
 Feed = Mapping[str, Array]
@@ -90,7 +90,7 @@ def _tensors(model: onnx.ModelProto, names: Collection[str]) -> Callable[[Feed],
     inner = [name for name in names if name not in given]
     present = {one.name for one in model.graph.output}
     shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in inner if name not in present)
-    session = diverge.session(shown)
+    session = divergence.session(shown)
 
     def run(feed: Feed) -> dict[str, Array]:
         found = dict(zip(inner, session.run(inner, dict(feed)), strict=True)) if inner else {}

@@ -2,7 +2,7 @@
 
 TensorRT: signed, symmetric, zero point 0 everywhere, Q/DQ before the layers that compute in INT8 and nowhere else;
 whatever stands between is fused. TensorRT 8 takes no INT8 initializers, so there the file holds FP32 weights and a
-QuantizeLinear behind them (onnx-tensorrt's importers; see :mod:`deploy.preflight.quantization`).
+QuantizeLinear behind them (onnx-tensorrt's importers; see :mod:`jetpress.deploy.preflight.quantization`).
 
 ONNX Runtime on an x86 CPU: its kernels multiply uint8 by int8 (VNNI), and run in INT8 only where every input and
 output of a node is quantized. A graph in TensorRT's dialect runs there slower than FP32, so it never stands for the

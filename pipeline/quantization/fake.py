@@ -25,10 +25,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from pipeline.quantization import origin
-from pipeline.quantization.dialect import FP8, INT8, SMALLEST, Dialect, Numbers
-from pipeline.quantization.origin import SAME, UNKNOWN
-from pipeline.quantization.placement import layers, place
+from jetpress.pipeline.quantization import origin
+from jetpress.pipeline.quantization.dialect import FP8, INT8, SMALLEST, Dialect, Numbers
+from jetpress.pipeline.quantization.origin import SAME, UNKNOWN
+from jetpress.pipeline.quantization.placement import layers, place
 
 WEIGHTED = {f"conv{kind}{n}d": axis for kind, axis in (("", 0), ("_transpose", 1)) for n in (1, 2, 3)}
 """Operators with a weight -> its axis of output channels."""
@@ -53,7 +53,7 @@ class Grids:
     weights: frozenset[str]
     """Parameters that are rounded for each output channel."""
     activations: Mapping[tuple[str, str], Grid]
-    """Origin of a tensor (:mod:`pipeline.quantization.origin`), and of what is made of it there -> its grid."""
+    """Origin of a tensor (origin.py), and of what is made of it there -> its grid."""
     numbers: Numbers = INT8
     """Of the weights."""
     unknown: tuple[str, ...] = ()
@@ -68,7 +68,7 @@ def grids(
     without: Collection[str] = (),
     sparse: Collection[str] = (),
 ) -> Grids:
-    """What :func:`pipeline.quantization.qdq.insert` writes into a graph, for the module that it was exported from."""
+    """What `insert` of qdq.py writes into a graph, for the module that it was exported from."""
     graph = ir.from_proto(model).graph
     found = place(graph, dialect, without, sparse)
     names = origin.names_of({one.node: one.weight for one in layers(graph)}, module)

@@ -13,15 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from deploy.console import progress
-from pipeline import data, diverge, models
-from pipeline.data.cases import filled
-from pipeline.data.splits import Split
-from pipeline.lowering.ends import DETECTIONS, SCORES, Ends
-from pipeline.lowering.suppress import RAW
-from pipeline.models import Network
-from pipeline.scores import cosines
-from pipeline.training.evaluate import points as points_of
+from jetpress.deploy.console import progress
+from jetpress.pipeline.data import loading
+from jetpress.pipeline.data.splits import Split
+from jetpress.pipeline.graph import divergence
+from jetpress.pipeline.graph.cases import filled
+from jetpress.pipeline.graph.ends import DETECTIONS, SCORES, Ends
+from jetpress.pipeline.graph.suppress import RAW
+from jetpress.pipeline.graph.tolerance import cosines
+from jetpress.pipeline.network import models
+from jetpress.pipeline.network.models import Network
+from jetpress.pipeline.training.evaluate import points as points_of
 
 Array = NDArray[Any]
 Feed = Mapping[str, Array]
@@ -65,7 +67,7 @@ class Judge:
         order = self._network_outputs(proto)
         total = 0.0
         with progress(what, len(split)) as line:
-            for inputs, target in data.batches(split):
+            for inputs, target in loading.batches(split):
                 found: list[list[Array]] = []
                 for count, feed in self.feeds(proto, inputs):
                     outputs = run(feed)
@@ -88,7 +90,7 @@ class Judge:
         shown.CopyFrom(proto)
         present = {one.name for one in proto.graph.output}
         shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted if name not in present)
-        session = diverge.session(shown)
+        session = divergence.session(shown)
         names = [one.name for one in session.get_outputs()]
         # Of a detector the scores are the second.
         return wanted[1 if self.ends.output == DETECTIONS else 0], lambda feed: dict(

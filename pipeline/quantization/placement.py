@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 
 import onnx_ir as ir
 
-from pipeline.quantization.dialect import FP8, Dialect
+from jetpress.pipeline.quantization.dialect import FP8, Dialect
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 ABSORBED = ("Relu", "Clip")

@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from pipeline.quantization import bias
-from pipeline.quantization.dialect import Array, Dialect, dequantized
-from pipeline.quantization.placement import Layer, Placement, place
+from jetpress.pipeline.quantization import bias
+from jetpress.pipeline.quantization.dialect import Array, Dialect, dequantized
+from jetpress.pipeline.quantization.placement import Layer, Placement, place
 
 Ranges = Mapping[str, tuple[float, float]]
 """Tensor -> lowest and highest number that it is quantized for."""
@@ -29,10 +29,10 @@ def insert(
 
     Args:
         model: FP32, types and shapes inferred.
-        ranges: of every tensor that :func:`pipeline.quantization.placement.place` names.
+        ranges: of every tensor that :func:`jetpress.pipeline.quantization.placement.place` names.
         without: layers that stay in higher precision.
         sparse: layers whose output stays INT8.
-        shifts: what is added to the biases of layers that become INT8: see :mod:`pipeline.quantization.bias`.
+        shifts: what is added to the biases of layers that become INT8: see :mod:`jetpress.pipeline.quantization.bias`.
     """
     made = ir.from_proto(model)
     found = place(made.graph, dialect, without, sparse)

@@ -11,9 +11,9 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from deploy.errors import StageError
-from pipeline.quantization import placement, qdq
-from pipeline.quantization.dialect import Array, Dialect
+from jetpress.deploy.errors import StageError
+from jetpress.pipeline.quantization import placement, qdq
+from jetpress.pipeline.quantization.dialect import Array, Dialect
 
 KEPT, NO_KERNEL = "quantize.keep", "no FP8 kernel for its shape"
 """Why layers stay in higher precision, whatever that costs."""
@@ -31,7 +31,7 @@ class Subject:
     masked: tuple[str, ...] = ()
     """Parameters that are 2:4 sparse."""
     shifts: Mapping[str, Array] = field(default_factory=dict)
-    """Corrections of biases: see :mod:`pipeline.quantization.bias`."""
+    """Corrections of biases: see :mod:`jetpress.pipeline.quantization.bias`."""
 
     @cached_property
     def layers(self) -> list[placement.Layer]:

@@ -2,7 +2,8 @@
 
 Which channels share a group of four is arbitrary: they may be reordered together with whatever makes and
 reads them (Pool & Yu, "Channel Permutations for N:M Sparsity", NeurIPS 2021). The groups of coupled channels
-come from :mod:`pipeline.channels`; a reordering is kept only if the network computes the same after it.
+come from :mod:`jetpress.pipeline.network.channels`; a reordering is kept only if the network computes the same after
+it.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from deploy.console import progress
-from pipeline.channels import ChannelGraph, Group
-from pipeline.channels import oracle as oracle
-from pipeline.channels.graph import Survivors, Trace
-from pipeline.channels.labels import Indices
-from pipeline.sparse import masks
-from pipeline.sparse.products import Product
-from pipeline.sparse.search import search as search
+from jetpress.deploy.console import progress
+from jetpress.pipeline.network.channels import ChannelGraph, Group
+from jetpress.pipeline.network.channels import oracle as oracle
+from jetpress.pipeline.network.channels.graph import Survivors, Trace
+from jetpress.pipeline.network.channels.labels import Indices
+from jetpress.pipeline.sparse import masks
+from jetpress.pipeline.sparse.products import Product
+from jetpress.pipeline.sparse.search import search as search
 
 TOLERANCE = 1e-6
 """Largest difference of the outputs in double precision, relative to their largest value."""

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import fx
 
-from pipeline.channels.graph import Trace
-from pipeline.channels.labels import Axes, Call, Indices
+from jetpress.pipeline.network.channels.graph import Trace
+from jetpress.pipeline.network.channels.labels import Axes, Call, Indices
 
 SUMMED: dict[str, dict[str, tuple[int, int]]] = {
     **{name: {"weight": (0, 1)} for name in ("conv1d", "conv2d", "conv3d", "linear")},

@@ -23,10 +23,10 @@ import torch
 from torch import Tensor, fx
 from torch.nn import functional as F
 
-from deploy.console import progress
-from pipeline.channels.graph import Trace
-from pipeline.sparse import masks
-from pipeline.sparse.products import Product
+from jetpress.deploy.console import progress
+from jetpress.pipeline.network.channels.graph import Trace
+from jetpress.pipeline.sparse import masks
+from jetpress.pipeline.sparse.products import Product
 
 DAMPING = 0.01
 """On the diagonal of ``H``, as a share of its mean (as SparseGPT): weights that no data speaks for stay."""

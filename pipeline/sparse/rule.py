@@ -1,4 +1,4 @@
-"""Which layers of a model in memory are 2:4 sparse, by the rule of :mod:`deploy.preflight.sparse`."""
+"""Which layers of a model in memory are 2:4 sparse, by the rule of :mod:`jetpress.deploy.preflight.sparse`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import onnx
 
-from deploy.preflight.graph import Graph
-from deploy.preflight.sparse import GROUP, KEPT, SparseLayer, layers
+from jetpress.deploy.preflight.graph import Graph
+from jetpress.deploy.preflight.sparse import GROUP, KEPT, SparseLayer, layers
 
 
 def sparse_layers(model: onnx.ModelProto, kept: int = KEPT, group: int = GROUP) -> list[SparseLayer]:

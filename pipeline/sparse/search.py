@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 from torch import Tensor
 
-from pipeline.channels.labels import Indices
-from pipeline.sparse import masks
+from jetpress.pipeline.network.channels.labels import Indices
+from jetpress.pipeline.sparse import masks
 
 NOISE = 0.2
 """Of the first step, in standard deviations of the table (after its row and column means); searches abreast have from

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.nn.utils.prune import L1Unstructured
 
-from pipeline.models import Network
+from jetpress.pipeline.network.models import Network
 
 NO_TIME = "unstructured zeros: no engine of these targets is faster for them"
 

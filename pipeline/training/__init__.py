@@ -1,1 +1,1 @@
-"""Parts of the training loop in :mod:`pipeline.train`: schedules, distillation, ranks, resume."""
+"""Parts of the training loop in :mod:`jetpress.pipeline.training.fit`: schedules, distillation, ranks, resume."""

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deploy.errors import RecipeError
-from pipeline import models
-from pipeline.artifact import Checkpoint
-from pipeline.models import outputs_of
-from pipeline.training.evaluate import device, layout
-from pipeline.training.features import maps_of
+from jetpress.deploy.errors import RecipeError
+from jetpress.pipeline.network import models
+from jetpress.pipeline.network.models import outputs_of
+from jetpress.pipeline.store.artifact import Checkpoint
+from jetpress.pipeline.training.evaluate import device, layout
+from jetpress.pipeline.training.features import maps_of
 
 Objective = Callable[[tuple[Tensor, ...], Any], Tensor]
 """Inputs and target -> the loss, a scalar."""
@@ -44,7 +44,7 @@ class Teacher:
     similarity: float = 0.0
     """Weight of :func:`similarity`."""
     layers: tuple[str, ...] = ()
-    """Patterns of the weights whose feature maps are compared; empty: see :func:`pipeline.training.features.pairs`."""
+    """Patterns of the weights whose feature maps are compared; empty: see `pairs` of features.py."""
 
     @property
     def numbers(self) -> list[Any]:
@@ -165,7 +165,7 @@ def objective(
 
     Args:
         of_labels: what the network returned and the target -> a scalar.
-        forward: the network; with ``names`` a :class:`pipeline.training.features.Student`.
+        forward: the network; with ``names`` a :class:`jetpress.pipeline.training.features.Student`.
         teacher: None: the labels alone.
         names: weights of the teacher whose feature maps are learnt.
         classes: whether the first output holds class scores in dimension 1.

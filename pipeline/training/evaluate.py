@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
-from deploy.console import progress
-from deploy.errors import RecipeError, StageError
-from pipeline import code
-from pipeline.data import batches
-from pipeline.data.splits import Split
-from pipeline.models import Network, outputs_of
-from pipeline.sections import DataConfig
-from pipeline.training import ranks
+from jetpress.deploy.console import progress
+from jetpress.deploy.errors import RecipeError, StageError
+from jetpress.pipeline.data import ranks
+from jetpress.pipeline.data.loading import batches
+from jetpress.pipeline.data.splits import Split
+from jetpress.pipeline.network import user_code
+from jetpress.pipeline.network.models import Network, outputs_of
+from jetpress.pipeline.recipe.sections import DataConfig
 
 Judge = Callable[[Any, Any], Tensor]
 """What the network returned and the target -> a tensor."""
@@ -43,7 +43,7 @@ def to_device(values: Any, place: torch.device) -> Any:
 def loss(config: DataConfig, smoothing: float = 0.0) -> Judge:
     """``data.loss``: a scalar."""
     if config.loss != "cross_entropy":
-        return code.load(config.loss)
+        return user_code.load(config.loss)
 
     def cross_entropy(outputs: Any, target: Any) -> Tensor:
         scores = outputs_of(outputs)[0].float()
@@ -63,7 +63,7 @@ def loss(config: DataConfig, smoothing: float = 0.0) -> Judge:
 def points(config: DataConfig) -> Judge:
     """``data.metric``: points of each sample ``[batch]``, 0 to 100."""
     if config.metric != "top1":
-        return code.load(config.metric)
+        return user_code.load(config.metric)
 
     def top1(outputs: Any, target: Any) -> Tensor:
         right = outputs_of(outputs)[0].argmax(1) == target

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from deploy.errors import RecipeError
+from jetpress.deploy.errors import RecipeError
 
 Pairs = dict[str, str]
 """A weight of the student -> the weight of the teacher whose feature map it learns."""

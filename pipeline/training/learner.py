@@ -11,17 +11,17 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils import _pytree as pytree
 
-from deploy.console import say
-from deploy.errors import RecipeError
-from pipeline import machine
-from pipeline.data import Data, step_size
-from pipeline.data.augment import mixing
-from pipeline.models import Network
-from pipeline.sections import TrainConfig
-from pipeline.training import distill, features, ranks
-from pipeline.training.distill import Teacher
-from pipeline.training.evaluate import device, loss, to_device
-from pipeline.training.updates import Updates
+from jetpress.deploy.console import say
+from jetpress.deploy.errors import RecipeError
+from jetpress.pipeline.data import ranks
+from jetpress.pipeline.data.augment import mixing
+from jetpress.pipeline.data.loading import Data, step_size
+from jetpress.pipeline.network.models import Network
+from jetpress.pipeline.recipe.sections import TrainConfig
+from jetpress.pipeline.training import distill, features, numerics
+from jetpress.pipeline.training.distill import Teacher
+from jetpress.pipeline.training.evaluate import device, loss, to_device
+from jetpress.pipeline.training.updates import Updates
 
 Learn = Callable[[tuple[Tensor, ...], Any, float, int], Tensor]
 """Inputs, target, learning rate, seed of what is mixed -> the sum of the samples' losses."""
@@ -58,7 +58,7 @@ def learner(
     precision: str,
 ) -> Learn:
     """The function that makes one step."""
-    place, dtype, world = device(), machine.DTYPES[precision], ranks.part().world
+    place, dtype, world = device(), numerics.DTYPES[precision], ranks.part().world
     whole = step_size(data.train)
     if whole < world:
         raise RecipeError(f"{whole} samples a step for {world} processes", "raise data.batch_size")

@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from deploy.console import say
-from deploy.errors import RecipeError, ToolMissing
+from jetpress.deploy.console import say
+from jetpress.deploy.errors import RecipeError, ToolMissing
 
 Entry = Mapping[str, float]
 Sink = Callable[[Entry], None]

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from torch import fx, nn
 
-from pipeline.channels.graph import TracedNet, bound, set_argument
+from jetpress.pipeline.network.channels.graph import TracedNet, bound, set_argument
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 

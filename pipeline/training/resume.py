@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from deploy.console import say
+from jetpress.deploy.console import say
 
 STATE = "state.json"
 

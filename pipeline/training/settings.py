@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, fields, replace
 
-from pipeline.sections import FinetuneConfig, QatConfig, TrainConfig
+from jetpress.pipeline.recipe.sections import FinetuneConfig, QatConfig, TrainConfig
 
 
 def settings(config: FinetuneConfig | QatConfig) -> TrainConfig:

@@ -1,6 +1,6 @@
 """A run under ``torchrun``: rank 0 walks the pipeline, speaks and writes; the others help it to train.
 
-    torchrun --nproc-per-node=2 -m pipeline.cli run recipes/digits.toml --target host
+    torchrun --nproc-per-node=2 -m jetpress.pipeline.cli run recipes/digits.toml --target host
 
 The others wait until rank 0 comes to a stage that is marked :func:`joint`. It tells them which, as JSON through the
 rendezvous' own store; all run it, and only rank 0's result is kept. Every machine must see the same folder of runs.
@@ -21,23 +21,23 @@ from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, get_type_hints
 
-from deploy.errors import DeviceError, JetpressError
-from pipeline import artifact
-from pipeline.sections import as_table
-from pipeline.training.ranks import AGAIN, joined, rank, store, world
+from jetpress.deploy.errors import DeviceError, JetpressError
+from jetpress.pipeline.data.ranks import AGAIN, joined, rank, store, world
+from jetpress.pipeline.recipe.sections import as_table
+from jetpress.pipeline.store import artifact
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-JOINT = ("pipeline.train:train", "pipeline.finetune:finetune", "pipeline.qat:qat")
-"""All that rank 0 can ask the others to run."""
+STAGES = "jetpress.pipeline.stages."
+"""Where what rank 0 can ask the others to run lies."""
 STOP = "stop"
 POLL_S = 0.2
 FAREWELL_S = 10.0
 
 
 def joint(stage: Callable[P, T]) -> Callable[P, T]:
-    """Mark a stage that all ranks run; it must be named in ``JOINT``."""
+    """Mark a stage that all ranks run."""
 
     @functools.wraps(stage)
     def together(*arguments: P.args, **rest: P.kwargs) -> T:
@@ -86,7 +86,6 @@ def leading() -> Iterator[None]:
 
 def _order(stage: str, config: object, inputs: list[artifact.Artifact], draft: Path) -> None:
     """Rank 0 asks the others to run a stage."""
-    assert stage in JOINT
     told = {
         "stage": stage,
         "config": as_table(config),
@@ -101,8 +100,8 @@ def _obey(order: Mapping[str, Any]) -> None:
     """Run the stage; what it writes is thrown away, what rank 0 has of an interrupted training is read."""
     from pydantic import TypeAdapter
 
-    assert order["stage"] in JOINT
     module, _, name = order["stage"].partition(":")
+    assert module.startswith(STAGES)
     stage = getattr(importlib.import_module(module), name)
     for _, path in order["inputs"]:
         if not Path(path).is_dir():

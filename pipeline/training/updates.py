@@ -11,9 +11,9 @@ from fnmatch import fnmatch
 import torch
 from torch import Tensor, nn
 
-from deploy.errors import RecipeError
-from pipeline.sections import TrainConfig
-from pipeline.training.ema import average_of
+from jetpress.deploy.errors import RecipeError
+from jetpress.pipeline.recipe.sections import TrainConfig
+from jetpress.pipeline.training.ema import average_of
 
 
 class Updates:

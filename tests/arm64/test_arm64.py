@@ -12,11 +12,11 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from deploy import runs
-from deploy.device import Local
-from deploy.errors import BenchmarkInvalid
-from deploy.pack import pack
-from deploy.probe import probe
+from jetpress.deploy.device import remote_runner
+from jetpress.deploy.device.device import Local
+from jetpress.deploy.device.probe import probe
+from jetpress.deploy.errors import BenchmarkInvalid
+from jetpress.deploy.pack import pack
 from tests.deploy.runner_bundles import bundle, seal
 from tests.deploy.runner_schema import faults
 
@@ -45,14 +45,14 @@ def test_send_build_infer_bench_and_bring_back(tmp_path: Path) -> None:
     seal(place)
     folder = device.put(place, "bundle")
     engines = f"{device.folder}/engines"
-    built = runs.run_detached(device, "build", folder, "build", "--bundle", folder, "--out", engines)
-    stamp = runs.last(built, "built")["stamp"]
+    built = remote_runner.run_detached(device, "build", folder, "build", "--bundle", folder, "--out", engines)
+    stamp = remote_runner.last(built, "built")["stamp"]
     assert (stamp["python"], stamp["version"]) == ("3.9.2", "1.19.2")
     words = ("--bundle", folder, "--engines", engines, "--out", f"{device.folder}/results")
-    said = runs.run(device, folder, "infer", *words)
+    said = remote_runner.run(device, folder, "infer", *words)
     device.get(words[-1], tmp_path / "results")
     with suppress(BenchmarkInvalid):  # an emulated processor keeps no time
-        said += runs.run(device, folder, "bench", *words, "--seconds", "0.5")
+        said += remote_runner.run(device, folder, "bench", *words, "--seconds", "0.5")
     assert [fault for event in built + said for fault in faults(event)] == []
     samples = np.load(place / "samples" / "images.npy")
     session = ort.InferenceSession(place / "model.onnx", providers=["CPUExecutionProvider"])

@@ -13,7 +13,7 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
-from deploy.wire import encode
+from jetpress.deploy.onnx_file.wire import encode
 
 SECRET = "secret.bin"
 

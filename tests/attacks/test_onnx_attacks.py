@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from deploy.errors import TrustError
-from deploy.guard import check_bytes
-from deploy.preflight import preflight
-from deploy.targets import find
+from jetpress.deploy.errors import TrustError
+from jetpress.deploy.onnx_file.guard import check_bytes
+from jetpress.deploy.preflight import preflight
+from jetpress.deploy.targets import find
 from tests.attacks import onnx_files
 
 # Runs alone, so that what it opens and how much memory it takes is its own. Audit events see every open that
@@ -23,8 +23,8 @@ import sys
 opened = []
 sys.addaudithook(lambda event, seen: opened.append(str(seen[0])) if event in ("open", "os.open") else None)
 from pathlib import Path
-from deploy.errors import TrustError
-from deploy.guard import check_onnx
+from jetpress.deploy.errors import TrustError
+from jetpress.deploy.onnx_file.guard import check_onnx
 path = Path(sys.argv[1])
 before = len(opened)
 try:
@@ -40,12 +40,12 @@ except TrustError as error:
 CHECK = """
 import json, resource, sys, time
 from pathlib import Path
-import deploy.preflight
-from deploy.errors import JetpressError
-from deploy.targets import find
+import jetpress.deploy.preflight
+from jetpress.deploy.errors import JetpressError
+from jetpress.deploy.targets import find
 start, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
-    ended = "ok" if deploy.preflight.preflight(Path(sys.argv[1]), find("xavier")).ok else "NO"
+    ended = "ok" if jetpress.deploy.preflight.preflight(Path(sys.argv[1]), find("xavier")).ok else "NO"
 except JetpressError as error:
     ended = type(error).__name__
 used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before

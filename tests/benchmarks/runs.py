@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.compare import compare
-from benchmarks.report import histograms
-from benchmarks.stats import summary
+from jetpress.benchmarks.ratio import compare
+from jetpress.benchmarks.report import histograms
+from jetpress.benchmarks.stats import summary
 
 WIDTHS = (64, 128, 256, 512)
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.report import builder, histograms, plots, render, wording
+from jetpress.benchmarks.report import builder, histograms, plots, render, wording
 from tests.benchmarks.runs import EVIL, bare, hostile, realistic
 
 EMPTY = {"meta"}

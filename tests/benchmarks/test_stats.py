@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.stats import _medians, bootstrap_median, bootstrap_ratio, summary
+from jetpress.benchmarks.stats import _medians, bootstrap_median, bootstrap_ratio, summary
 
 
 @pytest.mark.parametrize(

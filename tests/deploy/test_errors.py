@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from deploy import errors
+from jetpress.deploy import errors
 
 
 def test_every_kind_of_failure_has_its_own_exit_code() -> None:

@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, defs, helper
 
-from benchmarks.preflight import SAMPLE, Hard, hard_graphs, node, small
-from deploy import guard
-from deploy.errors import JetpressError, RecipeError
-from deploy.preflight import graph, operators, preflight, report_lines, restrictions, sparse, trial
-from deploy.preflight.verdict import Verdict, explain
-from deploy.targets import TARGETS, find
-from pipeline.lowering import EXPANSIONS
+from jetpress.deploy.errors import JetpressError, RecipeError
+from jetpress.deploy.onnx_file import guard
+from jetpress.deploy.preflight import graph, operators, preflight, report_lines, restrictions, sparse, trial
+from jetpress.deploy.preflight.verdict import Verdict, explain
+from jetpress.deploy.targets import TARGETS, find
+from jetpress.pipeline.graph.primitives import EXPANSIONS
+from studies.hard_graphs import SAMPLE, Hard, hard_graphs, node, small
 
 FLOAT, INT8, INT32, INT64, UINT8 = (
     1,
@@ -494,7 +494,7 @@ def test_damaged_models_end_in_a_verdict_or_a_refusal(
     path.write_bytes(bytes(content))
     read = lambda skeleton: graph.Graph(graph._parse(skeleton), skeleton.path)  # noqa: E731
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("deploy.preflight.inferred", read)  # without a process for each example
+        patch.setattr("jetpress.deploy.preflight.inferred", read)  # without a process for each example
         with suppress(JetpressError):
             assert explain(preflight(path, find("xavier")))
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from deploy.errors import RecipeError
-from deploy.targets import TARGETS, find
+from jetpress.deploy.errors import RecipeError
+from jetpress.deploy.targets import TARGETS, find
 
 
 def test_the_targets_that_the_readme_promises_exist() -> None:

@@ -159,16 +159,16 @@ def test_jetpress_is_installed_as_in_the_image(tmp_path: Path) -> None:
     for copied in of(stage, "COPY"):
         for name in copied.split()[:-1]:
             if (ROOT / name).is_dir():
-                shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(
+                    ROOT / name, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__")
+                )
             else:
                 shutil.copy(ROOT / name, source / name)
     words = of(stage, "RUN")[-1].replace("/opt/jetpress", str(source)).split()
     assert words[:3] == ["python", "-m", "pip"]
     command = [sys.executable, *words[1:], "--target", str(tmp_path / "site"), "--no-index", "--quiet"]
     subprocess.run(command, check=True, cwd=tmp_path, stderr=subprocess.DEVNULL)
-    check = (
-        "import pipeline.cli, deploy; from pathlib import Path; print(Path(deploy.__file__).parent.parent)"
-    )
+    check = "import jetpress, jetpress.pipeline.cli; from pathlib import Path; print(Path(jetpress.__file__).parent)"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
     done = subprocess.run(
         [sys.executable, "-c", check],
@@ -179,8 +179,13 @@ def test_jetpress_is_installed_as_in_the_image(tmp_path: Path) -> None:
         env=environment,
     )
     site = Path(done.stdout.strip())
-    assert site == tmp_path / "site"
-    for name in ("recipes/digits.toml", "deploy/runner/schema.json", "deploy/sent/keep.py", "bin/jetpress"):
+    assert site == tmp_path / "site" / "jetpress"
+    for name in (
+        "recipes/digits.toml",
+        "deploy/runner/schema.json",
+        "deploy/device/scripts/keep.py",
+        "../bin/jetpress",
+    ):
         assert (site / name).is_file(), name
 
 

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline import models
-from pipeline.artifact import Checkpoint
-from pipeline.export import to_onnx
-from pipeline.models import Network
-from pipeline.sections import DataConfig, ExportConfig, InputConfig, ModelConfig
+from jetpress.pipeline.graph.exporting import to_onnx
+from jetpress.pipeline.network import models
+from jetpress.pipeline.network.models import Network
+from jetpress.pipeline.recipe.sections import DataConfig, ExportConfig, InputConfig, ModelConfig
+from jetpress.pipeline.store.artifact import Checkpoint
 
 HERE = Path(__file__).resolve()
 IMAGE = InputConfig(shape=(3, 16, 16))

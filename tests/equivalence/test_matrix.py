@@ -1,7 +1,7 @@
 """The matrix: families x {dense, pruned, 2:4, INT8} x opset {13, 17, 20}, each held against PyTorch; and FP16.
 
 The exporter is slow, so each variant is traced once at 18, from which 13 and 17 are made, and once at 20.
-``benchmarks/opsets.py`` and ``benchmarks/coverage.py`` run every network there is.
+``studies/opsets.py`` and ``studies/coverage.py`` run every network there is.
 """
 
 from __future__ import annotations
@@ -15,20 +15,24 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from deploy.preflight import preflight
-from deploy.targets import find
-from pipeline import channels, equivalence, models, precision, scores
-from pipeline.data.cases import cases
-from pipeline.export import _checked, _tidy, opset_of, to_opset
-from pipeline.lowering.simplify import simplify
-from pipeline.lowering.trace import trace
-from pipeline.models import Network
-from pipeline.quantization import calibrate
-from pipeline.quantization.dialect import DIALECTS
-from pipeline.quantization.subject import Subject
-from pipeline.sections import ExportConfig
-from pipeline.sparse.masks import best_mask
-from pipeline.sparse.rule import sparse_layers
+from jetpress.deploy.preflight import preflight
+from jetpress.deploy.targets import find
+from jetpress.pipeline.graph import fp16_layers, tolerance
+from jetpress.pipeline.graph.cases import cases
+from jetpress.pipeline.graph.exporting import checked as _checked
+from jetpress.pipeline.graph.exporting import opset_of, to_opset
+from jetpress.pipeline.graph.exporting import tidy as _tidy
+from jetpress.pipeline.graph.simplify import simplify
+from jetpress.pipeline.graph.trace import trace
+from jetpress.pipeline.network import channels, models
+from jetpress.pipeline.network.models import Network
+from jetpress.pipeline.quantization import calibrate
+from jetpress.pipeline.quantization.dialect import DIALECTS
+from jetpress.pipeline.quantization.subject import Subject
+from jetpress.pipeline.recipe.sections import ExportConfig
+from jetpress.pipeline.sparse.masks import best_mask
+from jetpress.pipeline.sparse.rule import sparse_layers
+from jetpress.pipeline.stages import equivalence
 from tests.equivalence.networks import LOWERED, network
 
 FAMILIES = ("cnn", "transformer", "segmenter")
@@ -88,7 +92,7 @@ def test_the_file_is_the_network(family: str, kind: str, opset: int) -> None:
     made, proto = variant(family, kind), onnx.load_from_string(exported(family, kind, opset))
     assert opset_of(proto) == opset
     given = cases(inputs_of(made, 8), 1, edges=True)
-    found = equivalence.compare(made, proto, given, scores.LIMITS["fp32"])
+    found = equivalence.compare(made, proto, given, tolerance.LIMITS["fp32"])
     assert max(one.max_relative for one in found) < 1e-5
     if kind == "2:4":
         layers = [one for one in sparse_layers(proto) if one.eligible]
@@ -112,11 +116,11 @@ def test_and_the_boards_tables_take_it(family: str, opset: int, tmp_path: Path) 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_and_so_is_the_file_in_fp16(family: str, kind: str) -> None:
     made, proto = variant(family, kind), onnx.load_from_string(exported(family, kind, 20))
-    halved, facts = precision.to_fp16(proto, cases(inputs_of(made, 8), 1, edges=True))
+    halved, facts = fp16_layers.to_fp16(proto, cases(inputs_of(made, 8), 1, edges=True))
     _tidy(halved, None)
     assert len(facts["fp32"]) == 0
     given = cases(inputs_of(made, 8), 1, edges=True)
-    found = equivalence.compare(made, _checked(halved), given, scores.LIMITS["fp16"])
+    found = equivalence.compare(made, _checked(halved), given, tolerance.LIMITS["fp16"])
     assert max(one.max_relative for one in found) > 1e-6, "it was not rounded"
 
 
@@ -140,7 +144,7 @@ def test_and_in_int8(family: str, kind: str, opset: int) -> None:
     quantized = subject.graph(calibrate.ranges(seen, "max", subject.dialect))
     assert opset_of(quantized) == opset
     given = cases((images,), 1, edges=False)  # INT8 is not judged outside of its ranges
-    found = equivalence.compare(made, quantized, given, scores.LIMITS["int8"])
+    found = equivalence.compare(made, quantized, given, tolerance.LIMITS["int8"])
     assert max(one.max_relative for one in found) > 1e-4, "it was not rounded"
     if kind == "2:4":
         layers = [one for one in sparse_layers(quantized) if one.eligible]

@@ -18,13 +18,13 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from deploy import runs
-from deploy.device import Device
-from deploy.device import open as open_device
-from deploy.inventory import fitting
-from deploy.pack import pack
-from deploy.probe import Facts, probe
-from deploy.targets import TARGETS
+from jetpress.deploy.device import remote_runner
+from jetpress.deploy.device.device import Device
+from jetpress.deploy.device.device import open as open_device
+from jetpress.deploy.device.inventory import fitting
+from jetpress.deploy.device.probe import Facts, probe
+from jetpress.deploy.pack import pack
+from jetpress.deploy.targets import TARGETS
 from tests.deploy.runner_bundles import bundle, seal
 from tests.deploy.runner_schema import faults
 
@@ -65,7 +65,7 @@ class Board:
 
     def run(self, command: str, *words: str) -> list[dict[str, Any]]:
         place = ("--bundle", self.folder, "--out" if command == "build" else "--engines", self.engines)
-        events = runs.run(self.device, self.folder, command, *place, *words)
+        events = remote_runner.run(self.device, self.folder, command, *place, *words)
         assert [fault for event in events for fault in faults(event)] == []
         return events
 
@@ -85,7 +85,7 @@ def test_the_probe_knows_the_board(facts: Facts) -> None:
     assert facts.is_jetson
     assert facts.module
     assert facts.l4t
-    assert facts.jetpack, f"L4T {facts.l4t} belongs into deploy/board.py"
+    assert facts.jetpack, f"L4T {facts.l4t} belongs into deploy/device/board.py"
     assert facts.tensorrt
     assert facts.power_mode in facts.power_modes.values()
     target = TARGETS[fitting(facts)[0]]
@@ -155,7 +155,9 @@ def test_a_build_outlives_the_host(board: Board) -> None:
     name = f"hardware{int(time.time())}"
     argv = [board.device.python, f"{board.folder}/runner.pyz", "build", "--bundle", board.folder, "--force",
             "--out", f"{board.folder}/again"]  # fmt: skip
-    script = f"from deploy import device; device.open({NAME!r}).run_detached({name!r}, {argv!r})"
+    script = (
+        f"from jetpress.deploy.device import device; device.open({NAME!r}).run_detached({name!r}, {argv!r})"
+    )
     with subprocess.Popen([sys.executable, "-c", script]) as host:
         time.sleep(8)
         host.kill()
@@ -172,7 +174,7 @@ def test_gpu_and_dla_together(board: Board, facts: Facts) -> None:
     places = ",".join(["gpu", *(f"dla{core}" for core in range(cores))])
     board.run("build", "--places", places)
     events = board.run("bench", "--places", places, "--concurrent", "--seconds", "3")
-    together = runs.last(events, "concurrent")
+    together = remote_runner.last(events, "concurrent")
     alone = results(events)["compressed"]["throughput_per_s"]
     assert together["throughput_per_s"] > alone
 

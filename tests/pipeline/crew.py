@@ -17,12 +17,19 @@ from typing import Any
 
 import torch
 
-from deploy.errors import JetpressError
-from pipeline import baseline, export, finetune, fold, models, qat, quantize, train
-from pipeline.artifact import Checkpoint
-from pipeline.sections import ExportConfig, FinetuneConfig, QatConfig, QuantizeConfig, TrainConfig
-from pipeline.store import Store
-from pipeline.training import torchrun
+from jetpress.deploy.errors import JetpressError
+from jetpress.pipeline.network import models
+from jetpress.pipeline.recipe.sections import (
+    ExportConfig,
+    FinetuneConfig,
+    QatConfig,
+    QuantizeConfig,
+    TrainConfig,
+)
+from jetpress.pipeline.stages import export, finetune, fold, qat, quantize, source, train
+from jetpress.pipeline.store.artifact import Checkpoint
+from jetpress.pipeline.store.store import Store
+from jetpress.pipeline.training import fit, torchrun
 from tests.pipeline import small
 
 DATA = replace(small.DIGITS, batch_size=64)
@@ -54,8 +61,8 @@ def masked(config: None, model: Checkpoint, draft: Path) -> Checkpoint:
 def work(folder: Path) -> dict[str, Any]:
     """What rank 0 does; the only one, if it is alone."""
     store = Store(folder / "store")
-    config = baseline.SourceConfig(small.model(folder, "plain"), DATA)
-    start = store.make(baseline.source, config)[0]
+    config = source.SourceConfig(small.model(folder, "plain"), DATA)
+    start = store.make(source.source, config)[0]
     dense = store.make(train.train, TRAIN, start)[0]
     hurt = store.make(masked, None, dense)[0]
     made = store.make(finetune.finetune, FINETUNE, hurt, dense)[0]
@@ -65,7 +72,7 @@ def work(folder: Path) -> dict[str, Any]:
 def work_in_int8(folder: Path) -> dict[str, Any]:
     """As :func:`work`; quantization-aware training instead of fine-tuning."""
     store = Store(folder / "store")
-    start = store.make(baseline.source, baseline.SourceConfig(small.model(folder, "plain"), DATA))[0]
+    start = store.make(source.source, source.SourceConfig(small.model(folder, "plain"), DATA))[0]
     folded = store.make(
         fold.fold, None, store.make(masked, None, store.make(train.train, TRAIN, start)[0])[0]
     )[0]
@@ -77,14 +84,14 @@ def work_in_int8(folder: Path) -> dict[str, Any]:
 
 def die_in(epoch: int) -> None:
     """As the kernel kills, in the middle of fine-tuning: after this epoch's steps, before it counts."""
-    remember = train._remember
+    remember = fit._remember
 
     def dying(so_far: Any, *rest: Any) -> None:
         if so_far.epoch == epoch and "average" in sys._getframe(1).f_locals["kept"]:
             os.kill(os.getpid(), signal.SIGKILL)
         remember(so_far, *rest)
 
-    train._remember = dying  # type: ignore[assignment]
+    fit._remember = dying  # type: ignore[assignment]
 
 
 def differ() -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline import baseline
-from pipeline.artifact import Checkpoint
-from pipeline.prune import prune
-from pipeline.pruning.sensitivity import sensitivity
-from pipeline.pruning.settings import SensitivityConfig
-from pipeline.sections import DataConfig, ModelConfig, PruneConfig
+from jetpress.pipeline.recipe.configs import SensitivityConfig
+from jetpress.pipeline.recipe.sections import DataConfig, ModelConfig, PruneConfig
+from jetpress.pipeline.stages import source
+from jetpress.pipeline.stages.prune import prune
+from jetpress.pipeline.stages.sensitivity import sensitivity
+from jetpress.pipeline.store.artifact import Checkpoint
 
 NETWORK = '''
 import torch
@@ -138,8 +138,8 @@ def draft(folder: Path, name: str) -> Path:
 
 def start(folder: Path, name: str = "source", **rest: object) -> Checkpoint:
     """The tiny network, untrained, for the digits."""
-    config = baseline.SourceConfig(model(folder, **rest), DIGITS)  # type: ignore[arg-type]
-    return baseline.source(config, draft(folder, name))
+    config = source.SourceConfig(model(folder, **rest), DIGITS)  # type: ignore[arg-type]
+    return source.source(config, draft(folder, name))
 
 
 def pruned(config: PruneConfig, model: Checkpoint, folder: Path, name: str = "pruned") -> Checkpoint:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli import main, parser
+from jetpress.pipeline.cli import main, parser
 from tests.pipeline import small
 
 ROOT = Path(__file__).parent.parent.parent
@@ -47,7 +47,9 @@ def test_the_options_are_frozen() -> None:
 
 
 def test_help_imports_no_torch() -> None:
-    script = "import sys; from pipeline.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    script = (
+        "import sys; from jetpress.pipeline.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    )
     script += "print([m for m in ('torch', 'numpy', 'pydantic') if m in sys.modules], file=sys.stderr)"
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True

@@ -12,10 +12,10 @@ from typing import Any
 import onnx
 import pytest
 
-from deploy.errors import BenchmarkInvalid, DeviceError, RecipeError
-from deploy.runner.__main__ import main as runner
-from pipeline.cli import main
-from pipeline.compare import compare, in_words
+from jetpress.deploy.errors import BenchmarkInvalid, DeviceError, RecipeError
+from jetpress.deploy.runner.__main__ import main as runner
+from jetpress.pipeline.cli import main
+from jetpress.pipeline.compare import compare, in_words
 from tests.deploy import sshd
 from tests.deploy.runner_bundles import bundle, network, seal
 

@@ -15,9 +15,9 @@ import numpy as np
 import onnx
 import pytest
 
-from deploy.errors import DeviceError, JetpressError, RecipeError
-from pipeline import Recipe, plan, run
-from pipeline.steps import Step
+from jetpress.deploy.errors import DeviceError, JetpressError, RecipeError
+from jetpress.pipeline.api import Recipe, plan, run
+from jetpress.pipeline.store.steps import Step
 from tests.deploy import sshd
 
 ROOT = Path(__file__).parent.parent.parent
@@ -219,7 +219,7 @@ def test_an_rtx_engine_needs_no_device(folder: Path) -> None:
 def jetpress(folder: Path, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "JETPRESS_RUNS": str(folder / "runs"), "PYTHONPATH": str(ROOT), **extra}
     return subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", *arguments],
+        [sys.executable, "-m", "jetpress.pipeline.cli", *arguments],
         capture_output=True,
         text=True,
         env=environment,
@@ -244,7 +244,7 @@ def test_a_run_stopped_in_training_goes_on_after_the_last_epoch(
     folder: Path, finished: dict[str, Any], stop: int
 ) -> None:
     environment = {**os.environ, "JETPRESS_RUNS": str(folder / f"stopped-{stop}"), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "pipeline.cli", "run", str(folder / "small.toml"), "--json"]
+    command = [sys.executable, "-m", "jetpress.pipeline.cli", "run", str(folder / "small.toml"), "--json"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stderr is not None
         for line in process.stderr:

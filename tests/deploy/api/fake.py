@@ -23,7 +23,7 @@ NUMPY = {"FLOAT": np.float32, "HALF": np.float16, "INT32": np.int32, "INT64": np
 
 
 class Gpu:
-    """The interface of `deploy.runner.gpu` over host memory; time passes by counting."""
+    """The interface of `jetpress.deploy.runner.gpu` over host memory; time passes by counting."""
 
     name = "fake"
 

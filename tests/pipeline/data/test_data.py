@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from deploy.errors import RecipeError
-from pipeline import content
-from pipeline.data import Data, augment, batches, calibration, cut, load, pick, samples, steps
-from pipeline.data.splits import Files, Images
-from pipeline.recipe import Recipe
-from pipeline.sections import DataConfig, ModelConfig
-from pipeline.training.ranks import Part
+from jetpress.deploy.errors import RecipeError
+from jetpress.pipeline.data import augment, digests
+from jetpress.pipeline.data.loading import Data, batches, calibration, cut, load, pick, samples, steps
+from jetpress.pipeline.data.ranks import Part
+from jetpress.pipeline.data.splits import Files, Images
+from jetpress.pipeline.recipe.reading import Recipe
+from jetpress.pipeline.recipe.sections import DataConfig, ModelConfig
 from tests.pipeline import small
 
 DIGITS = DataConfig(augment="none")
@@ -338,17 +338,17 @@ def test_the_centre_crop_keeps_the_share_that_the_recipe_says() -> None:
 
 def test_fingerprints_follow_the_data(tmp_path: Path) -> None:
     config = folders(folder(tmp_path / "images"))
-    first = content.fingerprint(config)
-    assert first == content.fingerprint(config)
+    first = digests.fingerprint(config)
+    assert first == digests.fingerprint(config)
     os.utime(tmp_path / "images/val/a/0.jpg", (1, 1))
-    assert content.fingerprint(config) != first
+    assert digests.fingerprint(config) != first
     own = small.data(tmp_path, "sums")
-    before = content.fingerprint(own)
+    before = digests.fingerprint(own)
     with (tmp_path / "data.py").open("a") as file:
         file.write("# changed")
-    assert content.fingerprint(own) != before
+    assert digests.fingerprint(own) != before
     with pytest.raises(RecipeError, match="there is no folder"):
-        content.fingerprint(folders(tmp_path / "nowhere"))
+        digests.fingerprint(folders(tmp_path / "nowhere"))
 
 
 def test_content_names_everything_outside_the_recipe(tmp_path: Path) -> None:
@@ -356,14 +356,17 @@ def test_content_names_everything_outside_the_recipe(tmp_path: Path) -> None:
     weights.write_bytes(b"1")
     data = small.data(tmp_path, "sums", loss=f"{tmp_path / 'data.py'}:both")
     recipe = Recipe(name="x", model=replace(small.model(tmp_path), weights=str(weights)), data=data)
-    assert set(content.content(recipe)) == {"data", "model.weights", "model.builder", "data.loss"}
-    assert set(content.content(Recipe(name="x"))) == {"data"}
+    assert set(digests.content(recipe)) == {"data", "model.weights", "model.builder", "data.loss"}
+    assert set(digests.content(Recipe(name="x"))) == {"data"}
     with pytest.raises(RecipeError, match="there are no weights"):
-        content.content(Recipe(name="x", model=ModelConfig(weights=str(tmp_path / "none.pth"))))
+        digests.content(Recipe(name="x", model=ModelConfig(weights=str(tmp_path / "none.pth"))))
 
 
 def test_content_imports_no_torch() -> None:
-    code = "import sys; from pipeline import content, recipe; content.content(recipe.Recipe(name='x'))"
+    code = (
+        "import sys; from jetpress.pipeline.data import digests; "
+        "from jetpress.pipeline.recipe.reading import Recipe; digests.content(Recipe(name='x'))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", f"{code}; sys.exit(sum(m in sys.modules for m in ('torch', 'sklearn')))"],
         check=False,

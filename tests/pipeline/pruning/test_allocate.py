@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.channels import ChannelGraph, Group
-from pipeline.channels.graph import Trace
-from pipeline.pruning import allocate
-from pipeline.pruning.allocate import Room
+from jetpress.pipeline.network.channels import ChannelGraph, Group
+from jetpress.pipeline.network.channels.graph import Trace
+from jetpress.pipeline.pruning import allocate
+from jetpress.pipeline.pruning.allocate import Room
 
 
 def group(name: str, units: int, occurrences: int = 1, inner: bool = False) -> Group:

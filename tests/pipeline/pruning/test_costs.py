@@ -9,9 +9,9 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from pipeline import channels
-from pipeline.pruning import allocate, criteria
-from pipeline.pruning.costs import Sizes
+from jetpress.pipeline.network import channels
+from jetpress.pipeline.pruning import allocate, criteria
+from jetpress.pipeline.pruning.costs import Sizes
 
 
 class Mixed(nn.Module):

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from deploy.errors import StageError
-from pipeline.channels import ChannelGraph, analyse
-from pipeline.evidence import activations, gradients
-from pipeline.pruning import criteria
-from pipeline.pruning.criteria import Evidence
+from jetpress.deploy.errors import StageError
+from jetpress.pipeline.network.channels import ChannelGraph, analyse
+from jetpress.pipeline.pruning import criteria
+from jetpress.pipeline.pruning.criteria import Evidence
+from jetpress.pipeline.pruning.statistics import activations, gradients
 
 INPUTS = (torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)),)
 NAMES = sorted(criteria.CRITERIA)

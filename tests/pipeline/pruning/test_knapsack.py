@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.pruning.knapsack import Choice, solve
+from jetpress.pipeline.pruning.knapsack import Choice, solve
 
 widths = st.lists(st.floats(0, 10), min_size=1, max_size=4)
 

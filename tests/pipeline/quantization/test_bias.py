@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline import diverge
-from pipeline.export import to_onnx
-from pipeline.quantization import bias, calibrate
-from pipeline.quantization.dialect import DIALECTS, Array
-from pipeline.quantization.subject import Subject
-from pipeline.sections import ExportConfig, InputConfig
+from jetpress.pipeline.graph import divergence
+from jetpress.pipeline.graph.exporting import to_onnx
+from jetpress.pipeline.quantization import bias, calibrate
+from jetpress.pipeline.quantization.dialect import DIALECTS, Array
+from jetpress.pipeline.quantization.subject import Subject
+from jetpress.pipeline.recipe.sections import ExportConfig, InputConfig
 
 
 def one_layer(kind: str) -> tuple[nn.Module, tuple[int, ...]]:
@@ -40,7 +40,7 @@ def test_the_mean_of_every_output_channel_is_that_of_fp32(kind: str) -> None:
     corrected = replace(plain, shifts=shifts)
 
     def mean(graph: object) -> Array:
-        session = diverge.session(graph)  # type: ignore[arg-type]
+        session = divergence.session(graph)  # type: ignore[arg-type]
         found = np.concatenate([session.run(None, feed)[0] for feed in feeds])
         return np.asarray(found.mean(axis=(0, *range(2, found.ndim))))
 

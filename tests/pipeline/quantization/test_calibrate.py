@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper
 
-from pipeline.quantization import calibrate
-from pipeline.quantization.calibrate import BINS, METHODS, Seen
-from pipeline.quantization.dialect import DIALECTS, Array
+from jetpress.pipeline.quantization import calibrate
+from jetpress.pipeline.quantization.calibrate import BINS, METHODS, Seen
+from jetpress.pipeline.quantization.dialect import DIALECTS, Array
 
 
 def passing() -> onnx.ModelProto:

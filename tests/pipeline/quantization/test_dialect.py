@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pipeline.quantization.dialect import DIALECTS, INT8, Array
+from jetpress.pipeline.quantization.dialect import DIALECTS, INT8, Array
 
 FINITE = st.floats(-1e6, 1e6, width=32)
 WEIGHTS = hnp.arrays(np.float32, hnp.array_shapes(min_dims=2, max_dims=4, max_side=5), elements=FINITE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.quantization.mixed import fewest
+from jetpress.pipeline.quantization.mixed import fewest
 
 LOSSES = st.lists(st.integers(0, 9), min_size=1, max_size=12)
 

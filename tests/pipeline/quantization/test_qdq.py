@@ -14,19 +14,20 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from deploy import guard, preflight
-from deploy.preflight import trial
-from deploy.preflight.graph import inferred
-from deploy.targets import TARGETS
-from pipeline import diverge
-from pipeline.export import to_onnx
-from pipeline.quantization import calibrate, placement
-from pipeline.quantization.dialect import DIALECTS
-from pipeline.quantization.judge import error
-from pipeline.quantization.subject import Subject
-from pipeline.sections import ExportConfig, InputConfig
-from pipeline.sparse.masks import best_mask
-from pipeline.sparse.rule import sparse_layers
+from jetpress.deploy import preflight
+from jetpress.deploy.onnx_file import guard
+from jetpress.deploy.preflight import trial
+from jetpress.deploy.preflight.graph import inferred
+from jetpress.deploy.targets import TARGETS
+from jetpress.pipeline.graph import divergence
+from jetpress.pipeline.graph.exporting import to_onnx
+from jetpress.pipeline.quantization import calibrate, placement
+from jetpress.pipeline.quantization.dialect import DIALECTS
+from jetpress.pipeline.quantization.judge import error
+from jetpress.pipeline.quantization.subject import Subject
+from jetpress.pipeline.recipe.sections import ExportConfig, InputConfig
+from jetpress.pipeline.sparse.masks import best_mask
+from jetpress.pipeline.sparse.rule import sparse_layers
 from tests.equivalence.networks import Cnn, Transformer
 
 IMAGE = (InputConfig(shape=(3, 16, 16)),)
@@ -90,7 +91,7 @@ def test_valid_near_fp32_and_taken_by_the_tables(
     made = quantized(one)
     onnx.checker.check_model(made, full_check=True)
     assert made.opset_import[0].version == opset
-    before, after = (diverge.session(proto).run(None, feeds(1)[0])[0] for proto in (one.proto, made))
+    before, after = (divergence.session(proto).run(None, feeds(1)[0])[0] for proto in (one.proto, made))
     assert error(before, after) < 0.1
     (tmp_path / "model.onnx").write_bytes(made.SerializeToString())
     target = TARGETS[TARGET[dialect]]

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from deploy.errors import RecipeError
-from pipeline.training import distill, features
+from jetpress.deploy.errors import RecipeError
+from jetpress.pipeline.training import distill, features
 
 
 def scores(seed: int, *shape: int) -> torch.Tensor:

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from deploy.errors import RecipeError
-from pipeline import models
-from pipeline.training import features
-from pipeline.training.features import Student, as_map, maps_of, pairs, shapes
+from jetpress.deploy.errors import RecipeError
+from jetpress.pipeline.network import models
+from jetpress.pipeline.training import features
+from jetpress.pipeline.training.features import Student, as_map, maps_of, pairs, shapes
 from tests.pipeline import small
 
 INPUT = (torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)),)

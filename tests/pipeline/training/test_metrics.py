@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.errors import RecipeError, ToolMissing
-from pipeline.training import metrics
+from jetpress.deploy.errors import RecipeError, ToolMissing
+from jetpress.pipeline.training import metrics
 
 CURVE = [
     {"epoch": 1, "loss": 2.5, "learning_rate": 0.1, "validation": 20.0},

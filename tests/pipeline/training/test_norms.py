@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from pipeline import channels
-from pipeline.training import norms
-from tests.pipeline.test_channels import OwnWidths, half
+from jetpress.pipeline.network import channels
+from jetpress.pipeline.training import norms
+from tests.pipeline.network.channels.test_channels import OwnWidths, half
 
 
 @pytest.fixture(scope="module")

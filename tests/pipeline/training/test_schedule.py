@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.sections import TrainConfig
-from pipeline.training.schedule import enough, factor
+from jetpress.pipeline.recipe.sections import TrainConfig
+from jetpress.pipeline.training.schedule import enough, factor
 
 
 def curve(*points: float) -> list[dict[str, float]]:

@@ -17,8 +17,9 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from pipeline.training import ranks, torchrun
-from pipeline.training.ranks import Part
+from jetpress.pipeline.data import ranks
+from jetpress.pipeline.data.ranks import Part
+from jetpress.pipeline.training import torchrun
 from tests.pipeline import crew
 
 ROOT = Path(__file__).parents[3]

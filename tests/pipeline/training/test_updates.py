@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from deploy.errors import RecipeError
-from pipeline import models, train
-from pipeline.sections import TrainConfig
-from pipeline.training.updates import Updates, frozen
+from jetpress.deploy.errors import RecipeError
+from jetpress.pipeline.network import models
+from jetpress.pipeline.recipe.sections import TrainConfig
+from jetpress.pipeline.training import fit
+from jetpress.pipeline.training.updates import Updates, frozen
 from tests.pipeline import small
-from tests.pipeline.test_train import few, network, same, weights
+from tests.pipeline.stages.test_train import few, network, same, weights
 
 
 def tiny() -> nn.Module:
@@ -119,7 +120,7 @@ def test_the_average_is_what_is_judged_and_kept(tmp_path: Path) -> None:
     plain, averaged = network(tmp_path), network(tmp_path)
     config = TrainConfig(epochs=1, learning_rate=0.1, schedule="constant")
     for one, ema in ((plain, 0.0), (averaged, 0.98)):
-        train.fit(one, few(one), replace(config, ema=ema), state=tmp_path / f"s{ema}", what="x")
+        fit.fit(one, few(one), replace(config, ema=ema), state=tmp_path / f"s{ema}", what="x")
     assert not same(weights(plain), weights(averaged))
     # Of a noisy walk the average lies nearer to where it started than its end does.
     start = weights(network(tmp_path))["head.weight"]
@@ -134,7 +135,7 @@ def test_accumulation_equals_the_large_batch(tmp_path: Path, parts: int) -> None
     for count in (1, parts):
         one = models.load(small.start(tmp_path, f"start-{count}", function="plain"))
         config = TrainConfig(epochs=1, learning_rate=0.05, accumulate=count, clip_norm=1.0)
-        made.append((train.fit(one, few(one), config, state=tmp_path / f"s{count}", what="x"), weights(one)))
+        made.append((fit.fit(one, few(one), config, state=tmp_path / f"s{count}", what="x"), weights(one)))
     (whole, ours), (divided, theirs) = made
     assert divided.curve[0]["loss"] == pytest.approx(whole.curve[0]["loss"], rel=1e-5)
     for name, tensor in ours.items():
@@ -145,7 +146,7 @@ def test_frozen_parameters_and_their_statistics_stay(tmp_path: Path) -> None:
     one = network(tmp_path)
     before = weights(one)
     config = TrainConfig(epochs=1, learning_rate=0.1, freeze=("conv1.*", "bn1.*"), weight_decay=0.1)
-    train.fit(one, few(one), config, state=tmp_path / "s", what="x")
+    fit.fit(one, few(one), config, state=tmp_path / "s", what="x")
     after = weights(one)
     changed = {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"conv2", "bn2", "head"}

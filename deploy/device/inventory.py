@@ -1,0 +1,67 @@
+"""`jetpress device`: what a device is, which targets fit it, and what jetpress keeps there."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from jetpress.deploy.device import detached
+from jetpress.deploy.device.device import Device
+from jetpress.deploy.device.probe import Facts, differences, probe
+from jetpress.deploy.process import Terms
+from jetpress.deploy.targets import TARGETS
+
+
+def show(device: Device) -> dict[str, Any]:
+    """Everything known of a device, as plain values; nothing is written there.
+
+    Raises:
+        DeviceError: it cannot be reached, or its answer makes no sense.
+    """
+    facts = probe(device)
+    held = device.contents()
+    request = {"do": "running", "folder": f"{device.folder}/{detached.FOLDER}"}
+    running = device.peer().talk("keep", request, Terms())
+    return {
+        "device": asdict(facts),
+        "targets": fitting(facts),
+        "folder": device.folder,
+        "files": held.files,
+        "bytes": held.size,
+        "running": running.get("running"),
+    }
+
+
+def fitting(facts: Facts) -> list[str]:
+    """Targets whose engines the device can build and run."""
+    if not facts.is_jetson:
+        return ["host"] if facts.onnxruntime else []
+    return [name for name, target in TARGETS.items() if target.is_board and not differences(facts, target)]
+
+
+def lines(shown: dict[str, Any]) -> list[str]:
+    """The same for people; what the device does not say is left out."""
+    facts = Facts(**shown["device"])
+    mode = f"{facts.power_mode} ({facts.power_mode_number})" if facts.power_mode else ""
+    capability = ".".join(map(str, facts.compute_capability or ()))
+    rows = {
+        "board": facts.title,
+        "module": facts.module,
+        "JetPack, L4T": ", ".join(filter(None, (facts.jetpack, facts.l4t))),
+        "system": f"{facts.system} {facts.machine}".strip(),
+        "TensorRT": facts.tensorrt
+        + (f" (cannot be imported: {facts.tensorrt_error})" * bool(facts.tensorrt_error)),
+        "CUDA": facts.cuda,
+        "GPU": facts.gpu,
+        "compute capability": capability,
+        "ONNX Runtime": facts.onnxruntime,
+        "Python, numpy": ", ".join(filter(None, (facts.python, facts.numpy))),
+        "trtexec": facts.trtexec,
+        "memory": f"{facts.ram_free_mb} of {facts.ram_total_mb} MiB free",
+        "disk": f"{facts.disk_free_mb} MiB free",
+        "power mode": mode,
+        "targets that fit": ", ".join(shown["targets"]) or "none",
+        shown["folder"]: f"{shown['files']} files, {shown['bytes'] / 2**20:.1f} MiB",
+        "running there": f"{shown['running']} builds" if shown["running"] else "",
+    }
+    return [f"{name:<20} {text}" for name, text in rows.items() if text]

@@ -1,0 +1,260 @@
+"""What a device really is, and whether it is the target.
+
+A small program (`deploy/device/scripts/survey.py`) collects the texts, `deploy/device/board.py` reads them, this
+module draws the conclusions: an engine runs only on the GPU and the TensorRT that built it, so a wrong device is
+refused before anything is sent to it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jetpress.deploy.device import board
+from jetpress.deploy.device.device import Device, Local
+from jetpress.deploy.errors import DeviceError
+from jetpress.deploy.process import Terms, plain
+from jetpress.deploy.targets import TARGETS, Target
+
+SURVEY_S = 90.0
+LEAST_RAM_MB = 500
+"""What TensorRT's builder needs beside the network; with less the kernel's out-of-memory killer comes."""
+LEAST_DISK_MB = 300
+DEVICE_TREE = Path("/proc/device-tree/compatible")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was found. Empty or None: the device does not have it, or does not say."""
+
+    name: str
+    model: str = ""
+    """``NVIDIA Jetson Orin Nano Developer Kit``."""
+    compatible: tuple[str, ...] = ()
+    soc: str = ""
+    """``tegra234``."""
+    module: str = ""
+    """``Orin Nano``; the part that targets differ in."""
+    l4t: str = ""
+    jetpack: str = ""
+    system: str = ""
+    machine: str = ""
+    cpu: str = ""
+    cores: int = 0
+    gpu: str = ""
+    compute_capability: tuple[int, int] | None = None
+    cuda: str = ""
+    tensorrt: str = ""
+    """Version that Python imports, or that is installed where the import fails."""
+    tensorrt_error: str = ""
+    """Why ``import tensorrt`` failed although it is installed."""
+    python: str = ""
+    numpy: str = ""
+    onnxruntime: str = ""
+    trtexec: str = ""
+    dla_compiler: bool = False
+    """``libnvdla_compiler.so`` is here: without it TensorRT up to 10.7 cannot even be imported."""
+    ram_free_mb: int = 0
+    ram_total_mb: int = 0
+    disk_free_mb: int = 0
+    power_mode: str = ""
+    power_mode_number: int | None = None
+    power_modes: Mapping[int, str] = field(default_factory=dict)
+    power_mode_default: int | None = None
+
+    @property
+    def title(self) -> str:
+        """The board in words; a machine without a device tree by its processor."""
+        return self.model or self.gpu or self.cpu or "an unknown machine"
+
+    @property
+    def is_jetson(self) -> bool:
+        """A Tegra of NVIDIA's."""
+        return bool(self.soc or self.l4t)
+
+
+def probe(device: Device) -> Facts:
+    """Ask the device what it is.
+
+    Raises:
+        DeviceError: it cannot be reached, or its answer makes no sense.
+    """
+    said = device.peer().talk("survey", {"folder": device.folder}, Terms(timeout=SURVEY_S))
+    return read(device.name, said)
+
+
+def read(name: str, survey: Mapping[str, Any]) -> Facts:
+    """Facts out of the answer of `deploy/device/scripts/survey.py`. Its texts are the device's: they are made plain."""
+    try:
+        files = {key: str(text) for key, text in survey["files"].items()}
+        said = {key: str(value.get("out", "")) for key, value in survey["commands"].items()}
+        return _facts(plain(name), files, said, survey)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DeviceError(
+            f"{name} describes itself in a way that makes no sense: {error!r:.100}",
+            "see what its python3 is, and whether a login script prints text",
+        ) from error
+
+
+def _facts(name: str, files: Mapping[str, str], said: Mapping[str, str], survey: Mapping[str, Any]) -> Facts:
+    model = plain(" ".join(board.device_tree(files.get("model", ""))))
+    compatible = tuple(plain(entry) for entry in board.device_tree(files.get("compatible", "")))
+    soc = board.soc(compatible)
+    gpu, capability = board.gpu(said.get("nvidia_smi", ""))
+    release = board.l4t(files.get("nv_tegra_release", ""), said.get("dpkg_core", ""))
+    tensorrt, tensorrt_error = board.imported(survey["commands"].get("import_tensorrt"))
+    ram_free, ram_total = board.memory_mb(files.get("meminfo", ""))
+    mode = board.power_mode(said.get("nvpmodel", ""))
+    modes, default = board.power_modes(files.get("nvpmodel_conf", ""))
+    system = re.search(r'^PRETTY_NAME="?([^"\n]*)', files.get("os_release", ""), re.MULTILINE)
+    return Facts(
+        name=name,
+        model=model,
+        compatible=compatible,
+        soc=soc,
+        module=board.module(model, compatible),
+        l4t=release,
+        jetpack=board.jetpack(release),
+        system=plain(system[1]) if system else "",
+        machine=plain(str(survey["machine"])),
+        cpu=plain(board.cpu(files.get("cpuinfo", ""))),
+        cores=int(survey["cores"] or 0),
+        gpu=plain(gpu),
+        compute_capability=board.COMPUTE_CAPABILITY.get(soc, capability),
+        cuda=board.cuda(files.get("cuda_json", ""), files.get("cuda_txt", ""), files.get("cuda_header", "")),
+        tensorrt=plain(tensorrt or board.dpkg_version(said.get("dpkg_tensorrt", ""))),
+        tensorrt_error=plain(tensorrt_error),
+        python=plain(str(survey["python"])),
+        numpy=plain(board.imported(survey["commands"].get("import_numpy"))[0]),
+        onnxruntime=plain(board.imported(survey["commands"].get("import_onnxruntime"))[0]),
+        trtexec=plain(str(survey["trtexec"])),
+        dla_compiler=bool(survey["dla_compiler"]),
+        ram_free_mb=ram_free,
+        ram_total_mb=ram_total,
+        disk_free_mb=int(survey["disk_free"]) // 2**20,
+        power_mode=plain(mode.name),
+        power_mode_number=mode.number,
+        power_modes={number: plain(text) for number, text in modes.items()},
+        power_mode_default=default,
+    )
+
+
+def identity(facts: Facts) -> dict[str, Any]:
+    """What makes an engine valid and a timing comparable: the part for cache keys."""
+    capability = facts.compute_capability
+    return {
+        "board": facts.model,
+        "module": facts.module,
+        "l4t": facts.l4t,
+        "tensorrt": facts.tensorrt,
+        "compute_capability": f"{capability[0]}.{capability[1]}" if capability else "",
+        "gpu": facts.gpu,
+        "machine": facts.machine,
+        "onnxruntime": facts.onnxruntime,
+        "cpu": facts.cpu,
+        "cores": facts.cores,
+    }
+
+
+def is_this_machine(target: Target) -> bool:
+    """Whether jetpress runs on the very board that ``target`` names."""
+    if not target.is_board or not DEVICE_TREE.exists():
+        return False
+    return not differences(probe(Local()), target)
+
+
+def differences(facts: Facts, target: Target) -> list[str]:
+    """What keeps an engine for ``target`` from running on the device: found and wanted, both named."""
+    if not target.is_board:
+        return []
+    found, wanted = facts.compute_capability, target.compute_capability
+    differing = []
+    if not facts.is_jetson:
+        differing.append(f"it is {facts.title}, the target is a {target.title}")
+    elif not facts.module and not facts.compute_capability:
+        differing.append(f"its board is not known ({facts.title}), the target is a {target.title}")
+    elif facts.module and facts.module != board.module(target.title, ()):
+        differing.append(f"it is a {facts.module} ({facts.title}), the target is a {target.title}")
+    if found and wanted and found != wanted:
+        differing.append(f"its compute capability is {_dotted(found)}, the target's is {_dotted(wanted)}")
+    if facts.tensorrt and _series(facts.tensorrt) != _series(target.tensorrt):
+        differing.append(f"it has TensorRT {facts.tensorrt}, the target is for {target.tensorrt}")
+    return differing
+
+
+def refuse_unless(facts: Facts, target: Target) -> None:
+    """Refuse a device that is not the target, or on which the work cannot succeed.
+
+    Raises:
+        DeviceError: what differs, with both versions, and the remedy.
+    """
+    if differing := differences(facts, target):
+        raise DeviceError(
+            f"{facts.name} is not the target {target.name}: {'; '.join(differing)}", _remedy(facts)
+        )
+    for what, hint in _missing(facts, target):
+        raise DeviceError(f"{facts.name} ({facts.title}): {what}", hint)
+
+
+def refuse_unless_in(facts: Facts, power_mode: str) -> None:
+    """Refuse a board in another power mode than the one asked for.
+
+    Raises:
+        DeviceError: both modes, and the command that changes it.
+    """
+    if facts.power_mode.casefold() == power_mode.casefold():
+        return
+    number = next(
+        (n for n, name in facts.power_modes.items() if name.casefold() == power_mode.casefold()), None
+    )
+    known = ", ".join(facts.power_modes.values()) or "none that nvpmodel tells of"
+    raise DeviceError(
+        f"{facts.name} is in power mode {facts.power_mode or 'unknown'}, the recipe asks for {power_mode}",
+        f"sudo nvpmodel -m {number} there" if number is not None else f"its modes are: {known}",
+    )
+
+
+def _missing(facts: Facts, target: Target) -> Iterator[tuple[str, str]]:
+    """What is not there or too little, each with its remedy; the most basic first."""
+    if target.backend == "tensorrt" and not facts.tensorrt:
+        what = f"its python3 ({facts.python}) has no TensorRT, the target has {target.tensorrt}"
+        yield what, "install JetPack's packages there: sudo apt install nvidia-jetpack"
+    if target.backend == "tensorrt" and facts.tensorrt_error:
+        what = f"TensorRT {facts.tensorrt} is installed, but its python3 ({facts.python}) cannot import it"
+        hint = "install its Python package there: sudo apt install python3-libnvinfer"
+        if "nvdla_compiler" in facts.tensorrt_error:
+            hint = "install the missing library there: sudo apt install nvidia-l4t-dla-compiler (JetPack 6)"
+        yield f"{what}: {facts.tensorrt_error}", hint
+    if not facts.numpy:
+        yield "its python3 has no numpy", "install it there: sudo apt install python3-numpy"
+    if target.backend == "onnxruntime" and not facts.onnxruntime:
+        yield "its python3 has no onnxruntime", "install it there: python3 -m pip install onnxruntime"
+    if facts.ram_free_mb < LEAST_RAM_MB:
+        what = f"too little memory: {LEAST_RAM_MB} MiB are needed, {facts.ram_free_mb} MiB are free"
+        yield what, "stop other programs there; `sudo systemctl isolate multi-user` frees the desktop's share"
+    if facts.disk_free_mb < LEAST_DISK_MB:
+        what = f"too little disk: {LEAST_DISK_MB} MiB are needed, {facts.disk_free_mb} MiB are free"
+        yield what, "free some there; `jetpress device clean` empties the working folder"
+
+
+def _remedy(facts: Facts) -> str:
+    fitting = [
+        target.name for target in TARGETS.values() if target.is_board and not differences(facts, target)
+    ]
+    if fitting and facts.is_jetson:
+        return f"use --target {' or --target '.join(fitting)}"
+    if not facts.is_jetson:
+        return "give the address of the board with --device, or use --target host"
+    known = f"{facts.module or facts.title}, TensorRT {facts.tensorrt or '?'}, L4T {facts.l4t or '?'}"
+    return f"no target fits this board ({known}): add its record to deploy/targets.py"
+
+
+def _series(version: str) -> tuple[str, ...]:
+    return tuple(version.split(".")[:2])
+
+
+def _dotted(capability: tuple[int, int]) -> str:
+    return f"{capability[0]}.{capability[1]}"

@@ -1,0 +1,70 @@
+"""Asking the programs of `deploy/sent`, once they run on a device, and understanding what they answer."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jetpress.deploy.errors import DeviceError
+from jetpress.deploy.process import Completed, Terms, plain
+
+ANSWER_S = 600.0
+"""A Nano hashes a gigabyte in ten seconds; no question takes so long on a device that works."""
+HINTS = {
+    errno.ENOSPC: "free some disk there, or run `jetpress device clean`; the next run goes on from here",
+    errno.EACCES: "the folder must belong to the user that logs in: sudo chown -R $USER ~/.jetpress",
+    errno.EBUSY: "wait until it has ended; if it was killed with its watchdog, the next `bench --lock-clocks` or a "
+    "restart of the board brings the clocks back",
+    errno.ENOENT: "it was not made, or was cleaned away: run the command again",
+}
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A device, as far as a conversation with it goes."""
+
+    name: str
+    folder: str
+    """Its working folder."""
+    call: Callable[[str, Mapping[str, Any], Terms], Completed]
+    """Runs a program of `deploy/sent` with a request."""
+
+    def ask(self, do: str, **request: Any) -> dict[str, Any]:
+        """One question to `deploy/device/scripts/files.py`, and its answer."""
+        return self.talk("files", {"do": do, **request}, Terms(timeout=ANSWER_S))
+
+    def talk(self, program: str, request: Mapping[str, Any], terms: Terms) -> dict[str, Any]:
+        """Run a program and return the one line of JSON that it answers with.
+
+        Raises:
+            DeviceError: it reports a failure, or answers something else.
+        """
+        done = self.call(program, request, terms)
+        self.succeeded(done)
+        try:
+            said = json.loads(done.stdout)
+        except (ValueError, RecursionError):
+            said = None
+        if not isinstance(said, dict):
+            raise DeviceError(
+                f"{self.name} did not answer as jetpress's own program does: {done.stdout.strip()[:200]!r}",
+                "see what its python3 is, and whether a login script prints text",
+            )
+        return said
+
+    def succeeded(self, done: Completed) -> None:
+        """Raise the failure that a program reports in the last line of its stderr."""
+        if done.returncode == 0:
+            return
+        last = (done.stderr.strip().splitlines() or [""])[-1]
+        try:
+            report = json.loads(last)
+            what, number, path = str(report["error"]), report["errno"], str(report["path"])
+        except (ValueError, RecursionError, TypeError, KeyError):
+            what, number, path = f"status {done.returncode}: {last[-300:]}", None, ""
+        where = f" ({plain(path)[:200]})" if path else ""
+        hint = HINTS.get(number, "") if isinstance(number, int) else ""
+        raise DeviceError(f"{self.name}: {plain(what)[:300]}{where}", hint or "see the message of the device")

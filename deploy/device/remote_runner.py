@@ -1,0 +1,137 @@
+"""Running the bundle's runner on a device: its prose goes by, its events come back, its failures become ours."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jetpress.deploy import console
+from jetpress.deploy.device.device import Device
+from jetpress.deploy.device.retry import Attempts
+from jetpress.deploy.device.ssh import ConnectionLost
+from jetpress.deploy.errors import (
+    BenchmarkInvalid,
+    DeviceError,
+    JetpressError,
+    StageError,
+    ToolMissing,
+    TrustError,
+)
+from jetpress.deploy.process import Completed, plain
+
+# The runner's exit codes mean what ours mean.
+FAILURES: dict[int, type[JetpressError]] = {
+    error.exit_code: error for error in (ToolMissing, StageError, DeviceError, TrustError, BenchmarkInvalid)
+}
+PROGRESS_S = 10.0
+KILLED = 137
+"""128 and signal 9, as a shell says it."""
+Event = dict[str, Any]
+
+
+class _Listener:
+    """Collects the events of a runner, and shows what a person wants to see go by."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.prose: list[str] = []
+        self.shown = time.monotonic()
+
+    def event(self, line: str) -> None:
+        try:
+            event = json.loads(line)
+        except json.JSONDecodeError:
+            return  # a library that prints to stdout is not an event
+        if not isinstance(event, dict) or "event" not in event:
+            return
+        self.events.append(event)
+        if event["event"] == "progress" and time.monotonic() - self.shown > PROGRESS_S:
+            self.shown = time.monotonic()
+            console.say(f"    {event['model']}: {event['phase']}, {event['step']} of {event['steps']}")
+
+    def say(self, line: str) -> None:
+        self.prose.append(line)
+        console.say(f"    {line}")
+
+
+def send(device: Device, directory: Path, name: str) -> str:
+    """Send a directory, and show how far it is; its path there."""
+    with console.progress("sending", 0) as line:
+
+        def step(done: int, total: int) -> None:
+            line.total = total
+            line.step(f"{done / 2**20:.0f} of {total / 2**20:.0f} MiB", done - line.done)
+
+        return device.put(directory, name, step)
+
+
+def run(device: Device, folder: str, *arguments: str) -> list[Event]:
+    """Run the runner that lies in ``folder``; it ends with us. After a lost connection it is run again.
+
+    Raises:
+        JetpressError: of the kind that the runner's exit code names.
+    """
+    attempts = Attempts(device.name)
+    while True:
+        heard = _Listener()
+        try:
+            done = device.run(_argv(device, folder, arguments), on_line=heard.event, on_error=heard.say)
+            return _judged(device, arguments[0], done, heard.events)
+        except ConnectionLost as lost:
+            attempts.pause(lost)
+
+
+def run_detached(
+    device: Device, name: str, folder: str, *arguments: str, log: Callable[[str], object] | None = None
+) -> list[Event]:
+    """The same, but it goes on there when we end, and is found again by ``name``.
+
+    Args:
+        device: where to.
+        name: letters and digits that stand for exactly this work.
+        folder: of the runner.
+        arguments: of the runner.
+        log: is handed all that it said to people.
+    """
+    heard = _Listener()
+    done = device.run_detached(name, _argv(device, folder, arguments), heard.event, heard.say)
+    if log is not None:
+        log("".join(f"{line}\n" for line in heard.prose))
+    return _judged(device, arguments[0], done, heard.events)
+
+
+def last(events: list[Event], name: str) -> Event:
+    """The last event of a kind.
+
+    Raises:
+        StageError: there is none.
+    """
+    found = [event for event in events if event["event"] == name]
+    if not found:
+        raise StageError(
+            f"the runner ended without saying {name!r}", "run `python3 runner.pyz doctor` in the bundle"
+        )
+    return found[-1]
+
+
+def _argv(device: Device, folder: str, arguments: tuple[str, ...]) -> list[str]:
+    return [device.python, f"{folder}/runner.pyz", *arguments]
+
+
+def _judged(device: Device, command: str, done: Completed, events: list[Event]) -> list[Event]:
+    if done.returncode == 0:
+        return events
+    failure = FAILURES.get(done.returncode, DeviceError)
+    said = next((e for e in reversed(events) if e["event"] in ("error", "skipped")), None)
+    what = str(said["what"]) if said else done.stderr.strip()[-500:]
+    hint = (said or {}).get("hint") or "see what the runner said"
+    if done.returncode == KILLED and said is None:
+        what = "it was killed: the memory there has probably run out"
+        hint = "stop other programs there, add swap, or lower build.workspace_mb; `dmesg` there says who killed it"
+    what = what or f"the runner ended with {done.returncode}"
+    reasons = [f"{e['model']}: {e['reasons'][0]}" for e in events if e.get("verdict") == "invalid"]
+    what += f" ({'; '.join(reasons)})" if reasons else ""
+    raise failure(f"{command} on {device.name}: {plain(what)}", plain(hint))

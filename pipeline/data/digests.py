@@ -1,0 +1,80 @@
+"""What decides a result but is not written in the recipe: the data, the weights, the user's own files.
+
+The recipe names them; their digests join the memo key of the first stage, so a changed file is a changed
+input. This module imports no torch: a run whose every stage is cached must not pay for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from jetpress.deploy.errors import RecipeError
+from jetpress.pipeline.network import user_code
+from jetpress.pipeline.recipe.reading import Recipe
+from jetpress.pipeline.recipe.sections import DataConfig, is_file_reference
+from jetpress.pipeline.store.artifact import sha256
+
+
+def content(recipe: Recipe) -> dict[str, str]:
+    """Digests of everything outside the recipe that has a hand in the result, by recipe key.
+
+    Raises:
+        RecipeError: a file or folder that the recipe names is not there.
+    """
+    digests = {"data": fingerprint(recipe.data)}
+    if recipe.model.weights is not None:
+        path = Path(recipe.model.weights)
+        if not path.is_file():
+            raise RecipeError(f"there are no weights {path}", "model.weights is relative to the recipe")
+        digests["model.weights"] = sha256(path)
+    named = {
+        "model.builder": recipe.model.builder,
+        "data.loss": recipe.data.loss,
+        "data.metric": recipe.data.metric,
+    }
+    return digests | {
+        key: user_code.digest(value) for key, value in named.items() if is_file_reference(value)
+    }
+
+
+def fingerprint(config: DataConfig) -> str:
+    """A cheap digest of the data's identity, as hex.
+
+    Images in folders count by path, size and modification time: reading them all would cost an epoch.
+    CIFAR counts by name alone: torchvision compares its files with published digests whenever it reads them.
+    A ``file.py`` counts by its text, and by the files below ``data.root`` where that is given.
+    """
+    digest = hashlib.sha256(config.source.encode())
+    if config.source == "digits":
+        digest.update(sha256(digits()).encode())
+    elif is_file_reference(config.source):
+        digest.update(user_code.digest(config.source).encode())
+    if config.root is not None and not config.source.startswith("cifar"):
+        for name, size, changed in _files(Path(config.root)):
+            digest.update(f"{name}\0{size}\0{changed}\n".encode())
+    return digest.hexdigest()
+
+
+def digits() -> Path:
+    """The file that scikit-learn reads its digits from; importing scikit-learn for it would take seconds."""
+    spec = importlib.util.find_spec("sklearn")
+    if spec is None or spec.origin is None:
+        raise RecipeError(
+            "scikit-learn is not installed", "data.source = 'digits' needs it: pip install scikit-learn"
+        )
+    return Path(spec.origin).parent / "datasets" / "data" / "digits.csv.gz"
+
+
+def _files(root: Path) -> Iterator[tuple[str, int, int]]:
+    if not root.is_dir():
+        raise RecipeError(f"there is no folder {root}", "data.root is relative to the recipe")
+    for folder, folders, names in os.walk(root, followlinks=True):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(folder, name)
+            stat = path.stat()
+            yield str(path.relative_to(root)), stat.st_size, stat.st_mtime_ns

@@ -1,0 +1,98 @@
+"""What a bundle holds beside its ONNX files: plan, samples, runner, manifest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jetpress.deploy.pack import pack
+from jetpress.deploy.runner.files import safe_name
+from jetpress.pipeline.recipe.configs import BundleConfig
+from jetpress.pipeline.recipe.sections import EIGHT_BITS, as_table
+from jetpress.pipeline.store.artifact import listing
+
+if TYPE_CHECKING:
+    from jetpress.pipeline.network.models import Network
+
+FORMAT = 1
+
+
+def precision_of(config: BundleConfig, quantized: bool) -> dict[str, Any]:
+    """What an engine runs in, where not all of a bundle run in the same; ``quantized``: its file has Q/DQ."""
+    precision, target = config.build.precision, config.target
+    if precision not in EIGHT_BITS:
+        return {}
+    if not quantized:  # the dense twin
+        return {"precision": target.default_precision}
+    return {"precision": precision, "strongly_typed": target.strongly_typed and not target.flags(precision)}
+
+
+def complete(
+    folder: Path,
+    config: BundleConfig,
+    models: Mapping[str, Mapping[str, Any]],
+    inputs: list[dict[str, Any]],
+    network: Network,
+    detection: Mapping[str, Any] | None = None,
+) -> int:
+    """Everything beside the ONNX files, which lie in ``folder`` already; returns the number of samples.
+
+    Args:
+        detection: the rules by which the runner makes detections of boxes and scores.
+    """
+    samples = _write_samples(network, inputs, folder / "samples")
+    plan = _plan(config, models, inputs, detection)
+    (folder / "plan.json").write_text(json.dumps(plan, indent=1, sort_keys=True))
+    pack(folder / "runner.pyz")
+    (folder / "README.txt").write_text(
+        f"{config.name} for {config.target.title}, made by jetpress.\n"
+        "Copy this folder to the device and run there, with the system's Python:  python3 runner.pyz\n"
+        "It checks every file, builds the engines, measures them and prints the results (JSON lines).\n"
+    )
+    (folder / "manifest.json").write_text(json.dumps({"format": FORMAT, "files": listing(folder)}, indent=1))
+    return samples
+
+
+def _plan(
+    config: BundleConfig,
+    models: Mapping[str, Mapping[str, Any]],
+    inputs: list[dict[str, Any]],
+    detection: Mapping[str, Any] | None,
+) -> Mapping[str, Any]:
+    capability = config.target.compute_capability
+    return {
+        "format": FORMAT,
+        "name": config.name,
+        "target": as_table(config.target),
+        "backend": config.target.backend,
+        "precision": config.build.precision,
+        "strongly_typed": config.target.strongly_typed,
+        "models": models,
+        "inputs": inputs,
+        "detection": detection,
+        "workspace_mb": config.build.workspace_mb,
+        "optimization_level": config.build.optimization_level,
+        "threads": config.benchmark.threads,
+        "benchmark": as_table(config.benchmark),
+        "compute_capabilities": list(config.build.compute_capabilities)
+        or ([f"{capability[0]}.{capability[1]}"] if capability else []),
+    }
+
+
+def _write_samples(network: Network, told: list[dict[str, Any]], folder: Path) -> int:
+    """Test images as the file takes them, as plain ``.npy`` (never pickled); returns how many."""
+    import numpy as np
+
+    from jetpress.pipeline.data import loading
+    from jetpress.pipeline.graph.ends import Ends
+
+    loaded = loading.load(network.data, network.seed)
+    inputs, labels = loading.samples(loaded, network.data.sample_images)
+    folder.mkdir(exist_ok=True)
+    inputs = Ends.taking((one["dtype"] for one in told), network.data).to_file(inputs)
+    for one, tensor in zip(network.model.inputs, inputs, strict=True):
+        np.save(folder / f"{safe_name(one.name)}.npy", tensor.numpy(), allow_pickle=False)
+    np.save(folder / "labels.npy", labels.numpy(), allow_pickle=False)
+    return len(labels)

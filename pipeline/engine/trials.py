@@ -1,0 +1,68 @@
+"""Networks that may become the engine, built and timed on the device: what a stage measures to decide by."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+from torch import nn
+
+from jetpress.deploy.device import remote_runner
+from jetpress.pipeline.engine import contents
+from jetpress.pipeline.engine.place import opened
+from jetpress.pipeline.graph import exporting
+from jetpress.pipeline.network.models import Network
+from jetpress.pipeline.quantization.dialect import DIALECTS
+from jetpress.pipeline.quantization.subject import Subject
+from jetpress.pipeline.recipe.configs import Bench
+from jetpress.pipeline.recipe.sections import EIGHT_BITS
+
+
+def to_onnx(module: nn.Module, network: Network, bench: Bench) -> onnx.ModelProto:
+    """The graph of ``module``, a variant of ``network``, as the engine will get it; with Q/DQ where that has them."""
+    made = exporting.to_onnx(module, network.model.inputs, network.model.outputs, bench.export)
+    precision = bench.packing.build.precision
+    return with_qdq(made, bench.packing.target.dialect(precision)) if precision in EIGHT_BITS else made
+
+
+def with_qdq(proto: onnx.ModelProto, dialect: str) -> onnx.ModelProto:
+    """``proto`` in eight bits, to be timed and nothing else: ranges are made up.
+
+    They begin at 0, as behind a ReLU: ONNX Runtime fuses no other with it.
+    """
+    subject = Subject(proto, DIALECTS[dialect])
+    return subject.graph(dict.fromkeys(subject.tensors(), (0.0, 1.0)))
+
+
+def profiles(
+    bench: Bench, protos: Mapping[str, onnx.ModelProto], network: Network, draft: Path
+) -> dict[str, dict[str, Any]]:
+    """Time the networks in one session, interleaved.
+
+    Returns:
+        by name ``latency_ms``, ``rounds_ms`` (side by side) and ``layers`` (the runtime's layer -> ms): of
+        undisturbed runs, see ``deploy/runner/profile.py``
+    """
+    folder = draft / "trials"
+    shutil.rmtree(folder, ignore_errors=True)  # of an earlier session
+    folder.mkdir()
+    for name, proto in protos.items():
+        (folder / f"{name}.onnx").write_bytes(proto.SerializeToString(deterministic=True))
+    typed = contents.precision_of(bench.packing, quantized=True)
+    listed = {name: {"file": f"{name}.onnx", "sparse": False, **typed} for name in protos}
+    first = next(iter(protos.values()))
+    contents.complete(
+        folder, bench.packing, listed, [exporting.described(v) for v in first.graph.input], network
+    )
+    digest = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+    with opened(bench.place, draft) as device:
+        place = device.put(folder, digest)
+        engines = f"{device.folder}/engines/{digest}"
+        remote_runner.run_detached(device, digest[:32], place, "build", "--bundle", place, "--out", engines)
+        events = remote_runner.run(device, place, "profile", "--bundle", place, "--engines", engines)
+    shutil.rmtree(folder)
+    return {event["model"]: event for event in events if event["event"] == "profile"}

@@ -1,0 +1,52 @@
+"""On which device a run builds and measures, and whether that is the target."""
+
+from __future__ import annotations
+
+from jetpress.deploy.device import probe
+from jetpress.deploy.device.device import Device
+from jetpress.deploy.device.device import open as open_device
+from jetpress.deploy.errors import RecipeError
+from jetpress.deploy.targets import Target
+from jetpress.pipeline.engine.place import can_run
+from jetpress.pipeline.flow.rounds import needs_time
+from jetpress.pipeline.recipe.configs import Bench, BundleConfig, Place
+from jetpress.pipeline.recipe.reading import Plan
+
+
+def where_to_build(target: Target, device: str | None) -> Device | None:
+    """The device given; this machine where the engine can be built here; otherwise None.
+
+    Raises:
+        RecipeError: an engine built ahead of time needs no device.
+    """
+    if target.backend == "tensorrt_rtx" and device:
+        raise RecipeError("an RTX engine is built ahead of time, here", "leave the device out")
+    if device is None and target.is_board and not probe.is_this_machine(target):
+        return None
+    return open_device(device)
+
+
+def where(device: Device, target: Target, power_mode: str | None = None) -> Place:
+    """The device as it is now, refused if it is not the target or not in this power mode."""
+    found = probe.probe(device)
+    if target.backend != "tensorrt_rtx":  # that is built ahead of time, on whatever machine
+        probe.refuse_unless(found, target)
+    if power_mode is not None:
+        probe.refuse_unless_in(found, power_mode)
+    return Place(device.name, probe.identity(found))
+
+
+def bench_for_pruning(plan: Plan, place: Place | None, packing: BundleConfig) -> Bench | None:
+    """Where widths are timed, if the goal is a time.
+
+    Raises:
+        RecipeError: the goal is a time, and there is no device to measure it on.
+    """
+    if not needs_time(plan.recipe.prune) or "prune" in plan.skipped:
+        return None
+    if place is None or not can_run(plan.target):
+        raise RecipeError(
+            f"prune asks for a latency, which only the {plan.target.title} itself can tell",
+            "give the device (DEVICE=user@host), or set prune.macs instead",
+        )
+    return Bench(place, packing, plan.recipe.export)

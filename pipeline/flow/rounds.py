@@ -1,0 +1,189 @@
+"""Rounds of pruning: take a step, recover, judge; go on from the last network that was good enough.
+
+The share that is gone rises to the goal. ``even`` steps are equal and end with the first round that breaks the
+accuracy budget. ``adaptive`` ones grow while less than half of the budget is used, and after a round that breaks
+it a half step is tried from the last good network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from jetpress.pipeline.recipe.configs import Bench, SensitivityConfig, TimedConfig, TimingsConfig
+from jetpress.pipeline.recipe.reading import Plan
+from jetpress.pipeline.recipe.sections import PruneConfig
+from jetpress.pipeline.store.artifact import Checkpoint, Timings
+from jetpress.pipeline.store.late import late_stages
+from jetpress.pipeline.store.steps import Walk
+
+with late_stages():
+    from jetpress.pipeline.stages.finetune import finetune
+    from jetpress.pipeline.stages.prune import prune
+    from jetpress.pipeline.stages.prune_for_time import prune_for_time
+    from jetpress.pipeline.stages.sensitivity import sensitivity
+    from jetpress.pipeline.stages.timings import timings
+
+GROWTH = 1.5
+SMALLEST = 0.02
+"""Share of the network: steps below it are not worth a fine-tuning."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of pruning, kept or not."""
+
+    share: float
+    """Of the original network that is gone: channels, or what the goal counts."""
+    pruned: Checkpoint
+    tuned: Checkpoint | None
+    kept: bool
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """How much is to go, in all."""
+
+    kind: str
+    """The key of ``PruneConfig`` that says it."""
+    share: float
+    also: Mapping[str, float] = field(default_factory=dict)
+    """Other keys that hold, too, and their shares."""
+
+    def at(self, config: PruneConfig, share: float) -> PruneConfig:
+        """The configuration of a round: this share of the original is gone after it, and as much of the others'."""
+        named: dict[str, Any] = dict.fromkeys(("macs", "params", "latency", "latency_ms", "fps"))
+        named |= {kind: round(whole * share / self.share, 6) for kind, whole in self.also.items()}
+        return replace(config, **{**named, self.kind: round(share, 6)})
+
+
+def goal(config: PruneConfig, batch: int, dense_ms: float | None) -> Goal:
+    """What the recipe asks for, as shares; that of 0 is met by the dense network.
+
+    Args:
+        config: of the recipe.
+        batch: samples that the engine takes at once.
+        dense_ms: latency of the dense engine; None where it is not known yet.
+    """
+    times = [config.latency_ms, 1000 * batch / config.fps if config.fps else None]
+    # A plan cannot know the time: at a half some rounds will run.
+    shares = [1 - limit / dense_ms if dense_ms else 0.5 for limit in times if limit]
+    if config.latency is not None:
+        shares.append(config.latency)
+    found = {"latency": max(*shares, 0.0)} if shares else {}
+    found |= {kind: share for kind in ("macs", "params") if (share := getattr(config, kind)) is not None}
+    if not found:
+        return Goal("ratio", config.ratio)
+    (kind, share), *also = sorted(
+        found.items(), key=lambda one: one[1] <= 0
+    )  # one that is met leads no round
+    return Goal(kind, share, dict(also))
+
+
+def needs_time(config: PruneConfig) -> bool:
+    """Whether the goal is a time, which only a device can tell."""
+    return any(getattr(config, key) is not None for key in ("latency", "latency_ms", "fps"))
+
+
+def prune_in_rounds(
+    plan: Plan, dense: Checkpoint, bench: Bench | None, walk: Walk, teacher: Checkpoint | None = None
+) -> tuple[Checkpoint, list[Round]]:
+    """The last good round's network (the dense one when there was none), and all rounds.
+
+    Each learns from ``teacher``, or from the dense network.
+    """
+    recipe, best, done = plan.recipe, dense, 0.0
+    if "prune" in plan.skipped:
+        walk.skip("prune", plan.skipped["prune"])
+        return dense, []
+    times = _timings(plan, dense, bench, walk)
+    whole = goal(recipe.prune, recipe.export.batch, times.facts.get("latency_ms") if times else None)
+    if whole.share <= 0:
+        walk.skip("prune", "the dense network is as fast as it has to be")
+        return dense, []
+    rounds: list[Round] = []
+    step = min(whole.share / recipe.prune.rounds, recipe.prune.first_step)
+    step = step if recipe.prune.rounds > 1 else whole.share
+    for number in range(1, recipe.prune.rounds + 1):
+        left = recipe.prune.rounds - number
+        share = min(done + step, whole.share)
+        step = share - done
+        config = whole.at(recipe.prune, share)
+        judged = walk.step(f"judge {number}", sensitivity, SensitivityConfig.of(config), best)
+        if bench is not None and times is not None:
+            timed = TimedConfig(config, bench)
+            pruned = walk.step(f"prune {number}", prune_for_time, timed, best, judged, dense, times)
+        else:
+            pruned = walk.step(f"prune {number}", prune, config, best, judged)
+        one = _recovered(plan, number, share, pruned, dense, teacher or dense, walk)
+        rounds.append(one)
+        if one.kept and one.tuned:
+            best = one.tuned
+        if one.kept or not one.tuned:
+            done = share
+        elif recipe.prune.steps == "even":
+            break
+        step = _next(plan, step, one, whole.share - done, left, dense)
+        if done >= whole.share - 1e-9 or step < SMALLEST:
+            break
+    return best, rounds
+
+
+def _timings(plan: Plan, dense: Checkpoint, bench: Bench | None, walk: Walk) -> Timings | None:
+    """What layers take on the device, where the goal is a time."""
+    config = plan.recipe.prune
+    if bench is None or not needs_time(config):
+        return None
+    assert config.channel_multiple is not None
+    return walk.step(
+        "timings", timings, TimingsConfig(bench, config.channel_multiple, config.ignore, config.limits), dense
+    )
+
+
+def _recovered(
+    plan: Plan,
+    number: int,
+    share: float,
+    pruned: Checkpoint,
+    dense: Checkpoint,
+    teacher: Checkpoint,
+    walk: Walk,
+) -> Round:
+    """Fine-tune what was pruned, and judge it."""
+    if pruned.facts.get("pruned") is False:
+        walk.skip(f"finetune {number}", "nothing was removed: there is nothing to recover")
+        return Round(share, pruned, None, False, "nothing was removed")
+    tuned = walk.step(f"finetune {number}", finetune, plan.recipe.finetune, pruned, teacher)
+    why = too_much_lost(plan, dense, tuned)
+    if why:
+        walk.skip(f"round {number}", f"not kept: {why}")
+    return Round(share, pruned, tuned, not why, why)
+
+
+def _next(plan: Plan, step: float, last: Round, remaining: float, left: int, dense: Checkpoint) -> float:
+    """The share of the next step."""
+    even = remaining / max(left, 1)
+    if plan.recipe.prune.steps == "even" or last.tuned is None:
+        return even
+    if not last.kept:
+        return step / 2
+    lost = drop(dense, last.tuned)
+    easy = lost is None or lost <= plan.recipe.budget.accuracy_drop / 2
+    return max(step * GROWTH, even) if easy else step
+
+
+def drop(dense: Checkpoint, tuned: Checkpoint) -> float | None:
+    """Points of validation accuracy lost; None where they are not known (yet)."""
+    if "validation" not in tuned.facts or "validation" not in dense.facts:
+        return None
+    return float(dense.facts["validation"] - tuned.facts["validation"])
+
+
+def too_much_lost(plan: Plan, dense: Checkpoint, tuned: Checkpoint) -> str:
+    """Why a network is not good enough, on the validation split; empty when it is (or is not known yet)."""
+    lost, limit = drop(dense, tuned), plan.recipe.budget.accuracy_drop
+    if lost is None or lost <= limit:
+        return ""
+    return f"{lost:.2f} points of validation accuracy lost, the budget is {limit:g}"

@@ -1,0 +1,33 @@
+"""2:4 in the flow: masks where the target can gain from them, kept where the budget allows it."""
+
+from __future__ import annotations
+
+from jetpress.pipeline.flow.outcome import Outcome
+from jetpress.pipeline.flow.rounds import too_much_lost
+from jetpress.pipeline.store.artifact import Checkpoint
+from jetpress.pipeline.store.late import late_stages
+from jetpress.pipeline.store.steps import Walk
+
+with late_stages():
+    from jetpress.pipeline.stages.finetune import finetune
+    from jetpress.pipeline.stages.sparsify import sparsify
+
+
+def sparsify_where_it_pays(
+    best: Checkpoint, dense: Checkpoint, teacher: Checkpoint, outcome: Outcome, walk: Walk
+) -> Checkpoint:
+    """2:4 masks and their fine-tuning; the network as it was when the target or the budget says no."""
+    plan = outcome.plan
+    if "sparsify" in plan.skipped:
+        walk.skip("sparsify", plan.skipped["sparsify"])
+        return best
+    masked = walk.step("sparsify", sparsify, plan.recipe.sparsify, best)
+    if masked.facts.get("pruned") is False:
+        walk.skip("finetune 2:4", "no layer is eligible")
+        return best
+    tuned = walk.step("finetune 2:4", finetune, plan.recipe.finetune, masked, teacher)
+    outcome.tuned.append(("2:4", tuned))
+    if why := too_much_lost(plan, dense, tuned):
+        walk.skip("2:4", f"not kept: {why}")
+        return best
+    return tuned

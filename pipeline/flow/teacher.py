@@ -1,0 +1,24 @@
+"""The network that fine-tuning learns from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from jetpress.pipeline.data.digests import content
+from jetpress.pipeline.recipe.configs import SourceConfig
+from jetpress.pipeline.recipe.reading import Plan
+from jetpress.pipeline.store.artifact import Checkpoint
+from jetpress.pipeline.store.late import late_stages
+from jetpress.pipeline.store.steps import Walk
+
+with late_stages():
+    from jetpress.pipeline.stages.source import source
+
+
+def other_teacher(plan: Plan, walk: Walk) -> Checkpoint | None:
+    """The network that fine-tuning learns from, where it is not the dense one."""
+    recipe, model = plan.recipe, plan.recipe.finetune.teacher
+    if model is None:
+        return None
+    found = content(replace(recipe, model=model))
+    return walk.step("teacher", source, SourceConfig(model, recipe.data, recipe.seed, found))

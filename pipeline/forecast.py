@@ -1,0 +1,65 @@
+"""What a network shows before it is compressed: what each layer is worth, and which ones may gain from 2:4."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from jetpress.deploy.targets import Target, find
+from jetpress.pipeline import summary
+from jetpress.pipeline.data.digests import content
+from jetpress.pipeline.recipe.configs import SensitivityConfig, SourceConfig
+from jetpress.pipeline.recipe.reading import Recipe, resolve
+from jetpress.pipeline.store.late import late_stages
+from jetpress.pipeline.store.steps import Doing
+from jetpress.pipeline.store.store import Store
+
+with late_stages():
+    from jetpress.pipeline.stages.sensitivity import sensitivity as stage
+    from jetpress.pipeline.stages.source import source
+    from jetpress.pipeline.stages.train import train
+
+
+def sensitivity(
+    recipe: Recipe, target: str | Target, home: Path | None = None
+) -> tuple[dict[str, Any], dict[str, Path]]:
+    """What each group of channels and each block of the dense network is worth, measured.
+
+    Returns:
+        the facts of :mod:`jetpress.pipeline.pruning.curves`, and where the plot and the numbers are, by kind
+    """
+    from jetpress.benchmarks.report.plots import sensitivity as drawn
+
+    plan = resolve(recipe, find(target) if isinstance(target, str) else target)
+    folder = summary.folder(plan, home)
+    walk = Doing(Store(folder.parent / ".store"))
+    config = SourceConfig(plan.recipe.model, plan.recipe.data, plan.recipe.seed, content(plan.recipe))
+    dense = walk.step("source", source, config)
+    if "train" not in plan.skipped:
+        dense = walk.step("train", train, plan.recipe.train, dense)
+    measured = SensitivityConfig.of(replace(plan.recipe.prune, scope="measured"))
+    facts = dict(walk.step("sensitivity", stage, measured, dense).facts)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {"plot": folder / "sensitivity.svg", "numbers": folder / "sensitivity.json"}
+    files["plot"].write_text(drawn(list(facts["groups"].values()), facts["unit"]))
+    files["numbers"].write_text(json.dumps(facts, indent=1))
+    return facts, files
+
+
+def sparsity(recipe: Recipe, target: str | Target, home: Path | None = None) -> dict[str, Any]:
+    """Which layers of the network as it is given may gain from 2:4 on the target, and why the others do not.
+
+    Returns:
+        ``skipped``: why none will (None where some may); ``layers``: see
+        :func:`jetpress.pipeline.stages.sparsify.forecast`
+    """
+    from jetpress.pipeline.stages.sparsify import forecast
+
+    plan = resolve(recipe, find(target) if isinstance(target, str) else target)
+    if why := plan.skipped.get("sparsify"):
+        return {"skipped": why, "layers": []}
+    walk = Doing(Store(summary.folder(plan, home).parent / ".store"))
+    config = SourceConfig(plan.recipe.model, plan.recipe.data, plan.recipe.seed, content(plan.recipe))
+    return {"skipped": None, "layers": forecast(plan.recipe.sparsify, walk.step("source", source, config))}

@@ -1,0 +1,211 @@
+"""An ONNX graph of opset 18 at an older opset, or a refusal by name.
+
+Why ours: PyTorch's exporter writes opset 18 and, asked for less, still writes 18; ONNX's own converter leaves
+invalid graphs. The idea: ask ONNX's operator schemas which operators changed between the two opsets. A node
+of an unchanged operator stays. A changed one stays if it is in ``WIDENED`` (the newer definition only takes
+more types or has another default-valued attribute), is rewritten if it has a rule in ``RULES`` or an
+expansion in :mod:`jetpress.pipeline.graph.primitives`, and is refused by name otherwise. Then every input type is
+held against the older schema. So nothing passes that nobody looked at: the tables were made by reading the ONNX
+changelog (onnx/docs/Changelog.md) for each operator that changed from 13 to 18, and a test holds that none is
+missing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+from onnx import defs
+from onnx.helper import get_attribute_value
+
+from jetpress.deploy.errors import StageError
+from jetpress.pipeline.graph.primitives import EXPANSIONS, RefusedError, Rule, Site
+
+NEWEST, OLDEST = 18, 13
+
+# fmt: off
+WIDENED = frozenset({
+    "Add", "Sub", "Mul", "Div", "Pow", "CumSum", "GreaterOrEqual", "LessOrEqual", "Where", "Identity",
+    "Relu", "LeakyRelu", "PRelu", "BatchNormalization", "LpPool", "Resize", "ScatterElements", "ScatterND",
+    "GRU", "LSTM", "RNN", "If", "Loop", "Scan",
+})
+# fmt: on
+"""Changed only in the types taken, in formal names, or by attributes whose default is the older meaning."""
+
+REDUCTIONS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "SumSquare")
+
+# The shape of what these give depends on data: a dimension may come out as zero.
+DATA_DEPENDENT = frozenset({"NonZero", "Compress", "Unique", "NonMaxSuppression", "Loop", "If", "Scan"})
+
+
+def _reduce(at: Site) -> ir.Value | None:
+    """Axes were an attribute before 18 (ReduceSum, an input since 13, did not change)."""
+    axes = at.constant_of(1)
+    if at.input(1) is not None and axes is None:
+        raise RefusedError("its axes are computed at run time")
+    if axes is None or axes.size == 0:
+        if at.attribute("noop_with_empty_axes", 0):
+            raise RefusedError("it reduces nothing (noop_with_empty_axes)")
+    else:
+        at.node.attributes["axes"] = ir.AttrInt64s("axes", [int(a) for a in axes.ravel()])
+    at.node.resize_inputs(1)
+    at.node.attributes.pop("noop_with_empty_axes", None)
+    return None
+
+
+def _pad(at: Site) -> ir.Value | None:
+    """Before 18 pads named every dimension: all the starts, then all the ends."""
+    if at.input(3) is None:
+        return None
+    axes, pads, rank = at.constant_of(3), at.constant_of(1), at.rank()
+    if axes is None or pads is None:
+        raise RefusedError("its pads or axes are computed at run time")
+    full = np.zeros((2, rank), np.int64)
+    full[:, axes.ravel() % rank] = pads.reshape(2, -1)
+    at.node.replace_input_with(1, at.constant(full.ravel()))
+    at.node.resize_inputs(3)
+    return None
+
+
+def _split(at: Site) -> ir.Value | None:
+    """Before 18 the parts were equal or listed; since then ``num_outputs`` lets the last one be smaller."""
+    parts = at.node.attributes.pop("num_outputs", None)
+    if parts is None or at.input(1) is not None:
+        return None
+    shape, axis = at.shape(), at.attribute("axis", 0)
+    length = None if shape is None else shape[axis]
+    if length is None:
+        raise RefusedError("it splits a dimension of unknown length")
+    size = -(-length // parts.as_int())
+    sizes = np.minimum(size, length - size * np.arange(parts.as_int()))
+    at.node.resize_inputs(2)
+    at.node.replace_input_with(1, at.constant(sizes.astype(np.int64)))
+    return None
+
+
+def _reshape(at: Site) -> ir.Value | None:
+    """Before 14 a zero meant "as in the input"; with ``allowzero`` it makes an empty tensor."""
+    if not at.attribute("allowzero", 0):
+        return None
+    shape, known, graph = at.constant_of(1), at.shape(), at.node.graph
+    assert graph is not None
+    open_ended = DATA_DEPENDENT.intersection(node.op_type for node in graph.all_nodes())
+    may_be_empty = known is None or 0 in known or (None in known and open_ended)
+    if may_be_empty if shape is None else 0 in shape:
+        raise RefusedError("it may make an empty tensor (allowzero)")
+    del at.node.attributes["allowzero"]
+    return None
+
+
+def _shape(at: Site) -> ir.Value | None:
+    """``start`` and ``end`` came with 15: a Slice of the whole shape says the same."""
+    start, end = at.attribute("start", 0), at.attribute("end")
+    if start == 0 and end is None:
+        at.node.attributes.pop("start", None)
+        return None
+    bounds = (start, np.iinfo(np.int64).max if end is None else end)
+    begin, stop = (at.constant(np.array([bound], np.int64)) for bound in bounds)
+    return at.op("Slice", at.op("Shape", at.x()), begin, stop, at.constant(np.array([0], np.int64)))
+
+
+def _roi_align(at: Site) -> ir.Value | None:
+    """Version 10 always computes what 16 calls ``output_half_pixel``; its maximum was wrong (onnx #3651)."""
+    if at.attribute("coordinate_transformation_mode", "half_pixel") != "output_half_pixel":
+        raise RefusedError("it samples at half pixels (aligned=True)")
+    if at.attribute("mode", "avg") != "avg":
+        raise RefusedError("its maximum is defined otherwise before opset 16")
+    del at.node.attributes["coordinate_transformation_mode"]
+    return None
+
+
+RULES: dict[str, Rule] = {
+    **{f"Reduce{kind}": _reduce for kind in REDUCTIONS},
+    "Pad": _pad,
+    "Split": _split,
+    "RoiAlign": _roi_align,
+    "Shape": _shape,
+    "Reshape": _reshape,
+}
+
+
+def downgrade(model: ir.Model, opset: int) -> None:
+    """Bring ``model`` to ``opset`` (13 to 18), in place. Shapes and types must have been inferred.
+
+    Raises:
+        StageError: the older opset cannot say what the graph says; names the operators and nodes in the way.
+    """
+    source = model.opset_imports[""]
+    if source == opset:
+        return
+    if not OLDEST <= opset < source <= NEWEST:
+        raise StageError(
+            f"the graph is at opset {source} and opset {opset} is asked for",
+            f"jetpress lowers opset {NEWEST} to {OLDEST} and newer: choose export.opset in that range",
+        )
+    refusals = []
+    for node in list(model.graph.all_nodes()):
+        try:
+            _rewrite(node, source, opset)
+        except RefusedError as reason:
+            refusals.append(f"{node.op_type} (node {node.name!r}): {reason}")
+    if refusals:
+        more = [f"... and {len(refusals) - 5} more"] if refusals[5:] else []
+        shown = "\n    ".join(refusals[:5] + more)
+        raise StageError(
+            f"opset {opset} cannot say what this network does:\n    {shown}",
+            f"replace these layers in the network, or set export.opset above {opset} if the target allows",
+        )
+    model.opset_imports[""] = opset
+
+
+def _rewrite(node: ir.Node, source: int, opset: int) -> None:
+    """One node at the older opset: kept, changed or replaced."""
+    if node.domain != "":
+        return
+    newer, older = _schema(node.op_type, source), _schema(node.op_type, opset)
+    if newer is None:
+        raise RefusedError("ONNX does not define it")
+    if older is not None and older.since_version == newer.since_version:
+        return
+    rule = (RULES if older is not None else EXPANSIONS).get(node.op_type)
+    if rule is None and (older is None or node.op_type not in WIDENED):
+        what = "it came" if older is None else "its meaning changed"
+        raise RefusedError(f"{what} with opset {newer.since_version}")
+    site = Site(node)
+    by = rule(site) if rule is not None else None
+    if by is not None:
+        site.replace(by)
+        for made in site.new:  # an expansion is written at opset 18 and may need rules itself
+            _rewrite(made, source, opset)
+    elif older is not None:
+        _drop_defaults(node, newer, older)
+        _check_types(node, older)
+
+
+def _schema(op_type: str, opset: int) -> defs.OpSchema | None:
+    try:
+        return defs.get_schema(op_type, opset, "")
+    except defs.SchemaError:
+        return None
+
+
+def _drop_defaults(node: ir.Node, newer: defs.OpSchema, older: defs.OpSchema) -> None:
+    """Take out attributes that the older definition lacks, where they say what it means anyway."""
+    for name in [name for name in node.attributes if name not in older.attributes]:
+        default = newer.attributes[name].default_value
+        found = get_attribute_value(ir.to_proto(node.attributes[name]))
+        if not default.name or get_attribute_value(default) != found:
+            raise RefusedError(f"its attribute {name} = {node.attributes[name].value!r} came later")
+        del node.attributes[name]
+    while node.inputs and node.inputs[-1] is None:
+        node.resize_inputs(len(node.inputs) - 1)
+    if len(node.inputs) > older.max_input or len(node.outputs) > older.max_output:
+        raise RefusedError("it has more inputs or outputs than the older definition")
+
+
+def _check_types(node: ir.Node, older: defs.OpSchema) -> None:
+    for index, value in enumerate(node.inputs):
+        if value is None or value.dtype is None:
+            continue
+        formal = older.inputs[min(index, len(older.inputs) - 1)]
+        if (kind := f"tensor({value.dtype.name.lower()})") not in formal.types:
+            raise RefusedError(f"its input {formal.name} is a {kind}, which came later")

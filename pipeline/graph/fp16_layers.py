@@ -1,0 +1,51 @@
+"""FP16 in the ONNX file: which layers can, found out on real images and edge inputs, and the rest left in FP32.
+
+TensorRT 8 has a flag for FP16 and keeps layers in FP32 by itself where it thinks best. TensorRT 10 and newer
+take types from the graph, so the graph must carry them. The largest number of every tensor is measured by running
+the FP32 graph with all tensors as outputs; :mod:`jetpress.pipeline.graph.fp16` decides by these.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from jetpress.pipeline.graph import divergence, fp16
+from jetpress.pipeline.graph.cases import Case, filled
+
+
+def to_fp16(model: onnx.ModelProto, seen: Iterable[Case]) -> tuple[ir.Model, dict[str, Any]]:
+    """``model`` with FP16 inside.
+
+    Args:
+        model: FP32, types and shapes inferred.
+        seen: inputs as the file takes them, in its order.
+
+    Returns:
+        the graph, not checked yet; how many nodes stay in FP32 for which reason
+    """
+    halved = ir.from_proto(model)
+    floats = sum(any(one.dtype == fp16.FLOAT for one in node.outputs) for node in halved.graph)
+    kept = fp16.halve(halved, largest(model, seen))
+    return halved, {"nodes": floats, "fp32": kept, "reasons": dict(Counter(kept.values()))}
+
+
+def largest(model: onnx.ModelProto, seen: Iterable[Case]) -> dict[str, float]:
+    """The largest absolute finite number of every floating-point tensor."""
+    names = [one.name for one in model.graph.input]
+    fixed = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value  # 0 where the batch is open
+    look, found = divergence.every_tensor(model), dict[str, float]()
+    for _, tensors in seen:
+        feed = {name: filled(one, fixed).numpy() for name, one in zip(names, tensors, strict=True)}
+        for name, array in {**feed, **look(feed)}.items():
+            if array.dtype == np.float32 and array.size:
+                most = max(float(array.max()), -float(array.min()))
+                if not np.isfinite(most):  # an infinite mask is the same in FP16
+                    most = float(np.abs(array[np.isfinite(array)]).max(initial=0))
+                found[name] = max(found.get(name, 0.0), most)
+    return found

@@ -1,0 +1,210 @@
+"""How far two outputs differ, and how far they may: by precision.
+
+Trust case 19: FP32 within a relative error and top-1 equal; FP16, INT8 and FP8 by cosine and by the share of images
+whose class is the same. NaN or Inf anywhere fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from jetpress.deploy.errors import StageError
+from jetpress.deploy.runner.detections import detections
+from jetpress.pipeline.graph.cases import IMAGES
+from jetpress.pipeline.graph.ends import ARGMAX, SOFTMAX
+from jetpress.pipeline.graph.suppress import LABELS
+
+Array = NDArray[Any]
+DETECTED = 0.98
+"""Of the detections in the graph: boxes that overlap by just the limit may be kept by one and dropped by the other."""
+EXACT, NEAR = (1e-4, 0.1), (0.05, 4.0)
+"""Score and pixels within which two detections are the same, in FP32 and below."""
+DETECTED_NEAR = 0.9
+"""Share that an engine in FP16 or INT8 must have in common with its file, whose boxes and scores differ a little."""
+REPORT = "please report this with the network's source"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is the same function."""
+
+    max_relative: float | None
+    """Largest difference over the largest value; None: not judged."""
+    cosine: float
+    top1: float
+    """Share of the real images, and of every other case in FP32."""
+    tie: float
+    """Two classes whose scores differ by less than this share of the largest score are a tie."""
+    diverged: float
+    """From which relative difference a tensor inside the graph counts as another one."""
+    edges: bool = True
+    """Whether edge cases are judged beyond being finite. Ranges of INT8 are those of real images: what lies outside
+    is clipped, on purpose."""
+    noise: float = 0.0
+    """Above 0 the precision adds noise: the cosine is the mean over the images, and classes whose scores differ by less
+    than so many standard deviations of an image's noise are a tie. More noise than the cosine allows fails."""
+
+
+_EIGHT_BITS = Limits(None, 0.99, 0.98, tie=2.0**-7, diverged=0.2, edges=False, noise=3.0)
+LIMITS = {
+    "fp32": Limits(1e-3, 0.0, 1.0, tie=1e-4, diverged=1e-4),
+    "fp16": Limits(None, 0.999, 0.99, tie=2.0**-10, diverged=0.05),
+    "int8": _EIGHT_BITS,
+    "fp8": _EIGHT_BITS,
+}
+"""Trust case 19. Ties are what the precision cannot tell apart; FP32's relative limit is the recipe's."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """How far one output differs on one case."""
+
+    output: str
+    case: str
+    samples: int
+    finite: bool
+    max_absolute: float
+    largest: float
+    """Largest absolute value that PyTorch gave."""
+    max_relative: float
+    """``max_absolute`` over ``largest``, of this case or of the real images if those give larger values."""
+    cosine: float
+    """Of the sample that differs most in direction."""
+    top1: float
+    """Share of positions whose largest entry along axis 1 is the same; ties do not count against it. Of detections
+    the share that is found in both."""
+    needed: float | None = None
+    """Share that is asked for, where it is not the precision's."""
+    mean_cosine: float = 1.0
+    """Over the samples."""
+
+    def passes(self, limits: Limits, so_far: bool = False) -> bool:
+        """Whether PyTorch and ONNX Runtime are the same here. A share is one of all images, not of those so far."""
+        if self.case != IMAGES and not limits.edges:
+            return self.finite
+        near = limits.max_relative is None or self.max_relative <= limits.max_relative
+        judged = self.case == IMAGES or limits.top1 == 1  # one edge case more or less is no share of anything
+        needed = limits.top1 if self.needed is None else self.needed
+        same = self.top1 >= needed or not judged or (so_far and needed < 1)
+        cosine = self.mean_cosine if limits.noise else self.cosine
+        alike = cosine >= limits.cosine or (so_far and limits.noise > 0)
+        return self.finite and near and alike and same
+
+
+def score(
+    name: str, case: str, expected: Array, found: Array, images: Score | None, limits: Limits, end: str = ""
+) -> Score:
+    """Compare ``[samples, ...]`` arrays. ``images``: the score on real images so far, for the scale.
+
+    ``expected`` is what the network gives; ``end`` is what the file does to it (:mod:`jetpress.pipeline.graph.ends`).
+    """
+    expected = np.atleast_1d(expected)
+    chosen = found if end == ARGMAX else None
+    if end == SOFTMAX:
+        expected = torch.from_numpy(expected).softmax(1).numpy()
+    if chosen is not None:
+        scores, expected = expected, expected.argmax(1)
+    if expected.shape != found.shape:
+        raise StageError(
+            f"output {name!r} has shape {expected.shape} in PyTorch and {found.shape} in the ONNX file",
+            REPORT,
+        )
+    if chosen is not None:  # class numbers have no distance: what counts is how many are the same
+        top1 = agreement(scores, chosen, limits.tie * float(np.abs(scores).max(initial=0)))
+        finite = bool(np.isfinite(scores).all())
+        # Noise is seen in the scores before the argmax, which are an output here, too.
+        return Score(name, case, len(found), finite, 0.0, 0.0, 0.0, 1.0, top1, 0.0 if limits.noise else None)
+    one, other = (array.astype(np.float64).reshape(len(array), -1) for array in (expected, found))
+    if not (np.isfinite(one).all() and np.isfinite(other).all()):
+        return Score(name, case, len(one), False, 0.0, 0.0, 0.0, 0.0, 0.0)
+    apart, largest = float(np.abs(one - other).max(initial=0)), float(np.abs(one).max(initial=0))
+    scale = max(largest, images.largest if images is not None else 0.0)
+    relative = apart / scale if scale else float(apart > 0)
+    angles = cosines(one, other)
+    noise = limits.noise * np.sqrt(np.square(one - other).mean(1)) if one.size else np.zeros(len(one))
+    ties = np.maximum(limits.tie * scale, noise).reshape(-1, *[1] * (expected.ndim - 1))
+    top1 = top1_of(expected, found, ties)
+    low, mean = float(angles.min(initial=1)), float(angles.mean()) if len(angles) else 1.0
+    return Score(name, case, len(one), True, apart, largest, relative, low, top1, mean_cosine=mean)
+
+
+def cosines(one: Array, other: Array) -> Array:
+    """Of each row ``[samples, numbers]``: 1 where both are zero, 0 where one of them is."""
+    lengths = np.linalg.norm(one, axis=1), np.linalg.norm(other, axis=1)
+    alike = ((lengths[0] == 0) & (lengths[1] == 0)).astype(np.float64)
+    product = lengths[0] * lengths[1]
+    return np.asarray(np.divide((one * other).sum(1), product, out=alike, where=product > 0))
+
+
+def top1_of(expected: Array, found: Array, tie: float | Array) -> float:
+    """Share of positions whose largest entry along axis 1 is the same, or as good as the same."""
+    if expected.ndim < 2 or expected.shape[1] < 2 or not expected.size or expected.dtype.kind != "f":
+        return 1.0
+    return agreement(expected, found.argmax(1), tie)
+
+
+def agreement(scores: Array, classes: Array, tie: float | Array) -> float:
+    """Share of positions where the class chosen along axis 1 has the largest score, or as good as that."""
+    chosen = np.take_along_axis(scores, np.expand_dims(classes.astype(np.int64), 1), axis=1)
+    return float((scores.max(1, keepdims=True) - chosen <= tie).mean())
+
+
+def worst(scores: list[Score]) -> Score:
+    """The worst of each figure over cases or batches of one output; of top-1 the share over all."""
+    return Score(
+        scores[0].output,
+        scores[0].case if len({one.case for one in scores}) == 1 else "all",
+        sum(one.samples for one in scores),
+        all(one.finite for one in scores),
+        max(one.max_absolute for one in scores),
+        max(one.largest for one in scores),
+        max(one.max_relative for one in scores),
+        min(one.cosine for one in scores),
+        sum(one.top1 * one.samples for one in scores) / max(1, sum(one.samples for one in scores)),
+        scores[0].needed,
+        mean_cosine=sum(one.mean_cosine * one.samples for one in scores)
+        / max(1, sum(one.samples for one in scores)),
+    )
+
+
+def search(
+    case: str, rules: Mapping[str, Any], boxes: Array, scores: Array, found: Mapping[str, Array]
+) -> Score:
+    """The search in the graph, ``found``, against that of the runner, on the same boxes and scores."""
+    shares, finite = [], all(bool(np.isfinite(one).all()) for one in found.values())
+    for at, wanted in enumerate(detections(boxes, scores, dict(rules))):
+        there = found["scores"][at] > 0
+        mine = (found["boxes"][at][there], found["scores"][at][there], found[LABELS][at][there])
+        shares += [_matched(mine, wanted, EXACT), _matched(wanted, mine, EXACT)]
+    share = float(np.mean(shares))
+    return Score("detections", case, len(boxes), finite, 0.0, 0.0, 0.0, 1.0, share, DETECTED)
+
+
+def found_again(expected: Mapping[str, Array], found: Mapping[str, Array], kind: str) -> Score:
+    """Detections of an engine among those of its file, both with the suppression in the graph."""
+    within, shares = EXACT if kind == "fp32" else NEAR, []
+    for at in range(len(found["scores"])):
+        one, other = (
+            tuple(side[name][at][side["scores"][at] > 0] for name in ("boxes", "scores", LABELS))
+            for side in (found, expected)
+        )
+        shares += [_matched(one, other, within), _matched(other, one, within)]
+    finite = all(bool(np.isfinite(one).all()) for one in found.values())
+    needed = DETECTED if kind == "fp32" else DETECTED_NEAR
+    share = float(np.mean(shares))
+    return Score("detections", IMAGES, len(found["scores"]), finite, 0.0, 0.0, 0.0, 1.0, share, needed)
+
+
+def _matched(some: tuple[Array, ...], others: tuple[Array, ...], within: tuple[float, float]) -> float:
+    """Share of detections that are among the others: same label, score and box within so much."""
+    if not len(some[1]):
+        return 1.0
+    near = np.abs(some[0][:, None] - others[0]).max(-1, initial=0) < within[1]
+    same = (some[2][:, None] == others[2]) & (np.abs(some[1][:, None] - others[1]) < within[0])
+    return float((near & same).any(1).mean())

@@ -1,0 +1,224 @@
+"""PyTorch's own ONNX export, as it comes: nothing optimised, inputs and outputs named as the recipe says.
+
+Values keep the names that the exporter gives them (``relu_3``), and the passes that follow keep them too. So
+this graph is also what a finished one is held against when it gives other numbers
+(:mod:`jetpress.pipeline.graph.divergence`).
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
+from typing import Any
+
+import onnx_ir as ir
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from jetpress.deploy.errors import JetpressError, RecipeError, StageError
+from jetpress.pipeline.network import models
+from jetpress.pipeline.recipe.sections import InputConfig
+
+BATCH = "batch"
+"""Name of an open batch dimension."""
+
+
+def trace(
+    module: nn.Module,
+    inputs: Sequence[InputConfig],
+    outputs: Sequence[str],
+    opset: int,
+    batch: int = 1,
+    max_batch: int | None = None,
+) -> ir.Model:
+    """Export ``module`` in evaluation mode.
+
+    Args:
+        inputs: in the order of ``forward``, shapes without the batch dimension.
+        outputs: their names, flattened; empty for ``output``, ``output_1``, ...
+        opset: 18 or newer: asked for less, PyTorch quietly writes 18.
+        batch: size of a fixed batch.
+        max_batch: largest batch of an open one; None for a fixed one.
+
+    Raises:
+        RecipeError: more or fewer output names than outputs.
+        StageError: PyTorch cannot export this network, or not at this opset.
+    """
+    ends = [*(one.name for one in inputs), *(outputs or ["output"])]
+    if len(set(ends)) != len(ends):
+        raise RecipeError("model.inputs and model.outputs use a name twice", "name every one differently")
+    return translate(capture(module, inputs, batch, max_batch), inputs, outputs, opset)
+
+
+def capture(
+    module: nn.Module, inputs: Sequence[InputConfig], batch: int = 1, max_batch: int | None = None
+) -> ExportedProgram:
+    """The first half of :func:`trace`: the operators that ``forward`` calls, whatever the opset.
+
+    Raises:
+        StageError: PyTorch cannot follow ``forward``, or it fixes the batch that should be open.
+    """
+    is_open = max_batch is not None and max_batch > 1
+    open_batch = torch.export.Dim(BATCH, min=1, max=max_batch) if is_open else None
+    given = models.example_inputs(tuple(inputs), 2 if is_open else batch)  # 1 would be taken for a constant
+    shapes = tuple({0: open_batch} for _ in inputs) if is_open else None
+    failures = list[Exception]()
+    for strict in (False, True):  # what fails without PyTorch's compiler sometimes works with it
+        try:
+            with quiet(), _PlainAttention():
+                return torch.export.export(module.eval(), given, dynamic_shapes=shapes, strict=strict)
+        except Exception as error:  # noqa: BLE001 - PyTorch raises whatever forward raises
+            failures.append(error)
+    why = failures[0]
+    if f"({BATCH})" in str(why):
+        raise StageError(
+            f"an open batch was asked for, and forward fixes it at {given[0].shape[0]}",
+            "write x.shape[0] instead of len(x), do not loop over the batch, or set export.dynamic_batch = false",
+        ) from why
+    raise _refusal(f"PyTorch cannot export {type(module).__name__} to ONNX: {cause(why)}", is_open) from why
+
+
+def translate(
+    program: ExportedProgram, inputs: Sequence[InputConfig], outputs: Sequence[str], opset: int
+) -> ir.Model:
+    """The second half of :func:`trace`: the operators of ``program`` as ONNX's.
+
+    Raises:
+        RecipeError: more or fewer output names than outputs.
+        StageError: ONNX does not have what the network does, or not at this opset.
+    """
+    is_open = bool(program.range_constraints)
+    named = tuple({0: BATCH} for _ in inputs) if is_open else None
+    try:
+        with quiet(), _PlainAttention():  # it is traced once more
+            made = torch.onnx.export(
+                program,
+                dynamo=True,
+                opset_version=opset,
+                dynamic_shapes=named,
+                optimize=False,
+                verbose=False,
+            )
+    except Exception as error:
+        raise _refusal(f"PyTorch cannot export this network to ONNX: {cause(error)}", is_open) from error
+    assert made is not None
+    model = made.model
+    if (delivered := model.opset_imports[""]) != opset:
+        raise StageError(
+            f"opset {opset} was asked for, and PyTorch's exporter wrote {delivered}",
+            "set export.opset to 18 or older",
+        )
+    _name(model, [one.name for one in inputs], outputs)
+    return model
+
+
+def _refusal(what: str, is_open: bool) -> StageError:
+    return StageError(
+        what,
+        "its forward must not branch on the values of tensors"
+        + (" nor fix the batch size; try export.dynamic_batch = false" if is_open else ""),
+    )
+
+
+class _PlainAttention(TorchFunctionMode):
+    """Attention in a form that the exporter takes: four axes, and results that lie as they are counted.
+
+    It translates no other number of axes (Twins has five). And where it decomposes attention (a mask that is
+    computed, as in BEiT), the result lies otherwise in memory than that of the fused kernel which was traced, so
+    that a ``view`` recorded after it cannot be taken.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        attends = func in (
+            F.scaled_dot_product_attention,
+            torch.ops.aten.scaled_dot_product_attention.default,
+        )
+        return _attention(func, *args, **(kwargs or {})) if attends else func(*args, **(kwargs or {}))
+
+
+def _attention(
+    func: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    **named: Any,
+) -> Tensor:
+    """``[..., heads, tokens, width]`` as ``[n, heads, tokens, width]`` and back."""
+    leading = query.shape[:-3]
+    if not leading:
+        query, key, value = (t.unsqueeze(0) for t in (query, key, value))
+    if len(leading) > 1:
+        query, key, value = (t.flatten(0, -4) for t in (query, key, value))
+        if attn_mask is not None and attn_mask.ndim > 3:
+            attn_mask = attn_mask.expand(*leading, *attn_mask.shape[-3:]).flatten(0, -4)
+    found: Tensor = func(query, key, value, attn_mask, dropout_p, is_causal, **named).contiguous()
+    if len(leading) > 1:
+        found = found.unflatten(0, leading)
+    return found if leading else found.squeeze(0)
+
+
+def _name(model: ir.Model, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Names of inputs and outputs as asked; values inside that have one of these names give way."""
+    graph = model.graph
+    count = len(graph.outputs)
+    names = list(outputs) or ["output", *(f"output_{i}" for i in range(1, count))]
+    if len(names) != count:
+        raise RecipeError(
+            f"model.outputs names {len(names)} outputs, and the network has {count}",
+            "name every tensor that forward returns, dicts and tuples flattened, or leave it out",
+        )
+    _separate(graph)
+    ends = dict(zip([*graph.inputs, *graph.outputs], [*inputs, *names], strict=True))
+    inner = [*graph.initializers.values(), *(value for node in graph.all_nodes() for value in node.outputs)]
+    for value in inner:
+        if value not in ends and value.name in ends.values():
+            value.name = f"{value.name}_inner"
+    for value, name in ends.items():
+        value.name = name
+
+
+def _separate(graph: ir.Graph) -> None:
+    """A tensor returned twice, or an input returned as it is, gets an Identity: an output is one value."""
+    seen = {*graph.inputs, *graph.initializers.values()}
+    for index, value in enumerate(graph.outputs):
+        if value in seen:
+            same = ir.node("Identity", [value], name=f"{value.name}_again")
+            same.outputs[0].shape, same.outputs[0].type = value.shape, value.type
+            graph.append(same)
+            graph.outputs[index] = same.outputs[0]
+        seen.add(graph.outputs[index])
+
+
+def cause(error: BaseException) -> str:
+    """The first line of the innermost error that says anything."""
+    if isinstance(error, JetpressError):
+        return error.what
+    inner = error.__cause__ or error.__context__
+    if inner is not None and str(inner).strip():
+        return cause(inner)
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {text[:300]}"
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the exporter's warnings, log lines and listings: what matters is checked and said by us."""
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

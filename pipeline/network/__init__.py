@@ -1,0 +1,1 @@
+"""Networks: built, loaded, cut and saved; torchvision's detectors; functions and modules of the user's own."""

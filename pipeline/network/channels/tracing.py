@@ -1,0 +1,343 @@
+"""The network as a graph of ATen operators: recorded while it runs, or exported.
+
+A recording is what the analysis needs and costs less than one forward pass: operators are noted above their
+decomposition, so a ``linear`` is one node, and products are not computed. It holds for the batch size of the
+example only. The export by ``torch.export`` takes ten times as long and leaves the batch open: it is what a
+network can live on as. Both give nodes with ``meta["shapes"]`` (of their tensors; None for what holds none),
+``meta["several"]`` (a list of tensors) and ``meta["where"]`` (path of the module whose code ran).
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import operator
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any, cast
+
+import torch
+from torch import Tensor, fx, nn
+from torch._dispatch.python import enable_python_dispatcher, no_python_dispatcher
+from torch._subclasses.schema_check_mode import SchemaCheckMode
+from torch.fx.node import map_aggregate
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from jetpress.deploy.errors import StageError
+
+NEWLINE = chr(10)
+
+
+class ReadsDataError(Exception):
+    """The network's code looks at the values of tensors."""
+
+
+# Recording
+
+
+def recorded(module: nn.Module, inputs: tuple[Tensor, ...], training: bool = False) -> fx.GraphModule:
+    """The operators that ran on ``inputs``, in eval mode or in training mode, on the tensors of ``module``.
+
+    Raises:
+        ReadsDataError: its code looks at the values of tensors, which one run cannot follow.
+        Exception: whatever the network raises.
+    """
+    mode = _Recorder("training_" if training else "")
+    with _quiet(), torch.no_grad(), evaluating(module), mode.following(module), ExitStack() as more:
+        if training:
+            more.enter_context(_training(module))
+        for k, tensor in enumerate(inputs):
+            mode.nodes[tensor] = mode.described(mode.graph.placeholder(f"input_{k}"), tensor)
+        with enable_python_dispatcher(), mode:
+            result = module(*inputs)
+        mode.graph.output(tuple(mode.noted(leaf) for leaf in tree_leaves(result)))
+    return _Recording(mode.attributes, mode.graph)
+
+
+@contextmanager
+def _training(module: nn.Module) -> Iterator[None]:
+    """Training mode for a while, after which statistics and random numbers are where they were."""
+    before = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    with torch.random.fork_rng(devices=[]):
+        module.train()
+        try:
+            yield
+        finally:
+            module.eval()
+            for buffer, values in before:
+                buffer.copy_(values)
+
+
+class _Recording(fx.GraphModule):
+    """A graph that is read and interpreted: it needs no code."""
+
+    def recompile(self) -> Any:
+        """Nothing to compile."""
+
+
+def names_of(module: nn.Module) -> dict[int, str]:
+    """id -> name of every parameter, buffer and plain tensor attribute."""
+    named = [*plain_tensors(module).items(), *module.named_buffers(), *module.named_parameters()]
+    return {id(tensor): name for name, tensor in named}
+
+
+def plain_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Attributes that are tensors, and neither parameters nor buffers."""
+    return {
+        f"{path}.{name}" if path else name: value
+        for path, part in module.named_modules()
+        for name, value in vars(part).items()
+        if isinstance(value, Tensor)
+    }
+
+
+class _Recorder(SchemaCheckMode):
+    """Notes every operator before it is decomposed.
+
+    torch takes only its own kinds of modes there; this one is meant for running on real tensors, as we do.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        TorchDispatchMode.__init__(self, torch._C.DispatchKey.PreDispatch)  # noqa: SLF001
+        super().__init__()
+        self.prefix = prefix
+        self.graph = fx.Graph()
+        self.nodes = WeakTensorKeyDictionary()
+        self.attributes: dict[str, Tensor] = {}
+        self.path = [""]
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        arguments = map_aggregate((args, kwargs or {}), self.noted)
+        result = _blank(func, args, kwargs or {}) if func in PRODUCTS else func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor):
+            self.nodes[result] = self.described(self.graph.call_function(func, *arguments), result)
+        elif isinstance(result, tuple | list) and any(isinstance(t, Tensor) for t in result):
+            node = self.described(self.graph.call_function(func, *arguments), result)
+            for k, tensor in enumerate(result):
+                if isinstance(tensor, Tensor):
+                    item = self.graph.call_function(operator.getitem, (node, k))
+                    self.nodes[tensor] = self.described(item, tensor)
+        elif result is not None and not func.__name__.startswith("sym_"):
+            raise ReadsDataError(str(func))
+        return result
+
+    def noted(self, value: Any) -> Any:
+        """The node of a tensor; one that no operator made is an attribute."""
+        if not isinstance(value, Tensor):
+            return value
+        if (node := self.nodes.get(value)) is None:
+            name = f"{self.prefix}tensor_{len(self.attributes)}"
+            self.attributes[name] = value
+            node = self.nodes[value] = self.described(self.graph.create_node("get_attr", name), value)
+            node.meta["val"] = value
+        return node
+
+    def described(self, node: fx.Node, value: Any) -> fx.Node:
+        """With shapes and the path of the module that is running."""
+        return _described(node, value, self.path[-1])
+
+    @contextmanager
+    def following(self, module: nn.Module) -> Iterator[None]:
+        """Know which module's code is running."""
+        hooks = []
+        for path, part in module.named_modules():
+            hooks.append(part.register_forward_pre_hook(functools.partial(self._enter, path)))
+            hooks.append(part.register_forward_hook(self._leave, always_call=True))
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _enter(self, path: str, *_: Any) -> None:
+        self.path.append(path)
+
+    def _leave(self, *_: Any) -> None:
+        self.path.pop()
+
+
+_aten = torch.ops.aten
+PRODUCTS = frozenset(
+    getattr(packet, overload)
+    for packet in (
+        _aten.conv1d, _aten.conv2d, _aten.conv3d, _aten.conv_transpose1d, _aten.conv_transpose2d,
+        _aten.conv_transpose3d, _aten.linear, _aten.matmul, _aten.mm, _aten.bmm, _aten.addmm, _aten.baddbmm,
+    )
+    for overload in packet.overloads()
+    if not overload.endswith("out")
+)  # fmt: skip
+"""Operators that take most of a forward pass."""
+
+
+def _blank(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """Zeros of the shape that a product would have: what is recorded does not depend on values."""
+    place = next(leaf.device for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))
+    with no_python_dispatcher():
+        shape: Tensor = func(
+            *tree_map_only(Tensor, _outline, args), **tree_map_only(Tensor, _outline, kwargs)
+        )
+        return torch.empty_strided(shape.shape, shape.stride(), dtype=shape.dtype, device=place).zero_()
+
+
+def _outline(tensor: Tensor) -> Tensor:
+    """Its shape, strides and type, without values."""
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+
+
+def _described(node: fx.Node, value: Any, where: str) -> fx.Node:
+    several = isinstance(value, tuple | list)
+    tensors = [t for t in (value if several else [value]) if isinstance(t, Tensor)]
+    shapes = [tuple(_number(size) for size in t.shape) for t in tensors]
+    node.meta.update(shapes=shapes, several=several, where=where)
+    return node
+
+
+def _number(size: int | torch.SymInt) -> int:
+    """An open batch counts as the size that it was traced with."""
+    return size if isinstance(size, int) else int(cast("int", size.node.hint))
+
+
+# Exporting
+
+
+def exported(module: nn.Module, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
+    """The graph with its batch open: by symbols where the network's code allows that, else by comparison.
+
+    Raises:
+        StageError: torch.export cannot trace the network.
+    """
+    with evaluating(module):
+        graph = _with_open_batch(module, inputs)
+    for node in graph.graph.nodes:
+        stack = list(node.meta.get("nn_module_stack", {}).values())
+        where = str(stack[-1][0]).partition("@")[0] if stack else ""  # "@1" marks a second call
+        _described(node, node.meta.get("val"), where)
+    return graph
+
+
+def batched(inputs: tuple[Tensor, ...]) -> bool:
+    """Do all inputs agree on axis 0?"""
+    return bool(inputs) and all(x.ndim for x in inputs) and len({len(x) for x in inputs}) == 1
+
+
+def doubled(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """A batch of 1 as one of 2: code that squeezes an axis would take it for a constant."""
+    return tuple(torch.cat([x, x]) for x in inputs) if batched(inputs) and len(inputs[0]) == 1 else inputs
+
+
+def _with_open_batch(module: nn.Module, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
+    if not batched(inputs):
+        return _exported(module, inputs)
+    inputs = doubled(inputs)
+    try:
+        graph = _exported(module, inputs, tuple({0: torch.export.Dim.AUTO} for _ in inputs))
+    except StageError:
+        graph = _exported(module, inputs)
+    batch = next(node for node in graph.graph.nodes if node.op == "placeholder").meta["val"].shape[0]
+    if isinstance(batch, int) or batch.node.maybe_as_int() is not None:
+        open_batch(graph.graph, _exported(module, tuple(torch.cat([x, x[:1]]) for x in inputs)).graph)
+    return graph
+
+
+def open_batch(graph: fx.Graph, larger: fx.Graph) -> None:
+    """Make the batch size of ``graph`` open: a number that is another one in ``larger`` is a multiple of it."""
+    first, other = (next(node for node in g.nodes if node.op == "placeholder") for g in (graph, larger))
+    size, larger_size = (_number(node.meta["val"].shape[0]) for node in (first, other))
+    if [n.target for n in graph.nodes] != [n.target for n in larger.nodes]:
+        return
+    after_inputs = next(node for node in graph.nodes if node.op == "call_function")
+    with graph.inserting_before(after_inputs):
+        batch = graph.call_function(torch.ops.aten.sym_size.int, (first, 0))
+
+    def opened(here: Any, there: Any) -> Any:
+        if isinstance(here, tuple | list):
+            return [opened(a, b) for a, b in zip(here, there, strict=True)]
+        if not isinstance(here, int) or here == there or here * larger_size != there * size:
+            return here
+        with graph.inserting_after(batch):
+            return graph.call_function(operator.mul, (batch, here // size)) if here != size else batch
+
+    twins = zip([n for n in graph.nodes if n is not batch], list(larger.nodes), strict=True)
+    for node, twin in list(twins):
+        if node.op == "call_function":
+            node.args = tuple(opened(a, b) for a, b in zip(node.args, twin.args, strict=True))
+
+
+def _exported(module: nn.Module, inputs: tuple[Tensor, ...], dynamic: Any = None) -> fx.GraphModule:
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.export.export(module, inputs, dynamic_shapes=dynamic, strict=False)
+            return program.module(check_guards=False)
+    except Exception as error:  # noqa: BLE001  (the tracer runs the user's code: anything may come)
+        failure = error
+    raise StageError(
+        f"the network cannot be traced: {type(failure).__name__}: {str(failure).strip().partition(NEWLINE)[0]}",
+        "control flow that depends on the data has no graph: make it static, or prune the part before it",
+    ) from failure
+
+
+# Modes
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the tracer's remarks, and with attention written out instead of its fused inference path."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    disabled = logging.root.manager.disable
+    torch.backends.mha.set_fastpath_enabled(False)
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        logging.disable(disabled)
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Eval mode for a while. Afterwards every attribute of every submodule is what it was.
+
+    Caches that the network keeps for inference are empty meanwhile: going through training mode does that.
+    """
+    modes = {part: part.training for part in module.modules()}
+    before = [(vars(part), _contents(vars(part))) for part in modes]
+    module.train().eval()
+    try:
+        yield
+    finally:
+        for attributes, contents in before:
+            _restore(attributes, contents)
+        set_modes(modes)
+
+
+def set_modes(modes: Mapping[nn.Module, bool]) -> None:
+    """Each module's own mode; a network that is its graph has it written into the graph."""
+    for part, mode in modes.items():
+        if isinstance(part, fx.GraphModule):
+            part.train(mode)
+        else:
+            part.training = mode
+
+
+def _contents(attributes: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Every attribute, and what it contains."""
+    return {
+        name: (value, (value.copy() if value else ()) if isinstance(value, dict | list | set) else None)
+        for name, value in attributes.items()
+    }
+
+
+def _restore(attributes: dict[str, Any], contents: Mapping[str, tuple[Any, Any]]) -> None:
+    attributes.clear()
+    for name, (value, content) in contents.items():
+        attributes[name] = value
+        if content is not None:
+            value.clear()
+            value.extend(content) if isinstance(value, list) else value.update(content)

@@ -1,0 +1,181 @@
+"""torchvision's detectors as networks that an engine can hold: images in, every box and its scores out.
+
+A detector ends with a search (threshold, best candidates, non-maximum suppression) whose results have no fixed
+number. So the network ends before it: ``boxes [n, anchors, 4]`` in pixels (x1, y1, x2, y2, inside of the image)
+and ``scores [n, classes, anchors]``. The search follows on the board (:mod:`jetpress.deploy.runner.detections`,
+numpy) or as the last nodes of the graph (:mod:`jetpress.pipeline.graph.suppress`), by the rules that :class:`Rules`
+writes down.
+
+Parameters keep torchvision's names, so a torchvision checkpoint loads. Resizing and normalising are those of the
+data (``data.size``, ``data.mean``, ``data.std``), not torchvision's own transform.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection.fcos import FCOS
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.retinanet import RetinaNet
+from torchvision.models.detection.ssd import SSD
+
+from jetpress.deploy.errors import RecipeError
+from jetpress.pipeline.recipe.sections import DataConfig
+
+OUTPUTS = ("boxes", "scores")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How boxes and scores become detections, as torchvision's ``postprocess_detections`` does it."""
+
+    score: float
+    """Lower scores are dropped."""
+    iou: float
+    """Of two boxes of one class that overlap more than this, the one with the lower score is dropped."""
+    candidates: int
+    """How many of the best are looked at, for each level (all classes) or for each class (all levels)."""
+    detections: int
+    """The most that are kept for one image."""
+    first_label: int
+    """Label of the first class: 1 where 0 is the background, which is not in ``scores``."""
+    levels: tuple[int, ...] = ()
+    """Anchors of each level; empty: candidates are counted for each class."""
+
+
+class Decode(nn.Module):
+    """Offsets ``[n, anchors, 4]`` and anchors ``[anchors, 4]`` to boxes inside an image of (height, width)."""
+
+    def __init__(self, weights: Sequence[float] | None, largest: float = math.log(1000 / 16)) -> None:
+        """``weights``: as in torchvision's BoxCoder; None: distances to the four sides, as in BoxLinearCoder."""
+        super().__init__()
+        self.weights, self.largest = weights, largest
+
+    def forward(self, offsets: Tensor, anchors: Tensor, size: tuple[int, int]) -> Tensor:
+        """Centre and extent are moved as in Girshick et al., 2014, or the sides as in Tian et al., 2019."""
+        low, high = anchors[:, :2], anchors[:, 2:]
+        extent, first, second = high - low, offsets[..., :2], offsets[..., 2:]
+        centre = low + 0.5 * extent
+        if self.weights is None:
+            corners = [centre - first * extent, centre + second * extent]
+        else:
+            by = offsets.new_tensor(self.weights)
+            centre = first / by[:2] * extent + centre
+            half = 0.5 * (torch.exp((second / by[2:]).clamp(max=self.largest)) * extent)
+            corners = [centre - half, centre + half]
+        height, width = size
+        limit = offsets.new_tensor([width, height, width, height])
+        return torch.minimum(torch.cat(corners, dim=-1).clamp(min=0), limit)
+
+
+class Detector(nn.Module):
+    """RetinaNet, FCOS, SSD or SSDlite of torchvision up to its suppression.
+
+    In training mode it returns what torchvision's own losses take: the head's outputs and the ``anchors``.
+    """
+
+    def __init__(self, detector: FCOS | RetinaNet | SSD) -> None:
+        super().__init__()
+        self.backbone, self.head = detector.backbone, detector.head
+        self.anchor_generator = detector.anchor_generator
+        self.decode_boxes = Decode(getattr(detector.box_coder, "weights", None))
+        self.background = isinstance(detector, SSD)
+        self.mean, self.std = tuple(detector.transform.image_mean), tuple(detector.transform.image_std)
+        self.limits = {
+            "score": detector.score_thresh,
+            "iou": detector.nms_thresh,
+            "candidates": detector.topk_candidates,
+            "detections": detector.detections_per_img,
+        }
+
+    def forward(self, images: Tensor) -> Any:
+        """``(boxes, scores)`` of images ``[n, 3, height, width]``, normalised."""
+        _, found, anchors = self._raw(images)
+        if self.training:
+            return {**found, "anchors": anchors}
+        height, width = images.shape[-2:]
+        boxes = self.decode_boxes(found["bbox_regression"], anchors, (height, width))
+        logits = found["cls_logits"]
+        if self.background:
+            scores = logits.softmax(-1)[..., 1:]
+        elif "bbox_ctrness" in found:
+            scores = torch.sqrt(logits.sigmoid() * found["bbox_ctrness"].sigmoid())
+        else:
+            scores = logits.sigmoid()
+        return boxes, scores.transpose(1, 2)
+
+    def rules(self, shape: Sequence[int]) -> Rules:
+        """For images of this shape ``[3, height, width]``."""
+        with torch.no_grad():
+            features, _, anchors = self._raw(torch.zeros(1, *shape))
+        cells = [one.shape[-2] * one.shape[-1] for one in features]
+        each = self.anchor_generator.num_anchors_per_location()
+        levels = tuple(count * anchors_each for count, anchors_each in zip(cells, each, strict=True))
+        assert sum(levels) == len(anchors)
+        return Rules(
+            **self.limits, first_label=int(self.background), levels=() if self.background else levels
+        )
+
+    def _raw(self, images: Tensor) -> tuple[list[Tensor], dict[str, Tensor], Tensor]:
+        features = list(self.backbone(images).values())
+        height, width = images.shape[-2:]
+        (anchors,) = self.anchor_generator(ImageList(images, [(height, width)]), features)
+        return features, self.head(features), anchors
+
+
+def wrapped(module: nn.Module) -> nn.Module:
+    """A detector of torchvision as the network that an engine holds; any other network as it is.
+
+    Raises:
+        RecipeError: a detector with two stages.
+    """
+    if isinstance(module, FCOS | RetinaNet | SSD):
+        return Detector(module).train(module.training)
+    if hasattr(module, "roi_heads") and hasattr(module, "rpn"):
+        raise RecipeError(
+            f"{type(module).__name__} has two stages: its second looks at regions that its own suppression finds, "
+            "so no graph ends before that",
+            "take a one-stage detector (retinanet_*, fcos_*, ssd*), or give a network of your own that ends "
+            "before the suppression: docs/detection.md",
+        )
+    return module
+
+
+def fits(module: nn.Module, data: DataConfig) -> None:
+    """The data is normalised as torchvision normalises for this detector.
+
+    Raises:
+        RecipeError: it is not.
+    """
+    if isinstance(module, Detector) and (module.mean, module.std) != (tuple(data.mean), tuple(data.std)):
+        mean, std = list(module.mean), list(module.std)
+        raise RecipeError(
+            f"the detector takes images normalised with mean {mean} and std {std}, the data has "
+            f"{list(data.mean)} and {list(data.std)}",
+            f"set data.mean = {mean} and data.std = {std}; trained otherwise, say so in model.arguments "
+            "(image_mean, image_std)",
+        )
+
+
+def rules_of(module: nn.Module, shape: Sequence[int]) -> dict[str, Any] | None:
+    """The rules of a detector as plain JSON values; None for other networks.
+
+    A network of one's own is a detector when it returns ``(boxes, scores)`` as described above and has a method
+    ``rules(shape)`` that gives a mapping with the fields of :class:`Rules`.
+    """
+    find = getattr(module, "rules", None)
+    if not callable(find):
+        return None
+    found = find(shape)
+    try:
+        return asdict(found if isinstance(found, Rules) else Rules(**dict(found)))
+    except (TypeError, ValueError) as error:
+        raise RecipeError(
+            f"rules() of {type(module).__name__} does not give the rules of a detector: {error}",
+            "score, iou, candidates, detections, first_label, and levels where there are some",
+        ) from error

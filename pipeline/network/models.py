@@ -1,0 +1,294 @@
+"""A network: build it, load its weights, replay its pruning history, save it. No pickle anywhere.
+
+A structurally pruned network is saved as how to build the dense one, what was removed since (JSON) and the
+remaining weights (safetensors). Loading builds, replays and fills in.
+"""
+
+from __future__ import annotations
+
+import collections
+import errno
+import inspect
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file, save_model
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten
+from torch.utils.flop_counter import FlopCounterMode
+
+from jetpress.deploy.errors import RecipeError, StageError, ToolMissing, from_os_error
+from jetpress.pipeline.network import blocks, channels, user_code
+from jetpress.pipeline.recipe.sections import (
+    DataConfig,
+    InputConfig,
+    ModelConfig,
+    as_table,
+    is_file_reference,
+)
+from jetpress.pipeline.store.artifact import Checkpoint
+
+WRAPPINGS = ("state_dict", "model_state_dict", "model", "net", "module", "model_ema", "ema")
+PREFIXES = ("module.", "_orig_mod.", "model.")
+
+
+@dataclass
+class Network:
+    """A module and all that is needed to build, feed and judge it again."""
+
+    module: nn.Module
+    model: ModelConfig
+    """With its inputs decided."""
+    data: DataConfig
+    seed: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """Steps of :func:`jetpress.pipeline.network.channels.replay` and ``{"blocks": names}``, oldest first."""
+    masks: dict[str, Tensor] = field(default_factory=dict)
+    """Parameter name -> bool tensor of its shape: False is held at zero."""
+
+
+def build(model: ModelConfig, seed: int = 0) -> nn.Module:
+    """The freshly initialised network that ``model.builder`` names.
+
+    Raises:
+        RecipeError: no such builder, or it does not take these arguments.
+    """
+    make = _builder(model.builder)
+    torch.manual_seed(seed)
+    try:
+        module = make(**model.arguments)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise RecipeError(
+            f"{model.builder} with {model.arguments} does not build: {error}", "check model.arguments"
+        ) from error
+    if not isinstance(module, nn.Module):
+        raise RecipeError(
+            f"{model.builder} returned a {type(module).__name__}", "it must return an nn.Module"
+        )
+    return module
+
+
+def _builder(name: str) -> Any:
+    if is_file_reference(name):
+        return user_code.load(name)
+    library, _, network = name.partition(":")
+    if library == "torchvision":
+        from torchvision.models import get_model, get_model_builder, list_models
+
+        from jetpress.pipeline.network import detectors
+
+        if network not in list_models():
+            raise RecipeError(f"torchvision has no network {network!r}", _nearest(network, list_models()))
+        known = inspect.signature(get_model_builder(network)).parameters
+        none = {
+            name: None for name in ("weights", "weights_backbone") if name in known
+        }  # nothing is downloaded
+        return lambda **arguments: detectors.wrapped(get_model(network, **{**none, **arguments}))
+    try:
+        import timm
+    except ImportError:
+        raise ToolMissing("timm is not installed", "install it: pip install 'jetpress[timm]'") from None
+    if not timm.is_model(network):
+        raise RecipeError(f"timm has no network {network!r}", _nearest(network, timm.list_models()))
+    return lambda **arguments: timm.create_model(network, **arguments)
+
+
+def _nearest(name: str, names: list[str]) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(name, names, n=3)
+    return f"did you mean {', '.join(close)}?" if close else "check the name"
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Fill ``module`` from a safetensors file or a state_dict, wrapped or not.
+
+    Raises:
+        RecipeError: not such a file, weights of another network (listed by name and shape), NaN or Inf.
+    """
+    found = _unwrap(_read_weights(path))
+    expected = module.state_dict()
+    for prefix in PREFIXES:
+        if not set(found) & set(expected) and all(name.startswith(prefix) for name in found):
+            found = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
+    problems = [f"missing: {name} {tuple(expected[name].shape)}" for name in expected if name not in found]
+    problems += [f"unknown: {name} {tuple(found[name].shape)}" for name in found if name not in expected]
+    problems += [
+        f"{name}: {tuple(found[name].shape)} in the file, {tuple(expected[name].shape)} in the network"
+        for name in expected
+        if name in found and found[name].shape != expected[name].shape
+    ]
+    problems = [
+        p for p in problems if not p.startswith("missing") or not p.split()[1].endswith("num_batches_tracked")
+    ]
+    if problems:
+        shown = "\n    ".join(problems[:10]) + (
+            f"\n    ... and {len(problems) - 10} more" if len(problems) > 10 else ""
+        )
+        raise RecipeError(
+            f"{path} holds the weights of another network:\n    {shown}",
+            "check model.builder and model.arguments (num_classes?) against the network that was trained",
+        )
+    bad = [
+        name for name, tensor in found.items() if tensor.is_floating_point() and not tensor.isfinite().all()
+    ]
+    if bad:
+        raise RecipeError(
+            f"{path}: NaN or Inf in {', '.join(bad[:5])}", "the training diverged: take an earlier file"
+        )
+    fill(module, found)
+
+
+def fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Load weights by name; tied ones may be there once. Some networks ask for the version of their layout: a
+    safetensors file holds none, and what is loaded here is always the present one.
+
+    Raises:
+        RuntimeError: names or shapes of another network.
+    """
+    own = module.state_dict(keep_vars=True)
+    state = collections.OrderedDict(tensors)
+    vars(state)["_metadata"] = vars(own)["_metadata"]
+    there = {id(own[name]) for name in state if name in own}
+    result = module.load_state_dict(state, strict=False)
+    missing = [name for name in result.missing_keys if id(own[name]) not in there]
+    if wrong := [n for n in missing if not n.endswith("num_batches_tracked")] + result.unexpected_keys:
+        raise RuntimeError(f"the weights are those of another network: {', '.join(wrong[:5])}")
+
+
+def _read_weights(path: Path) -> Any:
+    if not path.is_file():
+        raise RecipeError(f"there are no weights {path}", "model.weights is relative to the recipe")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except SafetensorError as error:
+        raise RecipeError(f"{path} is not a safetensors file: {error}", "download or save it again") from None
+    except Exception as error:  # noqa: BLE001  torch.load raises UnpicklingError, RuntimeError, EOFError, KeyError, ...
+        raise RecipeError(
+            f"{path} does not load as plain weights ({type(error).__name__})",
+            "save it with torch.save(model.state_dict(), ...) or as safetensors: jetpress never unpickles code",
+        ) from None
+
+
+def _unwrap(found: Any) -> dict[str, Tensor]:
+    while isinstance(found, Mapping) and not any(isinstance(v, Tensor) for v in found.values()):
+        inner = next((found[key] for key in WRAPPINGS if isinstance(found.get(key), Mapping)), None)
+        if inner is None:
+            break
+        found = inner
+    if not isinstance(found, Mapping) or not any(isinstance(v, Tensor) for v in found.values()):
+        raise RecipeError("the weights file holds no tensors by name", "save model.state_dict()")
+    return {str(name): tensor for name, tensor in found.items() if isinstance(tensor, Tensor)}
+
+
+def example_inputs(inputs: tuple[InputConfig, ...], batch: int = 2, seed: int = 0) -> tuple[Tensor, ...]:
+    """Random tensors of the network's input shapes ``[batch, *shape]``."""
+    generator = torch.Generator().manual_seed(seed)
+    tensors = []
+    for one in inputs:
+        dtype: torch.dtype = getattr(torch, one.dtype)
+        shape = (batch, *one.shape)
+        if dtype.is_floating_point:
+            tensors.append(torch.randn(shape, generator=generator, dtype=dtype))
+        else:
+            tensors.append(torch.randint(0, 2, shape, generator=generator).to(dtype))
+    return tuple(tensors)
+
+
+def outputs_of(result: Any) -> tuple[Tensor, ...]:
+    """Every tensor that a network returned, in order: from a tensor, tuple, list, dict or dataclass."""
+    leaves, _ = tree_flatten(dict(result) if isinstance(result, Mapping) else result)
+    tensors = tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
+    if not tensors:
+        raise RecipeError(f"the network returned no tensor but a {type(result).__name__}", "return tensors")
+    return tensors
+
+
+def rules(network: Network) -> dict[str, Any] | None:
+    """How a detector's outputs become detections (network/detectors.py); None for other networks."""
+    from jetpress.pipeline.network import detectors
+    from jetpress.pipeline.network.channels.graph import TracedNet
+
+    module = network.module
+    if isinstance(module, TracedNet):  # pruning keeps of a traced network its forward alone
+        module = build(network.model, network.seed).eval()
+    return detectors.rules_of(module, network.model.inputs[0].shape)
+
+
+def measure(network: Network) -> dict[str, int]:
+    """Parameters, and multiply-accumulates of one sample (half of what torch's FLOP counter counts)."""
+    module = network.module.eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        module(*example_inputs(network.model.inputs, batch=1))
+    parameters = sum(p.numel() for p in module.parameters())
+    return {"parameters": parameters, "macs": counter.get_total_flops() // 2}
+
+
+def save(network: Network, draft: Path, facts: Mapping[str, Any]) -> Checkpoint:
+    """Write ``network`` into ``draft``; its size and cost join ``facts``.
+
+    Raises:
+        StageError: a weight is NaN or infinite: such a network is never handed on.
+    """
+    bad = [
+        n for n, t in network.module.state_dict().items() if t.is_floating_point() and not t.isfinite().all()
+    ]
+    if bad:
+        raise StageError(
+            f"NaN or Inf in {', '.join(bad[:5])}", "lower the learning rate, or set train.clip_norm"
+        )
+    masks = {name: mask.contiguous() for name, mask in network.masks.items()}
+    try:
+        save_model(network.module, str(draft / "weights.safetensors"))
+        if masks:
+            save_file(masks, draft / "masks.safetensors")
+    except SafetensorError as error:  # this is how safetensors says that the disk is full
+        raise from_os_error(OSError(errno.ENOSPC, str(error), str(draft))) from error
+    description = {
+        "model": as_table(network.model),
+        "data": as_table(network.data),
+        "seed": network.seed,
+        "history": network.history,
+    }
+    (draft / "network.json").write_text(json.dumps(description, indent=1))
+    return Checkpoint(draft, {**facts, **measure(network)})
+
+
+def load(checkpoint: Checkpoint, *, masked: bool = True) -> Network:
+    """Build, replay the pruning history, fill in the weights.
+
+    Args:
+        masked: masked weights are zero. False takes the masks off: until training or ``fold`` the weights behind
+            unstructured ones are as they were.
+    """
+    description = json.loads((checkpoint.path / "network.json").read_text())
+    network = Network(
+        module=nn.Identity(),
+        model=TypeAdapter(ModelConfig).validate_python(description["model"]),
+        data=TypeAdapter(DataConfig).validate_python(description["data"]),
+        seed=description["seed"],
+        history=description["history"],
+    )
+    module = build(replace(network.model), network.seed).eval()
+    for step in network.history:
+        if "blocks" in step:
+            module = blocks.remove(module, step["blocks"])
+        else:
+            module = channels.replay(module, example_inputs(network.model.inputs), step)
+    fill(module, load_file(checkpoint.path / "weights.safetensors"))
+    masks = checkpoint.path / "masks.safetensors"
+    network.masks = load_file(masks) if masks.exists() and masked else {}
+    parameters = dict(module.named_parameters())
+    for name, mask in network.masks.items():
+        if name in parameters and parameters[name].shape == mask.shape:  # `fold` refuses what fits nothing
+            parameters[name].data = parameters[name].data * mask
+    network.module = module.eval()
+    return network

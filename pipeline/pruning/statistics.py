@@ -1,0 +1,101 @@
+"""What a network shows on training data, for the criteria that look at it: gradients and activations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from jetpress.deploy.console import progress
+from jetpress.pipeline.data.loading import batches, load, steps
+from jetpress.pipeline.data.splits import Batch
+from jetpress.pipeline.network.channels import ChannelGraph
+from jetpress.pipeline.network.models import Network
+from jetpress.pipeline.pruning.criteria import NEEDS_DATA, Evidence, Scores, scores
+from jetpress.pipeline.training.evaluate import Judge, device, loss, to_device
+
+BATCHES = 8
+GRADIENTS = frozenset({"taylor", "fisher"})
+
+
+def judged(criterion: str, network: Network, graph: ChannelGraph) -> dict[str, Scores]:
+    """Scores of every group by ``criterion``, with what it needs to see collected on training data."""
+    evidence = None
+    if criterion in NEEDS_DATA:
+        network.module.to(device()).eval()
+        if criterion in GRADIENTS:
+            evidence = gradients(network.module, _some(network, "gradients"), loss(network.data))
+        else:
+            evidence = activations(network.module, _some(network, "activations"))
+        network.module.cpu()
+    return scores(criterion, network.module, graph, evidence, network.seed)
+
+
+def gradients(module: nn.Module, batches: Iterable[Batch], objective: Judge) -> Evidence:
+    """Gradients of ``objective`` over some batches, and their squares."""
+    sums: dict[str, Tensor] = {}
+    squares: dict[str, Tensor] = {}
+    count = 0
+    for inputs, target in batches:
+        module.zero_grad()
+        objective(module(*inputs), target).backward()
+        count += 1
+        for name, parameter in module.named_parameters():
+            if parameter.grad is not None:
+                gradient = parameter.grad.detach().cpu()
+                sums[name] = sums.get(name, 0) + gradient
+                squares[name] = squares.get(name, 0) + gradient.square()
+    module.zero_grad()
+    means = ({name: total / count for name, total in found.items()} for found in (sums, squares))
+    return Evidence(*means)
+
+
+def activations(module: nn.Module, batches: Iterable[Batch]) -> Evidence:
+    """Mean magnitude and share of zeros of what every weight is applied to, by input channel."""
+    watch = _Watch(module)
+    with torch.no_grad():
+        for inputs, _ in batches:
+            with watch:
+                module(*inputs)
+    means = {name: (total / watch.counts[name]).cpu() for name, total in watch.totals.items()}
+    zeros = {name: (total / watch.counts[name]).cpu() for name, total in watch.zeros.items()}
+    return Evidence(means=means, zeros=zeros)
+
+
+class _Watch(TorchFunctionMode):
+    """Sums up what goes into every operator that is given a weight: a convolution's or a linear layer's input."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.names = {id(p): name for name, p in module.named_parameters() if p.ndim > 1}
+        self.totals: dict[str, Tensor] = {}
+        self.zeros: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        weight = next((a for a in args[1:2] if id(a) in self.names), None)
+        if weight is not None and isinstance(args[0], Tensor):
+            self._note(self.names[id(weight)], args[0], weight)
+        return func(*args, **(kwargs or {}))
+
+    def _note(self, name: str, x: Tensor, weight: Tensor) -> None:
+        axis = -1 if weight.ndim == 2 else x.ndim - weight.ndim + 1
+        rows = x.detach().float().movedim(axis, 0).flatten(1)
+        if name in self.totals and len(self.totals[name]) != len(rows):
+            return
+        self.totals[name] = self.totals.get(name, 0) + rows.abs().sum(1).double()
+        self.zeros[name] = self.zeros.get(name, 0) + (rows == 0).sum(1).double()
+        self.counts[name] = self.counts.get(name, 0) + rows.shape[1]
+
+
+def _some(network: Network, what: str) -> Iterator[Batch]:
+    """A few training batches, where the network is."""
+    data = load(network.data, network.seed)
+    count = min(BATCHES, steps(data.train))
+    with progress(what, count) as line:
+        for _, (inputs, target) in zip(range(count), batches(data.train, 0), strict=False):
+            yield to_device(inputs, device()), to_device(target, device())
+            line.step()

@@ -1,0 +1,157 @@
+"""Stage: how each layer's time depends on its widths, measured on the device that the engine is for.
+
+The network is built at several widths (evenly cut, and at random), all with multiples that fill the hardware,
+and the device's own engine tells what each layer takes in each of them. Runtimes fuse and rename, so a time
+goes to the layer that an ONNX node of the same name belongs to: the last layer with weights before it. Per
+layer the times are fitted by
+
+    time = a + b * multiply-adds + c * activations + d * weights,    a, b, c, d >= 0,
+
+what no layer claims by the activations of the whole network. The sum is an estimate: ``prune`` corrects it by
+what a whole network really takes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from scipy.optimize import nnls  # type: ignore[import-untyped]
+
+from jetpress.pipeline.network.channels import ChannelGraph
+from jetpress.pipeline.pruning.allocate import Removal, Room, lowest, rounded
+from jetpress.pipeline.pruning.costs import Counts, Kept, Sizes
+from jetpress.pipeline.store.artifact import Timings
+
+EVEN = (0.0, 0.25, 0.5, 0.75)
+"""Ratios at which all layers are cut alike."""
+RANDOM = 4
+"""Further networks, each layer cut by a ratio of its own: how a layer's time depends on each of its sides."""
+FILE = "timings.json"
+REST = "rest"
+NOTHING = (0.0, 0.0, 0.0, 0.0)
+
+
+def widths(graph: ChannelGraph, room: Room, seed: int) -> list[Removal]:
+    """The networks to time, as what they lack: every width a multiple, the same ones for the same seed."""
+    rng = np.random.default_rng(seed)
+    groups = room.candidates(graph)
+    ratios = [[ratio] * len(groups) for ratio in EVEN]
+    ratios += [list(rng.uniform(0, max(EVEN), len(groups))) for _ in range(RANDOM)]
+    found: list[Removal] = []
+    for each in ratios:
+        removal: Removal = {}
+        for group, ratio in zip(groups, each, strict=True):
+            # Any units do: what a layer takes depends on how many there are.
+            keep = rounded(group, max(room.least(group, ratio), 1), room.multiple)
+            removal |= lowest(group, np.arange(group.units, 0, -1.0), keep)
+        if removal not in found:
+            found.append(removal)
+    return found
+
+
+def owners_of(proto: onnx.ModelProto) -> dict[str, str]:
+    """Names of ONNX nodes and values -> the layer with weights that they follow."""
+    graph = proto.graph
+    constants = {one.name for one in graph.initializer}
+    maker: dict[str, str] = {}
+    owner: dict[str, str] = {}
+    for node in graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear") and node.input[0] in constants:
+            constants |= set(node.output)  # a weight in eight bits
+        if node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul") and _weighted(node, constants):
+            name = _layer(node, constants)
+        else:
+            name = next((maker[x] for x in reversed(node.input) if x in maker), REST)
+        for key in (node.name, *node.output):
+            owner[key] = name
+        maker |= dict.fromkeys(node.output, name)
+    return owner
+
+
+def _weighted(node: onnx.NodeProto, constants: set[str]) -> bool:
+    return any(name in constants for name in node.input) or node.op_type == "MatMul"
+
+
+def _layer(node: onnx.NodeProto, constants: set[str]) -> str:
+    """The module that the node came from, or its weight where a graph has no modules."""
+    module, slash, _ = node.name.rpartition("/")
+    if slash:
+        return module
+    weight = next((name for name in node.input if name in constants), node.name)
+    return weight.removesuffix("_dequantized").removesuffix(".weight")
+
+
+def attributed(layers: Mapping[str, float], owners: Mapping[str, str]) -> dict[str, float]:
+    """Milliseconds by our layers' names; what cannot be told apart goes to ``rest``.
+
+    ONNX Runtime names a fused node after its last value (``relu_nchwc``, ``..._token_3``); TensorRT joins the
+    names of the nodes (``layer1.0.conv1/Conv + layer1.0/Relu``).
+    """
+    found: dict[str, float] = {}
+    for name, milliseconds in layers.items():
+        parts = [part.strip(" []()") for part in re.split(r" \+ |,| \|\| ", name)]
+        plain = [re.sub(r"(_nchwc|_token_\d+|_gemm|_fused.*)$", "", part) for part in parts]
+        known = [owners[part] for part in (*parts, *plain) if part in owners]
+        layer = next((one for one in known if one != REST), REST)
+        found[layer] = found.get(layer, 0.0) + milliseconds
+    return found
+
+
+@dataclass(frozen=True)
+class TimeModel:
+    """Milliseconds of each layer at any widths."""
+
+    rows: Mapping[str, Sequence[float]]
+    """Layer -> (a, b, c, d) in ms, and ms for each multiply-add, activation and weight."""
+
+    def layers(self, sizes: Sizes, kept: Kept) -> Counts:
+        """``[n, layers + 1]``; the last column is the rest."""
+        rows = np.array([self.rows.get(name, NOTHING) for name in (*sizes.layers, REST)])
+        return np.asarray((_features(sizes, kept) * rows[None]).sum(2))
+
+    def total(self, sizes: Sizes, kept: Kept) -> Counts:
+        """Of the whole ``[n]``."""
+        return np.asarray(self.layers(sizes, kept).sum(1))
+
+
+def fit(
+    sizes: Sizes, kept: Kept, table: Sequence[Mapping[str, float]], latencies: NDArray[np.float64]
+) -> TimeModel:
+    """The model of what was measured.
+
+    Args:
+        kept: ``[n, groups]``: the networks that were timed.
+        table: of each network the milliseconds by layer.
+        latencies: ``[n]``: of the whole networks; layers are scaled to them, as profiling slows some down.
+    """
+    features = _features(sizes, kept)
+    largest = np.maximum(features.max(0), 1e-30)
+    names = [*sizes.layers, REST]
+    unclaimed = {name for one in table for name in one} - set(names)
+    scale = latencies / np.array([sum(one.values()) for one in table])
+    rows = {}
+    for column, name in enumerate(names):
+        mine = (name, *unclaimed) if name == REST else (name,)
+        times = np.array([sum(one.get(n, 0.0) for n in mine) for one in table]) * scale
+        found = nnls(features[:, column] / largest[column], times)[0] / largest[column]
+        rows[name] = tuple(float(x) for x in found)
+    return TimeModel(rows)
+
+
+def _features(sizes: Sizes, kept: Kept) -> Counts:
+    """``[n, layers + 1, 4]``: one, multiply-adds, activations, weights; of the rest one and activations."""
+    counts = [sizes.layer_macs(kept), sizes.layer_elements(kept), sizes.layer_weights(kept)]
+    every = np.stack([np.ones_like(counts[0]), *counts], 2)
+    rest = sizes.others(kept)
+    last = np.stack([np.ones_like(rest), np.zeros_like(rest), rest, np.zeros_like(rest)], 1)
+    return np.concatenate([every, last[:, None]], 1)
+
+
+def time_model(made: Timings) -> TimeModel:
+    """From its artifact."""
+    return TimeModel(dict(made.facts["fit"]))

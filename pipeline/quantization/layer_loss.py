@@ -1,0 +1,32 @@
+"""What each layer loses by INT8: how far the outputs move when it alone is quantized."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import onnx
+
+from jetpress.deploy.console import progress
+from jetpress.pipeline.quantization.dialect import Array
+from jetpress.pipeline.quantization.judge import Feed, Judge, error
+
+
+def sensitivity(
+    names: Sequence[str],
+    alone: Callable[[str], onnx.ModelProto],
+    judge: Judge,
+    feeds: Sequence[Feed],
+    expected: Array,
+) -> dict[str, float]:
+    """Layer -> relative error of the scores, largest first.
+
+    Args:
+        alone: the graph with only this layer quantized.
+        expected: scores of the graph without any, ``[samples, numbers]``.
+    """
+    found = {}
+    with progress("sensitivity of layers", len(names)) as line:
+        for name in names:
+            found[name] = error(expected, judge.scores(alone(name), feeds))
+            line.step()
+    return dict(sorted(found.items(), key=lambda one: -one[1]))

@@ -1,0 +1,117 @@
+"""What a stage is told beside its artifacts, where that is more than one table of the recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from jetpress.deploy.targets import Target
+from jetpress.pipeline.recipe.sections import (
+    BenchmarkConfig,
+    BuildConfig,
+    DataConfig,
+    ExportConfig,
+    ModelConfig,
+    PruneConfig,
+)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The device, and the engine that is built there."""
+
+    place: Place
+    packing: BundleConfig
+    export: ExportConfig
+
+
+@dataclass(frozen=True)
+class TimingsConfig:
+    """At which widths layers are timed."""
+
+    bench: Bench
+    multiple: int
+    ignore: tuple[str, ...]
+    limits: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class TimedConfig:
+    """Pruning to a latency."""
+
+    prune: PruneConfig
+    bench: Bench
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the engine is built: the identity is what makes an engine fit or not."""
+
+    device: str | None
+    identity: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How it is measured there."""
+
+    place: Place
+    benchmark: BenchmarkConfig
+
+
+@dataclass(frozen=True)
+class BundleConfig:
+    """What the device must know besides the networks."""
+
+    name: str
+    target: Target
+    build: BuildConfig
+    benchmark: BenchmarkConfig
+    seed: int
+
+
+@dataclass(frozen=True)
+class PreflightConfig:
+    """For whom, and in which precision."""
+
+    target: Target
+    precision: str
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """The config of stage :func:`jetpress.pipeline.stages.source.source`."""
+
+    model: ModelConfig
+    data: DataConfig
+    seed: int = 0
+    content: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """What :func:`content` found when the run began."""
+
+
+@dataclass(frozen=True)
+class SensitivityConfig:
+    """What the sensitivity of a network is measured by; how much is to go is no part of it."""
+
+    criterion: str = "l2"
+    curves: bool = True
+    """Also what each group and block loses at several widths, by the outputs on ``images``."""
+    multiple: int = 1
+    ignore: tuple[str, ...] = ()
+    blocks: bool = True
+    images: int = 128
+
+    @classmethod
+    def of(cls, config: PruneConfig) -> Self:
+        """What a round of pruning needs: curves for ``measured`` only."""
+        if config.scope != "measured":
+            return cls(config.criterion, curves=False)
+        return cls(
+            config.criterion,
+            True,
+            config.channel_multiple or 1,
+            config.ignore,
+            config.blocks,
+            config.sensitivity_images,
+        )

@@ -1,0 +1,15 @@
+"""Stage: the final figures. The test split is looked at here, once, and by nothing before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jetpress.pipeline.store.artifact import Assessment, Checkpoint
+from jetpress.pipeline.training.assessment import opened, points, written
+
+
+def assess(config: None, dense: Checkpoint, compressed: Checkpoint, draft: Path) -> Assessment:
+    """Points of both networks on the validation and the test split, as facts and as ``accuracy.json``."""
+    del config
+    facts = {name: points(*opened(one), name) for name, one in (("dense", dense), ("compressed", compressed))}
+    return written(facts, opened(compressed)[1], draft)

@@ -1,0 +1,25 @@
+"""Stage: the final figures, where what is shipped is a quantized file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+
+from jetpress.pipeline.graph.ends import Ends
+from jetpress.pipeline.quantization.judge import Judge
+from jetpress.pipeline.store.artifact import Assessment, Checkpoint, OnnxModel
+from jetpress.pipeline.training.assessment import opened, points, written
+
+
+def assess_file(
+    config: None, dense: Checkpoint, compressed: Checkpoint, onnx_model: OnnxModel, draft: Path
+) -> Assessment:
+    """As :func:`assess`; the compressed network as its quantized file, which ONNX Runtime computes."""
+    del config
+    network, data = opened(compressed)
+    judge = Judge(network, Ends.of(onnx_model.facts, network.data), onnx_model.facts.get("max_batch", 1))
+    proto = onnx.load(onnx_model.path / "model.onnx")
+    splits = {"validation": data.validation, "test": data.test}
+    found = {name: judge.points(proto, split, f"quantized, {name}") for name, split in splits.items()}
+    return written({"dense": points(*opened(dense), "dense"), "compressed": found}, data, draft)

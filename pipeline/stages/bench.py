@@ -1,0 +1,49 @@
+"""Stage: dense and compressed engine timed side by side, by the runner of the bundle, on the device."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jetpress.deploy import console
+from jetpress.deploy.device import remote_runner
+from jetpress.deploy.device.device import Device
+from jetpress.deploy.errors import BenchmarkInvalid
+from jetpress.pipeline.engine.place import clock_offset, opened, sent
+from jetpress.pipeline.recipe.configs import Timing
+from jetpress.pipeline.recipe.sections import BenchmarkConfig
+from jetpress.pipeline.store.artifact import Bundle, Engine, Measurement
+
+ATTEMPTS = 3
+
+
+def bench(config: Timing, bundle: Bundle, engine: Engine, draft: Path) -> Measurement:
+    """Dense and compressed timed in one session.
+
+    Raises:
+        BenchmarkInvalid: the numbers may not be used, three times in a row; the reasons are in the message.
+    """
+    with opened(config.place, draft) as device:
+        folder, arguments = sent(device, bundle, engine)
+        offset = clock_offset(device)
+        results = _until_valid(device, folder, arguments, config.benchmark)
+    (draft / "bench.json").write_text(json.dumps(results))
+    timed = {event["model"]: event for event in results if event["event"] == "result"}
+    said = ", ".join(f"{name} {e['latency']['median']:.3g} ms ({e['verdict']})" for name, e in timed.items())
+    return Measurement(draft, {"headline": said, "clock_offset_ms": offset})
+
+
+def _until_valid(
+    device: Device, folder: str, common: tuple[str, ...], benchmark: BenchmarkConfig
+) -> list[dict[str, Any]]:
+    """Another program may have disturbed a measurement: try again, a few times."""
+    asked = ("--seconds", str(benchmark.seconds), "--runs", str(benchmark.runs))
+    for left in reversed(range(ATTEMPTS)):
+        try:
+            return remote_runner.run(device, folder, "bench", *common, *asked)
+        except BenchmarkInvalid as error:
+            if not left:
+                raise
+            console.say(f"    {error.what}; measuring again")
+    raise AssertionError("unreachable")

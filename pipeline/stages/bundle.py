@@ -1,0 +1,69 @@
+"""Stage: one directory that holds all a device needs, ready to copy.
+
+::
+
+    model.onnx  dense.onnx     the compressed network and its dense twin, measured in one session; a 2:4 network
+                               is measured a third time, without sparse kernels
+    throughout.onnx            where layers stay in higher precision: the same with all of them in eight bits,
+                               measured beside it
+    plan.json                  what to build, and how to measure it
+    samples/                   real inputs (``<input>.npy``) and ``labels.npy``: the engine's own accuracy
+    runner.pyz                 builds, infers and benchmarks; needs only the board's own Python and TensorRT
+    manifest.json              SHA-256 and size of every file
+    README.txt                 three lines
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jetpress.pipeline.engine.contents import complete, precision_of
+from jetpress.pipeline.quantization import NOT_MIXED, THROUGHOUT
+from jetpress.pipeline.recipe.configs import BundleConfig
+from jetpress.pipeline.sparse.kernels import TWIN
+from jetpress.pipeline.store.artifact import Bundle, Checkpoint, OnnxModel
+
+if TYPE_CHECKING:
+    pass
+
+
+def bundle(
+    config: BundleConfig, model: Checkpoint, compressed: OnnxModel, dense: OnnxModel, draft: Path
+) -> Bundle:
+    """Put the ONNX files, the plan, samples of the test split and the runner into one directory."""
+    from jetpress.pipeline.network.models import load
+
+    sparse = {"compressed"} if model.facts.get("sparsity", {}).get("eligible") else set()
+    files = {"compressed": ("model.onnx", compressed), "dense": ("dense.onnx", dense)}
+    models = {
+        name: {
+            "file": _copy(made, draft, name, file),
+            "sparse": name in sparse,
+            **precision_of(config, "quantization" in made.facts),
+        }
+        for name, (file, made) in files.items()
+    }
+    if sparse and config.target.sparse_tensor_cores:  # what sparse kernels are worth: the same without them
+        models[TWIN] = {**models["compressed"], "sparse": False, "twin_of": "compressed"}
+    if (compressed.path / THROUGHOUT).exists():
+        shutil.copyfile(compressed.path / THROUGHOUT, draft / THROUGHOUT)
+        models[NOT_MIXED] = {**models["compressed"], "file": THROUGHOUT, "twin_of": "compressed"}
+    searched = compressed.facts.get("ends", {}).get("output") == "detections"  # in the graph already
+    detection = None if searched else compressed.facts.get("detection")
+    samples = complete(draft, config, models, compressed.facts["inputs"], load(model), detection)
+    return Bundle(
+        draft, {"target": config.target.name, "opset": compressed.facts["opset"], "samples": samples}
+    )
+
+
+def _copy(made: OnnxModel, draft: Path, name: str, file: str) -> str:
+    """The ONNX file; in a folder of its own where its weights lie beside it, by a name that it holds itself."""
+    whole = sorted(made.path.glob("model.onnx*"))
+    if len(whole) > 1:
+        (draft / name).mkdir()
+        file = f"{name}/model.onnx"
+    for one in whole:
+        shutil.copyfile(one, draft / file if one.name == "model.onnx" else draft / name / one.name)
+    return file

@@ -1,0 +1,323 @@
+"""Stage: is the ONNX file the same function as the PyTorch network? A gate: where it is not, the run ends.
+
+PyTorch and ONNX Runtime see the same inputs: real calibration images, and edge cases
+(:mod:`jetpress.pipeline.graph.cases`). What is demanded depends on the precision of the file (trust case 19,
+``LIMITS``); NaN or Inf anywhere fails. A failure names the first node that differs. Layers that the checkpoint says
+are 2:4 sparse must be so in the file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from polygraphy.backend.onnxrt import OnnxrtRunner
+from polygraphy.logger import G_LOGGER
+from torch import Tensor, nn
+
+from jetpress.deploy.errors import StageError
+from jetpress.deploy.onnx_file import guard
+from jetpress.deploy.preflight.sparse import SparseLayer
+from jetpress.pipeline.data import loading
+from jetpress.pipeline.graph import divergence
+from jetpress.pipeline.graph.cases import IMAGES, Case, cases, filled
+from jetpress.pipeline.graph.ends import DETECTIONS, SCORES, Ends
+from jetpress.pipeline.graph.suppress import RAW
+from jetpress.pipeline.graph.tolerance import LIMITS, REPORT, Array, Limits, Score, search, worst
+from jetpress.pipeline.graph.tolerance import score as score_of
+from jetpress.pipeline.network import models
+from jetpress.pipeline.network.models import Network
+from jetpress.pipeline.recipe.sections import EquivalenceConfig
+from jetpress.pipeline.sparse import masks
+from jetpress.pipeline.sparse.rule import sparse_layers
+from jetpress.pipeline.store.artifact import Checkpoint, Equivalence, OnnxModel
+from jetpress.pipeline.training.evaluate import layout, to_device
+
+AT_ONCE = 16
+"""Samples that PyTorch takes at once: one by one it is several times slower."""
+
+
+def equivalence(
+    config: EquivalenceConfig, model: Checkpoint, onnx_model: OnnxModel, draft: Path
+) -> Equivalence:
+    """Compare, and write ``equivalence.json``.
+
+    Raises:
+        StageError: the two are not the same function, or a sparse layer is not 2:4 in the file.
+        TrustError: the file is damaged, or names weights outside of its folder.
+    """
+    network = models.load(model)
+    path = onnx_model.path / "model.onnx"
+    beside = guard.check_onnx(path.resolve()).external
+    proto = onnx.load(path)
+    ends, kind = Ends.of(onnx_model.facts, network.data), _kind(onnx_model.facts)
+    limits = LIMITS[kind]
+    if limits.max_relative is not None:
+        limits = replace(limits, max_relative=config.max_relative_error)
+    loaded = loading.load(network.data, network.seed)
+    real = ends.to_file(loading.calibration(loaded, network.data.calibration_images))
+    given = cases(real, onnx_model.facts.get("max_batch", 1), config.edge_cases)
+    scores = compare(network, proto, given, limits, ends, path if beside else None)
+    sparse = check_sparse(model.facts, proto)
+    names = _names(proto.graph.output)
+    if ends.output == DETECTIONS:
+        names = [*RAW, "detections"]
+    judged = [one for one in scores if limits.edges or one.case == IMAGES]
+    outputs = [worst([one for one in judged if one.output == name]) for name in names]
+    report = {
+        "same": True,
+        "precision": kind,
+        "limits": asdict(limits),
+        "images": len(real[0]),
+        "outputs": [asdict(one) for one in outputs],
+        "cases": [asdict(one) for one in scores],
+        "sparse_layers": [asdict(one) for one in sparse],
+    }
+    (draft / "equivalence.json").write_text(json.dumps(report, indent=1))
+    error = max(one.max_relative for one in outputs)
+    cosine = min(one.mean_cosine if limits.noise else one.cosine for one in outputs)
+    within = f"within {error:.1e}" if kind == "fp32" else f"in {kind.upper()}, cosine {cosine:.6f}"
+    shares = [one.top1 for one in scores if one.case == IMAGES]
+    agree = "equal" if min(shares) == 1 else f"{100 * min(shares):.1f} % equal"
+    facts = {
+        "outputs": report["outputs"],
+        "precision": kind,
+        "images": len(real[0]),
+        "sparse_layers": len(sparse),
+        "headline": f"PyTorch = ONNX Runtime {within}, top-1 {agree} on {len(real[0])} images",
+    }
+    return Equivalence(draft, facts)
+
+
+def compare(
+    network: Network,
+    proto: onnx.ModelProto,
+    given: Iterable[Case],
+    limits: Limits,
+    ends: Ends = Ends(),  # noqa: B008 - frozen
+    path: Path | None = None,
+) -> list[Score]:
+    """One score for each output and case.
+
+    Args:
+        given: inputs as the file takes them.
+        path: where the file is, if its weights lie beside it.
+
+    Raises:
+        StageError: the two differ; names the case, the figures and the first node that differs.
+    """
+    _mask(network)
+    fixed = proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value  # 0 where the batch is open
+    inputs, outputs = _names(proto.graph.input), _names(proto.graph.output)
+    if ends.output != SCORES and path is None:
+        # Classes alone hide much: the scores behind them are compared as well.
+        behind = RAW if ends.output == DETECTIONS else (f"{outputs[0]}_scores",)
+        proto = _showing(proto, *behind)
+    results, failing = dict[tuple[str, str], Score](), dict[tuple[str, str], dict[str, Array]]()
+    suspect = dict[tuple[str, str], dict[str, Array]]()
+    with (
+        G_LOGGER.verbosity(G_LOGGER.CRITICAL),
+        _runner(proto, path) as runner,
+        _channels_last(network.module),
+    ):
+        for group in _grouped(given):
+            expected = _pytorch(network, [tensors for _, tensors in group], ends, fixed)
+            given_by_file = len(outputs) - (
+                ends.output == DETECTIONS
+            )  # the labels are no output of the network
+            if len(expected[0]) != given_by_file:
+                what = f"PyTorch gives {len(expected[0])} outputs, the ONNX file {given_by_file}"
+                raise StageError(what, REPORT)
+            for (case, tensors), wanted in zip(group, expected, strict=True):
+                full = (filled(one, fixed).numpy() for one in tensors)
+                feed = dict(zip(inputs, _typed(full, proto), strict=True))
+                found = {name: _cut(one, len(tensors[0])) for name, one in runner.infer(feed).items()}
+                for score in _scores(case, found, wanted, outputs, results, limits, ends):
+                    key = (score.output, case)
+                    if not score.passes(limits, so_far=True):
+                        failing.setdefault(key, feed)
+                    if not score.passes(limits):
+                        suspect.setdefault(key, feed)
+                    results[key] = worst([score, results[key]]) if key in results else score
+                if failing:
+                    break
+            if failing:
+                break
+    for key, score in results.items():
+        if key in failing or not score.passes(limits):
+            where = _where(network, proto, suspect.get(key), ends, limits) if path is None else ""
+            raise StageError(f"{_words(score, limits)}{where}", REPORT)
+    return list(results.values())
+
+
+def _kind(facts: Mapping[str, Any]) -> str:
+    """The precision that a file is judged in."""
+    if "quantization" in facts:
+        return str(facts["quantization"]["numbers"]).lower()
+    return "fp16" if "fp16" in facts else "fp32"
+
+
+def _scores(
+    case: str,
+    found: dict[str, Array],
+    wanted: list[Array],
+    outputs: list[str],
+    results: Mapping[tuple[str, str], Score],
+    limits: Limits,
+    ends: Ends,
+) -> Iterator[Score]:
+    """One score for each output of the file on one case."""
+    if ends.output == DETECTIONS:
+        raw = {name: found.pop(name, one) for name, one in zip(RAW, wanted, strict=True)}
+        if case == IMAGES:  # where all scores are equal any choice is right
+            yield search(case, ends.rules or {}, raw["boxes_raw"], raw["scores_raw"], found)
+        found, outputs, ends = raw, list(RAW), Ends()
+    for name, got in found.items():
+        expected = wanted[outputs.index(name)] if name in outputs else wanted[0]
+        end = ends.output if name == outputs[0] else ""
+        yield score_of(name, case, expected, got, results.get((name, IMAGES)), limits, end)
+
+
+def _words(score: Score, limits: Limits) -> str:
+    cosine = score.mean_cosine if limits.noise else score.cosine
+    demands = [f"cosine {limits.cosine:g}" if limits.cosine else f"relative error {limits.max_relative:.0e}"]
+    figures = (
+        f"largest relative error {score.max_relative:.2e}, cosine {cosine:.6f}, "
+        f"top-1 equal on {100 * score.top1:.1f} % (limits: {demands[0]}, top-1 {100 * limits.top1:g} %)"
+        if score.finite
+        else "NaN or Inf"
+    )
+    place = f"output {score.output!r} on {score.case}"
+    return f"PyTorch and the ONNX file are not the same function: {place}: {figures}"
+
+
+def _where(
+    network: Network, proto: onnx.ModelProto, feed: dict[str, Array] | None, ends: Ends, limits: Limits
+) -> str:
+    """The first node that differs, in words; empty where that cannot be found out."""
+    if feed is None:
+        return ""
+    given = [
+        one.numpy() for one in _network_inputs(network, tuple(map(torch.from_numpy, feed.values())), ends)
+    ]
+    return f";\n    {divergence.first_difference(network, proto, feed, given, limits.diverged)}"
+
+
+def _grouped(given: Iterable[Case]) -> Iterator[list[Case]]:
+    """Cases together until they have ``AT_ONCE`` samples."""
+    group = list[Case]()
+    for case in given:
+        group.append(case)
+        if sum(len(tensors[0]) for _, tensors in group) >= AT_ONCE:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _pytorch(network: Network, group: list[tuple[Tensor, ...]], ends: Ends, fixed: int) -> list[list[Array]]:
+    """The network's outputs for each of the inputs, computed in one go where that gives one row a sample."""
+    module = network.module.eval()
+    sizes = [len(tensors[0]) for tensors in group]
+
+    def run(tensors: tuple[Tensor, ...]) -> list[Tensor]:
+        with torch.no_grad():
+            seen = to_device(_network_inputs(network, tensors, ends), torch.device("cpu"))
+            return list(models.outputs_of(module(*seen)))
+
+    with suppress(RuntimeError):  # a forward that fixes the batch size takes no other
+        together = run(tuple(torch.cat(column) for column in zip(*group, strict=True)))
+        if all(one.ndim and len(one) == sum(sizes) for one in together):
+            parts = zip(*(one.split(sizes) for one in together), strict=True)
+            return [[one.numpy() for one in part] for part in parts]
+    each = (run(tuple(filled(one, fixed) for one in tensors)) for tensors in group)
+    return [[_cut(one, size) for one in got] for got, size in zip(each, sizes, strict=True)]
+
+
+def _network_inputs(network: Network, fed: tuple[Tensor, ...], ends: Ends) -> tuple[Tensor, ...]:
+    """What the network sees of what the file is fed."""
+    seen = ends.to_network(fed)
+    return tuple(
+        one.to(getattr(torch, as_.dtype)) for one, as_ in zip(seen, network.model.inputs, strict=True)
+    )
+
+
+def _typed(arrays: Iterable[Array], proto: onnx.ModelProto) -> Iterator[Array]:
+    """In the types of the file's inputs (INT32 where the network takes INT64)."""
+    for array, value in zip(arrays, proto.graph.input, strict=True):
+        yield array.astype(onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type), copy=False)
+
+
+def _showing(proto: onnx.ModelProto, *names: str) -> onnx.ModelProto:
+    """A copy with more outputs."""
+    shown = onnx.ModelProto()
+    shown.CopyFrom(proto)
+    shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    return shown
+
+
+def _runner(proto: onnx.ModelProto, path: Path | None) -> Any:
+    """The file itself where there is one: weights may lie beside it."""
+    return OnnxrtRunner(lambda: divergence.session(proto if path is None else path))
+
+
+@contextmanager
+def _channels_last(module: nn.Module) -> Iterator[None]:
+    """PyTorch's convolutions are a third faster so; the exporter gets the weights back as they were."""
+    layout(module, torch.channels_last)
+    try:
+        yield
+    finally:
+        layout(module, torch.contiguous_format)
+
+
+def _mask(network: Network) -> None:
+    """Masks that were not folded yet are part of the function."""
+    parameters = dict(network.module.named_parameters())
+    with torch.no_grad():
+        for name, mask in network.masks.items():
+            parameters[name].masked_fill_(~mask, 0.0)
+
+
+def _cut(output: Any, count: int) -> Array:
+    """The first ``count`` samples, as an array of one dimension or more."""
+    return np.atleast_1d(np.asarray(output))[:count]
+
+
+def check_sparse(facts: Mapping[str, Any], proto: onnx.ModelProto) -> list[SparseLayer]:
+    """The layers of the file that the checkpoint says are sparse, all of them 2:4.
+
+    Raises:
+        StageError: one of them is not 2:4 along its input channels, or not there.
+    """
+    told = facts.get("sparsity", {})
+    claimed, pattern = (
+        [one["name"] for one in told.get("layers", ()) if one["sparse"]],
+        told.get("pattern", "2:4"),
+    )
+    layers = sparse_layers(proto, *masks.pattern(pattern)) if claimed else []
+    kept = []
+    for name in claimed:
+        module = name.rpartition(".")[0]
+        found = [one for one in layers if one.name == name] or [one for one in layers if one.module == module]
+        if not found:
+            raise StageError(f"the sparse layer {name!r} is not in the ONNX file", REPORT)
+        for one in found:
+            if not one.is_2_4:
+                raise StageError(
+                    f"{name} should be {pattern} sparse and is not in the file (node {one.node!r}): {one.reason}",
+                    "its mask was not folded, or lies along another axis than the input channels",
+                )
+        kept += found
+    return kept
+
+
+def _names(values: Any) -> list[str]:
+    return [value.name for value in values]

@@ -1,0 +1,117 @@
+"""Stage: the network as ONNX, at exactly the opset that the target's parser takes.
+
+PyTorch's exporter writes opset 18 well and, asked for less, quietly still writes 18. So it always exports at
+18 (or above, where that is asked for), and everything after is done on the graph: constants folded, BatchNorm
+into convolutions, dead nodes removed (:mod:`jetpress.pipeline.graph.simplify`), operators that the parser lacks as
+primitives (:mod:`jetpress.pipeline.graph.primitives`), the older opset (:mod:`jetpress.pipeline.graph.downgrade`),
+camera frames and classes at the ends (:mod:`jetpress.pipeline.graph.ends`), FP16
+(:mod:`jetpress.pipeline.graph.fp16_layers`). What was asked for is read again from the result.
+
+Nodes are named after the PyTorch module they came from (``layer1.0.conv1/Conv``), weights keep their names,
+and nothing else of the machine or its versions is in the file: equal checkpoints give equal bytes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+
+from jetpress.deploy import console
+from jetpress.deploy.errors import StageError
+from jetpress.pipeline.data import loading
+from jetpress.pipeline.graph import fp16_layers
+from jetpress.pipeline.graph.cases import cases
+from jetpress.pipeline.graph.ends import Ends
+from jetpress.pipeline.graph.exporting import (
+    LARGEST_FILE,
+    bytes_of,
+    checked,
+    described,
+    opset_of,
+    tidy,
+    to_graph,
+    write,
+)
+from jetpress.pipeline.network import models
+from jetpress.pipeline.network.models import Network
+from jetpress.pipeline.recipe.sections import ExportConfig
+from jetpress.pipeline.store.artifact import Checkpoint, OnnxModel
+
+FILE = "model.onnx"
+LOOK_AT = 32
+"""Calibration images that decide which layers FP16 can hold."""
+
+
+def export(config: ExportConfig, model: Checkpoint, draft: Path) -> OnnxModel:
+    """Write ``model.onnx``, and ``model.onnx.data`` beside it where the weights are larger than 2 GiB.
+
+    Raises:
+        StageError: the network does not export, or the opset asked for cannot say what it does.
+    """
+    network = models.load(model)
+    inputs, outputs, rules = network.model.inputs, network.model.outputs, models.rules(network)
+    graph, said = to_graph(network.module, inputs, outputs, config, network.data, rules)
+    facts: dict[str, Any] = {"ends": {"input": config.input, "output": config.output, "said": said}}
+    facts["detection"] = rules
+    if config.fp16:
+        graph, facts["fp16"] = _to_fp16(graph, config, network)
+        said.append(_fp16_words(facts["fp16"]))
+    for line in said:
+        console.say(f"    {line}")
+    path = draft / FILE
+    write(graph, path)
+    written = onnx.load(path, load_external_data=False)
+    return OnnxModel(
+        draft,
+        {
+            **facts,
+            "opset": opset_of(written),
+            "ir_version": written.ir_version,
+            "nodes": len(written.graph.node),
+            "bytes": sum(one.stat().st_size for one in draft.iterdir()),
+            "max_batch": config.max_batch if config.dynamic_batch else config.batch,
+            "inputs": [_input(value, config) for value in written.graph.input],
+            "outputs": [described(value) for value in written.graph.output],
+        },
+    )
+
+
+def _to_fp16(graph: ir.Model, config: ExportConfig, network: Network) -> tuple[ir.Model, dict[str, Any]]:
+    """In FP16, by what calibration images and edge cases do in it."""
+    if bytes_of(graph) > LARGEST_FILE:
+        raise StageError(
+            "the network is too large to be turned into FP16 in the file",
+            'set build.precision = "fp32"; TensorRT 8 targets have a flag for FP16 instead',
+        )
+    loaded = loading.load(network.data, network.seed)
+    ends = Ends(config.input, config.output, network.data.mean, network.data.std)
+    batch = config.max_batch if config.dynamic_batch else config.batch
+    images = ends.to_file(loading.calibration(loaded, min(LOOK_AT, network.data.calibration_images)))
+    halved, facts = fp16_layers.to_fp16(checked(graph), cases(images, batch, edges=True))
+    tidy(halved, config.ir_version)
+    return halved, facts
+
+
+def _fp16_words(facts: dict[str, Any]) -> str:
+    kept, nodes = facts["fp32"], facts["nodes"]
+    if not kept:
+        return f"FP16: all {nodes} nodes"
+    most = "; ".join(f"{count} x {why}" for why, count in list(facts["reasons"].items())[:3])
+    return f"FP16: {nodes - len(kept)} of {nodes} nodes; in FP32 stay {most}"
+
+
+def _input(value: onnx.ValueInfoProto, config: ExportConfig) -> dict[str, Any]:
+    """As the device is told: the shape that is measured, and the profile of an open batch."""
+    told = described(value)
+    if not config.dynamic_batch:
+        return told
+    rest = told["shape"][1:]
+    sizes = {"min": 1, "opt": config.batch, "max": config.max_batch}
+    return {
+        **told,
+        "shape": [config.batch, *rest],
+        "profile": {name: [size, *rest] for name, size in sizes.items()},
+    }

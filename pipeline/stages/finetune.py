@@ -1,0 +1,80 @@
+"""Stage: recover the accuracy that pruning took.
+
+First, for free, the running statistics of BatchNorm are measured anew: removing channels shifts what flows
+through the network, and much of what looks lost is only that. Then training at a low rate, with the dense
+network as teacher.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from jetpress.deploy.console import progress, say
+from jetpress.pipeline.data.loading import Data, batches, load, steps
+from jetpress.pipeline.network import models
+from jetpress.pipeline.network.models import Network
+from jetpress.pipeline.recipe.sections import FinetuneConfig
+from jetpress.pipeline.store.artifact import Checkpoint
+from jetpress.pipeline.training import norms
+from jetpress.pipeline.training.distill import taught_by
+from jetpress.pipeline.training.evaluate import device, evaluate, to_device
+from jetpress.pipeline.training.fit import Fit, finish, fit
+from jetpress.pipeline.training.settings import settings
+from jetpress.pipeline.training.torchrun import joint
+
+RECALIBRATION_STEPS = 64
+"""Batches that BatchNorm's statistics are the mean of."""
+
+
+@joint
+def finetune(config: FinetuneConfig, model: Checkpoint, teacher: Checkpoint, draft: Path) -> Checkpoint:
+    """Train a pruned network; ``teacher`` is the dense one, or any other with the same outputs.
+
+    A network that nothing was removed from passes through as it is. If no epoch does better than recalibrated
+    statistics alone, these are the result.
+
+    Facts: ``after_pruning``, ``after_recalibration``, ``validation`` (points on the validation split),
+    ``dense_validation`` (points before anything was pruned), ``best_epoch``, ``epochs``, ``curve``, ``precision``,
+    ``stopped`` (why it ended early, if it did).
+    """
+    network = models.load(model)
+    if model.facts.get("pruned") is False:
+        return models.save(network, draft, model.facts)
+    data = load(network.data, network.seed)
+    before = evaluate(network, data.validation, "after pruning")
+    recalibrate(network, data)
+    free = evaluate(network, data.validation, "after recalibration")
+    say(f"    validation {before:.2f} after pruning, {free:.2f} with BatchNorm recalibrated")
+    fitted, dense = Fit(free, 0, ()), model.facts.get("dense_validation", model.facts.get("validation"))
+    if config.epochs:
+        how = settings(config)
+        looks = config.hint, config.attention, config.similarity
+        taught = taught_by(teacher, config.distill, config.temperature, *looks, config.layers)
+        if config.stop_margin is not None and dense is not None:
+            least = dense - (config.accuracy_drop or 0.0) + config.stop_margin
+            how = replace(how, stop_at=min(max(least, 0.0), 100.0))
+        state = draft / "state"
+        fitted = fit(network, data, how, state=state, what="fine-tuning", teacher=taught, start=free)
+    facts = {**model.facts, "after_pruning": before, "after_recalibration": free, "dense_validation": dense}
+    return finish(network, fitted, draft, facts)
+
+
+def recalibrate(network: Network, data: Data) -> None:
+    """Measure the mean and variance of every BatchNorm on training batches, in place; no weight changes."""
+    if not norms.any_of(network.module):
+        return
+    place, count = device(), min(RECALIBRATION_STEPS, steps(data.train))
+    network.module.to(place)
+    with (
+        progress("recalibrating", count) as line,
+        torch.no_grad(),
+        norms.measured_anew(network.module) as begin,
+    ):
+        for number, (inputs, _) in zip(range(count), batches(data.train, 0), strict=False):
+            begin(number)
+            network.module(*to_device(inputs, place))
+            line.step()
+    network.module.cpu()

@@ -1,0 +1,32 @@
+"""Stage: will the target's TensorRT take this file? Asked before anything is sent to a board."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from jetpress.deploy import console
+from jetpress.deploy import preflight as tables
+from jetpress.deploy.errors import StageError
+from jetpress.deploy.preflight import verdict
+from jetpress.pipeline.recipe.configs import PreflightConfig
+from jetpress.pipeline.store.artifact import Clearance, OnnxModel
+
+
+def preflight(config: PreflightConfig, onnx_model: OnnxModel, draft: Path) -> Clearance:
+    """Hold the file against the operator tables of the target's parser.
+
+    Raises:
+        StageError: it will not run there; the first reason and its remedy are in the message.
+    """
+    found = tables.preflight(onnx_model.path / "model.onnx", config.target, precision=config.precision)
+    lines = verdict.explain(found)
+    if not found.ok:
+        raise StageError(f"preflight: {lines[0]}", " ".join(line.strip() for line in lines[1:4]))
+    for line in lines[1:]:
+        console.say(f"    {line}")
+    (draft / "preflight.json").write_text(json.dumps(asdict(found), indent=1, default=str))
+    nodes = sum(found.nodes.values())
+    table = f"TensorRT {found.table}{' (derived)' if found.derived else ''}" if found.table else found.backend
+    return Clearance(draft, {"headline": f"{nodes} nodes, all taken by {table}"})

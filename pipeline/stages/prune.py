@@ -1,0 +1,33 @@
+"""Stage: remove channels, rounded to what the target fills, and say what was removed and what could not be.
+
+Which channels depend on each other is :mod:`jetpress.pipeline.network.channels`, how much they matter
+:mod:`jetpress.pipeline.pruning.curves`, how much each layer gives up :mod:`jetpress.pipeline.pruning.reduction`.
+Accuracy is not judged here: ``finetune`` follows.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jetpress.pipeline.pruning.cutting import cut_and_saved, goals, limits, loaded
+from jetpress.pipeline.pruning.reduction import Reduction
+from jetpress.pipeline.recipe.sections import PruneConfig
+from jetpress.pipeline.store.artifact import Checkpoint, Sensitivity
+
+
+def prune(config: PruneConfig, model: Checkpoint, judged: Sensitivity, draft: Path) -> Checkpoint:
+    """One round: the share of the ORIGINAL network that ``config`` names is gone afterwards.
+
+    Facts: ``pruned`` (was anything removed), ``removed_channels``, ``layers`` (channels before and after),
+    ``blocks`` (bypassed), ``fixed`` (what could not be pruned, and the operator that fixed it), ``left`` (what could
+    be, and lost nothing: why), ``refused``, ``as_graph`` (and ``why``), ``check`` (how far the cut network is from the
+    dense one without those channels), ``whole`` (costs of the original network).
+    """
+    network = loaded(model)
+    reduction = Reduction.of(network, config, judged)
+    whole = model.facts.get("whole") or reduction.costs()
+    if (shares := goals(config)) or config.scope == "measured":
+        found = reduction.propose(limits(reduction, shares or {"ratio": config.ratio}, whole))
+    else:
+        found = reduction.at(config.ratio)
+    return cut_and_saved(network, reduction, found, {**model.facts, "whole": whole}, draft)

@@ -1,0 +1,126 @@
+"""Stage: quantization-aware training, where quantizing after training loses too much.
+
+The folded network is trained a little more while it computes with the values that INT8 or FP8 would give it
+(:mod:`jetpress.pipeline.quantization.fake`): the ranges and places of the post-training file, so it starts where that
+one ended. What comes out is a plain network, without quantizers: export and quantization follow as before, and lose
+less.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+from torch import Tensor
+
+from jetpress.deploy.console import say
+from jetpress.deploy.errors import StageError
+from jetpress.pipeline.data.loading import Data, load
+from jetpress.pipeline.network import models
+from jetpress.pipeline.network.models import Network
+from jetpress.pipeline.quantization import fake
+from jetpress.pipeline.quantization.dialect import DIALECTS
+from jetpress.pipeline.quantization.subject import KEPT, NO_KERNEL, Subject, masked
+from jetpress.pipeline.recipe.sections import QatConfig, TrainConfig
+from jetpress.pipeline.store.artifact import Checkpoint, OnnxModel
+from jetpress.pipeline.training import resume
+from jetpress.pipeline.training.distill import Teacher, taught_by
+from jetpress.pipeline.training.evaluate import evaluate
+from jetpress.pipeline.training.fit import Fit, finish, fit
+from jetpress.pipeline.training.settings import settings
+from jetpress.pipeline.training.torchrun import joint
+
+
+@joint
+def qat(
+    config: QatConfig,
+    folded: Checkpoint,
+    teacher: Checkpoint,
+    exported: OnnxModel,
+    quantized: OnnxModel,
+    draft: Path,
+) -> Checkpoint:
+    """Train ``folded`` with rounded weights and activations; zeros that pruning made stay zeros.
+
+    Args:
+        folded: what is trained; its masks are in its weights already.
+        teacher: a network with the same outputs, in FP32.
+        exported: ``folded`` as FP32 graph.
+        quantized: the same with Q/DQ, after training. Layers that the recipe keeps in higher precision are not rounded;
+            those that were left out as too sensitive are: they are what training is for.
+
+    Facts: ``validation`` (points with rounded weights and activations), ``post_training`` (the same before training),
+    ``dense_validation``, ``learning_rate`` (of the first step), ``rounded`` (how many weights and activations),
+    ``not_rounded`` (tensors of the graph that PyTorch has no name for), ``best_epoch``, ``epochs``, ``curve``,
+    ``precision``, ``stopped``.
+    """
+    network = models.load(folded)
+    data = load(network.data, network.seed)
+    grids = grids_of(network, folded, exported, quantized)
+    say(
+        f"    {len(grids.weights)} weights and {len(set(grids.activations.values()))} activations are rounded"
+        + (f"; not: {', '.join(grids.unknown[:5])}" if grids.unknown else "")
+    )
+    network.masks = _held(network, folded)
+    with fake.quantized(network.module, grids):
+        before = evaluate(network, data.validation, f"{grids.numbers.title}, before training")
+        say(f"    validation {before:.2f} in {grids.numbers.title} before training")
+        taught = taught_by(teacher, config.distill, config.temperature)
+        fitted, rate = _fitted(network, data, settings(config), taught, before, draft / "state")
+    network.masks = {}
+    dense = folded.facts.get("dense_validation", folded.facts.get("validation"))
+    facts: dict[str, Any] = {
+        **folded.facts,
+        "post_training": before,
+        "dense_validation": dense,
+        "learning_rate": rate,
+        "rounded": {"weights": len(grids.weights), "activations": len(grids.activations)},
+        "not_rounded": list(grids.unknown),
+    }
+    return finish(network, fitted, draft, facts)
+
+
+def _fitted(
+    network: Network, data: Data, asked: TrainConfig, teacher: Teacher | None, before: float, state: Path
+) -> tuple[Fit, float]:
+    """Train at the rate asked for, and at a tenth of it where no epoch was better than the start.
+
+    BatchNorm keeps its statistics here, so nothing scales a step down: a tenth of a rate that fine-tuning took well
+    was far too large for two networks of four (LOG.md), and which ones cannot be seen before.
+    """
+    begun = resume.copy(network.module.state_dict())
+
+    def at(rate: float, name: str) -> Fit:
+        slower = replace(asked, learning_rate=rate)
+        return fit(network, data, slower, state=state / name, what="QAT", teacher=teacher, start=before)
+
+    rate = asked.learning_rate
+    try:
+        fitted, why = at(rate, "first"), "no epoch was better than the start"
+        if fitted.best_epoch:
+            return fitted, rate
+    except StageError as error:
+        why = str(error)
+    say(f"    {why}: once more at a learning rate of {rate / 10:g}")
+    network.module.load_state_dict(begun)
+    return at(rate / 10, "second"), rate / 10
+
+
+def grids_of(network: Network, folded: Checkpoint, exported: OnnxModel, quantized: OnnxModel) -> fake.Grids:
+    """What the post-training file is quantized with, layers that were left out as too sensitive included."""
+    told = quantized.facts["quantization"]
+    tensors = json.loads((quantized.path / "quantization.json").read_text())["tensors"]
+    ranges = {one["name"]: (one["range"][0], one["range"][1]) for one in tensors}
+    keep = tuple(one["name"] for one in told["layers"] if one["why"] in (KEPT, NO_KERNEL))
+    subject = Subject(
+        onnx.load(exported.path / "model.onnx"), DIALECTS[told["dialect"]], masked=masked(folded.facts)
+    )
+    return fake.grids(subject.proto, network.module, subject.dialect, ranges, keep, subject.sparse)
+
+
+def _held(network: Network, folded: Checkpoint) -> dict[str, Tensor]:
+    """What was masked before folding: its zeros are all that is left of the masks."""
+    return {name: network.module.get_parameter(name).detach() != 0 for name in folded.facts.get("masked", ())}

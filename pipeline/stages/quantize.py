@@ -1,0 +1,291 @@
+"""Stage: INT8 or FP8 by explicit Q/DQ, calibrated on real images, with as few layers left out as the budget asks for.
+
+It works on the exported FP32 graph, where BatchNorm is in the convolutions already. Ranges come from training images
+(:mod:`jetpress.pipeline.quantization.calibrate`), places from the dialect of the target
+(:mod:`jetpress.pipeline.quantization.placement`). Every layer is quantized alone once, to see what it costs. If
+validation accuracy misses the budget, or the cosine of the scores is below what equivalence asks for (0.99), the most
+sensitive layers stay in higher precision, as few as will do (:mod:`jetpress.pipeline.quantization.mixed`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+import torch
+from onnx_ir.passes import common
+from torch import Tensor
+
+from jetpress.deploy import console
+from jetpress.deploy.errors import StageError
+from jetpress.pipeline.data import loading
+from jetpress.pipeline.data.splits import Split
+from jetpress.pipeline.graph import fp16_layers
+from jetpress.pipeline.graph.cases import Case, cases
+from jetpress.pipeline.graph.ends import Ends
+from jetpress.pipeline.graph.tolerance import LIMITS
+from jetpress.pipeline.network import models
+from jetpress.pipeline.quantization import THROUGHOUT, bias, calibrate, qdq
+from jetpress.pipeline.quantization.calibrate import Seen
+from jetpress.pipeline.quantization.dialect import DIALECTS, Array
+from jetpress.pipeline.quantization.judge import Feed, Judge, cosine, error, looks_random
+from jetpress.pipeline.quantization.layer_loss import sensitivity
+from jetpress.pipeline.quantization.mixed import Search, fewest
+from jetpress.pipeline.quantization.subject import Subject, masked
+from jetpress.pipeline.recipe.sections import QuantizeConfig
+from jetpress.pipeline.store.artifact import Checkpoint, OnnxModel
+
+FILE = "model.onnx"
+FEW_IMAGES = 16
+TRAINED = "rounded"
+"""Fact of a network that quantization-aware training has seen."""
+
+
+def learnt_rounded(facts: Mapping[str, Any]) -> bool:
+    """Whether the weights come out of training with rounding: then the biases are right as they are. Where no epoch was
+    better than none, the network is what it was."""
+    return TRAINED in facts and facts["best_epoch"] > 0
+
+
+def quantize(config: QuantizeConfig, model: Checkpoint, onnx_model: OnnxModel, draft: Path) -> OnnxModel:
+    """Write ``model.onnx`` with Q/DQ, and ``quantization.json``: ranges, histograms, what was tried.
+
+    Facts ``quantization``: ``numbers`` (INT8 or FP8); ``method``; ``layers`` (name, error alone, whether in eight bits:
+    ``int8``); ``validation`` (points in FP32 and in eight bits: ``int8``, the least that the budget allows); ``cosine``
+    between the scores in FP32 and in eight bits, mean over images, and the least that equivalence asks for;
+    ``met``: whether both are reached. Where layers were left out, ``throughout.onnx`` is the file with all of them.
+
+    Raises:
+        StageError: there is no layer to quantize, or the weights do not fit into one file.
+    """
+    network = models.load(model)
+    loaded = loading.load(network.data, network.seed)
+    subject = Subject(
+        _read(onnx_model), DIALECTS[config.dialect or "tensorrt"], config.keep, masked(model.facts)
+    )
+    judge = Judge(network, Ends.of(onnx_model.facts, network.data), onnx_model.facts.get("max_batch", 1))
+    names, images = subject.names, loading.calibration(loaded, config.images, config.seed)
+    warnings = _warnings(images)
+    seen = calibrate.look(subject.proto, subject.tensors(), _feeds(judge, subject, images))
+    if corrected := config.bias_correction and not learnt_rounded(model.facts):
+        means = {name: one.mean for name, one in seen.items()}
+        subject = replace(subject, shifts=bias.shifts(subject.layers, means, subject.dialect.numbers))
+    trial = _Trial(config, subject, judge, _judged(loaded.validation, config, network.seed))
+    # On other images than the ranges were found on.
+    probe = _Probe(trial, loading.calibration(loaded, config.sensitivity_images, config.seed + 1))
+    errors, ranges = probe.methods(seen)
+    method = min(errors, key=errors.__getitem__)
+    alone = probe.sensitivity(names, ranges[method])
+    least = _least(config, model, trial.floating)
+    search = trial.search(list(alone), ranges[method], least, probe.close)
+
+    def graph(without: tuple[str, ...]) -> onnx.ModelProto:
+        made = subject.graph(ranges[method], without)
+        if config.rest == "fp16":
+            return _rest_in_fp16(made, cases(judge.ends.to_file(images), judge.batch, edges=True))
+        return made
+
+    made = graph(search.without)
+    if search.without:  # to be timed beside what was chosen
+        _checked(graph(()), draft / THROUGHOUT)
+    facts = {
+        "dialect": config.dialect,
+        "numbers": subject.dialect.numbers.title,
+        "method": method,
+        "errors": errors,
+        "error": probe.error(made),
+        "cosine": probe.cosine(made),
+        "least_cosine": LIMITS["int8"].cosine,
+        "bias_correction": corrected,
+        "images": len(images[0]),
+        "warnings": warnings,
+        "layers": _layers(subject, alone, search),
+        "validation": {
+            "fp32": trial.floating,
+            "int8": search.points,
+            "least": least,
+            "images": len(trial.split),
+        },
+        "met": search.met,
+        "stored": subject.dialect.stored,
+    }
+    tries = [{"without": list(without), "points": points} for without, points in search.tries]
+    told = {**facts, "tries": tries, "tensors": _tensors(seen, ranges[method])}
+    (draft / "quantization.json").write_text(json.dumps(told, indent=1))
+    return _write(made, onnx_model, facts, draft)
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """Graphs judged on validation images."""
+
+    config: QuantizeConfig
+    subject: Subject
+    judge: Judge
+    split: Split
+
+    @cached_property
+    def floating(self) -> float:
+        """Points in FP32."""
+        return self.judge.points(self.subject.proto, self.split, "validation, FP32")
+
+    def search(
+        self, order: Sequence[str], ranges: qdq.Ranges, least: float, close: Callable[[onnx.ModelProto], bool]
+    ) -> Search:
+        """All layers where that meets ``least`` or nothing may be left out; otherwise the fewest left out."""
+
+        def points(without: tuple[str, ...]) -> float:
+            numbers = self.subject.dialect.numbers.title
+            what = f"validation, {len(without)} layers not {numbers}" if without else f"validation, {numbers}"
+            return self.judge.points(self.subject.graph(ranges, without), self.split, what)
+
+        if self.config.mixed and self.floating >= least:
+            return fewest(order, points, least, lambda without: close(self.subject.graph(ranges, without)))
+        found = points(())
+        met = found >= least and close(self.subject.graph(ranges))
+        return Search((), found, met, [((), found)])
+
+
+class _Probe:
+    """How far graphs are from FP32, on training images that nothing was calibrated on."""
+
+    def __init__(self, trial: _Trial, images: tuple[Tensor, ...]) -> None:
+        self.config, self.subject, self.judge = trial.config, trial.subject, trial.judge
+        self.feeds = _feeds(self.judge, self.subject, images)
+        self.expected: Array = self.judge.scores(self.subject.proto, self.feeds)
+
+    def error(self, graph: onnx.ModelProto) -> float:
+        """Of the scores."""
+        return error(self.expected, self.judge.scores(graph, self.feeds))
+
+    def close(self, graph: onnx.ModelProto) -> bool:
+        """Whether :mod:`jetpress.pipeline.stages.equivalence` will call it the same function."""
+        return self.cosine(graph) >= LIMITS["int8"].cosine
+
+    def cosine(self, graph: onnx.ModelProto) -> float:
+        """Between the scores and those of FP32, mean over the images."""
+        return cosine(self.expected, self.judge.scores(graph, self.feeds))
+
+    def methods(self, seen: Mapping[str, Seen]) -> tuple[dict[str, float], dict[str, qdq.Ranges]]:
+        """Error and ranges of the method asked for, or of all of them."""
+        dialect = self.subject.dialect
+        names = calibrate.methods(dialect) if self.config.method == "auto" else [self.config.method]
+        found: dict[str, qdq.Ranges] = {
+            name: calibrate.ranges(seen, name, dialect, self.config.percentile) for name in names
+        }
+        return {name: self.error(self.subject.graph(one)) for name, one in found.items()}, found
+
+    def sensitivity(self, names: Sequence[str], ranges: qdq.Ranges) -> dict[str, float]:
+        """Of each layer, largest first."""
+        return sensitivity(
+            names, lambda name: self.subject.alone(ranges, name), self.judge, self.feeds, self.expected
+        )
+
+
+def _read(onnx_model: OnnxModel) -> onnx.ModelProto:
+    if len(list(onnx_model.path.glob(f"{FILE}*"))) > 1:
+        raise StageError(
+            "the network has more than 2 GiB of weights", 'set build.precision = "fp16" or "fp32"'
+        )
+    return onnx.load(onnx_model.path / FILE)
+
+
+def _judged(validation: Split, config: QuantizeConfig, seed: int) -> Split:
+    """The validation images that every try is judged on."""
+    if len(validation) <= config.judged_images:
+        return validation
+    return validation.subset(torch.tensor(loading.pick(validation, config.judged_images, seed)))
+
+
+def _warnings(images: tuple[Tensor, ...]) -> list[str]:
+    found = []
+    if looks_random(images):
+        found.append(
+            "the calibration images look like random noise: ranges found on noise are wrong for real images, and "
+            "accuracy is lost then. Give real images in [data]"
+        )
+    if (count := len(images[0])) < FEW_IMAGES:
+        found.append(f"only {count} calibration images: ranges found on so few may be wrong for the others")
+    for line in found:
+        console.say(f"    WARNING: {line}")
+    return found
+
+
+def _feeds(judge: Judge, subject: Subject, images: tuple[Tensor, ...]) -> list[Feed]:
+    return [feed for _, feed in judge.feeds(subject.proto, images)]
+
+
+def _least(config: QuantizeConfig, model: Checkpoint, floating: float) -> float:
+    """Validation points that the budget leaves: of the dense network's, where they are known."""
+    dense = model.facts.get("dense_validation", model.facts.get("validation"))
+    return (floating if dense is None else float(dense)) - (config.accuracy_drop or 0.0)
+
+
+def _layers(subject: Subject, alone: Mapping[str, float], search: Search) -> list[dict[str, Any]]:
+    out = dict.fromkeys(search.without, "too sensitive") | subject.always
+    return [
+        {
+            "name": one.name,
+            "weight": one.weight.name,
+            "weights": one.weight.const_value.size if one.weight.const_value else 0,
+            "error": alone.get(one.name),
+            "int8": one.name not in out,
+            "why": out.get(one.name, ""),
+        }
+        for one in subject.layers
+    ]
+
+
+def _tensors(seen: Mapping[str, Seen], ranges: qdq.Ranges) -> list[dict[str, Any]]:
+    """What was seen of each tensor, coarsely enough for a plot."""
+    return [
+        {
+            "name": name,
+            "low": one.low,
+            "high": one.high,
+            "range": list(ranges[name]),
+            "counts": [] if one.counts is None else one.counts.reshape(64, -1).sum(1).tolist(),
+        }
+        for name, one in seen.items()
+    ]
+
+
+def _rest_in_fp16(made: onnx.ModelProto, seen: Iterable[Case]) -> onnx.ModelProto:
+    """What is not in eight bits in FP16, Q/DQ included, where FP16 can hold it."""
+    halved, _ = fp16_layers.to_fp16(onnx.shape_inference.infer_shapes(made), seen)
+    common.RemoveUnusedNodesPass()(halved)
+    common.NameFixPass()(halved)
+    return onnx.shape_inference.infer_shapes(ir.to_proto(halved))
+
+
+def _checked(made: onnx.ModelProto, path: Path) -> int:
+    """Held against ONNX's rules, then written; its bytes.
+
+    Without the shapes between nodes: every parser infers them, and with Q/DQ they are 3 % of a small network's file.
+    """
+    onnx.checker.check_model(made, full_check=True)
+    del made.graph.value_info[:]
+    return path.write_bytes(made.SerializeToString(deterministic=True))
+
+
+def _write(made: onnx.ModelProto, before: OnnxModel, facts: Mapping[str, Any], draft: Path) -> OnnxModel:
+    size, points = _checked(made, draft / FILE), facts["validation"]
+    out = [one for one in facts["layers"] if not one["int8"]]
+    smaller = f", {before.facts['bytes'] / size:.2f} times smaller" if facts["stored"] else ""
+    headline = (
+        f"{len(facts['layers']) - len(out)} of {len(facts['layers'])} layers in {facts['numbers']} "
+        f"({facts['method']}){smaller}; validation {points['fp32']:.2f} in FP32, {points['int8']:.2f} so"
+    )
+    changed = {
+        "nodes": len(made.graph.node),
+        "bytes": size,
+        "headline": headline,
+        "quantization": dict(facts),
+    }
+    return OnnxModel(draft, {**before.facts, **changed})

@@ -1,0 +1,35 @@
+"""Stage: what each group of channels and each block is worth, measured: see :mod:`jetpress.pipeline.pruning.curves`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from safetensors.numpy import save_file
+
+from jetpress.pipeline.network import models
+from jetpress.pipeline.network.channels import analyse
+from jetpress.pipeline.pruning.curves import FILE, SCORES, Curves, measure
+from jetpress.pipeline.pruning.statistics import judged
+from jetpress.pipeline.recipe.configs import SensitivityConfig
+from jetpress.pipeline.store.artifact import Checkpoint, Sensitivity
+
+
+def sensitivity(config: SensitivityConfig, model: Checkpoint, draft: Path) -> Sensitivity:
+    """Judge every channel, and measure what widths and blocks lose if ``config.curves`` asks for it.
+
+    Facts: ``groups`` and ``blocks`` as in :class:`Curves`, ``images``, ``unit``. The scores are in a file beside.
+    """
+    network = models.load(model)
+    graph = analyse(network.module, models.example_inputs(network.model.inputs))
+    ranked = judged(config.criterion, network, graph)
+    curves = measure(network, graph, ranked, config) if config.curves else Curves()
+    facts = {
+        "groups": {name: [list(point) for point in points] for name, points in curves.groups.items()},
+        "blocks": dict(curves.blocks),
+        "images": config.images,
+        "unit": "nats" if network.data.loss == "cross_entropy" else "relative squared error",
+    }
+    (draft / FILE).write_text(json.dumps(facts, indent=1))
+    save_file(ranked, draft / SCORES)
+    return Sensitivity(draft, facts)

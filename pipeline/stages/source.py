@@ -1,0 +1,105 @@
+"""Stage: the network as it is given, checked against the data before any time is spent on it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from jetpress.deploy.errors import RecipeError
+from jetpress.pipeline.data.digests import content
+from jetpress.pipeline.data.loading import Data, load
+from jetpress.pipeline.network import detectors, models
+from jetpress.pipeline.network.models import Network, outputs_of
+from jetpress.pipeline.recipe.configs import SourceConfig
+from jetpress.pipeline.recipe.sections import InputConfig
+from jetpress.pipeline.store.artifact import Checkpoint
+from jetpress.pipeline.training.evaluate import evaluate
+
+__all__ = ["SourceConfig", "content", "source"]
+
+DTYPES = {"float32", "int32", "int64", "uint8"}
+
+
+def source(config: SourceConfig, draft: Path) -> Checkpoint:
+    """Build the network, load its weights, try it on real samples.
+
+    Facts: ``data`` (counts, classes, where each split is from, unreadable files), ``content``; where weights
+    are given also ``validation`` (points on the validation split).
+
+    Raises:
+        RecipeError: network, weights, inputs and data do not fit together.
+    """
+    data = load(config.data, config.seed)
+    module = models.build(config.model, config.seed)
+    if config.model.weights is not None:
+        models.load_weights(module, Path(config.model.weights))
+    detectors.fits(module, config.data)
+    samples = data.train.batch(range(min(2, len(data.train))), None)[0]
+    outputs = config.model.outputs or (detectors.OUTPUTS if isinstance(module, detectors.Detector) else ())
+    model = replace(config.model, inputs=_inputs(config.model.inputs, data, samples), outputs=outputs)
+    network = Network(module.eval(), model, config.data, config.seed)
+    _fits(network, data, samples)
+    facts: dict[str, Any] = {"data": data.facts(), "content": dict(config.content)}
+    if config.model.weights is not None:
+        facts["validation"] = evaluate(network, data.validation, "accuracy of the weights given")
+    return models.save(network, draft, facts)
+
+
+def _inputs(
+    given: tuple[InputConfig, ...], data: Data, samples: tuple[Tensor, ...]
+) -> tuple[InputConfig, ...]:
+    """The inputs that the data has; those of the recipe, if it gives any, must agree but for their names."""
+    found = []
+    for name, tensor in zip(data.names, samples, strict=True):
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        if dtype not in DTYPES:
+            raise RecipeError(
+                f"input {name!r} of the data is {dtype}", f"give one of {', '.join(sorted(DTYPES))}"
+            )
+        found.append(InputConfig(shape=tuple(tensor.shape[1:]), name=name, dtype=dtype))  # type: ignore[arg-type]
+    if not given:
+        return tuple(found)
+    if [(i.shape, i.dtype) for i in given] != [(i.shape, i.dtype) for i in found]:
+        raise RecipeError(
+            f"the data has the inputs {_listed(tuple(found))}, the recipe says {_listed(given)}",
+            "correct model.inputs, or leave it out: the shapes of the data are taken",
+        )
+    return given
+
+
+def _listed(inputs: tuple[InputConfig, ...]) -> str:
+    return ", ".join(f"{i.dtype} {list(i.shape)}" for i in inputs)
+
+
+def _fits(network: Network, data: Data, samples: tuple[Tensor, ...]) -> None:
+    """A forward pass works, is finite, and has a score for every class."""
+    named = network.model.builder
+    try:
+        with torch.no_grad():
+            outputs = outputs_of(network.module(*samples))
+    except RecipeError:
+        raise
+    except Exception as error:  # the user's network may raise anything
+        raise RecipeError(
+            f"{named} does not take {_listed(network.model.inputs)}: {type(error).__name__}: {error}",
+            "check data.size, and that inputs come in the order of the network's forward",
+        ) from error
+    if not all(t.isfinite().all() for t in outputs if t.is_floating_point()):
+        raise RecipeError(
+            f"{named} gives NaN or Inf on the data", "check the weights, data.mean and data.std"
+        )
+    if data.config.loss != "cross_entropy":
+        return
+    shape = list(outputs[0].shape)
+    labels = data.train.labels
+    classes = len(data.classes) or (int(labels.max()) + 1 if labels is not None else 0)
+    if len(shape) < 2 or shape[0] != len(samples[0]) or (classes and shape[1] != classes):
+        raise RecipeError(
+            f"the first output of {named} has shape {shape} for {len(samples[0])} samples, "
+            f"the data has {classes or 'an unknown number of'} classes",
+            f"set the number of classes in model.arguments, for example {{ num_classes = {classes or 10} }}",
+        )

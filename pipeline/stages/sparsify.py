@@ -1,0 +1,225 @@
+"""Stage: 2:4 sparsity along the axis that TensorRT reads.
+
+Of every 4 consecutive *input channels* at least 2 weights are zero, for each output channel and each position
+of the kernel; for a matrix product along the axis that is summed over (NVIDIA TensorRT developer guide,
+"Structured Sparsity"). First the input channels are reordered so that more is kept
+(:mod:`jetpress.pipeline.sparse.permute`), then masks are chosen by magnitude or with data
+(:mod:`jetpress.pipeline.sparse.reconstruct`). What stays dense is listed with the reason. Fine-tuning holds the
+masks, ``fold`` makes them final. Whether a layer really runs sparse, and faster, TensorRT decides on the device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from jetpress.deploy.console import say
+from jetpress.deploy.errors import StageError
+from jetpress.deploy.preflight.sparse import why_no_gain
+from jetpress.pipeline.data.loading import calibration, load
+from jetpress.pipeline.network import channels, models
+from jetpress.pipeline.network.channels.graph import Trace
+from jetpress.pipeline.network.models import Network
+from jetpress.pipeline.recipe.sections import SparsifyConfig
+from jetpress.pipeline.sparse import masks, unstructured
+from jetpress.pipeline.sparse.masks import best_mask
+from jetpress.pipeline.sparse.permute import Permuted, permute
+from jetpress.pipeline.sparse.products import Product, products
+from jetpress.pipeline.sparse.reconstruct import reconstruct
+from jetpress.pipeline.store.artifact import Checkpoint
+
+BATCH = 4
+"""Calibration samples that are walked through the network at a time."""
+
+LARGEST, LEAST = 64 * 3 * 224**2, 8
+"""Elements of all calibration inputs together (a feature map of ResNet-50 is then 0.2 GB), but so many samples at
+least."""
+
+Tensors = Mapping[str, Tensor]
+"""By the name of their parameter."""
+
+
+def sparsify(config: SparsifyConfig, model: Checkpoint, draft: Path) -> Checkpoint:
+    """Choose masks for every layer that is eligible; with ``sparsegpt`` the kept weights are changed as well.
+
+    Facts: ``sparsity`` with ``layers`` (each with what is kept of it, or why it stays dense), ``eligible``
+    (how many are masked), ``kept_magnitude`` (a share) and ``kept_unpermuted`` (had nothing been moved).
+
+    Raises:
+        StageError: the network cannot be traced, or a mask is not what it must be.
+    """
+    network = models.load(model)
+    if config.pattern == "unstructured":
+        facts = unstructured.mask(network, config.amount, config.ignore)
+        say(f"    {unstructured.NO_TIME}")
+        return models.save(network, draft, {**model.facts, "sparsity": facts, "pruned": facts["masked"] > 0})
+    if config.method == "magnitude":
+        inputs = models.example_inputs(network.model.inputs, BATCH)
+    else:
+        inputs = calibration(load(network.data, network.seed), _images(network))
+    facts = make_sparse(network, config, inputs)
+    return models.save(network, draft, {**model.facts, "sparsity": facts, "pruned": facts["eligible"] > 0})
+
+
+def _images(network: Network) -> int:
+    """How many calibration samples are walked through the network at once, all of them in memory."""
+    elements = sum(math.prod(one.shape) for one in network.model.inputs)
+    return min(network.data.calibration_images, max(LEAST, LARGEST // elements))
+
+
+def make_sparse(network: Network, config: SparsifyConfig, inputs: tuple[Tensor, ...]) -> dict[str, Any]:
+    """Mask ``network`` in place; ``inputs`` are what it is traced on and, where data is asked for, judged by."""
+    kept, group = masks.pattern(config.pattern)
+    example = tuple(x[:BATCH] for x in inputs)
+    graph = channels.analyse(network.module, example, any_batch=True)
+    parameters = dict(network.module.named_parameters())
+    uses = products(graph.trace)
+    reasons = why_dense(uses, parameters, config)
+    layers = [layer for layer, reason in reasons.items() if not reason]
+
+    _apply(network.masks, parameters)
+    plain = _clones(parameters, layers)
+    permuted = Permuted()
+    if config.permute and layers:
+        permuted = permute(network.module, example, graph, layers, kept, group, network.masks)
+    dense = _clones(parameters, layers)
+    found, errors = _choose(config, graph.trace, parameters, [u for u in uses if u.name in dense], inputs)
+    for layer in layers:
+        mask = found[layer.name] & network.masks.get(layer.name, torch.tensor(True))
+        if not masks.holds(mask, kept, group, layer.axis):
+            raise StageError(f"the mask of {layer.name} is not {config.pattern}", "please report this")
+        network.masks[layer.name] = mask
+    _apply(network.masks, parameters)
+
+    entries: list[dict[str, Any]] = []
+    for layer, reason in reasons.items():
+        entries.append({"name": layer.name, "sparse": not reason, "reason": reason})
+        if not reason:
+            entries[-1] |= _judged(layer, plain, dense, network.masks[layer.name], kept, group)
+            entries[-1]["no_gain"] = gain(layer, parameters[layer.name])
+            entries[-1]["not_permuted"] = (
+                permuted.reasons.get(layer.name, "") if config.permute else "not asked"
+            )
+            entries[-1]["output_error"] = errors.get(layer.name)
+    return {
+        "method": config.method,
+        "pattern": config.pattern,
+        "layers": entries,
+        "eligible": len(layers),
+        "kept_magnitude": _share(entries, "kept", dense),
+        "kept_unpermuted": _share(entries, "kept_unpermuted", dense),
+        "permutation_error": permuted.error,
+    }
+
+
+def forecast(config: SparsifyConfig, model: Checkpoint) -> list[dict[str, Any]]:
+    """Every layer before anything is done: ``name``, ``inputs`` and ``products`` that each output sums, and
+    ``dense``, why it would stay dense or be no faster; empty where it may gain."""
+    network = models.load(model)
+    inputs = models.example_inputs(network.model.inputs, BATCH)
+    graph = channels.analyse(network.module, inputs, any_batch=True)
+    parameters = dict(network.module.named_parameters())
+    layers = []
+    for product, reason in why_dense(products(graph.trace), parameters, config).items():
+        weight = parameters.get(product.name)
+        entry: dict[str, Any] = {"name": product.name, "inputs": None, "products": None, "dense": reason}
+        if weight is not None and not product.reason:
+            entry |= {
+                "inputs": weight.shape[product.axis],
+                "products": weight.numel() // weight.shape[1 - product.axis],
+                "dense": reason or gain(product, weight),
+            }
+        layers.append(entry)
+    return layers
+
+
+def why_dense(found: Sequence[Product], parameters: Tensors, config: SparsifyConfig) -> dict[Product, str]:
+    """Every weight once, in the order of the network, with why it stays dense; empty where it is masked."""
+    reasons: dict[Product, str] = {}
+    seen: dict[str, Product] = {}
+    for product in found:
+        twin = seen.setdefault(product.name, product)
+        if twin is product:
+            reasons[product] = _why(product, parameters.get(product.name), config, first=not reasons)
+        elif twin.axis != product.axis:
+            reasons[twin] = "it is multiplied along two of its axes"
+    return reasons
+
+
+def _why(product: Product, weight: Tensor | None, config: SparsifyConfig, *, first: bool) -> str:
+    """``weight.shape[axis]`` is the number of input channels that each output sums over: C / groups."""
+    if any(fnmatch(product.name, one) for one in config.ignore):
+        return "ignored by the recipe"
+    if product.reason or weight is None:
+        return product.reason or "it is no parameter"
+    count, group = weight.shape[product.axis], masks.pattern(config.pattern)[1]
+    if first:
+        return "the first layer stays dense"
+    if product.groups > 1 and count == 1:
+        return "depthwise: one input channel for each output"
+    if count % group:
+        return f"{count} input channels are not a multiple of {group}"
+    if count < config.min_channels:
+        return f"{count} input channels are fewer than {config.min_channels}: sparse kernels do not pay"
+    return gain(product, weight) if config.mode == "auto" else ""
+
+
+def gain(product: Product, weight: Tensor) -> str:
+    """Why TensorRT will hardly run this layer faster with 2:4; empty where it may."""
+    return why_no_gain(weight.numel() // weight.shape[1 - product.axis], product.groups)
+
+
+def _apply(held: Tensors, parameters: Tensors) -> None:
+    for name, mask in held.items():
+        with torch.no_grad():
+            parameters[name].masked_fill_(~mask, 0.0)
+
+
+def _clones(parameters: Tensors, layers: Sequence[Product]) -> dict[str, Tensor]:
+    return {layer.name: parameters[layer.name].detach().clone() for layer in layers}
+
+
+def _choose(
+    config: SparsifyConfig,
+    source: Trace,
+    parameters: Tensors,
+    uses: Sequence[Product],
+    inputs: tuple[Tensor, ...],
+) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """Masks by parameter, and the error of each layer's output where data tells."""
+    kept, group = masks.pattern(config.pattern)
+    if config.method == "magnitude":
+        return {one.name: best_mask(parameters[one.name], kept, group, one.axis) for one in uses}, {}
+    batches = list(zip(*(torch.split(x, BATCH) for x in inputs), strict=True))
+    return reconstruct(source, parameters, uses, batches, config.method, kept, group)
+
+
+def _judged(
+    layer: Product, plain: Tensors, dense: Tensors, mask: Tensor, kept: int, group: int
+) -> dict[str, Any]:
+    """Shares of a layer's magnitude: kept by its mask, and without permutation; what permuting won back."""
+    before, after = (masks.rows(tensors[layer.name], layer.axis) for tensors in (plain, dense))
+    default, reached = (masks.magnitude(matrix, kept, group) for matrix in (before, after))
+    total = float(after.sum(dtype=torch.float64)) or 1.0
+    return {
+        "kept": float(dense[layer.name].abs()[mask].sum(dtype=torch.float64)) / total,
+        "kept_unpermuted": default / total,
+        "efficacy": masks.efficacy(reached, default, masks.ideal(after, kept, group)),
+    }
+
+
+def _share(entries: Sequence[Mapping[str, Any]], key: str, dense: Tensors) -> float | None:
+    """A share of all layers' magnitude, from the shares of each."""
+    totals = {name: float(weight.abs().sum(dtype=torch.float64)) for name, weight in dense.items()}
+    whole = sum(totals.values())
+    return (
+        sum(entry[key] * totals[entry["name"]] for entry in entries if entry["sparse"]) / whole
+        if whole
+        else None
+    )

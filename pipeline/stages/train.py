@@ -1,0 +1,36 @@
+"""Stage: the dense baseline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jetpress.deploy.console import say
+from jetpress.pipeline.data.loading import Data, load
+from jetpress.pipeline.network import models
+from jetpress.pipeline.recipe.sections import TrainConfig
+from jetpress.pipeline.store.artifact import Checkpoint
+from jetpress.pipeline.training.fit import finish, fit
+from jetpress.pipeline.training.torchrun import joint
+
+
+@joint
+def train(config: TrainConfig, model: Checkpoint, draft: Path) -> Checkpoint:
+    """Stage: the dense baseline.
+
+    Facts: ``validation`` (points of the best epoch), ``best_epoch``, ``epochs``, ``curve``, ``precision``,
+    ``stopped`` (why it ended early, if it did).
+    """
+    network = models.load(model)
+    data = load(network.data, network.seed)
+    fitted = fit(network, data, config, state=draft / "state", what="training")
+    if fitted.validation <= guessing(data):
+        say(f"    WARNING: {fitted.validation:.2f} % right is no better than guessing: nothing was learnt")
+    return finish(network, fitted, draft, model.facts)
+
+
+def guessing(data: Data) -> float:
+    """Points of always naming the validation split's most frequent class; -1 where that means nothing."""
+    labels = data.validation.labels
+    if labels is None or data.config.metric != "top1":
+        return -1.0
+    return 100 * int(labels.bincount().max()) / len(labels)

@@ -1,0 +1,1 @@
+"""The content-addressed store: what flows through the pipeline, and what is already done."""

@@ -1,0 +1,111 @@
+"""How a step is taken: done (``Doing``), or only looked up (``Looking``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar, TypeVarTuple
+
+from jetpress.deploy import console
+from jetpress.pipeline.store.artifact import Artifact, Checkpoint
+from jetpress.pipeline.store.late import kind_of
+from jetpress.pipeline.store.store import Memo, Store
+
+Config = TypeVar("Config")
+Inputs = TypeVarTuple("Inputs")
+Made = TypeVar("Made", bound=Artifact)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of a plan or of a run."""
+
+    name: str
+    state: str
+    """``ran``, ``cached``, ``will run`` or ``skipped``."""
+    seconds: float | None = None
+    """How long it took when it ran; for ``will run`` the last time that this stage ran."""
+    digest: str | None = None
+    why: str = ""
+
+
+class Walk(Protocol):
+    """What the pipeline asks of its surroundings."""
+
+    steps: list[Step]
+
+    def step(
+        self, name: str, stage: Callable[[Config, *Inputs, Path], Made], config: Config, *inputs: *Inputs
+    ) -> Made:
+        """The artifact that ``stage`` makes of ``inputs``."""
+
+    def skip(self, name: str, why: str) -> None:
+        """Say that a step is not taken, and why."""
+
+
+class Doing:
+    """Takes every step, and says what it does."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.steps: list[Step] = []
+
+    def step(
+        self, name: str, stage: Callable[[Config, *Inputs, Path], Made], config: Config, *inputs: *Inputs
+    ) -> Made:
+        """Make the artifact, or find it."""
+        known = self.store.look_up(self.store.key(stage, config, inputs))  # type: ignore[arg-type]
+        if known is None:
+            console.say(f"  {name} ...")
+        made, memo, cached = self.store.make(stage, config, *inputs)
+        self._done(name, made, memo, "cached" if cached else "ran")
+        return made
+
+    def _done(self, name: str, made: Artifact, memo: Memo, state: str) -> None:
+        self.steps.append(Step(name, state, memo.seconds, memo.digest))
+        took = "cached" if state == "cached" else console.duration(memo.seconds)
+        console.say(f"  {name:<14} {took:<12} {headline(made)}")
+
+    def skip(self, name: str, why: str) -> None:
+        """Say why a step is not taken."""
+        self.steps.append(Step(name, "skipped", why=why))
+        console.say(f"  {name:<14} {'skipped':<12} {why}")
+
+
+class Looking:
+    """Takes no step: says of each whether it is cached or will run. Behind a miss everything will run."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.steps: list[Step] = []
+
+    def step(
+        self, name: str, stage: Callable[[Config, *Inputs, Path], Made], config: Config, *inputs: *Inputs
+    ) -> Made:
+        """The artifact, if it is there; otherwise one of which nothing is known."""
+        kind: type[Made] = kind_of(stage)
+        memo = self.store.look_up(self.store.key(stage, config, inputs))  # type: ignore[arg-type]
+        if memo is None:
+            last = self.store.last_duration(stage)
+            self.steps.append(Step(name, "will run", last))
+            return kind(self.store.root / f"unknown-{name}")
+        self.steps.append(Step(name, "cached", memo.seconds, memo.digest))
+        return kind.open(self.store.objects / memo.digest)
+
+    def skip(self, name: str, why: str) -> None:
+        """Say why a step would not be taken."""
+        self.steps.append(Step(name, "skipped", why=why))
+
+
+def headline(made: Artifact) -> str:
+    """The one or two facts of a step that a person wants to see go by."""
+    facts = made.facts
+    parts: list[str] = []
+    if "validation" in facts and isinstance(made, Checkpoint):
+        parts.append(f"validation {facts['validation']:.2f} %")
+    if "removed_channels" in facts:
+        parts.append(f"{facts['removed_channels']} channels removed")
+    if isinstance(made, Checkpoint):
+        parts.append(f"{facts['parameters'] / 1e6:.2f} M parameters, {facts['macs'] / 1e6:.1f} M MACs")
+    return ", ".join(parts + [facts[key] for key in ("headline",) if key in facts])

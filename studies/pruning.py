@@ -1,0 +1,189 @@
+"""Channel pruning at equal fine-tuning: ours beside the peers, every engine in one interleaved session.
+
+    python -m studies.pruning ours R.toml OUT --set prune.scope=measured --set prune.latency=0.5
+    python -m studies.pruning peer torch-pruning R.toml OUT --share 0.5 --multiple 8
+    python -m studies.pruning peer fastnas R.toml OUT --share 0.5 --multiple 8
+    python -m studies.pruning table R.toml OUT/*.onnx
+
+Each gets the recipe's network, data and fine-tuning, and leaves an ONNX file with its figures beside. What ours
+removes it measures on the machine as it is then: with ``--set finetune.epochs=0`` first, while that is quiet.
+torch-pruning and nvidia-modelopt are not dependencies of jetpress.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import onnx
+import torch
+
+from jetpress.benchmarks.ratio import compare
+from jetpress.deploy.device.device import open as open_device
+from jetpress.deploy.device.probe import identity, probe
+from jetpress.deploy.targets import find
+from jetpress.pipeline.data.digests import content
+from jetpress.pipeline.data.loading import batches, load
+from jetpress.pipeline.engine import trials
+from jetpress.pipeline.flow.devices import bench_for_pruning
+from jetpress.pipeline.flow.rounds import prune_in_rounds
+from jetpress.pipeline.graph import exporting
+from jetpress.pipeline.network import models
+from jetpress.pipeline.network.models import Network
+from jetpress.pipeline.recipe.configs import Bench, BundleConfig, Place, SourceConfig
+from jetpress.pipeline.recipe.reading import Plan, Recipe, resolve
+from jetpress.pipeline.recipe.sections import ExportConfig, as_table
+from jetpress.pipeline.stages.finetune import recalibrate
+from jetpress.pipeline.stages.source import source
+from jetpress.pipeline.store.steps import Doing
+from jetpress.pipeline.store.store import Store
+from jetpress.pipeline.training.evaluate import evaluate
+from jetpress.pipeline.training.fit import fit
+from jetpress.pipeline.training.settings import settings
+from studies.peers import pruning as peers
+
+
+def dense_of(plan: Plan, store: Path) -> Network:
+    """The dense network of a recipe that brings its weights."""
+    recipe = plan.recipe
+    config = SourceConfig(recipe.model, recipe.data, recipe.seed, content(recipe))
+    return models.load(Doing(Store(store)).step("source", source, config))
+
+
+def ours(path: Path, sets: list[str], out: Path) -> None:
+    """Prune and fine-tune as a run does, and write ``OUT/jetpress-<goal>.onnx`` and ``.json``."""
+    plan, walk = resolve(Recipe.load(path, sets), find("host")), Doing(Store(out / "store"))
+    recipe = plan.recipe
+    config = SourceConfig(recipe.model, recipe.data, recipe.seed, content(recipe))
+    dense = walk.step("source", source, config)
+    packing = BundleConfig(recipe.name, plan.target, recipe.build, recipe.benchmark, recipe.seed)
+    bench = bench_for_pruning(plan, here(), packing)
+    best, _ = prune_in_rounds(plan, dense, bench, walk)
+    network = models.load(best)
+    name = named(as_table(recipe.prune))
+    facts = {"name": name, "macs": best.facts["macs"] / dense.facts["macs"]}
+    facts |= {key: best.facts.get(key) for key in ("time", "blocks", "curve", "after_recalibration")}
+    written(network, {**facts, "epochs": recipe.finetune.epochs}, recipe.export, out)
+
+
+def here() -> Place:
+    """This machine."""
+    device = open_device(None)
+    return Place(device.name, identity(probe(device)))
+
+
+def written(network: Network, facts: dict[str, Any], config: ExportConfig, out: Path) -> None:
+    """The network as ONNX, and its figures, with the accuracy on the test split."""
+    test = evaluate(network, load(network.data, network.seed).test, "test")
+    proto = exporting.to_onnx(network.module, network.model.inputs, (), config)
+    out.mkdir(parents=True, exist_ok=True)
+    place = out / re.sub(r"[^a-z0-9.]+", "-", facts["name"].lower())
+    Path(f"{place}.onnx").write_bytes(proto.SerializeToString())
+    Path(f"{place}.json").write_text(json.dumps({**facts, "test": test}))
+    print(json.dumps({**facts, "test": test}), flush=True)
+
+
+def peer(tool: str, path: Path, out: Path, share: float, multiple: int, ignore: list[str]) -> None:
+    """Prune with a peer, fine-tune as the recipe says, and write ``OUT/<tool>-<share>.onnx`` and ``.json``."""
+    plan = resolve(Recipe.load(path), find("host"))
+    network = dense_of(plan, out / "store")
+    inputs = models.example_inputs(network.model.inputs)
+    data = load(network.data, network.seed)
+    before, started = peers.macs(network.module, inputs), time.monotonic()
+    if tool == "torch-pruning":
+        network.module = peers.torch_pruning(network.module, inputs, share, multiple, ignore)
+    else:
+        judged = data.validation.subset(torch.arange(0, len(data.validation), 3))
+
+        def score(module: Any) -> float:
+            return evaluate(Network(module, network.model, network.data), judged, "score")
+
+        some = [batch for _, batch in zip(range(peers.BATCHES), batches(data.train, 0), strict=False)]
+        out.mkdir(parents=True, exist_ok=True)
+        network.module = peers.fastnas(network.module, inputs, share, some, score, out, multiple)
+    seconds = time.monotonic() - started
+    recalibrate(network, data)
+    free = evaluate(network, data.validation, "recalibrated")
+    state = out / f"{tool}-{share:g}-state"
+    fitted = fit(network, data, settings(plan.recipe.finetune), state=state, what=tool, start=free)
+    shutil.rmtree(state, ignore_errors=True)
+    facts = {"name": f"{tool} {share:g}", "macs": peers.macs(network.module, inputs) / before}
+    facts |= {"seconds": seconds, "curve": fitted.curve, "after_recalibration": free}
+    written(network, {**facts, "epochs": plan.recipe.finetune.epochs}, plan.recipe.export, out)
+
+
+def table(places: list[Path], recipe: Path) -> str:
+    """Markdown: test accuracy, MACs and the speed-up over the dense engine of every method."""
+    plan = resolve(Recipe.load(recipe), find("host"))
+    facts = {f"m{n}": json.loads(place.with_suffix(".json").read_text()) for n, place in enumerate(places)}
+    protos = {f"m{n}": onnx.load(place) for n, place in enumerate(places)}
+    with tempfile.TemporaryDirectory() as folder:
+        network = dense_of(plan, Path(folder) / "store")
+        test = evaluate(network, load(network.data, network.seed).test, "test")
+        facts["dense"] = {"name": "dense", "test": test, "macs": 1.0}
+        protos["dense"] = exporting.to_onnx(network.module, network.model.inputs, (), plan.recipe.export)
+        packing = BundleConfig("pruning", plan.target, plan.recipe.build, plan.recipe.benchmark, 0)
+        bench = Bench(here(), packing, plan.recipe.export)
+        timed = trials.profiles(bench, protos, network, Path(folder))
+    lines = [
+        "| method | test, % | MACs left | median, ms | times as fast as dense (95 %) |",
+        "|---|---|---|---|---|",
+    ]
+    rounds = {name: [[ms] for ms in one["rounds_ms"]] for name, one in timed.items()}
+    for name, one in sorted(
+        facts.items(), key=lambda item: median(timed[item[0]]["rounds_ms"]), reverse=True
+    ):
+        ratio = compare(rounds["dense"], rounds[name]).ratio
+        said = f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+        taken = f"{median(timed[name]['rounds_ms']):.3f}"
+        lines.append(f"| {one['name']} | {one['test']:.2f} | {100 * one['macs']:.0f} % | {taken} | {said} |")
+    return "\n".join(lines)
+
+
+def named(prune: dict[str, Any]) -> str:
+    """A method of ours in words."""
+    goal = next(
+        (f"{k} {prune[k]:g}" for k in ("latency", "macs", "params") if prune.get(k)),
+        f"ratio {prune['ratio']:g}",
+    )
+    return f"jetpress {prune['scope']}, {prune['criterion']}, {goal}"
+
+
+def main() -> None:
+    """``ours``, ``peer`` or ``table``."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    own = commands.add_parser("ours")
+    own.add_argument("recipe", type=Path)
+    own.add_argument("out", type=Path)
+    own.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    one = commands.add_parser("peer")
+    one.add_argument("tool", choices=["torch-pruning", "fastnas"])
+    one.add_argument("recipe", type=Path)
+    one.add_argument("out", type=Path)
+    one.add_argument("--share", type=float, default=0.5, help="of the MACs that goes")
+    one.add_argument("--multiple", type=int, default=8)
+    one.add_argument("--ignore", nargs="*", default=[], help="modules that torch-pruning cannot prune")
+    every = commands.add_parser("table")
+    every.add_argument("recipe", type=Path)
+    every.add_argument("places", type=Path, nargs="+")
+    options = parser.parse_args()
+    if options.command == "ours":
+        ours(options.recipe, options.set, options.out)
+    elif options.command == "peer":
+        peer(options.tool, options.recipe, options.out, options.share, options.multiple, options.ignore)
+    else:
+        print(table(options.places, options.recipe))
+
+
+if __name__ == "__main__":
+    main()

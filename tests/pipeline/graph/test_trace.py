@@ -1,0 +1,52 @@
+"""Networks that PyTorch's exporter refuses as they are, and takes once attention is written as it expects."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from jetpress.pipeline.graph.trace import trace
+from jetpress.pipeline.recipe.sections import InputConfig
+
+TOKENS, WIDTH = 7, 16
+
+
+class Attention(nn.Module):
+    """``axes`` in front of tokens and width; a mask looked up in a table, as BEiT's position bias."""
+
+    def __init__(self, axes: tuple[int, ...], mask: tuple[int, ...]) -> None:
+        super().__init__()
+        self.axes, self.mask = axes, (*mask, TOKENS, TOKENS) if mask else ()
+        self.in_projection = nn.Linear(WIDTH, 3 * WIDTH * math.prod(axes))
+        self.table = nn.Parameter(torch.randn(9))
+        self.register_buffer("places", torch.randint(0, 9, (math.prod(self.mask),)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[n, tokens, width]``."""
+        n = x.shape[0]
+        qkv = self.in_projection(x).reshape(n, TOKENS, 3, *self.axes, WIDTH)
+        query, key, value = qkv.movedim(1, -2).unbind(1)
+        bias = self.table[self.get_buffer("places")].view(self.mask) if self.mask else None
+        found = F.scaled_dot_product_attention(query, key, value, bias, scale=0.2)
+        return found.movedim(-2, 1).reshape(n, TOKENS, -1)
+
+
+@pytest.mark.parametrize(
+    ("axes", "mask"),
+    [((), ()), ((4,), (1, 4)), ((3, 4), (4,)), ((3, 4), (1, 3, 4)), ((2, 3, 4), (3, 4))],
+)
+def test_attention_over_any_axes(axes: tuple[int, ...], mask: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    module, x = Attention(axes, mask).eval(), torch.randn(1, TOKENS, WIDTH)
+    model = trace(module, (InputConfig((TOKENS, WIDTH)),), (), 18, 1)
+    session = onnxruntime.InferenceSession(ir.to_proto(model).SerializeToString())
+    (found,) = session.run(None, {"input": x.numpy()})
+    with torch.no_grad():
+        np.testing.assert_allclose(found, module(x).numpy(), rtol=1e-4, atol=1e-5)

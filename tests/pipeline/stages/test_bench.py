@@ -1,0 +1,131 @@
+"""The runner on a device behind a real sshd: a build survives its host, what disturbs a benchmark is said."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import pytest
+
+from jetpress.deploy.device import device as devices
+from jetpress.deploy.device import remote_runner, ssh
+from jetpress.deploy.errors import DeviceError, TrustError
+from jetpress.deploy.pack import pack
+from jetpress.pipeline.engine.place import clock_offset
+from jetpress.pipeline.recipe.configs import Place
+from jetpress.pipeline.stages.build import build
+from jetpress.pipeline.store.artifact import Bundle
+from tests.deploy import sshd
+from tests.deploy.device.test_device import until
+from tests.deploy.runner_bundles import bundle, seal, slow_to_build
+
+needs_sshd = pytest.mark.skipif(bool(sshd.MISSING), reason=sshd.MISSING)
+ROOT = Path(__file__).parents[3]
+IDENTITY = {"board": "test", "tensorrt": "", "onnxruntime": "x"}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sshd.Server]:
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        sshd.running(
+            tmp_path_factory.mktemp("sshd") / "s", {"PATH": path, "OMP_NUM_THREADS": "1"}
+        ) as running,
+    ):
+        patch.setenv(ssh.CONFIG, str(running.config))
+        yield running
+
+
+def packed(folder: Path, *, slow: bool = False) -> Bundle:
+    place = bundle(folder / (("dead" if slow else "beef") * 16))
+    if slow:
+        onnx.save(slow_to_build(steps=45), place / "dense.onnx")
+    pack(place / "runner.pyz")
+    seal(place)
+    return Bundle(place)
+
+
+HOST = """
+import sys
+from pathlib import Path
+from jetpress.pipeline.store.artifact import Bundle
+from jetpress.pipeline.stages.bench import Place, build, clock_offset
+build(Place(sys.argv[1], {identity!r}), Bundle(Path(sys.argv[2])), Path(sys.argv[3]))
+"""
+
+
+@needs_sshd
+def test_a_build_survives_kill_9_of_its_host_and_is_not_done_again(
+    server: sshd.Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = packed(tmp_path, slow=True)
+    (tmp_path / "first").mkdir()
+    command = [sys.executable, "-c", HOST.format(identity=IDENTITY), server.name, str(made.path)]
+    running = server.home / ".jetpress" / "running"
+    with subprocess.Popen([*command, str(tmp_path / "first")], cwd=ROOT, stderr=subprocess.DEVNULL) as host:
+        # compressed is built, dense (seconds of constant folding) has begun
+        assert until(lambda: any("dense: building" in f.read_text() for f in running.glob("*/err")), 60)
+        host.kill()
+    pid = next(running.glob("*/pid")).read_text()
+    assert Path(f"/proc/{pid}").exists(), "the build goes on without its host"
+    (tmp_path / "second").mkdir()
+    engine = build(Place(server.name, IDENTITY), made, tmp_path / "second")
+    said = capsys.readouterr().err
+    assert "an earlier run started it" in said
+    log = (tmp_path / "second" / "build.log").read_text()
+    assert log.count("building with") == 2, "each model once, in the one build that there was"
+    assert "fits" not in log
+    stamp = json.loads((tmp_path / "second" / "engine.json").read_text())
+    assert stamp == engine.facts["stamp"]
+    assert stamp["models"]["dense"]["build_seconds"] > 1
+    assert list(running.iterdir()) == []
+    # Nothing outside the working folder, and nothing at all after `clean`.
+    assert [path.name for path in server.home.iterdir()] == [".jetpress"]
+    device = devices.open(server.name)
+    assert device.clean().files > 5
+    device.close()
+    assert list(server.home.iterdir()) == []
+
+
+@needs_sshd
+def test_another_device_state_is_another_build(server: sshd.Server, tmp_path: Path) -> None:
+    made = packed(tmp_path)
+    for number, identity in enumerate((IDENTITY, {**IDENTITY, "tensorrt": "10.3"})):
+        (tmp_path / str(number)).mkdir()
+        build(Place(server.name, identity), made, tmp_path / str(number))
+    logs = [(tmp_path / name / "build.log").read_text() for name in ("0", "1")]
+    assert logs[0].count("building with") == 2
+    assert (
+        logs[1].count("fits") == 2
+    )  # the engines are there; the runner itself judges whether they still fit
+
+
+def test_the_runners_exit_codes_are_our_failures(tmp_path: Path) -> None:
+    made = packed(tmp_path)
+    device = devices.open(None, tmp_path / "device")
+    folder = device.put(made.path, "bundle")
+    (Path(folder) / "model.onnx").unlink()
+    shutil.copy(made.path / "dense.onnx", Path(folder) / "model.onnx")
+    with pytest.raises(TrustError, match=r"build on local: .*expected .* bytes"):
+        remote_runner.run(device, folder, "build", "--bundle", folder)
+    with pytest.raises(DeviceError, match="no engine was built"):
+        remote_runner.run(device, device.put(made.path, "whole"), "bench", "--bundle", str(made.path))
+
+
+@needs_sshd
+def test_the_two_clocks_are_laid_side_by_side(server: sshd.Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = devices.open(server.name)
+    offset, unsure = clock_offset(device)  # the test device is this machine: its clock is ours
+    assert abs(offset) <= unsure + 1
+    assert unsure < 2000
+    honest = time.time
+    monkeypatch.setattr(time, "time", lambda: honest() - 5)
+    assert clock_offset(device)[0] == pytest.approx(5000, abs=unsure + 500)
+    device.close()

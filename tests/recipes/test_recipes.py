@@ -1,0 +1,33 @@
+"""The recipes that ship with jetpress, run: shorter, but with every key they set."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from jetpress.pipeline.recipe.reading import Recipe
+from jetpress.pipeline.run import run
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+SHORT = (
+    "train.epochs=1",
+    "finetune.epochs=1",
+    "prune.rounds=1",
+    "benchmark.seconds=0.2",
+    "benchmark.runs=11",
+)
+
+
+@pytest.mark.slow
+def test_digits_pruned_and_in_int8(tmp_path: Path) -> None:
+    recipe = Recipe.load(RECIPES / "digits-int8.toml", SHORT)
+    found = run(recipe, "host", home=tmp_path)
+    told = found["quantization"]
+    assert told["numbers"] == "INT8"
+    assert sum(one["int8"] for one in told["layers"]) >= 15
+    assert found["ratios"]["size"] > 8
+    assert found["engine_built"]
+    report = json.loads((Path(found["folder"]) / "report.json").read_text())
+    assert report["compressed"]["engine_accuracy"] == pytest.approx(report["compressed"]["test"], abs=5)
