@@ -59,6 +59,6 @@ lock:
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-annotate \
 	  --python-version 3.11 --extra rtx --extra timm --group dev pyproject.toml --output-file requirements.lock
 
-# docs/recipe.md and docs/recipe.schema.json, from pipeline/recipe/sections.py.
+# docs/recipe.md and docs/recipe.schema.json, from pipeline/recipe/sections/.
 docs: $(READY)
 	$(BIN)/python -m docs.generate

@@ -2,86 +2,58 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
-NEEDED = ("torch", "torchvision", "numpy", "onnx", "onnxscript", "safetensors", "polygraphy", "scikit-learn")
-OPTIONAL = {
-    "tensorrt-rtx-cu13": "TARGET=rtx needs it: pip install 'jetpress[rtx]' (x86-64 Linux)",
-    "tensorrt": "only to build plain TensorRT engines on this host: pip install 'jetpress[tensorrt]'",
-    "pycuda": "only beside tensorrt: pip install 'jetpress[tensorrt]' (needs the CUDA toolkit)",
-    "timm": "only for timm: networks: pip install 'jetpress[timm]'",
-}
-TORCH_SAFE = (2, 10)
+from jetpress.deploy.requirements import Finding, findings
+
 DISK_GB = 2.0
 
 
-def check() -> dict[str, Any]:
-    """``{"ready": bool, "findings": [{"what", "found", "ok", "needed", "hint"}]}``."""
-    findings = [
-        _python(),
-        *map(_needed, NEEDED),
-        _runtime(),
-        *_optional(),
-        _torch_is_safe(),
-        _cpu(),
-        _gpu(),
-        _disk(),
-    ]
-    return {"ready": all(f["ok"] for f in findings), "findings": findings}
+class Report(TypedDict):
+    """Whether all is there that a run on this machine needs, and what was looked at."""
+
+    ready: bool
+    findings: list[Finding]
 
 
-def _finding(what: str, found: str, ok: bool = True, hint: str = "") -> dict[str, Any]:
-    return {"what": what, "found": found, "ok": ok, "hint": hint}
+def check() -> Report:
+    """The packages that jetpress asks for, Python, CPU and GPU, and the disk."""
+    found = [_python(), *findings(), _cpu(), _gpu(), _disk()]
+    return Report(ready=all(one["ok"] for one in found), findings=found)
 
 
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+def lines(report: Report) -> list[str]:
+    """The report for people; what is not as it has to be with its remedy."""
+    said = []
+    for one in report["findings"]:
+        needed = f" (needed: {one['needed']})" if one["needed"] else ""
+        said.append(f"{'ok ' if one['ok'] else 'NO '} {one['what']:<22} {one['found']}{needed}")
+        if not one["ok"]:
+            said.append(f"    hint: {one['hint']}")
+    return said
 
 
-def _python() -> dict[str, Any]:
+def _finding(what: str, found: str, ok: bool = True, hint: str = "", needed: str = "") -> Finding:
+    return Finding(what=what, found=found, needed=needed, ok=ok, hint=hint)
+
+
+def _python() -> Finding:
     return _finding(
-        "python", platform.python_version(), sys.version_info >= (3, 11), "install Python 3.11 or newer"
+        "python",
+        platform.python_version(),
+        sys.version_info >= (3, 11),
+        "install Python 3.11 or newer",
+        ">=3.11",
     )
 
 
-def _needed(package: str) -> dict[str, Any]:
-    version = _version(package)
-    return _finding(package, version or "missing", version is not None, f"pip install {package}")
-
-
-def _runtime() -> dict[str, Any]:
-    version = _version("onnxruntime-gpu") or _version("onnxruntime")
-    return _finding("onnxruntime", version or "missing", version is not None, "pip install onnxruntime-gpu")
-
-
-def _optional() -> list[dict[str, Any]]:
-    return [
-        _finding(package, _version(package) or f"not installed ({why})") for package, why in OPTIONAL.items()
-    ]
-
-
-def _torch_is_safe() -> dict[str, Any]:
-    version = _version("torch") or "0.0"
-    numbers = tuple(int(part) for part in version.split("+")[0].split(".")[:2])
-    return _finding(
-        "weights_only loading",
-        f"torch {version}",
-        numbers >= TORCH_SAFE,
-        "torch older than 2.10 can be made to run code by a weights file: pip install -U torch",
-    )
-
-
-def _cpu() -> dict[str, Any]:
+def _cpu() -> Finding:
     return _finding("cpu", f"{cpu_name()}, {cores()} cores")
 
 
@@ -100,7 +72,7 @@ def cpu_name() -> str:
     return names[0] if names else platform.machine()
 
 
-def _gpu() -> dict[str, Any]:
+def _gpu() -> Finding:
     return _finding("gpu", gpu_name() or "none: training runs on the CPU")
 
 
@@ -113,7 +85,7 @@ def gpu_name() -> str | None:
     return done.stdout.strip().splitlines()[0] if done.returncode == 0 and done.stdout.strip() else None
 
 
-def _disk() -> dict[str, Any]:
+def _disk() -> Finding:
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     hint = "a run of the default recipe needs about 0.5 GB; free some, or set JETPRESS_RUNS to another disk"
     return _finding("free disk", f"{free:.1f} GB", free >= DISK_GB, hint)

@@ -53,7 +53,7 @@ class Target:
     """Types are taken from the graph (TensorRT 10 on request, 11 and TensorRT-RTX always); flags choose otherwise."""
     precisions: tuple[str, ...] = ("fp32", "fp16", "int8")
     """``fp8`` besides: see :attr:`why_not_fp8`."""
-    default_precision: str = "fp16"
+    default_precision: Literal["fp32", "fp16"] = "fp16"
     channel_multiple: int = 8
     """Channel counts that fill the hardware are multiples of this: tensor cores in FP16 (8), SIMD on a host (16)."""
     channel_multiple_int8: int = 32

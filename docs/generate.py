@@ -11,7 +11,7 @@ from jetpress.pipeline.recipe.reading import schema
 HERE = Path(__file__).parent
 HEAD = """# The recipe
 
-Written from `pipeline/recipe/sections.py` by `make docs`. A recipe is a TOML file; each table below is one section of
+Written from `pipeline/recipe/sections/` by `make docs`. A recipe is a TOML file; each table below is one section of
 it. `--set section.key=value` overrides any key. Editors read `docs/recipe.schema.json`.
 """
 

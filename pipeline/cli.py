@@ -23,6 +23,7 @@ from jetpress.deploy.errors import (
     RecipeError,
     from_os_error,
 )
+from jetpress.deploy.suggest import misspelt_command
 
 if TYPE_CHECKING:
     from jetpress.pipeline.recipe.reading import Recipe
@@ -98,6 +99,7 @@ def parser() -> argparse.ArgumentParser:
     collect.add_argument("--all", action="store_true", help="also what the runs need: everything starts anew")
     completion = _command(commands, "completion", _completion, "print a completion script", results=False)
     completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
+    top.set_defaults(commands=tuple(commands.choices))
     return top
 
 
@@ -113,7 +115,12 @@ def _command(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The program: runs a command and turns every foreseen failure into one message and an exit code."""
-    options = parser().parse_args(arguments)
+    top = parser()
+    if wrong := misspelt_command(
+        sys.argv[1:] if arguments is None else arguments, top.get_default("commands")
+    ):
+        top.error(wrong)
+    options = top.parse_args(arguments)
     if options.version:
         from importlib.metadata import version
 
@@ -231,16 +238,10 @@ def _sparsity(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     if options.model is not None:
         return _check_model(options)
-    from jetpress.deploy.check import check
+    from jetpress.deploy.check import check, lines
 
     report = check()
-    if options.json:
-        print(json.dumps(report))
-    else:
-        for line in report["findings"]:
-            print(f"{'ok ' if line['ok'] else 'NO '} {line['what']:<22} {line['found']}")
-            if not line["ok"]:
-                print(f"    hint: {line['hint']}")
+    print(json.dumps(report) if options.json else "\n".join(lines(report)))
     return 0 if report["ready"] else 3
 
 

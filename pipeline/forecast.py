@@ -11,7 +11,8 @@ from jetpress.deploy.targets import Target, find
 from jetpress.pipeline import summary
 from jetpress.pipeline.data.digests import content
 from jetpress.pipeline.recipe.configs import SensitivityConfig, SourceConfig
-from jetpress.pipeline.recipe.reading import Recipe, resolve
+from jetpress.pipeline.recipe.reading import Recipe
+from jetpress.pipeline.recipe.resolve import resolve
 from jetpress.pipeline.store.late import late_stages
 from jetpress.pipeline.store.steps import Doing
 from jetpress.pipeline.store.store import Store

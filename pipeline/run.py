@@ -23,8 +23,9 @@ from jetpress.pipeline.flow.rounds import prune_in_rounds
 from jetpress.pipeline.flow.sparsity import sparsify_where_it_pays
 from jetpress.pipeline.flow.teacher import other_teacher
 from jetpress.pipeline.recipe.configs import BundleConfig, PreflightConfig, SourceConfig, Timing
-from jetpress.pipeline.recipe.reading import Plan, Recipe, resolve
-from jetpress.pipeline.recipe.sections import EIGHT_BITS
+from jetpress.pipeline.recipe.reading import Recipe
+from jetpress.pipeline.recipe.resolve import Plan, resolve
+from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS
 from jetpress.pipeline.store.late import late_stages
 from jetpress.pipeline.store.steps import Doing, Looking, Step, Walk
 from jetpress.pipeline.store.store import Store

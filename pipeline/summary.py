@@ -17,8 +17,8 @@ from jetpress.deploy.check import cores, cpu_name, gpu_name
 from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.flow.outcome import Outcome
 from jetpress.pipeline.quantization import NOT_MIXED
-from jetpress.pipeline.recipe.reading import Plan
-from jetpress.pipeline.recipe.sections import as_table
+from jetpress.pipeline.recipe.resolve import Plan
+from jetpress.pipeline.recipe.sections.fields import as_table
 from jetpress.pipeline.sparse.kernels import of_engine
 from jetpress.pipeline.store.artifact import Artifact, Checkpoint, canonical
 from jetpress.pipeline.store.steps import Doing

@@ -36,7 +36,8 @@ from torch import nn
 
 from jetpress.pipeline.graph import exporting
 from jetpress.pipeline.network import channels
-from jetpress.pipeline.recipe.sections import ExportConfig, InputConfig
+from jetpress.pipeline.recipe.sections.export import ExportConfig
+from jetpress.pipeline.recipe.sections.model import InputConfig
 from jetpress.pipeline.training import numerics
 from studies import coverage_table as reporting
 from studies.coverage_networks import RANDOM_COUNT, networks

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from jetpress.pipeline.network import models
-from jetpress.pipeline.recipe.sections import InputConfig, ModelConfig
+from jetpress.pipeline.recipe.sections.model import InputConfig, ModelConfig
 
 SEED = 0
 RANDOM_COUNT = 100

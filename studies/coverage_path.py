@@ -29,7 +29,8 @@ from jetpress.deploy.errors import JetpressError
 from jetpress.pipeline.graph import exporting
 from jetpress.pipeline.network import channels, models
 from jetpress.pipeline.pruning import allocate, criteria
-from jetpress.pipeline.recipe.sections import ExportConfig, InputConfig
+from jetpress.pipeline.recipe.sections.export import ExportConfig
+from jetpress.pipeline.recipe.sections.model import InputConfig
 from jetpress.pipeline.stages import export
 from studies.coverage_networks import TooLargeError, build
 from studies.coverage_table import OURS

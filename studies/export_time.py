@@ -21,13 +21,9 @@ from jetpress.deploy import console
 from jetpress.pipeline.data import loading
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.models import Network
-from jetpress.pipeline.recipe.sections import (
-    DataConfig,
-    EquivalenceConfig,
-    ExportConfig,
-    InputConfig,
-    ModelConfig,
-)
+from jetpress.pipeline.recipe.sections.data import DataConfig
+from jetpress.pipeline.recipe.sections.export import EquivalenceConfig, ExportConfig
+from jetpress.pipeline.recipe.sections.model import InputConfig, ModelConfig
 from jetpress.pipeline.stages import equivalence, export
 from jetpress.pipeline.store.artifact import Checkpoint
 

@@ -35,7 +35,10 @@ from jetpress.pipeline.quantization.dialect import DIALECTS
 from jetpress.pipeline.quantization.judge import Judge
 from jetpress.pipeline.quantization.subject import Subject
 from jetpress.pipeline.recipe.reading import Recipe
-from jetpress.pipeline.recipe.sections import DataConfig, ExportConfig, ModelConfig, QuantizeConfig
+from jetpress.pipeline.recipe.sections.compression import QuantizeConfig
+from jetpress.pipeline.recipe.sections.data import DataConfig
+from jetpress.pipeline.recipe.sections.export import ExportConfig
+from jetpress.pipeline.recipe.sections.model import ModelConfig
 from jetpress.pipeline.stages import export, fold, quantize
 from jetpress.pipeline.store.artifact import Assessment, Checkpoint, OnnxModel
 from jetpress.pipeline.store.store import Store

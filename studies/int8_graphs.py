@@ -38,8 +38,9 @@ from jetpress.pipeline.quantization import calibrate
 from jetpress.pipeline.quantization.dialect import DIALECTS
 from jetpress.pipeline.quantization.judge import Judge
 from jetpress.pipeline.quantization.subject import Subject
-from jetpress.pipeline.recipe.reading import Plan, Recipe, resolve
-from jetpress.pipeline.recipe.sections import BuildConfig
+from jetpress.pipeline.recipe.reading import Recipe
+from jetpress.pipeline.recipe.resolve import Plan, resolve
+from jetpress.pipeline.recipe.sections.device import BuildConfig
 from studies.real import FILES, cifar, imagenet, named
 from studies.table import row, title
 

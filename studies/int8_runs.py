@@ -29,7 +29,8 @@ from jetpress.pipeline.quantization import calibrate
 from jetpress.pipeline.quantization.dialect import DIALECTS
 from jetpress.pipeline.quantization.judge import Judge
 from jetpress.pipeline.quantization.subject import Subject
-from jetpress.pipeline.recipe.sections import ExportConfig, InputConfig
+from jetpress.pipeline.recipe.sections.export import ExportConfig
+from jetpress.pipeline.recipe.sections.model import InputConfig
 from jetpress.pipeline.store.artifact import Checkpoint
 from studies.int8 import Verdict, scores
 from studies.table import row, title

@@ -50,7 +50,8 @@ from jetpress.pipeline.graph import exporting
 from jetpress.pipeline.graph.simplify import simplify
 from jetpress.pipeline.graph.trace import capture, translate
 from jetpress.pipeline.network import detectors, models
-from jetpress.pipeline.recipe.sections import ExportConfig, InputConfig, ModelConfig
+from jetpress.pipeline.recipe.sections.export import ExportConfig
+from jetpress.pipeline.recipe.sections.model import InputConfig, ModelConfig
 from studies.coverage import in_a_process, warm_up
 from studies.coverage_networks import build
 from studies.opsets_table import (

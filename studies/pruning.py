@@ -38,15 +38,16 @@ from jetpress.pipeline.graph import exporting
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.recipe.configs import Bench, BundleConfig, Place, SourceConfig
-from jetpress.pipeline.recipe.reading import Plan, Recipe, resolve
-from jetpress.pipeline.recipe.sections import ExportConfig, as_table
+from jetpress.pipeline.recipe.reading import Recipe
+from jetpress.pipeline.recipe.resolve import Plan, resolve
+from jetpress.pipeline.recipe.sections.export import ExportConfig
+from jetpress.pipeline.recipe.sections.fields import as_table
 from jetpress.pipeline.stages.finetune import recalibrate
 from jetpress.pipeline.stages.source import source
 from jetpress.pipeline.store.steps import Doing
 from jetpress.pipeline.store.store import Store
 from jetpress.pipeline.training.evaluate import evaluate
 from jetpress.pipeline.training.fit import fit
-from jetpress.pipeline.training.settings import settings
 from studies.peers import pruning as peers
 
 
@@ -112,7 +113,7 @@ def peer(tool: str, path: Path, out: Path, share: float, multiple: int, ignore: 
     recalibrate(network, data)
     free = evaluate(network, data.validation, "recalibrated")
     state = out / f"{tool}-{share:g}-state"
-    fitted = fit(network, data, settings(plan.recipe.finetune), state=state, what=tool, start=free)
+    fitted = fit(network, data, plan.finetune.training, state=state, what=tool, start=free)
     shutil.rmtree(state, ignore_errors=True)
     facts = {"name": f"{tool} {share:g}", "macs": peers.macs(network.module, inputs) / before}
     facts |= {"seconds": seconds, "curve": fitted.curve, "after_recalibration": free}

@@ -18,9 +18,9 @@ from safetensors.torch import save_file
 from jetpress.pipeline.data.loading import load
 from jetpress.pipeline.network import models
 from jetpress.pipeline.recipe.reading import Recipe
+from jetpress.pipeline.recipe.retraining import finetuning
 from jetpress.pipeline.store.store import Store
 from jetpress.pipeline.training.fit import fit
-from jetpress.pipeline.training.settings import settings
 from studies.pruning_imagenette import REST
 from studies.recovery import HERE, dense_of, source_of
 
@@ -49,7 +49,13 @@ def prepare(given: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         network = models.load(dense_of(recipe, Store(Path(folder) / "store")))
         data = load(network.data, network.seed)
-        fit(network, data, settings(recipe.finetune), state=Path(folder) / "state", what="dense")
+        fit(
+            network,
+            data,
+            finetuning(recipe.finetune, recipe.train).training,
+            state=Path(folder) / "state",
+            what="dense",
+        )
     save_file(network.module.state_dict(), given.out / "weights.safetensors")
     path.write_text((RECIPE + REST).format(**facts, weights="weights.safetensors"))
 

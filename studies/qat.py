@@ -20,7 +20,9 @@ from typing import Any
 
 from jetpress.deploy.console import say
 from jetpress.pipeline.flow.eight_bits import Quantized
-from jetpress.pipeline.recipe.sections import QatConfig, QuantizeConfig
+from jetpress.pipeline.recipe.retraining import finetuning, with_rounding
+from jetpress.pipeline.recipe.sections.compression import QuantizeConfig
+from jetpress.pipeline.recipe.sections.training import FinetuneConfig, QatConfig, TrainConfig
 from jetpress.pipeline.stages import export, fold, qat, quantize
 from jetpress.pipeline.store.artifact import Checkpoint, OnnxModel
 from jetpress.pipeline.store.store import Store
@@ -50,7 +52,8 @@ def study(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
         return {**known, **told, "error": quantization.get("error"), "facts": dict(network.facts)}
 
     yield figures(f"{given.method}, after training", before.onnx, folded)
-    how = replace(TRAINING[given.network], epochs=given.epochs, learning_rate=given.rate)
+    asked = replace(TRAINING[given.network], epochs=given.epochs, learning_rate=given.rate)
+    how = with_rounding(asked, finetuning(FinetuneConfig(), TrainConfig()).training)
     trained = store.make(qat.qat, how, folded, folded, before.floating, before.onnx)[0]
     after = in_int8(trained, given, store)
     epochs = f"{given.epochs} epoch{'s' * (given.epochs > 1)} of {given.images} images"

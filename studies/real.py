@@ -20,7 +20,8 @@ from torch import Tensor
 from jetpress.pipeline.data.splits import Images
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.models import Network
-from jetpress.pipeline.recipe.sections import DataConfig, InputConfig, ModelConfig
+from jetpress.pipeline.recipe.sections.data import DataConfig
+from jetpress.pipeline.recipe.sections.model import InputConfig, ModelConfig
 from studies.resnet_cifar import resnet
 
 IMAGENET = DataConfig(size=224, batch_size=16)

@@ -26,7 +26,11 @@ from jetpress.pipeline.data.loading import load
 from jetpress.pipeline.network import models
 from jetpress.pipeline.recipe.configs import SensitivityConfig
 from jetpress.pipeline.recipe.reading import Recipe
-from jetpress.pipeline.recipe.sections import DataConfig, FinetuneConfig, ModelConfig, PruneConfig
+from jetpress.pipeline.recipe.retraining import finetuning
+from jetpress.pipeline.recipe.sections.compression import PruneConfig
+from jetpress.pipeline.recipe.sections.data import DataConfig
+from jetpress.pipeline.recipe.sections.model import ModelConfig
+from jetpress.pipeline.recipe.sections.training import FinetuneConfig, TrainConfig
 from jetpress.pipeline.stages import finetune, prune, source
 from jetpress.pipeline.stages.sensitivity import sensitivity
 from jetpress.pipeline.store.artifact import Assessment, Checkpoint
@@ -61,7 +65,9 @@ def pruned_by(
     for number in range(1, scheme.rounds + 1):
         config = PruneConfig(macs=share * number / scheme.rounds, channel_multiple=multiple)
         smaller = cut(config, found[-1], store)
-        found.append(store.make(finetune.finetune, scheme.tuning, smaller, dense)[0])
+        found.append(
+            store.make(finetune.finetune, finetuning(scheme.tuning, TrainConfig()), smaller, dense)[0]
+        )
         facts = found[-1].facts
         say(f"  {scheme.name}, round {number}: {facts['macs'] / 1e6:.1f} M MACs, {facts['validation']:.2f} %")
     return found[1:]
@@ -145,7 +151,11 @@ def imagenet(given: argparse.Namespace, store: Store) -> Iterator[dict[str, Any]
         Scheme("then fine-tuned, teacher alone", 1, replace(labels, distill=1.0, temperature=2.0)),
     )
     for scheme in chosen(schemes, given):
-        made = store.make(finetune.finetune, scheme.tuning, pruned, dense)[0] if scheme.rounds else pruned
+        made = (
+            store.make(finetune.finetune, finetuning(scheme.tuning, TrainConfig()), pruned, dense)[0]
+            if scheme.rounds
+            else pruned
+        )
         yield row(scheme.name, given.seed, dense, made, store)
 
 

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from jetpress.pipeline.network import channels, models
 from jetpress.pipeline.network.models import Network
-from jetpress.pipeline.recipe.sections import SparsifyConfig
+from jetpress.pipeline.recipe.sections.compression import SparsifyConfig
 from jetpress.pipeline.sparse import masks, permute
 from jetpress.pipeline.sparse.products import products
 from jetpress.pipeline.stages.sparsify import make_sparse, why_dense

@@ -16,7 +16,9 @@ from torch import Tensor
 from jetpress.pipeline.data.loading import Data
 from jetpress.pipeline.network.channels.graph import evaluating
 from jetpress.pipeline.network.models import Network
-from jetpress.pipeline.recipe.sections import SparsifyConfig, TrainConfig
+from jetpress.pipeline.recipe.retraining import Distillation
+from jetpress.pipeline.recipe.sections.compression import SparsifyConfig
+from jetpress.pipeline.recipe.sections.training import TrainConfig
 from jetpress.pipeline.sparse import masks
 from jetpress.pipeline.stages.finetune import recalibrate
 from jetpress.pipeline.stages.sparsify import make_sparse
@@ -91,7 +93,7 @@ def imagenet(data: Path, steps: int) -> None:
     shuffled = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
     part, held_out = shuffled[: train.config.batch_size * max(steps, 1)], shuffled[-64:]
     learning = Data(real.IMAGENET, 0, train.subset(part), train.subset(held_out), test, classes=())
-    teacher = Teacher(copy.deepcopy(dense.module), 0.7, 5.0)
+    teacher = Teacher(copy.deepcopy(dense.module), Distillation(0.7, 5.0))
     title("MobileNetV2", "valid 2:4", "output error", "masked", "BatchNorm anew", "tuned", "s")
     for name, network, seconds in itertools.chain(
         [("dense", copy.deepcopy(dense), 0.0)], made(dense, inputs)

@@ -31,7 +31,9 @@ from jetpress.deploy.runner import latencies
 from jetpress.pipeline.data.loading import Data, load
 from jetpress.pipeline.data.splits import Images
 from jetpress.pipeline.network.models import Network
-from jetpress.pipeline.recipe.sections import DataConfig, InputConfig, ModelConfig, TrainConfig
+from jetpress.pipeline.recipe.sections.data import DataConfig
+from jetpress.pipeline.recipe.sections.model import InputConfig, ModelConfig
+from jetpress.pipeline.recipe.sections.training import TrainConfig
 from jetpress.pipeline.training.fit import fit
 from jetpress.pipeline.training.numerics import keep_memory
 

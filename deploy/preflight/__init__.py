@@ -17,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.onnx_file import guard
 from jetpress.deploy.preflight import dla, elements, memory, operators, quantization, restrictions, sparse
 from jetpress.deploy.preflight import trial as trials
@@ -46,6 +47,8 @@ def preflight(
         TrustError: the file is hostile or damaged; nothing but our own byte reader has seen it.
         RecipeError: there is no such file, or the target's TensorRT is older than any that is known.
     """
+    if not model_path.is_file():
+        raise RecipeError(f"there is no file {model_path}", "give the path of an ONNX file")
     graph, said = inferred(guard.check_onnx(model_path.resolve())), Collector()
     precision = precision or target.default_precision
     table = operators.table(target.tensorrt) if target.backend == "tensorrt" else None

@@ -15,7 +15,8 @@ from pathlib import Path
 from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.network import user_code
 from jetpress.pipeline.recipe.reading import Recipe
-from jetpress.pipeline.recipe.sections import DataConfig, is_file_reference
+from jetpress.pipeline.recipe.sections.data import DataConfig
+from jetpress.pipeline.recipe.sections.fields import is_file_reference
 from jetpress.pipeline.store.artifact import sha256
 
 

@@ -23,7 +23,7 @@ from jetpress.pipeline.data import sources
 from jetpress.pipeline.data.augment import WHOLE, mix
 from jetpress.pipeline.data.ranks import ALONE, Part
 from jetpress.pipeline.data.splits import Batch, Images, Split
-from jetpress.pipeline.recipe.sections import DataConfig
+from jetpress.pipeline.recipe.sections.data import DataConfig
 
 Work = tuple[list[int], int | None, slice]
 """What one batch is made of: numbers of samples, the key of their augmentation, the part that is made."""

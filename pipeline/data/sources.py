@@ -21,7 +21,7 @@ from jetpress.pipeline.data import digests
 from jetpress.pipeline.data.augment import seeded
 from jetpress.pipeline.data.splits import Files, Images, Samples, Split, tensors_of
 from jetpress.pipeline.network import user_code
-from jetpress.pipeline.recipe.sections import DataConfig
+from jetpress.pipeline.recipe.sections.data import DataConfig
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 FOLDERS = {"train": "train", "val": "validation", "test": "test"}

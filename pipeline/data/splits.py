@@ -18,7 +18,7 @@ from torchvision.transforms import v2
 from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.data import augment
 from jetpress.pipeline.data.augment import WHOLE, mix, seeded
-from jetpress.pipeline.recipe.sections import DataConfig
+from jetpress.pipeline.recipe.sections.data import DataConfig
 
 Batch = tuple[tuple[Tensor, ...], Any]
 """Inputs, target."""

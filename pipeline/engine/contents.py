@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from jetpress.deploy.pack import pack
 from jetpress.deploy.runner.files import safe_name
 from jetpress.pipeline.recipe.configs import BundleConfig
-from jetpress.pipeline.recipe.sections import EIGHT_BITS, as_table
+from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS
+from jetpress.pipeline.recipe.sections.fields import as_table
 from jetpress.pipeline.store.artifact import listing
 
 if TYPE_CHECKING:

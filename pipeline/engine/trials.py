@@ -19,7 +19,7 @@ from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.quantization.dialect import DIALECTS
 from jetpress.pipeline.quantization.subject import Subject
 from jetpress.pipeline.recipe.configs import Bench
-from jetpress.pipeline.recipe.sections import EIGHT_BITS
+from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS
 
 
 def to_onnx(module: nn.Module, network: Network, bench: Bench) -> onnx.ModelProto:

@@ -10,7 +10,7 @@ from jetpress.deploy.targets import Target
 from jetpress.pipeline.engine.place import can_run
 from jetpress.pipeline.flow.rounds import needs_time
 from jetpress.pipeline.recipe.configs import Bench, BundleConfig, Place
-from jetpress.pipeline.recipe.reading import Plan
+from jetpress.pipeline.recipe.resolve import Plan
 
 
 def where_to_build(target: Target, device: str | None) -> Device | None:

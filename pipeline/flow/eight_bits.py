@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from jetpress.deploy import console
-from jetpress.pipeline.recipe.reading import Plan
-from jetpress.pipeline.recipe.sections import EIGHT_BITS, ExportConfig
+from jetpress.pipeline.recipe.resolve import Plan
+from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS
+from jetpress.pipeline.recipe.sections.export import ExportConfig
 from jetpress.pipeline.store.artifact import Checkpoint, OnnxModel
 from jetpress.pipeline.store.late import late_stages
 from jetpress.pipeline.store.steps import Walk
@@ -75,7 +76,7 @@ def in_int8(
     why = "; ".join(misses(found)) or 'quantize.qat = "always"'
     if found.facts:
         console.say(f"    training with rounding: {why}")
-    trained = walk.step("qat", qat, recipe.qat, folded, teacher, exported, found.onnx)
+    trained = walk.step("qat", qat, plan.qat, folded, teacher, exported, found.onnx)
     again = walk.step("export, qat", export, recipe.export, trained)
     learnt = Quantized(
         trained, again, walk.step("quantize, qat", quantize, recipe.quantize, trained, again), f"{why}: kept"

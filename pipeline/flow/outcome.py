@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from jetpress.pipeline.flow.rounds import Round
-from jetpress.pipeline.recipe.reading import Plan
+from jetpress.pipeline.recipe.resolve import Plan
 from jetpress.pipeline.store.artifact import (
     Assessment,
     Bundle,

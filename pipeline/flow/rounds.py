@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jetpress.pipeline.recipe.configs import Bench, SensitivityConfig, TimedConfig, TimingsConfig
-from jetpress.pipeline.recipe.reading import Plan
-from jetpress.pipeline.recipe.sections import PruneConfig
+from jetpress.pipeline.recipe.resolve import Plan
+from jetpress.pipeline.recipe.sections.compression import PruneConfig
 from jetpress.pipeline.store.artifact import Checkpoint, Timings
 from jetpress.pipeline.store.late import late_stages
 from jetpress.pipeline.store.steps import Walk
@@ -155,7 +155,7 @@ def _recovered(
     if pruned.facts.get("pruned") is False:
         walk.skip(f"finetune {number}", "nothing was removed: there is nothing to recover")
         return Round(share, pruned, None, False, "nothing was removed")
-    tuned = walk.step(f"finetune {number}", finetune, plan.recipe.finetune, pruned, teacher)
+    tuned = walk.step(f"finetune {number}", finetune, plan.finetune, pruned, teacher)
     why = too_much_lost(plan, dense, tuned)
     if why:
         walk.skip(f"round {number}", f"not kept: {why}")

@@ -25,7 +25,7 @@ def sparsify_where_it_pays(
     if masked.facts.get("pruned") is False:
         walk.skip("finetune 2:4", "no layer is eligible")
         return best
-    tuned = walk.step("finetune 2:4", finetune, plan.recipe.finetune, masked, teacher)
+    tuned = walk.step("finetune 2:4", finetune, plan.finetune, masked, teacher)
     outcome.tuned.append(("2:4", tuned))
     if why := too_much_lost(plan, dense, tuned):
         walk.skip("2:4", f"not kept: {why}")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from jetpress.pipeline.data.digests import content
 from jetpress.pipeline.recipe.configs import SourceConfig
-from jetpress.pipeline.recipe.reading import Plan
+from jetpress.pipeline.recipe.resolve import Plan
 from jetpress.pipeline.store.artifact import Checkpoint
 from jetpress.pipeline.store.late import late_stages
 from jetpress.pipeline.store.steps import Walk

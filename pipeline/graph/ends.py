@@ -21,7 +21,8 @@ from torch import Tensor
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.graph.suppress import suppress
-from jetpress.pipeline.recipe.sections import DataConfig, InputConfig
+from jetpress.pipeline.recipe.sections.data import DataConfig
+from jetpress.pipeline.recipe.sections.model import InputConfig
 
 FRAMES, NETWORK, SCORES, SOFTMAX, ARGMAX = "uint8_nhwc", "network", "scores", "softmax", "argmax"
 DETECTIONS = "detections"

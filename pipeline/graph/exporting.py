@@ -16,7 +16,9 @@ from jetpress.pipeline.graph import downgrade, primitives
 from jetpress.pipeline.graph.ends import Ends, attach
 from jetpress.pipeline.graph.simplify import simplify
 from jetpress.pipeline.graph.trace import cause, trace
-from jetpress.pipeline.recipe.sections import DataConfig, ExportConfig, InputConfig
+from jetpress.pipeline.recipe.sections.data import DataConfig
+from jetpress.pipeline.recipe.sections.export import ExportConfig
+from jetpress.pipeline.recipe.sections.model import InputConfig
 
 # A protobuf message may not be larger.
 LARGEST_FILE = 2**31 - 2**20  # of weights: the nodes need room, too

@@ -23,7 +23,7 @@ from torch.overrides import TorchFunctionMode
 
 from jetpress.deploy.errors import JetpressError, RecipeError, StageError
 from jetpress.pipeline.network import models
-from jetpress.pipeline.recipe.sections import InputConfig
+from jetpress.pipeline.recipe.sections.model import InputConfig
 
 BATCH = "batch"
 """Name of an open batch dimension."""

@@ -25,7 +25,7 @@ from torchvision.models.detection.retinanet import RetinaNet
 from torchvision.models.detection.ssd import SSD
 
 from jetpress.deploy.errors import RecipeError
-from jetpress.pipeline.recipe.sections import DataConfig
+from jetpress.pipeline.recipe.sections.data import DataConfig
 
 OUTPUTS = ("boxes", "scores")
 

@@ -25,13 +25,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from jetpress.deploy.errors import RecipeError, StageError, ToolMissing, from_os_error
 from jetpress.pipeline.network import blocks, channels, user_code
-from jetpress.pipeline.recipe.sections import (
-    DataConfig,
-    InputConfig,
-    ModelConfig,
-    as_table,
-    is_file_reference,
-)
+from jetpress.pipeline.recipe.sections.data import DataConfig
+from jetpress.pipeline.recipe.sections.fields import as_table, is_file_reference
+from jetpress.pipeline.recipe.sections.model import InputConfig, ModelConfig
 from jetpress.pipeline.store.artifact import Checkpoint
 
 WRAPPINGS = ("state_dict", "model_state_dict", "model", "net", "module", "model_ema", "ema")

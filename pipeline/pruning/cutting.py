@@ -14,7 +14,7 @@ from jetpress.pipeline.network.channels import ChannelGraph, analyse, cut
 from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.pruning.allocate import Removal
 from jetpress.pipeline.pruning.reduction import Limit, Proposal, Reduction, cost_of
-from jetpress.pipeline.recipe.sections import PruneConfig
+from jetpress.pipeline.recipe.sections.compression import PruneConfig
 from jetpress.pipeline.store.artifact import Checkpoint
 
 OF_ANOTHER = ("validation", "best_epoch", "epochs", "curve", "after_pruning", "after_recalibration")

@@ -23,7 +23,7 @@ from jetpress.pipeline.pruning.criteria import Scores
 from jetpress.pipeline.pruning.curves import Curves, opened
 from jetpress.pipeline.pruning.knapsack import Choice, solve
 from jetpress.pipeline.pruning.timing import REST, TimeModel
-from jetpress.pipeline.recipe.sections import PruneConfig
+from jetpress.pipeline.recipe.sections.compression import PruneConfig
 from jetpress.pipeline.store.artifact import Sensitivity
 
 

@@ -7,14 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from jetpress.deploy.targets import Target
-from jetpress.pipeline.recipe.sections import (
-    BenchmarkConfig,
-    BuildConfig,
-    DataConfig,
-    ExportConfig,
-    ModelConfig,
-    PruneConfig,
-)
+from jetpress.pipeline.recipe.sections.compression import PruneConfig
+from jetpress.pipeline.recipe.sections.data import DataConfig
+from jetpress.pipeline.recipe.sections.device import BenchmarkConfig, BuildConfig
+from jetpress.pipeline.recipe.sections.export import ExportConfig
+from jetpress.pipeline.recipe.sections.model import ModelConfig
 
 
 @dataclass(frozen=True)

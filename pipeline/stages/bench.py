@@ -12,7 +12,7 @@ from jetpress.deploy.device.device import Device
 from jetpress.deploy.errors import BenchmarkInvalid
 from jetpress.pipeline.engine.place import clock_offset, opened, sent
 from jetpress.pipeline.recipe.configs import Timing
-from jetpress.pipeline.recipe.sections import BenchmarkConfig
+from jetpress.pipeline.recipe.sections.device import BenchmarkConfig
 from jetpress.pipeline.store.artifact import Bundle, Engine, Measurement
 
 ATTEMPTS = 3

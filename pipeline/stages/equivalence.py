@@ -34,7 +34,7 @@ from jetpress.pipeline.graph.tolerance import LIMITS, REPORT, Array, Limits, Sco
 from jetpress.pipeline.graph.tolerance import score as score_of
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.models import Network
-from jetpress.pipeline.recipe.sections import EquivalenceConfig
+from jetpress.pipeline.recipe.sections.export import EquivalenceConfig
 from jetpress.pipeline.sparse import masks
 from jetpress.pipeline.sparse.rule import sparse_layers
 from jetpress.pipeline.store.artifact import Checkpoint, Equivalence, OnnxModel

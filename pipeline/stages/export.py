@@ -37,7 +37,7 @@ from jetpress.pipeline.graph.exporting import (
 )
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.models import Network
-from jetpress.pipeline.recipe.sections import ExportConfig
+from jetpress.pipeline.recipe.sections.export import ExportConfig
 from jetpress.pipeline.store.artifact import Checkpoint, OnnxModel
 
 FILE = "model.onnx"

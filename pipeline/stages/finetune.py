@@ -16,13 +16,12 @@ from jetpress.deploy.console import progress, say
 from jetpress.pipeline.data.loading import Data, batches, load, steps
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.models import Network
-from jetpress.pipeline.recipe.sections import FinetuneConfig
+from jetpress.pipeline.recipe.retraining import Retraining
 from jetpress.pipeline.store.artifact import Checkpoint
 from jetpress.pipeline.training import norms
 from jetpress.pipeline.training.distill import taught_by
 from jetpress.pipeline.training.evaluate import device, evaluate, to_device
 from jetpress.pipeline.training.fit import Fit, finish, fit
-from jetpress.pipeline.training.settings import settings
 from jetpress.pipeline.training.torchrun import joint
 
 RECALIBRATION_STEPS = 64
@@ -30,7 +29,7 @@ RECALIBRATION_STEPS = 64
 
 
 @joint
-def finetune(config: FinetuneConfig, model: Checkpoint, teacher: Checkpoint, draft: Path) -> Checkpoint:
+def finetune(config: Retraining, model: Checkpoint, teacher: Checkpoint, draft: Path) -> Checkpoint:
     """Train a pruned network; ``teacher`` is the dense one, or any other with the same outputs.
 
     A network that nothing was removed from passes through as it is. If no epoch does better than recalibrated
@@ -49,13 +48,10 @@ def finetune(config: FinetuneConfig, model: Checkpoint, teacher: Checkpoint, dra
     free = evaluate(network, data.validation, "after recalibration")
     say(f"    validation {before:.2f} after pruning, {free:.2f} with BatchNorm recalibrated")
     fitted, dense = Fit(free, 0, ()), model.facts.get("dense_validation", model.facts.get("validation"))
-    if config.epochs:
-        how = settings(config)
-        looks = config.hint, config.attention, config.similarity
-        taught = taught_by(teacher, config.distill, config.temperature, *looks, config.layers)
-        if config.stop_margin is not None and dense is not None:
-            least = dense - (config.accuracy_drop or 0.0) + config.stop_margin
-            how = replace(how, stop_at=min(max(least, 0.0), 100.0))
+    if config.training.epochs:
+        how, taught = config.training, taught_by(teacher, config.distillation)
+        if config.may_lose is not None and dense is not None:
+            how = replace(how, stop_at=min(max(dense - config.may_lose, 0.0), 100.0))
         state = draft / "state"
         fitted = fit(network, data, how, state=state, what="fine-tuning", teacher=taught, start=free)
     facts = {**model.facts, "after_pruning": before, "after_recalibration": free, "dense_validation": dense}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jetpress.pipeline.pruning.cutting import cut_and_saved, goals, limits, loaded
 from jetpress.pipeline.pruning.reduction import Reduction
-from jetpress.pipeline.recipe.sections import PruneConfig
+from jetpress.pipeline.recipe.sections.compression import PruneConfig
 from jetpress.pipeline.store.artifact import Checkpoint, Sensitivity
 
 

@@ -24,19 +24,19 @@ from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.quantization import fake
 from jetpress.pipeline.quantization.dialect import DIALECTS
 from jetpress.pipeline.quantization.subject import KEPT, NO_KERNEL, Subject, masked
-from jetpress.pipeline.recipe.sections import QatConfig, TrainConfig
+from jetpress.pipeline.recipe.retraining import Retraining
+from jetpress.pipeline.recipe.sections.training import TrainConfig
 from jetpress.pipeline.store.artifact import Checkpoint, OnnxModel
 from jetpress.pipeline.training import resume
 from jetpress.pipeline.training.distill import Teacher, taught_by
 from jetpress.pipeline.training.evaluate import evaluate
 from jetpress.pipeline.training.fit import Fit, finish, fit
-from jetpress.pipeline.training.settings import settings
 from jetpress.pipeline.training.torchrun import joint
 
 
 @joint
 def qat(
-    config: QatConfig,
+    config: Retraining,
     folded: Checkpoint,
     teacher: Checkpoint,
     exported: OnnxModel,
@@ -68,8 +68,8 @@ def qat(
     with fake.quantized(network.module, grids):
         before = evaluate(network, data.validation, f"{grids.numbers.title}, before training")
         say(f"    validation {before:.2f} in {grids.numbers.title} before training")
-        taught = taught_by(teacher, config.distill, config.temperature)
-        fitted, rate = _fitted(network, data, settings(config), taught, before, draft / "state")
+        taught = taught_by(teacher, config.distillation)
+        fitted, rate = _fitted(network, data, config.training, taught, before, draft / "state")
     network.masks = {}
     dense = folded.facts.get("dense_validation", folded.facts.get("validation"))
     facts: dict[str, Any] = {

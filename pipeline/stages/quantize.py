@@ -38,7 +38,7 @@ from jetpress.pipeline.quantization.judge import Feed, Judge, cosine, error, loo
 from jetpress.pipeline.quantization.layer_loss import sensitivity
 from jetpress.pipeline.quantization.mixed import Search, fewest
 from jetpress.pipeline.quantization.subject import Subject, masked
-from jetpress.pipeline.recipe.sections import QuantizeConfig
+from jetpress.pipeline.recipe.sections.compression import QuantizeConfig
 from jetpress.pipeline.store.artifact import Checkpoint, OnnxModel
 
 FILE = "model.onnx"

@@ -15,7 +15,7 @@ from jetpress.pipeline.data.loading import Data, load
 from jetpress.pipeline.network import detectors, models
 from jetpress.pipeline.network.models import Network, outputs_of
 from jetpress.pipeline.recipe.configs import SourceConfig
-from jetpress.pipeline.recipe.sections import InputConfig
+from jetpress.pipeline.recipe.sections.model import InputConfig
 from jetpress.pipeline.store.artifact import Checkpoint
 from jetpress.pipeline.training.evaluate import evaluate
 

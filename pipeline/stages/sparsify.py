@@ -26,7 +26,7 @@ from jetpress.pipeline.data.loading import calibration, load
 from jetpress.pipeline.network import channels, models
 from jetpress.pipeline.network.channels.graph import Trace
 from jetpress.pipeline.network.models import Network
-from jetpress.pipeline.recipe.sections import SparsifyConfig
+from jetpress.pipeline.recipe.sections.compression import SparsifyConfig
 from jetpress.pipeline.sparse import masks, unstructured
 from jetpress.pipeline.sparse.masks import best_mask
 from jetpress.pipeline.sparse.permute import Permuted, permute

@@ -7,7 +7,7 @@ from pathlib import Path
 from jetpress.deploy.console import say
 from jetpress.pipeline.data.loading import Data, load
 from jetpress.pipeline.network import models
-from jetpress.pipeline.recipe.sections import TrainConfig
+from jetpress.pipeline.recipe.sections.training import TrainConfig
 from jetpress.pipeline.store.artifact import Checkpoint
 from jetpress.pipeline.training.fit import finish, fit
 from jetpress.pipeline.training.torchrun import joint

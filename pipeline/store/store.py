@@ -38,7 +38,7 @@ from filelock import FileLock, Timeout
 
 from jetpress.deploy import console
 from jetpress.deploy.errors import StageError, from_os_error
-from jetpress.pipeline.recipe.sections import as_table
+from jetpress.pipeline.recipe.sections.fields import as_table
 from jetpress.pipeline.store.artifact import DESCRIPTION, Artifact, canonical, describe
 from jetpress.pipeline.store.late import kind_of
 
@@ -58,6 +58,10 @@ CARRIERS = (
     "jetpress.pipeline.store.late",
     "jetpress.pipeline.recipe.reading",
     "jetpress.pipeline.recipe.sections",
+    *(
+        f"jetpress.pipeline.recipe.sections.{part}"
+        for part in ("compression", "data", "device", "export", "fields", "model", "training")
+    ),
     "jetpress.deploy.errors",
     "jetpress.deploy.console",
 )

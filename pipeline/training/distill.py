@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.models import outputs_of
+from jetpress.pipeline.recipe.retraining import Distillation
 from jetpress.pipeline.store.artifact import Checkpoint
 from jetpress.pipeline.training.evaluate import device, layout
 from jetpress.pipeline.training.features import maps_of
@@ -33,52 +34,16 @@ class Teacher:
     """A network to learn from, and how much it counts."""
 
     module: nn.Module
-    weight: float
-    """Share of the teacher in the loss, 0 to 1; the labels have the rest."""
-    temperature: float
-    """Of the softened class scores."""
-    hint: float = 0.0
-    """Weight of :func:`hint`, beside all else."""
-    attention: float = 0.0
-    """Weight of :func:`attention`."""
-    similarity: float = 0.0
-    """Weight of :func:`similarity`."""
-    layers: tuple[str, ...] = ()
-    """Patterns of the weights whose feature maps are compared; empty: see `pairs` of features.py."""
-
-    @property
-    def numbers(self) -> list[Any]:
-        """All but the network, as plain values."""
-        return [
-            self.weight,
-            self.temperature,
-            self.hint,
-            self.attention,
-            self.similarity,
-            list(self.layers),
-        ]
-
-    @property
-    def looks_inside(self) -> bool:
-        """Whether feature maps are compared."""
-        return max(self.hint, self.attention, self.similarity) > 0
+    how: Distillation
 
 
-def taught_by(
-    checkpoint: Checkpoint,
-    weight: float,
-    temperature: float,
-    hint: float = 0.0,
-    attention: float = 0.0,
-    similarity: float = 0.0,
-    layers: tuple[str, ...] = (),
-) -> Teacher | None:
+def taught_by(checkpoint: Checkpoint, how: Distillation) -> Teacher | None:
     """The network of ``checkpoint`` as teacher, on its device; None where nothing is to be learnt from it."""
-    if not (weight or hint or attention or similarity):
+    if not (how.weight or how.looks_inside):
         return None
     module = models.load(checkpoint).module.to(device()).eval().requires_grad_(requires_grad=False)
     layout(module, torch.channels_last)
-    return Teacher(module, weight, temperature, hint, attention, similarity, layers)
+    return Teacher(module, how)
 
 
 def logits(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -171,20 +136,22 @@ def objective(
         classes: whether the first output holds class scores in dimension 1.
     """
 
+    if teacher is None or not (teacher.how.weight or names):
+        return lambda inputs, target: of_labels(forward(*inputs), target)
+    module, how = teacher.module, teacher.how
+
     def one(inputs: tuple[Tensor, ...], target: Any) -> Tensor:
-        if teacher is None or not (teacher.weight or names):
-            return of_labels(forward(*inputs), target)
         result, maps, adapted = forward(*inputs) if names else (forward(*inputs), [], [])
         with torch.no_grad():
-            shown, theirs = maps_of(teacher.module, names, inputs)
-        loss = (1 - teacher.weight) * of_labels(result, target)
-        if teacher.weight:
+            shown, theirs = maps_of(module, names, inputs)
+        loss = (1 - how.weight) * of_labels(result, target)
+        if how.weight:
             ours = outputs_of(result)
-            loss = loss + teacher.weight * outputs(ours, outputs_of(shown), teacher.temperature, classes)
+            loss = loss + how.weight * outputs(ours, outputs_of(shown), how.temperature, classes)
         for weight, function, some in (
-            (teacher.hint, hint, adapted),
-            (teacher.attention, attention, maps),
-            (teacher.similarity, similarity, maps),
+            (how.hint, hint, adapted),
+            (how.attention, attention, maps),
+            (how.similarity, similarity, maps),
         ):
             if weight:
                 each = [function(a, b) for a, b in zip(some, theirs, strict=True)]

@@ -17,7 +17,7 @@ from jetpress.pipeline.data.loading import batches
 from jetpress.pipeline.data.splits import Split
 from jetpress.pipeline.network import user_code
 from jetpress.pipeline.network.models import Network, outputs_of
-from jetpress.pipeline.recipe.sections import DataConfig
+from jetpress.pipeline.recipe.sections.data import DataConfig
 
 Judge = Callable[[Any, Any], Tensor]
 """What the network returned and the target -> a tensor."""

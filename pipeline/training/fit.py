@@ -30,7 +30,8 @@ from jetpress.pipeline.data.augment import mix
 from jetpress.pipeline.data.loading import Data, batches, step_size, steps
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.models import Network
-from jetpress.pipeline.recipe.sections import TrainConfig, as_table
+from jetpress.pipeline.recipe.sections.fields import as_table
+from jetpress.pipeline.recipe.sections.training import TrainConfig
 from jetpress.pipeline.store.artifact import Checkpoint, canonical
 from jetpress.pipeline.training import metrics, numerics, resume
 from jetpress.pipeline.training.distill import Teacher
@@ -239,7 +240,7 @@ def _remember(so_far: resume.State, entry: dict[str, float], module: nn.Module) 
 
 def _key(network: Network, settings: TrainConfig, teacher: Teacher | None) -> str:
     """Which training an inner checkpoint belongs to."""
-    taught = teacher.numbers if teacher else []
+    taught = as_table(teacher.how) if teacher else None
     return canonical([as_table(settings), as_table(network.data), network.seed, network.history, taught])
 
 

@@ -17,7 +17,7 @@ from jetpress.pipeline.data import ranks
 from jetpress.pipeline.data.augment import mixing
 from jetpress.pipeline.data.loading import Data, step_size
 from jetpress.pipeline.network.models import Network
-from jetpress.pipeline.recipe.sections import TrainConfig
+from jetpress.pipeline.recipe.sections.training import TrainConfig
 from jetpress.pipeline.training import distill, features, numerics
 from jetpress.pipeline.training.distill import Teacher
 from jetpress.pipeline.training.evaluate import device, loss, to_device
@@ -31,7 +31,7 @@ def looking_inside(
     network: Network, data: Data, settings: TrainConfig, teacher: Teacher | None
 ) -> tuple[features.Student | None, list[str]]:
     """The network with its feature maps, and whose of the teacher they learn; None where outputs are enough."""
-    if teacher is None or not teacher.looks_inside:
+    if teacher is None or not teacher.how.looks_inside:
         return None, []
     if settings.compile:
         raise RecipeError(
@@ -40,9 +40,9 @@ def looking_inside(
         )
     inputs = to_device(data.train.batch(range(min(2, len(data.train))), None)[0], device())
     ours, theirs = features.shapes(network.module, inputs), features.shapes(teacher.module, inputs)
-    pairs = features.pairs(ours, theirs, teacher.layers)
+    pairs = features.pairs(ours, theirs, teacher.how.layers)
     say(f"    feature maps compared: {', '.join(pairs)}")
-    wide = {a: (ours[a][0], theirs[b][0] if teacher.hint else ours[a][0]) for a, b in pairs.items()}
+    wide = {a: (ours[a][0], theirs[b][0] if teacher.how.hint else ours[a][0]) for a, b in pairs.items()}
     student = features.Student(network.module, wide, network.seed).to(device())
     return student, list(pairs.values())
 

@@ -16,7 +16,7 @@ from torch.utils import _pytree as pytree
 
 from jetpress.deploy.console import say
 from jetpress.deploy.errors import StageError
-from jetpress.pipeline.recipe.sections import TrainConfig
+from jetpress.pipeline.recipe.sections.training import TrainConfig
 from jetpress.pipeline.training.evaluate import layout, to_device
 
 DTYPES = {"float32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from jetpress.pipeline.recipe.sections import TrainConfig
+from jetpress.pipeline.recipe.sections.training import TrainConfig
 
 Curve = Sequence[Mapping[str, float]]
 

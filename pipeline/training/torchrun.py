@@ -23,7 +23,7 @@ from typing import Any, ParamSpec, TypeVar, get_type_hints
 
 from jetpress.deploy.errors import DeviceError, JetpressError
 from jetpress.pipeline.data.ranks import AGAIN, joined, rank, store, world
-from jetpress.pipeline.recipe.sections import as_table
+from jetpress.pipeline.recipe.sections.fields import as_table
 from jetpress.pipeline.store import artifact
 
 P = ParamSpec("P")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from jetpress.deploy.errors import RecipeError
-from jetpress.pipeline.recipe.sections import TrainConfig
+from jetpress.pipeline.recipe.sections.training import TrainConfig
 from jetpress.pipeline.training.ema import average_of
 
 

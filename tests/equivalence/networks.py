@@ -14,7 +14,9 @@ from torch.nn import functional as F
 from jetpress.pipeline.graph.exporting import to_onnx
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.models import Network
-from jetpress.pipeline.recipe.sections import DataConfig, ExportConfig, InputConfig, ModelConfig
+from jetpress.pipeline.recipe.sections.data import DataConfig
+from jetpress.pipeline.recipe.sections.export import ExportConfig
+from jetpress.pipeline.recipe.sections.model import InputConfig, ModelConfig
 from jetpress.pipeline.store.artifact import Checkpoint
 
 HERE = Path(__file__).resolve()

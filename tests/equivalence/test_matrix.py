@@ -29,7 +29,7 @@ from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.quantization import calibrate
 from jetpress.pipeline.quantization.dialect import DIALECTS
 from jetpress.pipeline.quantization.subject import Subject
-from jetpress.pipeline.recipe.sections import ExportConfig
+from jetpress.pipeline.recipe.sections.export import ExportConfig
 from jetpress.pipeline.sparse.masks import best_mask
 from jetpress.pipeline.sparse.rule import sparse_layers
 from jetpress.pipeline.stages import equivalence

@@ -19,13 +19,10 @@ import torch
 
 from jetpress.deploy.errors import JetpressError
 from jetpress.pipeline.network import models
-from jetpress.pipeline.recipe.sections import (
-    ExportConfig,
-    FinetuneConfig,
-    QatConfig,
-    QuantizeConfig,
-    TrainConfig,
-)
+from jetpress.pipeline.recipe.retraining import finetuning, with_rounding
+from jetpress.pipeline.recipe.sections.compression import QuantizeConfig
+from jetpress.pipeline.recipe.sections.export import ExportConfig
+from jetpress.pipeline.recipe.sections.training import FinetuneConfig, QatConfig, TrainConfig
 from jetpress.pipeline.stages import export, finetune, fold, qat, quantize, source, train
 from jetpress.pipeline.store.artifact import Checkpoint
 from jetpress.pipeline.store.store import Store
@@ -65,7 +62,7 @@ def work(folder: Path) -> dict[str, Any]:
     start = store.make(source.source, config)[0]
     dense = store.make(train.train, TRAIN, start)[0]
     hurt = store.make(masked, None, dense)[0]
-    made = store.make(finetune.finetune, FINETUNE, hurt, dense)[0]
+    made = store.make(finetune.finetune, finetuning(FINETUNE, TrainConfig()), hurt, dense)[0]
     return {"dense": dict(dense.facts), "tuned": dict(made.facts), "path": str(made.path)}
 
 
@@ -78,7 +75,7 @@ def work_in_int8(folder: Path) -> dict[str, Any]:
     )[0]
     exported = store.make(export.export, ExportConfig(opset=17), folded)[0]
     quantized = store.make(quantize.quantize, QUANTIZE, folded, exported)[0]
-    made = store.make(qat.qat, QAT, folded, folded, exported, quantized)[0]
+    made = store.make(qat.qat, with_rounding(QAT, TrainConfig()), folded, folded, exported, quantized)[0]
     return {"qat": dict(made.facts), "path": str(made.path)}
 
 

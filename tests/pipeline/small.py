@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from jetpress.pipeline.recipe.configs import SensitivityConfig
-from jetpress.pipeline.recipe.sections import DataConfig, ModelConfig, PruneConfig
+from jetpress.pipeline.recipe.sections.compression import PruneConfig
+from jetpress.pipeline.recipe.sections.data import DataConfig
+from jetpress.pipeline.recipe.sections.model import ModelConfig
 from jetpress.pipeline.stages import source
 from jetpress.pipeline.stages.prune import prune
 from jetpress.pipeline.stages.sensitivity import sensitivity

@@ -67,6 +67,9 @@ def test_help_imports_no_torch() -> None:
         (["plan", "README.md"], 2, "not a .toml file"),
         (["targets", "xavierr"], 2, "did you mean xavier"),
         (["report", "nothing"], 2, "no finished run"),
+        (["check", "nope.onnx"], 2, "there is no file nope.onnx"),
+        (["check", "docs"], 2, "there is no file docs"),
+        (["run", "digits", "--set", "ratio=0.3"], 2, "did you mean 'prune.ratio'?"),
     ],
 )
 def test_bad_input_is_one_message_and_a_code(
@@ -83,6 +86,13 @@ def test_bad_input_is_one_message_and_a_code(
     assert "hint" in captured.err
     assert "Traceback" not in captured.err
     assert captured.out == ""
+
+
+def test_a_misspelt_command_gets_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["rn", "digits"])
+    assert ended.value.code == 2
+    assert "did you mean 'run'?" in capsys.readouterr().err
 
 
 def test_json_errors_are_one_object_too(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from jetpress.pipeline.network import detectors
-from jetpress.pipeline.recipe.sections import InputConfig
+from jetpress.pipeline.recipe.sections.model import InputConfig
 from studies import opsets, opsets_table
 
 EQUAL = {"delivered": 17, "error": 1e-6, "refused": "", "rtx": {"ok": True}}

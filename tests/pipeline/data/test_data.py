@@ -21,7 +21,8 @@ from jetpress.pipeline.data.loading import Data, batches, calibration, cut, load
 from jetpress.pipeline.data.ranks import Part
 from jetpress.pipeline.data.splits import Files, Images
 from jetpress.pipeline.recipe.reading import Recipe
-from jetpress.pipeline.recipe.sections import DataConfig, ModelConfig
+from jetpress.pipeline.recipe.sections.data import DataConfig
+from jetpress.pipeline.recipe.sections.model import ModelConfig
 from tests.pipeline import small
 
 DIGITS = DataConfig(augment="none")

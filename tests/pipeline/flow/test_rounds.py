@@ -11,8 +11,9 @@ import pytest
 
 from jetpress.deploy.targets import find
 from jetpress.pipeline.flow.rounds import Goal, Round, goal, needs_time, prune_in_rounds
-from jetpress.pipeline.recipe.reading import Plan, Recipe, resolve
-from jetpress.pipeline.recipe.sections import PruneConfig
+from jetpress.pipeline.recipe.reading import Recipe
+from jetpress.pipeline.recipe.resolve import Plan, resolve
+from jetpress.pipeline.recipe.sections.compression import PruneConfig
 from jetpress.pipeline.stages import source
 from jetpress.pipeline.store.artifact import Artifact, Checkpoint, Sensitivity
 from jetpress.pipeline.store.steps import Doing, Step

@@ -20,14 +20,11 @@ from jetpress.deploy.targets import find
 from jetpress.pipeline.graph import divergence
 from jetpress.pipeline.graph.ends import FRAMES, Ends
 from jetpress.pipeline.graph.exporting import to_onnx
-from jetpress.pipeline.recipe.reading import Recipe, resolve
-from jetpress.pipeline.recipe.sections import (
-    BenchmarkConfig,
-    BuildConfig,
-    DataConfig,
-    EquivalenceConfig,
-    ExportConfig,
-)
+from jetpress.pipeline.recipe.reading import Recipe
+from jetpress.pipeline.recipe.resolve import resolve
+from jetpress.pipeline.recipe.sections.data import DataConfig
+from jetpress.pipeline.recipe.sections.device import BenchmarkConfig, BuildConfig
+from jetpress.pipeline.recipe.sections.export import EquivalenceConfig, ExportConfig
 from jetpress.pipeline.stages import equivalence
 from jetpress.pipeline.stages.export import export
 from tests.equivalence.networks import checkpoint, network

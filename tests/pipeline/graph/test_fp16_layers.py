@@ -21,7 +21,7 @@ from jetpress.pipeline.graph.cases import cases
 from jetpress.pipeline.graph.exporting import checked as _checked
 from jetpress.pipeline.graph.exporting import tidy as _tidy
 from jetpress.pipeline.graph.exporting import to_onnx
-from jetpress.pipeline.recipe.sections import ExportConfig
+from jetpress.pipeline.recipe.sections.export import ExportConfig
 from jetpress.pipeline.sparse.masks import best_mask
 from jetpress.pipeline.sparse.rule import sparse_layers
 from jetpress.pipeline.stages import equivalence

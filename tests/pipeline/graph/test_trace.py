@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from jetpress.pipeline.graph.trace import trace
-from jetpress.pipeline.recipe.sections import InputConfig
+from jetpress.pipeline.recipe.sections.model import InputConfig
 
 TOKENS, WIDTH = 7, 16
 

@@ -32,8 +32,11 @@ from jetpress.pipeline.graph.suppress import suppress as suppress_in
 from jetpress.pipeline.graph.tolerance import LIMITS
 from jetpress.pipeline.network import detectors, models
 from jetpress.pipeline.network.models import Network
-from jetpress.pipeline.recipe.reading import Recipe, resolve
-from jetpress.pipeline.recipe.sections import DataConfig, ExportConfig, InputConfig, ModelConfig
+from jetpress.pipeline.recipe.reading import Recipe
+from jetpress.pipeline.recipe.resolve import resolve
+from jetpress.pipeline.recipe.sections.data import DataConfig
+from jetpress.pipeline.recipe.sections.export import ExportConfig
+from jetpress.pipeline.recipe.sections.model import InputConfig, ModelConfig
 from jetpress.pipeline.stages import equivalence
 from tests.equivalence.detectors import SIZES, detector
 

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from jetpress.deploy.errors import RecipeError, StageError
 from jetpress.pipeline.network import models
-from jetpress.pipeline.recipe.sections import InputConfig, ModelConfig
+from jetpress.pipeline.recipe.sections.model import InputConfig, ModelConfig
 from jetpress.pipeline.stages import source
 from tests.pipeline import small
 

@@ -14,7 +14,8 @@ from jetpress.pipeline.graph.exporting import to_onnx
 from jetpress.pipeline.quantization import bias, calibrate
 from jetpress.pipeline.quantization.dialect import DIALECTS, Array
 from jetpress.pipeline.quantization.subject import Subject
-from jetpress.pipeline.recipe.sections import ExportConfig, InputConfig
+from jetpress.pipeline.recipe.sections.export import ExportConfig
+from jetpress.pipeline.recipe.sections.model import InputConfig
 
 
 def one_layer(kind: str) -> tuple[nn.Module, tuple[int, ...]]:

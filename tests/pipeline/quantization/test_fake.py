@@ -22,7 +22,8 @@ from jetpress.pipeline.quantization import calibrate, fake, judge
 from jetpress.pipeline.quantization.dialect import DIALECTS, FP8, INT8, Numbers
 from jetpress.pipeline.quantization.fake import Grid
 from jetpress.pipeline.quantization.subject import Subject
-from jetpress.pipeline.recipe.sections import ExportConfig, InputConfig
+from jetpress.pipeline.recipe.sections.export import ExportConfig
+from jetpress.pipeline.recipe.sections.model import InputConfig
 
 SIGNED, UNSIGNED = (-128, 127, 0), (0, 255, 77)
 

@@ -28,8 +28,12 @@ from jetpress.pipeline.quantization import bias, calibrate, fake, judge
 from jetpress.pipeline.quantization.dialect import DIALECTS, FP8, Array
 from jetpress.pipeline.quantization.fake import Grid
 from jetpress.pipeline.quantization.subject import NO_KERNEL, Subject
-from jetpress.pipeline.recipe.reading import Recipe, resolve
-from jetpress.pipeline.recipe.sections import BuildConfig, ExportConfig, InputConfig, QuantizeConfig
+from jetpress.pipeline.recipe.reading import Recipe
+from jetpress.pipeline.recipe.resolve import resolve
+from jetpress.pipeline.recipe.sections.compression import QuantizeConfig
+from jetpress.pipeline.recipe.sections.device import BuildConfig
+from jetpress.pipeline.recipe.sections.export import ExportConfig
+from jetpress.pipeline.recipe.sections.model import InputConfig
 from jetpress.pipeline.stages.quantize import _rest_in_fp16
 
 DIALECT = DIALECTS["tensorrt_fp8"]

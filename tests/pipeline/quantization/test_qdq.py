@@ -25,7 +25,8 @@ from jetpress.pipeline.quantization import calibrate, placement
 from jetpress.pipeline.quantization.dialect import DIALECTS
 from jetpress.pipeline.quantization.judge import error
 from jetpress.pipeline.quantization.subject import Subject
-from jetpress.pipeline.recipe.sections import ExportConfig, InputConfig
+from jetpress.pipeline.recipe.sections.export import ExportConfig
+from jetpress.pipeline.recipe.sections.model import InputConfig
 from jetpress.pipeline.sparse.masks import best_mask
 from jetpress.pipeline.sparse.rule import sparse_layers
 from tests.equivalence.networks import Cnn, Transformer

@@ -20,7 +20,7 @@ from jetpress.pipeline.graph import divergence, tolerance
 from jetpress.pipeline.graph.cases import cases
 from jetpress.pipeline.graph.trace import trace
 from jetpress.pipeline.network import models
-from jetpress.pipeline.recipe.sections import EquivalenceConfig, ExportConfig
+from jetpress.pipeline.recipe.sections.export import EquivalenceConfig, ExportConfig
 from jetpress.pipeline.sparse.rule import sparse_layers
 from jetpress.pipeline.stages import equivalence as gate
 from jetpress.pipeline.stages.export import export

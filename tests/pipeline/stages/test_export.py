@@ -20,7 +20,9 @@ from jetpress.pipeline.graph.exporting import opset_of, to_onnx
 from jetpress.pipeline.graph.simplify import RULES
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.models import Network
-from jetpress.pipeline.recipe.sections import DataConfig, ExportConfig, InputConfig, ModelConfig
+from jetpress.pipeline.recipe.sections.data import DataConfig
+from jetpress.pipeline.recipe.sections.export import ExportConfig
+from jetpress.pipeline.recipe.sections.model import InputConfig, ModelConfig
 from jetpress.pipeline.stages.export import export
 from tests.equivalence.networks import (
     IMAGE,

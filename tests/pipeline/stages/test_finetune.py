@@ -11,17 +11,24 @@ from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.data.loading import load
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.channels import analyse, cut
-from jetpress.pipeline.recipe.reading import Recipe, resolve
-from jetpress.pipeline.recipe.sections import FinetuneConfig, ModelConfig, TrainConfig
+from jetpress.pipeline.recipe.reading import Recipe
+from jetpress.pipeline.recipe.resolve import resolve
+from jetpress.pipeline.recipe.retraining import finetuning
+from jetpress.pipeline.recipe.sections.model import ModelConfig
+from jetpress.pipeline.recipe.sections.training import FinetuneConfig, TrainConfig
 from jetpress.pipeline.run import plan
 from jetpress.pipeline.stages import finetune, train
 from jetpress.pipeline.stages import source as baseline
 from jetpress.pipeline.store.artifact import Checkpoint
 from jetpress.pipeline.training import distill, features
-from jetpress.pipeline.training.settings import settings
 from tests.pipeline import small
 
 CONFIG = FinetuneConfig(epochs=2, learning_rate=0.02, precision="float32")
+
+
+def retrained(config: FinetuneConfig, model: Checkpoint, teacher: Checkpoint, draft: Path) -> Checkpoint:
+    """The stage, with all else as in training by default."""
+    return finetune.finetune(finetuning(config, TrainConfig()), model, teacher, draft)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +53,7 @@ def damage(checkpoint: Checkpoint, folder: Path, share: float = 0.5) -> Checkpoi
 
 def test_recalibration_then_training_recovers_the_accuracy(dense: Checkpoint, tmp_path: Path) -> None:
     hurt = damage(dense, tmp_path, 0.6)
-    made = finetune.finetune(CONFIG, hurt, dense, small.draft(tmp_path, "tuned"))
+    made = retrained(CONFIG, hurt, dense, small.draft(tmp_path, "tuned"))
     facts = made.facts
     assert facts["after_pruning"] < facts["after_recalibration"] < facts["validation"]
     assert facts["validation"] > dense.facts["validation"] - 8
@@ -60,7 +67,7 @@ def test_recalibration_then_training_recovers_the_accuracy(dense: Checkpoint, tm
 
 def test_no_epochs_recalibrate_only(dense: Checkpoint, tmp_path: Path) -> None:
     hurt = damage(dense, tmp_path, 0.5)
-    made = finetune.finetune(replace(CONFIG, epochs=0), hurt, dense, small.draft(tmp_path, "tuned"))
+    made = retrained(replace(CONFIG, epochs=0), hurt, dense, small.draft(tmp_path, "tuned"))
     assert made.facts["validation"] == made.facts["after_recalibration"]
     assert made.facts["curve"] == []
     one, two = models.load(hurt).module, models.load(made).module
@@ -71,7 +78,7 @@ def test_no_epochs_recalibrate_only(dense: Checkpoint, tmp_path: Path) -> None:
 
 def test_a_network_that_lost_nothing_passes_through(dense: Checkpoint, tmp_path: Path) -> None:
     untouched = Checkpoint(dense.path, {**dense.facts, "pruned": False})
-    made = finetune.finetune(CONFIG, untouched, dense, small.draft(tmp_path, "same"))
+    made = retrained(CONFIG, untouched, dense, small.draft(tmp_path, "same"))
     assert (made.path / "weights.safetensors").read_bytes() == (
         dense.path / "weights.safetensors"
     ).read_bytes()
@@ -103,7 +110,7 @@ def test_a_student_learns_from_its_teacher_alone(dense: Checkpoint, tmp_path: Pa
     """Weight 1 leaves no labels: what it knows at the end, it has from the teacher."""
     student = small.start(tmp_path)
     config = replace(CONFIG, epochs=4, learning_rate=0.1, distill=1.0, temperature=3.0)
-    made = finetune.finetune(config, student, dense, small.draft(tmp_path, "taught"))
+    made = retrained(config, student, dense, small.draft(tmp_path, "taught"))
     assert made.facts["validation"] > 80
     teacher = models.load(dense).module
     assert torch.equal(
@@ -116,7 +123,7 @@ def test_a_dict_of_outputs_is_distilled(tmp_path: Path) -> None:
     source = baseline.source(
         baseline.SourceConfig(small.model(tmp_path, "pair"), data), small.draft(tmp_path, "s")
     )
-    tuned = finetune.finetune(replace(CONFIG, epochs=1), source, source, small.draft(tmp_path, "t"))
+    tuned = retrained(replace(CONFIG, epochs=1), source, source, small.draft(tmp_path, "t"))
     assert tuned.facts["epochs"] == 1
 
 
@@ -124,13 +131,15 @@ def test_what_the_recipe_leaves_open_is_as_in_training() -> None:
     from jetpress.deploy.targets import find
 
     recipe = Recipe(name="x", train=TrainConfig(optimizer="adamw", learning_rate=0.001, clip_norm=2.0))
-    found = settings(resolve(recipe, find("host")).recipe.finetune)
+    found = resolve(recipe, find("host")).finetune.training
     assert found.optimizer == "adamw"
     assert found.learning_rate == pytest.approx(0.0002)
     assert found.clip_norm == 2.0
     assert found.weight_decay == recipe.train.weight_decay
     assert found.schedule == "cosine"
-    assert settings(FinetuneConfig()).learning_rate == TrainConfig().learning_rate / 5
+    assert (
+        finetuning(FinetuneConfig(), TrainConfig()).training.learning_rate == TrainConfig().learning_rate / 5
+    )
 
 
 def halved(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
@@ -151,7 +160,7 @@ def test_a_pruned_network_learns_the_feature_maps_of_its_dense_twin(
     """By feature maps alone: no labels, no outputs but through what lies below them."""
     hurt = halved(dense, tmp_path)
     config = replace(CONFIG, distill=1.0, temperature=4.0, **how)
-    made = finetune.finetune(config, hurt, dense, small.draft(tmp_path, "tuned"))
+    made = retrained(config, hurt, dense, small.draft(tmp_path, "tuned"))
     assert "feature maps compared: conv1.weight, conv2.weight" in capsys.readouterr().err
     assert made.facts["validation"] > made.facts["after_recalibration"]
     # The adapters are gone: the network is the pruned one.
@@ -165,7 +174,7 @@ def test_hints_bring_feature_maps_nearer(dense: Checkpoint, tmp_path: Path) -> N
     theirs = features.maps_of(models.load(dense).module, ["conv2.weight"], inputs)[1][0]
     for weight in (0.0, 20.0):
         config = replace(CONFIG, distill=0.0, hint=weight, layers=("conv2.*",))
-        made = finetune.finetune(config, hurt, dense, small.draft(tmp_path, f"tuned-{weight}"))
+        made = retrained(config, hurt, dense, small.draft(tmp_path, f"tuned-{weight}"))
         ours = features.maps_of(models.load(made).module, ["conv2.weight"], inputs)[1][0]
         distances.append(distill.values(ours, theirs).item())
     assert distances[1] < 0.8 * distances[0]
@@ -176,7 +185,7 @@ def test_any_other_network_may_teach(dense: Checkpoint, tmp_path: Path) -> None:
     wide = small.start(tmp_path, "wide", arguments={"width": 24})
     teacher = train.train(TrainConfig(epochs=3, learning_rate=0.1), wide, small.draft(tmp_path, "teacher"))
     config = replace(CONFIG, hint=0.1, attention=1.0, similarity=1.0)
-    made = finetune.finetune(config, damage(dense, tmp_path), teacher, small.draft(tmp_path, "tuned"))
+    made = retrained(config, damage(dense, tmp_path), teacher, small.draft(tmp_path, "tuned"))
     assert made.facts["validation"] > 70
 
 
@@ -197,17 +206,17 @@ def test_another_teacher_is_a_step_of_its_own(tmp_path: Path) -> None:
 def test_a_layer_that_is_not_there_is_an_error(dense: Checkpoint, tmp_path: Path) -> None:
     config = replace(CONFIG, hint=0.5, layers=("layer9.*",))
     with pytest.raises(RecipeError, match="matches no weight"):
-        finetune.finetune(config, damage(dense, tmp_path), dense, small.draft(tmp_path, "tuned"))
+        retrained(config, damage(dense, tmp_path), dense, small.draft(tmp_path, "tuned"))
 
 
 def test_it_stops_when_the_budget_holds_with_margin(dense: Checkpoint, tmp_path: Path) -> None:
     config = replace(CONFIG, epochs=8, stop_margin=1.0, accuracy_drop=30.0)
-    made = finetune.finetune(config, damage(dense, tmp_path, 0.3), dense, small.draft(tmp_path, "tuned"))
+    made = retrained(config, damage(dense, tmp_path, 0.3), dense, small.draft(tmp_path, "tuned"))
     assert made.facts["dense_validation"] == dense.facts["validation"]
     assert made.facts["epochs"] == 2
     assert "are enough" in made.facts["stopped"]
     # The next round is measured against the dense network too, not against this one.
-    again = finetune.finetune(config, damage_again(made, tmp_path), dense, small.draft(tmp_path, "again"))
+    again = retrained(config, damage_again(made, tmp_path), dense, small.draft(tmp_path, "again"))
     assert again.facts["dense_validation"] == dense.facts["validation"]
 
 

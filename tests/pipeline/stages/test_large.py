@@ -14,7 +14,8 @@ from jetpress.deploy.errors import StageError
 from jetpress.deploy.onnx_file import guard
 from jetpress.pipeline.graph.exporting import to_graph, to_onnx, write
 from jetpress.pipeline.network import models
-from jetpress.pipeline.recipe.sections import ExportConfig, InputConfig
+from jetpress.pipeline.recipe.sections.export import ExportConfig
+from jetpress.pipeline.recipe.sections.model import InputConfig
 
 WIDTH = 23_500  # squared, in float32: 2.06 GiB
 

@@ -24,14 +24,11 @@ from jetpress.pipeline.recipe.configs import (
     TimedConfig,
     TimingsConfig,
 )
-from jetpress.pipeline.recipe.sections import (
-    BenchmarkConfig,
-    BuildConfig,
-    DataConfig,
-    ExportConfig,
-    ModelConfig,
-    PruneConfig,
-)
+from jetpress.pipeline.recipe.sections.compression import PruneConfig
+from jetpress.pipeline.recipe.sections.data import DataConfig
+from jetpress.pipeline.recipe.sections.device import BenchmarkConfig, BuildConfig
+from jetpress.pipeline.recipe.sections.export import ExportConfig
+from jetpress.pipeline.recipe.sections.model import ModelConfig
 from jetpress.pipeline.stages import source
 from jetpress.pipeline.stages.prune_for_time import prune_for_time
 from jetpress.pipeline.stages.sensitivity import sensitivity

@@ -16,28 +16,38 @@ from jetpress.deploy.targets import find
 from jetpress.pipeline.data.loading import load
 from jetpress.pipeline.flow.eight_bits import Quantized, in_int8, misses, why_not_train
 from jetpress.pipeline.network import models
-from jetpress.pipeline.recipe.reading import Recipe, resolve
-from jetpress.pipeline.recipe.sections import (
-    ExportConfig,
-    FinetuneConfig,
-    ModelConfig,
-    QatConfig,
-    QuantizeConfig,
-    TrainConfig,
-)
+from jetpress.pipeline.recipe.reading import Recipe
+from jetpress.pipeline.recipe.resolve import resolve
+from jetpress.pipeline.recipe.retraining import with_rounding
+from jetpress.pipeline.recipe.sections.compression import QuantizeConfig
+from jetpress.pipeline.recipe.sections.export import ExportConfig
+from jetpress.pipeline.recipe.sections.model import ModelConfig
+from jetpress.pipeline.recipe.sections.training import QatConfig, TrainConfig
 from jetpress.pipeline.stages import export, fold, qat, quantize, source, train
 from jetpress.pipeline.store.artifact import Checkpoint, OnnxModel
 from jetpress.pipeline.store.steps import Doing, Looking, Walk
 from jetpress.pipeline.store.store import Store
 from jetpress.pipeline.training import fit
 from jetpress.pipeline.training.evaluate import evaluate
-from jetpress.pipeline.training.settings import settings
 from tests.pipeline import small
 
 EXPORT = ExportConfig(opset=17, dynamic_batch=True, max_batch=64)
 QUANTIZE = QuantizeConfig(method="max", images=64, sensitivity_images=16, dialect="tensorrt", mixed=False)
-CONFIG = QatConfig(epochs=2, learning_rate=0.02, precision="float32")
+RATE = 0.02
+CONFIG = QatConfig(epochs=2, learning_rate=RATE, precision="float32")
 OUTLIER = 120.0
+
+
+def retrained(
+    config: QatConfig,
+    folded: Checkpoint,
+    teacher: Checkpoint,
+    exported: OnnxModel,
+    quantized: OnnxModel,
+    draft: Path,
+) -> Checkpoint:
+    """The stage, with all else as in training by default."""
+    return qat.qat(with_rounding(config, TrainConfig()), folded, teacher, exported, quantized, draft)
 
 
 @pytest.fixture(scope="module")
@@ -130,12 +140,12 @@ def test_training_wins_back_what_int8_lost(broken: Quantized, mended: Quantized)
 def test_a_rate_that_ruins_the_network_is_lowered(broken: Quantized, tmp_path: Path) -> None:
     """At ten times the rate that mends it guessing is all that is left."""
     given = broken.network, broken.network, broken.floating, broken.onnx
-    far = replace(CONFIG, learning_rate=10 * settings(CONFIG).learning_rate)
-    made = qat.qat(far, *given, small.draft(tmp_path, "qat"))
-    assert made.facts["learning_rate"] == settings(CONFIG).learning_rate
+    far = replace(CONFIG, learning_rate=10 * RATE)
+    made = retrained(far, *given, small.draft(tmp_path, "qat"))
+    assert made.facts["learning_rate"] == RATE
     assert made.facts["validation"] > broken.points + 10
     with pytest.raises(StageError, match="diverged"):
-        qat.qat(replace(CONFIG, learning_rate=1e30), *given, small.draft(tmp_path, "nan"))
+        retrained(replace(CONFIG, learning_rate=1e30), *given, small.draft(tmp_path, "nan"))
 
 
 def test_what_comes_out_is_a_plain_network(broken: Quantized, mended: Quantized) -> None:
@@ -165,7 +175,7 @@ def test_a_killed_training_goes_on_bit_for_bit(
         return epoch(learn, network, data, settings, number, *rest)
 
     def go() -> Checkpoint:
-        return qat.qat(CONFIG, broken.network, broken.network, broken.floating, broken.onnx, draft)
+        return retrained(CONFIG, broken.network, broken.network, broken.floating, broken.onnx, draft)
 
     with monkeypatch.context() as patch:
         patch.setattr(fit, "_epoch", dies)
@@ -221,7 +231,9 @@ def test_a_network_with_attention_is_trained_with_rounding(tmp_path: Path) -> No
     folded = fold.fold(None, trained, small.draft(tmp_path, "folded"))
     exported = export.export(EXPORT, folded, small.draft(tmp_path, "exported"))
     before = quantize.quantize(QUANTIZE, folded, exported, small.draft(tmp_path, "quantized"))
-    made = qat.qat(replace(CONFIG, epochs=1), folded, folded, exported, before, small.draft(tmp_path, "qat"))
+    made = retrained(
+        replace(CONFIG, epochs=1), folded, folded, exported, before, small.draft(tmp_path, "qat")
+    )
     assert made.facts["not_rounded"] == []
     grids = qat.grids_of(models.load(folded), folded, exported, before)
     assert {
@@ -240,5 +252,11 @@ def test_a_network_with_attention_is_trained_with_rounding(tmp_path: Path) -> No
     assert made.facts["validation"] >= made.facts["post_training"] - 1
 
 
-def test_what_the_recipe_leaves_open_is_slower_than_fine_tuning() -> None:
-    assert settings(QatConfig()).learning_rate == settings(FinetuneConfig()).learning_rate / 10
+def test_what_the_recipe_leaves_open_is_as_in_fine_tuning_and_slower() -> None:
+    tuning = TrainConfig(learning_rate=0.02, optimizer="adamw", ema=0.9, label_smoothing=0.1, compile=True)
+    plan = resolve(Recipe("x", train=tuning), find("host"))
+    found = plan.qat.training
+    assert found.learning_rate == pytest.approx(plan.finetune.training.learning_rate / 10)
+    assert (found.optimizer, found.ema) == ("adamw", 0.9)
+    assert (found.label_smoothing, found.compile) == (0.0, False)  # these it does without
+    assert plan.recipe.qat.learning_rate == found.learning_rate

@@ -23,16 +23,12 @@ from jetpress.pipeline.network import models
 from jetpress.pipeline.quantization import NOT_MIXED, THROUGHOUT
 from jetpress.pipeline.quantization.judge import Judge, looks_random
 from jetpress.pipeline.recipe import configs
-from jetpress.pipeline.recipe.reading import Recipe, resolve
-from jetpress.pipeline.recipe.sections import (
-    BenchmarkConfig,
-    BuildConfig,
-    EquivalenceConfig,
-    ExportConfig,
-    PruneConfig,
-    QuantizeConfig,
-    TrainConfig,
-)
+from jetpress.pipeline.recipe.reading import Recipe
+from jetpress.pipeline.recipe.resolve import resolve
+from jetpress.pipeline.recipe.sections.compression import PruneConfig, QuantizeConfig
+from jetpress.pipeline.recipe.sections.device import BenchmarkConfig, BuildConfig
+from jetpress.pipeline.recipe.sections.export import EquivalenceConfig, ExportConfig
+from jetpress.pipeline.recipe.sections.training import TrainConfig
 from jetpress.pipeline.stages import bundle, equivalence, export, quantize, train
 from jetpress.pipeline.stages.assess_file import assess_file
 from jetpress.pipeline.store.artifact import Checkpoint, OnnxModel

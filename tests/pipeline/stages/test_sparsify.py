@@ -23,15 +23,12 @@ from jetpress.deploy.errors import RecipeError, StageError
 from jetpress.deploy.targets import find
 from jetpress.pipeline.network import channels, models
 from jetpress.pipeline.network.models import Network
-from jetpress.pipeline.recipe.reading import Recipe, resolve
-from jetpress.pipeline.recipe.sections import (
-    DataConfig,
-    ExportConfig,
-    InputConfig,
-    ModelConfig,
-    PruneConfig,
-    SparsifyConfig,
-)
+from jetpress.pipeline.recipe.reading import Recipe
+from jetpress.pipeline.recipe.resolve import resolve
+from jetpress.pipeline.recipe.sections.compression import PruneConfig, SparsifyConfig
+from jetpress.pipeline.recipe.sections.data import DataConfig
+from jetpress.pipeline.recipe.sections.export import ExportConfig
+from jetpress.pipeline.recipe.sections.model import InputConfig, ModelConfig
 from jetpress.pipeline.sparse import masks
 from jetpress.pipeline.sparse.masks import best_mask, holds
 from jetpress.pipeline.sparse.products import products

@@ -20,7 +20,8 @@ from jetpress.pipeline.pruning import allocate
 from jetpress.pipeline.pruning.allocate import Room
 from jetpress.pipeline.pruning.costs import Sizes
 from jetpress.pipeline.pruning.timing import REST, TimeModel, attributed, fit, owners_of, widths
-from jetpress.pipeline.recipe.sections import ExportConfig, InputConfig
+from jetpress.pipeline.recipe.sections.export import ExportConfig
+from jetpress.pipeline.recipe.sections.model import InputConfig
 from studies.resnet_cifar import resnet
 
 

@@ -15,11 +15,11 @@ from jetpress.deploy.errors import RecipeError, StageError
 from jetpress.pipeline.data.loading import Data, load, steps
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.models import Network
-from jetpress.pipeline.recipe.sections import TrainConfig
-from jetpress.pipeline.stages import assess
+from jetpress.pipeline.recipe.retraining import Distillation
+from jetpress.pipeline.recipe.sections.training import TrainConfig
+from jetpress.pipeline.stages import assess, train
 from jetpress.pipeline.stages import source as baseline
-from jetpress.pipeline.training import fit as train
-from jetpress.pipeline.training import resume, updates
+from jetpress.pipeline.training import fit, resume, updates
 from jetpress.pipeline.training.distill import Teacher
 from jetpress.pipeline.training.evaluate import evaluate, loss
 from tests.pipeline import small
@@ -58,7 +58,7 @@ class Killed(BaseException):
 
 def kill_in(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
     """Die in the middle of an epoch, counted from 0."""
-    batches = train.batches
+    batches = fit.batches
 
     def dying(split: Any, number: int | None = None, *rest: Any) -> Any:
         for count, batch in enumerate(batches(split, number, *rest)):
@@ -66,7 +66,7 @@ def kill_in(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
                 raise Killed
             yield batch
 
-    monkeypatch.setattr(train, "batches", dying)
+    monkeypatch.setattr(fit, "batches", dying)
 
 
 def test_the_baseline_learns_the_digits(tmp_path: Path) -> None:
@@ -109,24 +109,24 @@ def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(
     config, teacher = replace(QUICK, **changed), None
     if taught:
         wide = models.load(small.start(tmp_path, "teacher", arguments={"width": 24}))
-        teacher = Teacher(wide.module, 0.5, 4.0, hint=0.5, attention=1.0, similarity=1.0)
+        teacher = Teacher(wide.module, Distillation(0.5, 4.0, hint=0.5, attention=1.0, similarity=1.0))
 
-    def fit(one: Network, state: str) -> train.Fit:
-        return train.fit(one, data, config, state=tmp_path / state, what=state, teacher=teacher)
+    def fitted(one: Network, state: str) -> fit.Fit:
+        return fit.fit(one, data, config, state=tmp_path / state, what=state, teacher=teacher)
 
     whole = network(tmp_path, dropped=0.5)
     data = few(whole)
-    through = fit(whole, "a")
+    through = fitted(whole, "a")
     broken = network(tmp_path, dropped=0.5)
     with monkeypatch.context() as patch:
         kill_in(patch, killed_in)
         with pytest.raises(Killed):
-            fit(broken, "b")
+            fitted(broken, "b")
     assert json.loads((tmp_path / "b/state.json").read_text())["state"]["epoch"] == killed_in
     assert not list((tmp_path / "b").glob("*.pt"))
     torch.manual_seed(99)  # whatever else the process did meanwhile
     resumed = network(tmp_path, dropped=0.5)
-    rest = fit(resumed, "b")
+    rest = fitted(resumed, "b")
     assert rest == through
     assert same(weights(resumed), weights(whole))
 
@@ -152,14 +152,14 @@ def test_the_state_of_another_training_is_not_taken_up(
     """Nor is any file that it left: the second training is killed too, and resumes from its own."""
     one, other = network(tmp_path), replace(QUICK, momentum=0.5)
     data, whole = few(one), network(tmp_path)
-    expected = train.fit(whole, data, other, state=tmp_path / "whole", what="whole", start=0.0)
+    expected = fit.fit(whole, data, other, state=tmp_path / "whole", what="whole", start=0.0)
     for config in (QUICK, other):
         with monkeypatch.context() as patch:
             kill_in(patch, 2)
             with pytest.raises(Killed):
-                train.fit(network(tmp_path), data, config, state=tmp_path / "state", what="killed", start=0.0)
+                fit.fit(network(tmp_path), data, config, state=tmp_path / "state", what="killed", start=0.0)
     resumed = network(tmp_path)
-    assert train.fit(resumed, data, other, state=tmp_path / "state", what="other", start=0.0) == expected
+    assert fit.fit(resumed, data, other, state=tmp_path / "state", what="other", start=0.0) == expected
     assert same(weights(resumed), weights(whole))
 
 
@@ -169,11 +169,11 @@ def test_the_weights_it_started_from_survive_a_kill(tmp_path: Path, monkeypatch:
     with monkeypatch.context() as patch:
         kill_in(patch, 2)
         with pytest.raises(Killed):
-            train.fit(one, data, QUICK, state=tmp_path / "state", what="killed", start=100.1)
+            fit.fit(one, data, QUICK, state=tmp_path / "state", what="killed", start=100.1)
     resumed = network(tmp_path)
     with torch.no_grad():
         resumed.module.get_parameter("head.bias").add_(1.0)  # the state counts, not what it was called with
-    assert train.fit(resumed, data, QUICK, state=tmp_path / "state", what="x", start=100.1).best_epoch == 0
+    assert fit.fit(resumed, data, QUICK, state=tmp_path / "state", what="x", start=100.1).best_epoch == 0
     assert same(weights(resumed), before)
 
 
@@ -186,9 +186,9 @@ def test_a_state_that_is_not_readable_is_said_and_training_starts_again(
     with monkeypatch.context() as patch:
         kill_in(patch, 1)
         with pytest.raises(Killed):
-            train.fit(one, data, QUICK, state=tmp_path / "state", what="killed")
+            fit.fit(one, data, QUICK, state=tmp_path / "state", what="killed")
     (tmp_path / "state" / torn).write_bytes(b"{")
-    assert len(train.fit(network(tmp_path), data, QUICK, state=tmp_path / "state", what="again").curve) == 3
+    assert len(fit.fit(network(tmp_path), data, QUICK, state=tmp_path / "state", what="again").curve) == 3
     assert "not readable" in capsys.readouterr().err
 
 
@@ -199,7 +199,7 @@ def test_a_full_disk_is_an_error_of_the_system(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
         with pytest.raises(OSError, match="too large") as caught:
-            train.fit(one, few(one), QUICK, state=tmp_path / "state", what="x")
+            fit.fit(one, few(one), QUICK, state=tmp_path / "state", what="x")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert caught.value.errno == errno.EFBIG
@@ -212,23 +212,23 @@ def test_ctrl_c_passes_through_and_leaves_the_last_epoch(
         raise KeyboardInterrupt
 
     one = network(tmp_path)
-    monkeypatch.setattr(train, "evaluate", lambda *a: 50.0)
+    monkeypatch.setattr(fit, "evaluate", lambda *a: 50.0)
     save = resume.save
 
     def then_interrupt(*arguments: Any) -> None:
         save(*arguments)
-        monkeypatch.setattr(train, "evaluate", interrupted)
+        monkeypatch.setattr(fit, "evaluate", interrupted)
 
     monkeypatch.setattr(resume, "save", then_interrupt)
     with pytest.raises(KeyboardInterrupt):
-        train.fit(one, load(one.data, 0), QUICK, state=tmp_path / "state", what="x")
+        fit.fit(one, load(one.data, 0), QUICK, state=tmp_path / "state", what="x")
     assert json.loads((tmp_path / "state/state.json").read_text())["state"]["epoch"] == 1
 
 
 def test_masked_weights_are_exactly_zero_after_a_training(tmp_path: Path) -> None:
     one = network(tmp_path, 0.5)
     before, config = weights(one), replace(QUICK, weight_decay=0.1, clip_norm=0.5, ema=0.9, accumulate=2)
-    train.fit(one, few(one), config, state=tmp_path / "state", what="x")
+    fit.fit(one, few(one), config, state=tmp_path / "state", what="x")
     for name, mask in one.masks.items():
         parameter = one.module.get_parameter(name)
         assert torch.equal(parameter[~mask], torch.zeros(int((~mask).sum())))
@@ -253,7 +253,7 @@ def test_biases_and_norms_do_not_decay(tmp_path: Path) -> None:
 def test_a_diverging_loss_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     one = network(tmp_path)
     with pytest.raises(StageError, match="the training diverged") as caught:
-        train.fit(one, load(one.data, 0), replace(QUICK, learning_rate=1e30), state=tmp_path / "s", what="x")
+        fit.fit(one, load(one.data, 0), replace(QUICK, learning_rate=1e30), state=tmp_path / "s", what="x")
     assert "clip_norm" in caught.value.hint
 
 
@@ -305,7 +305,7 @@ def test_an_output_that_is_not_finite_is_an_error(tmp_path: Path) -> None:
 def test_the_better_of_the_start_and_all_epochs_is_kept(tmp_path: Path) -> None:
     one = network(tmp_path)
     before = weights(one)
-    fitted = train.fit(one, load(one.data, 0), QUICK, state=tmp_path / "s", what="x", start=100.1)
+    fitted = fit.fit(one, load(one.data, 0), QUICK, state=tmp_path / "s", what="x", start=100.1)
     assert fitted.best_epoch == 0
     assert fitted.validation == 100.1
     assert same(weights(one), before)
@@ -342,9 +342,9 @@ def test_a_stopped_training_stays_stopped_when_it_is_resumed(
 ) -> None:
     config, one = replace(QUICK, epochs=8, stop_at=50.0), network(tmp_path)
     data = few(one)
-    through = train.fit(one, data, config, state=tmp_path / "state", what="x")
+    through = fit.fit(one, data, config, state=tmp_path / "state", what="x")
     resumed = network(tmp_path)
-    assert train.fit(resumed, data, config, state=tmp_path / "state", what="x") == through
+    assert fit.fit(resumed, data, config, state=tmp_path / "state", what="x") == through
     assert same(weights(resumed), weights(one))
 
 
@@ -359,11 +359,9 @@ def test_mixed_images_teach(tmp_path: Path, changed: Any) -> None:
 
 def test_compiling_and_looking_inside_exclude_each_other(tmp_path: Path) -> None:
     one = network(tmp_path)
-    teacher = Teacher(network(tmp_path).module, 0.5, 4.0, hint=1.0)
+    teacher = Teacher(network(tmp_path).module, Distillation(0.5, 4.0, hint=1.0))
     with pytest.raises(RecipeError, match="exclude each other"):
-        train.fit(
-            one, few(one), replace(QUICK, compile=True), state=tmp_path / "s", what="x", teacher=teacher
-        )
+        fit.fit(one, few(one), replace(QUICK, compile=True), state=tmp_path / "s", what="x", teacher=teacher)
 
 
 @pytest.mark.slow
@@ -372,7 +370,7 @@ def test_a_compiled_network_trains_to_the_same_loss(tmp_path: Path) -> None:
     for compiled in (False, True):
         one = models.load(small.start(tmp_path, f"start-{compiled}", function="plain"))
         config = replace(QUICK, epochs=1, compile=compiled)
-        curves.append(train.fit(one, few(one), config, state=tmp_path / f"s{compiled}", what="x").curve[0])
+        curves.append(fit.fit(one, few(one), config, state=tmp_path / f"s{compiled}", what="x").curve[0])
     assert curves[0]["loss"] == pytest.approx(curves[1]["loss"], rel=1e-3)
 
 
@@ -383,7 +381,7 @@ def test_the_figures_of_a_running_training_are_on_the_disk(
     with monkeypatch.context() as patch:
         kill_in(patch, 2)
         with pytest.raises(Killed):
-            train.fit(one, few(one), QUICK, state=tmp_path / "state", what="killed")
+            fit.fit(one, few(one), QUICK, state=tmp_path / "state", what="killed")
     lines = [json.loads(line) for line in (tmp_path / "state/metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2]
     assert {"loss", "learning_rate", "validation"} < set(lines[0])

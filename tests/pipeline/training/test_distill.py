@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from jetpress.deploy.errors import RecipeError
+from jetpress.pipeline.recipe.retraining import Distillation
 from jetpress.pipeline.training import distill, features
 
 
@@ -103,7 +104,7 @@ def network(width: int, seed: int) -> nn.Module:
 def test_the_objective_is_the_weighted_sum_of_its_parts() -> None:
     ours, theirs = network(4, 0), network(6, 1)
     student = features.Student(ours, {"0.weight": (4, 6)}, seed=2)
-    teacher = distill.Teacher(theirs, 0.7, 5.0, hint=0.1, attention=2.0, similarity=3.0)
+    teacher = distill.Teacher(theirs, Distillation(0.7, 5.0, hint=0.1, attention=2.0, similarity=3.0))
     images, labels = scores(0, 4, 3, 8, 8), torch.arange(4)
     whole = distill.objective(head, student, teacher, ["0.weight"], classes=True)((images,), labels)
     small, wide = ours[0](images), theirs[0](images)
@@ -122,7 +123,7 @@ def test_the_objective_is_the_weighted_sum_of_its_parts() -> None:
 
 def test_without_weights_the_labels_alone_count() -> None:
     ours, images, labels = network(4, 0), scores(0, 4, 3, 8, 8), torch.arange(4)
-    silent = distill.Teacher(network(4, 1), 0.0, 5.0)
+    silent = distill.Teacher(network(4, 1), Distillation(0.0, 5.0))
     for teacher in (None, silent):
         loss = distill.objective(head, ours, teacher, [], classes=True)((images,), labels)
         assert torch.equal(loss, head(ours(images), labels))

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from jetpress.deploy.errors import StageError
-from jetpress.pipeline.recipe.sections import TrainConfig
+from jetpress.pipeline.recipe.sections.training import TrainConfig
 from jetpress.pipeline.training import fit, numerics
 from tests.pipeline.stages.test_train import QUICK, Killed, few, kill_in, network, same, weights
 

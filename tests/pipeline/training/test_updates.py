@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.network import models
-from jetpress.pipeline.recipe.sections import TrainConfig
+from jetpress.pipeline.recipe.sections.training import TrainConfig
 from jetpress.pipeline.training import fit
 from jetpress.pipeline.training.updates import Updates, frozen
 from tests.pipeline import small

@@ -1,0 +1,71 @@
+"""The engine, how it is measured, and what it must meet: ``[build]``, ``[benchmark]``, ``[budget]``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from jetpress.pipeline.recipe.sections.fields import AtLeastOne, NotNegative, Positive, Section
+
+Precision = Literal["fp32", "fp16", "int8", "fp8"]
+
+
+@dataclass(frozen=True)
+class BuildConfig(Section):
+    """The engine."""
+
+    precision: Literal["auto", Precision] = "auto"
+    """``auto``: FP16 on GPUs, FP32 on the host. ``int8``, ``fp8`` (compute capability 8.9 and newer): see
+    ``[quantize]``; the dense engine beside it stays as in ``auto``. How FP16 comes about is the target's affair: a flag
+    of the builder (TensorRT 8), or types in the graph (TensorRT 10 and newer, TensorRT-RTX); layers that would overflow
+    stay FP32."""
+    workspace_mb: AtLeastOne | None = None
+    """Scratch memory of the builder. None: TensorRT's default."""
+    optimization_level: Annotated[int, Field(ge=0, le=5)] | None = None
+    """How long the builder may search (TensorRT 8.6 and newer): 0 is quickest to build, 5 tries most. None: its
+    default, 3."""
+    compute_capabilities: tuple[Literal["7.5", "8.0", "8.6", "8.9", "12.0", "12.1"], ...] = ()
+    """TensorRT-RTX only: the GPUs that the one engine is for. Turing (7.5) takes FP16 alone, FP8 exists from 8.9 on.
+    Empty: 8.6."""
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig(Section):
+    """Dense and compressed engines, interleaved in one session."""
+
+    seconds: Annotated[float, Field(ge=0.2)] = 3.0
+    """At least this long for each engine, after warm-up."""
+    runs: Annotated[int, Field(ge=11)] = 64
+    """At least this many runs of each engine (64 are needed for a p90)."""
+    warmup_ms: NotNegative = 200.0
+    """At least this long before anything counts; it goes on until steady."""
+    threads: AtLeastOne | None = None
+    """Threads of the host engine. None: one for each core."""
+    transfers: bool = True
+    """TensorRT: copy inputs to the GPU and outputs back in every run, and count it in the latency."""
+    overlap: bool = True
+    """TensorRT: begin a run before the one before it has ended, as trtexec does; throughput gains by it."""
+    cuda_graph: bool = False
+    """TensorRT: run each engine as one CUDA graph. Worth it where starting a run takes as long as the run."""
+    spin_wait: bool = False
+    """TensorRT: wait for the GPU by spinning instead of sleeping: steadier, and one core is busy."""
+    lock_clocks: bool = False
+    """Highest clocks of the power mode while it is measured; those of before afterwards, also after a crash. Needs
+    root on the board, or ``sudo -n jetson_clocks``."""
+    power_mode: str | None = None
+    """Power mode that the board must be in, as nvpmodel names it (``MAXN``, ``15W``); another is refused before
+    anything is sent. None: whichever it is in; the results name it."""
+
+
+@dataclass(frozen=True)
+class BudgetConfig(Section):
+    """What the result must meet. Judged on the test split at the end; exit code 8 when it is not met."""
+
+    accuracy_drop: NotNegative = 1.0
+    """Points of accuracy that may be lost against the dense network."""
+    latency_ms: Positive | None = None
+    """Largest median latency of the compressed engine."""
+    fps: Positive | None = None
+    """Smallest throughput of the compressed engine, in samples per second."""
