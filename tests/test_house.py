@@ -51,7 +51,7 @@ def test_deploy_is_the_ground() -> None:
 
 def test_no_stage_imports_another() -> None:
     stages = {f"pipeline.{name}" for name in STAGES}
-    # finetune trains with train.py's loop: design.md names it as the one training loop, not as its stage.
+    # train.py is a stage, and holds the one training loop that these use as well.
     allowed = {
         ("finetune", "jetpress.pipeline.training.fit"),
         ("qat", "jetpress.pipeline.training.fit"),
