@@ -1,4 +1,4 @@
-"""Writes docs/recipe.md and docs/recipe.schema.json from the recipe's sections: `make docs`."""
+"""Writes what docs/ has from the code, the recipe's reference and the drawings of the architecture: `make docs`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from docs import drawing
 from jetpress.pipeline.recipe.reading import schema
 
 HERE = Path(__file__).parent
@@ -43,6 +44,7 @@ def pages() -> dict[str, str]:
     return {
         "recipe.md": "\n".join(lines) + "\n",
         "recipe.schema.json": json.dumps(found, indent=1, sort_keys=True) + "\n",
+        "architecture.md": drawing.drawn_into((HERE / "architecture.md").read_text()),
     }
 
 

@@ -44,7 +44,7 @@ scope = "measured"
 criterion = "taylor"
 channel_multiple = 16
 params = 0.655 # 10 times smaller with INT8
-latency_ms = 0.455 # 5 times as fast as the dense network's 2.3 ms: of the machine in LOG.md
+latency_ms = 0.455 # 5 times as fast as the dense network's 2.3 ms (studies/log/pruned-int8.md)
 sensitivity_images = 512
 
 [finetune]

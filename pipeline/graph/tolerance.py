@@ -1,7 +1,7 @@
 """How far two outputs differ, and how far they may: by precision.
 
-Trust case 19: FP32 within a relative error and top-1 equal; FP16, INT8 and FP8 by cosine and by the share of images
-whose class is the same. NaN or Inf anywhere fails.
+FP32 within a relative error and top-1 equal; FP16, INT8 and FP8 by cosine and by the share of images whose class is
+the same. NaN or Inf anywhere fails.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ LIMITS = {
     "int8": _EIGHT_BITS,
     "fp8": _EIGHT_BITS,
 }
-"""Trust case 19. Ties are what the precision cannot tell apart; FP32's relative limit is the recipe's."""
+"""Ties are what the precision cannot tell apart; FP32's relative limit is the recipe's."""
 
 
 @dataclass(frozen=True)

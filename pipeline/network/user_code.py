@@ -26,7 +26,8 @@ def digest(reference: str) -> str:
 def load(reference: str) -> Callable[..., Any]:
     """Import the file and give the function.
 
-    This runs the user's own file, as naming it in the recipe asks for.
+    This runs the user's own file, as naming it in the recipe asks for. Modules that lie beside it are found first, as
+    when Python runs a script.
 
     Raises:
         RecipeError: no such file, no such function, or the file does not import.
@@ -40,6 +41,8 @@ def load(reference: str) -> Callable[..., Any]:
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
+        if (beside := str(path.resolve().parent)) not in sys.path:
+            sys.path.insert(0, beside)
         try:
             spec.loader.exec_module(module)
         except Exception as error:

@@ -1,9 +1,9 @@
 """Stage: is the ONNX file the same function as the PyTorch network? A gate: where it is not, the run ends.
 
 PyTorch and ONNX Runtime see the same inputs: real calibration images, and edge cases
-(:mod:`jetpress.pipeline.graph.cases`). What is demanded depends on the precision of the file (trust case 19,
-``LIMITS``); NaN or Inf anywhere fails. A failure names the first node that differs. Layers that the checkpoint says
-are 2:4 sparse must be so in the file.
+(:mod:`jetpress.pipeline.graph.cases`). What is asked depends on the precision of the file
+(:data:`jetpress.pipeline.graph.tolerance.LIMITS`); NaN or Inf anywhere fails. A failure names the first node that
+differs. Layers that the checkpoint says are 2:4 sparse must be so in the file.
 """
 
 from __future__ import annotations

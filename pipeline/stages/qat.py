@@ -89,7 +89,8 @@ def _fitted(
     """Train at the rate asked for, and at a tenth of it where no epoch was better than the start.
 
     BatchNorm keeps its statistics here, so nothing scales a step down: a tenth of a rate that fine-tuning took well
-    was far too large for two networks of four (LOG.md), and which ones cannot be seen before.
+    was far too large for two networks of four (studies/log/pruned-int8.md, studies/log/qat.md), and which ones
+    cannot be seen before.
     """
     begun = resume.copy(network.module.state_dict())
 

@@ -1,4 +1,4 @@
-"""Stage: what each group of channels and each block is worth, measured: see :mod:`jetpress.pipeline.pruning.curves`."""
+"""Stage: what each group of channels and each block is worth, measured: how far the outputs move without it."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Parts of the training loop in :mod:`jetpress.pipeline.training.fit`: schedules, distillation, ranks, resume."""
+"""Training: the one loop (fit.py), and its parts: schedules, distillation, resume, the figures of a split."""

@@ -1,4 +1,4 @@
-"""Hostile ONNX files, made when they are needed: trust cases 6 (path escape) and 7 (bombs).
+"""Hostile ONNX files, made when they are needed: paths that escape the folder, and bombs.
 
 Each ``ESCAPES`` entry fills a folder and gives the model in it; beside the folder lies a file that nobody may
 read. Each ``BOMBS`` entry gives the bytes of a model that is small on disk and not in memory.
@@ -128,7 +128,7 @@ def _zero(secret: Path, place: Path) -> None:
     place.symlink_to("/dev/zero")
 
 
-# The twelve of trust case 6 ("model from bytes" and "empty base dir" need no folder: see the test), and more.
+# A model from bytes and an empty base folder need no files: see the test.
 ESCAPES: dict[str, Callable[[Path], Path]] = {
     "parent": _with(f"../{SECRET}"),
     "bare parent": _with(".."),

@@ -1,4 +1,4 @@
-"""Trust cases 6 and 7: hostile ONNX files end in a refusal or a verdict, and nothing outside is touched."""
+"""Hostile ONNX files end in a refusal or a verdict, and nothing outside is touched."""
 
 from __future__ import annotations
 

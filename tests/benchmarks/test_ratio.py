@@ -1,4 +1,4 @@
-"""Case 24 of the trust plan: an engine against itself, a true difference of 3 %, differences below 1 %."""
+"""Verdicts of a comparison: an engine against itself, a true difference of 3 %, differences below 1 %."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the runner says about latencies: trust cases 21, 22 and 24, on simulated series."""
+"""What the runner says about latencies, on simulated series."""
 
 from __future__ import annotations
 

@@ -1,0 +1,93 @@
+"""A user's own files beside their builder: found, and never taken for ours, nor ours for theirs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jetpress.deploy.errors import RecipeError
+from jetpress.pipeline.network import user_code
+
+BUILDER = """
+from torch import nn
+import pipeline, deploy, benchmarks, recipes
+from blocks import width
+
+def build():
+    names = [module.WHOSE for module in (pipeline, deploy, benchmarks, recipes)]
+    assert names == ["theirs"] * 4, names
+    return nn.Sequential(nn.Flatten(), nn.Linear(192, width), nn.ReLU(), nn.Linear(width, 10))
+"""
+RECIPE = """
+[model]
+builder = "network.py:build"
+
+[data]
+source = "digits"
+size = 8
+
+[train]
+epochs = 1
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """As if they had called their own code as we call ours, as packages and as files."""
+    for name in ("pipeline", "benchmarks"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text('WHOSE = "theirs"')
+        (tmp_path / name / "run.py").write_text("raise RuntimeError('theirs')")
+    for name in ("deploy", "recipes"):
+        (tmp_path / f"{name}.py").write_text('WHOSE = "theirs"')
+    (tmp_path / "blocks.py").write_text("width = 16")
+    (tmp_path / "network.py").write_text(BUILDER)
+    (tmp_path / "mine.toml").write_text(RECIPE)
+    return tmp_path
+
+
+def jetpress(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env={**os.environ, "JETPRESS_RUNS": str(folder / "runs")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("where", ["their folder", "another folder"])
+def test_their_builder_gets_theirs_and_ours_stays_ours(folder: Path, where: str, tmp_path: Path) -> None:
+    code = (
+        "import sys, jetpress; from jetpress.pipeline.recipe.sections import ModelConfig;"
+        "from jetpress.pipeline.network import models;"
+        f"print(models.build(ModelConfig(builder={str(folder / 'network.py')!r} + ':build'), 0));"
+        "from jetpress.pipeline.run import run; from jetpress.benchmarks import stats;"
+        "assert 'theirs' not in (getattr(run, 'WHOSE', ''), getattr(stats, 'WHOSE', ''));"
+        "import pipeline; assert pipeline.WHOSE == 'theirs'"
+    )
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    done = jetpress(folder if where == "their folder" else elsewhere, code)
+    assert done.returncode == 0, done.stderr
+    assert "out_features=16" in done.stdout
+
+
+def test_a_plan_of_theirs(folder: Path) -> None:
+    code = (
+        "import sys; from jetpress.pipeline.cli import main; sys.exit(main(['plan', 'mine.toml', '--json']))"
+    )
+    done = jetpress(folder, code)
+    assert done.returncode == 0, done.stderr
+    assert '"source"' in done.stdout
+
+
+def test_a_module_that_is_missing_is_named(tmp_path: Path) -> None:
+    (tmp_path / "network.py").write_text("import not_to_be_found")
+    with pytest.raises(RecipeError, match="not_to_be_found"):
+        user_code.load(f"{tmp_path / 'network.py'}:build")
