@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -61,7 +61,7 @@ class Recipe(Section):
     budget: BudgetConfig = BudgetConfig()
 
     @classmethod
-    def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
+    def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         """Read a TOML recipe; ``overrides`` are ``"section.key=value"``, the value as in TOML.
 
         Raises:
@@ -75,18 +75,18 @@ class Recipe(Section):
             raise RecipeError(f"{path} is not valid TOML: {error}", "see https://toml.io for the syntax")
         for override in overrides:
             _override(table, override)
-        table.setdefault("name", re.sub(r"[^A-Za-z0-9._-]", "-", path.stem))
+        table.setdefault("name", _named(path))
         return cls.parse(table, Written(str(path), text, tuple(overrides))).located(path.parent)
 
     @classmethod
-    def parse(cls, table: Mapping[str, object], written: Written = NOWHERE) -> Self:
+    def parse(cls, table: Mapping[str, object], written: Written = NOWHERE) -> Recipe:
         """A recipe from a table of plain values; ``written`` makes the messages precise."""
         _refuse_values(table, written)
         try:
-            recipe: Self = _adapter().validate_json(json.dumps(table, default=str), strict=True)
+            recipe = _adapter().validate_json(json.dumps(table, default=str), strict=True)
         except ValidationError as error:
             raise explain(error, written, cls) from None
-        recipe._check(written)
+        _check(recipe, written)
         return recipe
 
     def to_toml(self) -> str:
@@ -100,7 +100,7 @@ class Recipe(Section):
                 lines.append(f"{name} = {_toml(value)}")
         return "\n".join([*lines, *sections]) + "\n"
 
-    def located(self, folder: Path) -> Self:
+    def located(self, folder: Path) -> Recipe:
         """Paths of files made absolute: they are relative to the recipe, not to where jetpress was started."""
 
         def place(value: str | None) -> str | None:
@@ -126,16 +126,6 @@ class Recipe(Section):
             ),
         )
 
-    def _check(self, written: Written) -> None:
-        """Combinations that cannot work, refused before anything runs."""
-        checks.trained(self.train, self.model, written)
-        checks.data(self.data, written)
-        checks.builder("model", self.model, written)
-        checks.teacher(self.finetune, written)
-        checks.pattern(self.sparsify, written)
-        checks.inputs(self.model, written)
-        checks.batch(self.export, written)
-
 
 def schema() -> dict[str, Any]:
     """The JSON schema of a recipe, for editors."""
@@ -143,24 +133,42 @@ def schema() -> dict[str, Any]:
 
 
 @cache
-def _adapter() -> TypeAdapter[Any]:
+def _adapter() -> TypeAdapter[Recipe]:
     return TypeAdapter(Recipe)
+
+
+def _check(recipe: Recipe, written: Written) -> None:
+    """Combinations that cannot work, refused before anything runs."""
+    checks.trained(recipe.train, recipe.model, written)
+    checks.data(recipe.data, written)
+    checks.builder("model", recipe.model, written)
+    checks.teacher(recipe.finetune, written)
+    checks.pattern(recipe.sparsify, written)
+    checks.inputs(recipe.model, written)
+    checks.batch(recipe.export, written)
 
 
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise RecipeError(
             f"there is no recipe {path}", "give the path of a .toml file, e.g. recipes/digits.toml"
         )
-    except (IsADirectoryError, UnicodeDecodeError):
+    except (IsADirectoryError, ValueError):
         raise RecipeError(f"{path} is not a text file", "give the path of a .toml file")
-    except PermissionError:
-        raise RecipeError(f"{path} cannot be read: no permission", "check the owner of the file")
+    except OSError as error:
+        raise RecipeError(
+            f"{path} cannot be read: {error.strerror}", "check its name, its owner and the disk"
+        )
 
 
-def _parsed(text: str, where: str) -> dict[str, Any]:
+def _named(path: Path) -> str:
+    """What a recipe without a name is called: as its file, as far as that may be the name of a folder."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", path.stem).lstrip("-._")[:64] or "recipe"
+
+
+def _parsed(text: str, where: str) -> dict[str, object]:
     """The tables of a TOML text.
 
     Raises:
@@ -177,7 +185,7 @@ def _parsed(text: str, where: str) -> dict[str, Any]:
         raise RecipeError(f"{where}: a number has thousands of digits", "64 bits are enough") from None
 
 
-def _override(table: dict[str, Any], override: str) -> None:
+def _override(table: dict[str, object], override: str) -> None:
     """Set one key from ``section.key=value``; a value that is not TOML is taken as a string."""
     _, equals, value = override.partition("=")
     *sections, last = keys_of(override)
@@ -188,11 +196,12 @@ def _override(table: dict[str, Any], override: str) -> None:
     except tomllib.TOMLDecodeError:
         parsed = {"value": value}
     for section in sections:
-        table = table.setdefault(section, {})
-        if not isinstance(table, dict):
+        inner = table.setdefault(section, {})
+        if not isinstance(inner, dict):
             raise RecipeError(
-                f"{shown_set(override)}: {section!r} is not a section", "see `jetpress run --help`"
+                f"{shown_set(override)}: {section!r} is not a table", "docs/recipe.md has all tables"
             )
+        table = inner
     table[last] = parsed["value"] if len(parsed) == 1 else value
 
 

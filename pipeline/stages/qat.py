@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import onnx
 from torch import Tensor
@@ -72,7 +71,7 @@ def qat(
         fitted, rate = _fitted(network, data, config.training, taught, before, draft / "state")
     network.masks = {}
     dense = folded.facts.get("dense_validation", folded.facts.get("validation"))
-    facts: dict[str, Any] = {
+    facts = {
         **folded.facts,
         "post_training": before,
         "dense_validation": dense,

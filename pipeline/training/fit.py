@@ -1,4 +1,4 @@
-"""The one training loop, and the stage that trains the dense baseline with it.
+"""The one training loop.
 
 SGD with Nesterov momentum or AdamW, warm-up and a schedule by the step, the best epoch on the validation
 split kept. Pruned weights are held: their gradients never reach the optimizer, and they are exactly 0.0 after

@@ -29,7 +29,7 @@ def is_file_reference(value: str) -> bool:
     return path.endswith(".py") and function.isidentifier()
 
 
-def as_table(value: Any) -> Any:
+def as_table(value: object) -> Any:
     """Plain JSON values of a (nested) dataclass."""
     return (
         dataclasses.asdict(value)

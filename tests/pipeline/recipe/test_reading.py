@@ -39,9 +39,27 @@ def test_a_malformed_override_is_refused(tmp_path: Path, override: str) -> None:
 
 
 def test_missing_and_unreadable_files_are_said(tmp_path: Path) -> None:
-    for path in (tmp_path / "none.toml", tmp_path):
-        with pytest.raises(RecipeError):
-            Recipe.load(path)
+    (tmp_path / "round.toml").symlink_to("round.toml")
+    (tmp_path / "file").touch()
+    for name, why in (
+        ("none.toml", "there is no recipe"),
+        ("file/none.toml", "there is no recipe"),
+        (".", "is not a text file"),
+        ("x" * 300, "name too long"),
+        ("round.toml", "symbolic links"),
+        ("nul\0.toml", "is not a text file"),
+    ):
+        with pytest.raises(RecipeError, match=f"(?i){why}"):
+            Recipe.load(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("ü.toml", "recipe"), ("über uns.toml", "ber-uns"), ("-x.toml", "x"), ("a" * 90 + ".toml", "a" * 64)],
+)
+def test_a_recipe_without_a_name_has_its_files(tmp_path: Path, file: str, name: str) -> None:
+    (tmp_path / file).touch()
+    assert Recipe.load(tmp_path / file).name == name
 
 
 def test_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
