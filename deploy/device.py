@@ -23,6 +23,7 @@ from deploy.process import Completed, Terms, execute
 from deploy.ssh import Connection, parse
 
 SENT = Path(__file__).parent / "sent"
+READS = ("sent/*.py",)
 OnLine = Callable[[str], None]
 WORKING_FOLDER = ".jetpress"
 ANSWER_S = 60.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -28,6 +29,7 @@ def late(reference: str) -> Any:
     return Late(module, name)
 
 
+@cache
 def kind_of(stage: Callable[..., Any]) -> Any:
     """The class of artifact that a stage returns, from its annotation; a late one stays unimported."""
     if not isinstance(stage, Late):

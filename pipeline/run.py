@@ -22,13 +22,14 @@ from pipeline.bench import Bench
 from pipeline.content import SourceConfig, content
 from pipeline.int8 import dense_export, in_int8
 from pipeline.late import late
+from pipeline.needs import Needs
 from pipeline.outcome import Outcome
 from pipeline.preflight import PreflightConfig, preflight
 from pipeline.recipe import Plan, Recipe, resolve
 from pipeline.rounds import needs_time, prune_in_rounds, too_much_lost
 from pipeline.sections import EIGHT_BITS
 from pipeline.steps import Doing, Looking, Step, Walk
-from pipeline.store import Store
+from pipeline.store import Store, until_whole
 
 if TYPE_CHECKING:
     from pipeline.assess import assess, assess_file
@@ -192,10 +193,18 @@ def run(
 
     plan = resolve(recipe, find(target) if isinstance(target, str) else target)
     folder = summary.folder(plan, home)
-    doing = Doing(Store(folder.parent / ".store"))
+    store = Store(folder.parent / ".store")
     console.say(f"jetpress: {recipe.name} for {plan.target.title}")
     place = where_to_build(plan.target, device)
-    return summary.write(pipeline(plan, place, doing), folder, doing)
+
+    def walk() -> dict[str, Any]:
+        doing = Doing(store, needs)
+        return summary.write(pipeline(plan, place, doing), folder, doing)
+
+    with Needs(store, folder) as needs:
+        report = until_whole(walk)
+        needs.finished()
+    return report
 
 
 def plan(
@@ -225,14 +234,19 @@ def sensitivity(
 
     plan = resolve(recipe, find(target) if isinstance(target, str) else target)
     folder = summary.folder(plan, home)
-    walk = Doing(Store(folder.parent / ".store"))
     config = SourceConfig(plan.recipe.model, plan.recipe.data, plan.recipe.seed, content(plan.recipe))
-    dense = walk.step("source", source, config)
-    if "train" not in plan.skipped:
-        dense = walk.step("train", train, plan.recipe.train, dense)
     measured = SensitivityConfig.of(replace(plan.recipe.prune, scope="measured"))
-    facts = dict(walk.step("sensitivity", stage, measured, dense).facts)
-    folder.mkdir(parents=True, exist_ok=True)
+
+    def walk() -> dict[str, Any]:
+        doing = Doing(store, needs)
+        dense = doing.step("source", source, config)
+        if "train" not in plan.skipped:
+            dense = doing.step("train", train, plan.recipe.train, dense)
+        return dict(doing.step("sensitivity", stage, measured, dense).facts)
+
+    store = Store(folder.parent / ".store")
+    with Needs(store, folder) as needs:
+        facts = until_whole(walk)
     files = {"plot": folder / "sensitivity.svg", "numbers": folder / "sensitivity.json"}
     files["plot"].write_text(drawn(list(facts["groups"].values()), facts["unit"]))
     files["numbers"].write_text(json.dumps(facts, indent=1))
@@ -251,9 +265,17 @@ def sparsity(recipe: Recipe, target: str | Target, home: Path | None = None) -> 
     plan = resolve(recipe, find(target) if isinstance(target, str) else target)
     if why := plan.skipped.get("sparsify"):
         return {"skipped": why, "layers": []}
-    walk = Doing(Store(summary.folder(plan, home).parent / ".store"))
     config = SourceConfig(plan.recipe.model, plan.recipe.data, plan.recipe.seed, content(plan.recipe))
-    return {"skipped": None, "layers": forecast(plan.recipe.sparsify, walk.step("source", source, config))}
+    folder = summary.folder(plan, home)
+    store = Store(folder.parent / ".store")
+
+    def walk() -> list[dict[str, Any]]:
+        given = Doing(store, needs).step("source", source, config)
+        store.verify(given)
+        return forecast(plan.recipe.sparsify, given)
+
+    with Needs(store, folder) as needs:
+        return {"skipped": None, "layers": until_whole(walk)}
 
 
 def where_to_build(target: Target, device: str | None) -> Device | None:

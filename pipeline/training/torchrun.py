@@ -29,8 +29,8 @@ from pipeline.training.ranks import AGAIN, joined, rank, store, world
 P = ParamSpec("P")
 T = TypeVar("T")
 
-JOINT = ("pipeline.train:train", "pipeline.finetune:finetune", "pipeline.qat:qat")
-"""All that rank 0 can ask the others to run."""
+JOINT = tuple(f"pipeline.{name}:{name}" for name in ("train", "finetune", "qat"))
+"""All that rank 0 can ask the others to run. Not spelt out: a stage does not use the others that it may be among."""
 STOP = "stop"
 POLL_S = 0.2
 FAREWELL_S = 10.0

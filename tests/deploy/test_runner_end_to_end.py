@@ -17,13 +17,15 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from deploy.pack import SOURCE, pack
+from deploy import runner
+from deploy.pack import pack
 from deploy.runner.__main__ import main
 from deploy.runner.bundle import Bundle
 from deploy.runner.errors import BundleError, DigestMismatch
 from tests.deploy.runner_bundles import bundle, seal, start
 from tests.deploy.runner_schema import faults
 
+SOURCE = Path(runner.__file__).parent
 PYTHONS = [Path(sys.executable), *sorted(Path("~/.pyenv/versions").expanduser().glob("3.[68].*/bin/python"))]
 
 
