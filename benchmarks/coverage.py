@@ -30,14 +30,14 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-import onnxruntime
 import torch
 from torch import nn
 
 from benchmarks import coverage_table as reporting
 from benchmarks.coverage_networks import RANDOM_COUNT, networks
-from benchmarks.coverage_path import Record, one, session_options
+from benchmarks.coverage_path import Record, one
 from pipeline import channels, export, machine
+from pipeline.graph import session
 from pipeline.sections import ExportConfig, InputConfig
 
 PROCESSOR_S = {"jetpress": 300, "torch-pruning": 60}
@@ -117,9 +117,7 @@ def warm_up() -> None:
     channels.cut(module, x, graph, {graph.groups[0].name: [0]})
     proto = export.to_onnx(module, (InputConfig((3, 8, 8)),), (), ExportConfig(opset=13))
     gc.freeze()
-    onnxruntime.InferenceSession(
-        proto.SerializeToString(), session_options(), providers=["CPUExecutionProvider"]
-    )
+    session.load(proto, threads=1)
 
 
 def in_a_process(work: Callable[[], Record], seconds: int) -> Record | str:

@@ -35,7 +35,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -61,6 +60,7 @@ from deploy.errors import JetpressError
 from deploy.preflight import preflight
 from deploy.targets import Target
 from pipeline import detectors, export, models
+from pipeline.graph import session
 from pipeline.lowering.simplify import simplify
 from pipeline.lowering.trace import capture, translate
 from pipeline.sections import ExportConfig, InputConfig, ModelConfig
@@ -218,12 +218,8 @@ def compared(path: Path, given: tuple[Tensor, ...], expected: tuple[Tensor, ...]
     import onnx
 
     delivered = export.opset_of(onnx.load(path, load_external_data=False))
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    names = [entry.name for entry in session.get_inputs()]
-    found = session.run(None, dict(zip(names, (x.numpy() for x in given), strict=True)))
+    ((_, feed),) = session.feeds(path, given, len(given[0]))
+    found = session.load(path, threads=1)(feed).values()
     errors = [furthest(a, b.numpy()) for a, b in zip(found, expected, strict=True)]
     return {"delivered": delivered, "error": max(errors)}
 

@@ -28,11 +28,12 @@ from pipeline import data, models, precision
 from pipeline.artifact import Checkpoint, OnnxModel
 from pipeline.data.cases import Case, cases
 from pipeline.data.splits import Split
+from pipeline.graph.session import Feed
 from pipeline.lowering.ends import Ends
 from pipeline.quantization import THROUGHOUT, bias, calibrate, qdq
 from pipeline.quantization.calibrate import Seen
 from pipeline.quantization.dialect import DIALECTS, Array
-from pipeline.quantization.judge import Feed, Judge, cosine, error, looks_random
+from pipeline.quantization.judge import Judge, cosine, error, looks_random
 from pipeline.quantization.mixed import Search, fewest
 from pipeline.quantization.sensitivity import sensitivity
 from pipeline.quantization.subject import Subject, masked

@@ -14,18 +14,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from deploy.console import progress
-from pipeline import diverge
+from pipeline.graph import session
+from pipeline.graph.session import Array, Feed, Run
 from pipeline.quantization.dialect import FP8, Dialect
 
-Array = NDArray[Any]
-Feed = Mapping[str, Array]
 BINS = 2048
 """On each side of zero."""
 LEVELS = 128
@@ -82,21 +80,16 @@ def look(
     return found
 
 
-def _tensors(model: onnx.ModelProto, names: Collection[str]) -> Callable[[Feed], dict[str, Array]]:
+def _tensors(model: onnx.ModelProto, names: Collection[str]) -> Run:
     """From inputs to the named tensors; inputs of the graph are their own."""
-    shown = onnx.ModelProto()
-    shown.CopyFrom(model)
     given = {one.name for one in model.graph.input}
-    inner = [name for name in names if name not in given]
-    present = {one.name for one in model.graph.output}
-    shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in inner if name not in present)
-    session = diverge.session(shown)
+    run = session.load(model, shown=[name for name in names if name not in given])
 
-    def run(feed: Feed) -> dict[str, Array]:
-        found = dict(zip(inner, session.run(inner, dict(feed)), strict=True)) if inner else {}
-        return found | {name: feed[name] for name in names if name in given}
+    def wanted(feed: Feed) -> dict[str, Array]:
+        found = {**feed, **run(feed)}
+        return {name: found[name] for name in names}
 
-    return run
+    return wanted
 
 
 def _channel_means(array: Array) -> Array:

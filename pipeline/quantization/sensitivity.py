@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 import onnx
 
 from deploy.console import progress
+from pipeline.graph.session import Feed
 from pipeline.quantization.dialect import Array
-from pipeline.quantization.judge import Feed, Judge, error
+from pipeline.quantization.judge import Judge, error
 
 
 def sensitivity(

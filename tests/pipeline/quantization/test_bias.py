@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import nn
 
-from pipeline import diverge
 from pipeline.export import to_onnx
+from pipeline.graph import session
 from pipeline.quantization import bias, calibrate
 from pipeline.quantization.dialect import DIALECTS, Array
 from pipeline.quantization.subject import Subject
@@ -39,9 +40,9 @@ def test_the_mean_of_every_output_channel_is_that_of_fp32(kind: str) -> None:
     shifts = bias.shifts(plain.layers, {name: one.mean for name, one in seen.items()}, plain.dialect.numbers)
     corrected = replace(plain, shifts=shifts)
 
-    def mean(graph: object) -> Array:
-        session = diverge.session(graph)  # type: ignore[arg-type]
-        found = np.concatenate([session.run(None, feed)[0] for feed in feeds])
+    def mean(graph: onnx.ModelProto) -> Array:
+        run = session.load(graph)
+        found = np.concatenate([run(feed)["output"] for feed in feeds])
         return np.asarray(found.mean(axis=(0, *range(2, found.ndim))))
 
     wanted = mean(proto)

@@ -1,0 +1,1 @@
+"""The ONNX graph between the network and the engine."""
