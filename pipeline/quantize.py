@@ -73,8 +73,7 @@ def quantize(config: QuantizeConfig, model: Checkpoint, onnx_model: OnnxModel, d
     warnings = _warnings(images)
     seen = calibrate.look(subject.proto, subject.tensors(), _feeds(judge, subject, images))
     if corrected := config.bias_correction and not learnt_rounded(model.facts):
-        means = {name: one.mean for name, one in seen.items()}
-        subject = replace(subject, shifts=bias.shifts(subject.layers, means, subject.dialect.numbers))
+        subject = replace(subject, shifts=bias.shifts(subject.layers, seen, subject.dialect.numbers))
     trial = _Trial(config, subject, judge, _judged(loaded.validation, config, network.seed))
     # On other images than the ranges were found on.
     probe = _Probe(trial, data.calibration(loaded, config.sensitivity_images, config.seed + 1))

@@ -41,11 +41,11 @@ class Seen:
     counts: NDArray[np.int64] | None = None
     """``[2 BINS]``: from minus to plus the largest absolute value."""
     means: list[Array] = field(default_factory=list)
-    """Of each channel, for each feed: along axis 1, of tensors ``[n, tokens, channels]`` along the last."""
+    """Of each index of axis 1, for each feed: where ``Conv`` has its channels in any rank, and ``Gemm`` its inputs."""
 
     @property
     def mean(self) -> Array:
-        """Of each channel."""
+        """``[channels]``."""
         return np.asarray(np.mean(self.means, axis=0))
 
     @property
@@ -93,8 +93,7 @@ def _tensors(model: onnx.ModelProto, names: Collection[str]) -> Run:
 
 
 def _channel_means(array: Array) -> Array:
-    axis = array.ndim - 1 if array.ndim == 3 else min(1, array.ndim - 1)
-    others = tuple(i for i in range(array.ndim) if i != axis)
+    others = tuple(axis for axis in range(array.ndim) if axis != min(1, array.ndim - 1))
     return np.asarray(array.mean(axis=others, dtype=np.float64))
 
 

@@ -193,8 +193,7 @@ def test_bias_correction_takes_back_the_mean(
     subject: Subject, ranges: Any, feeds: list[dict[str, Array]]
 ) -> None:
     seen = calibrate.look(subject.proto, subject.tensors(), feeds, counted=False)
-    means = {name: one.mean for name, one in seen.items()}
-    corrected = replace(subject, shifts=bias.shifts(subject.layers, means, FP8))
+    corrected = replace(subject, shifts=bias.shifts(subject.layers, seen, FP8))
 
     def scores(proto: onnx.ModelProto) -> Array:
         run = session.load(proto)
