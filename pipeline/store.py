@@ -37,7 +37,7 @@ from typing import Any, TypeVar, TypeVarTuple
 from filelock import FileLock, Timeout
 
 from deploy import console
-from deploy.errors import StageError, from_os_error
+from deploy.errors import from_os_error
 from pipeline.artifact import DESCRIPTION, Artifact, canonical, describe
 from pipeline.late import kind_of
 from pipeline.sections import as_table
@@ -280,13 +280,3 @@ def versions(libraries: set[str]) -> dict[str, str]:
         for distribution in _distributions().get(library, []):
             found[distribution] = importlib.metadata.version(distribution)
     return dict(sorted(found.items()))
-
-
-def promise(kept: bool, what: str, hint: str) -> None:
-    """The last line of a stage.
-
-    Raises:
-        StageError: the promise was not kept.
-    """
-    if not kept:
-        raise StageError(what, hint)

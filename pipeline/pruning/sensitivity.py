@@ -61,10 +61,6 @@ class Curves:
         # Below the narrowest width that was measured: steeper and steeper.
         return np.asarray(np.where(widths < kept[0], lost[0] * (kept[0] / widths) ** 2, found))
 
-    def blocks_of(self, names: Sequence[str]) -> list[float]:
-        """Distances of these blocks."""
-        return [self.blocks[name] for name in names]
-
 
 def sensitivity(config: SensitivityConfig, model: Checkpoint, draft: Path) -> Sensitivity:
     """Judge every channel, and measure what widths and blocks lose if ``config.curves`` asks for it.
