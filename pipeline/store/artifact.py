@@ -92,10 +92,6 @@ class Measurement(Artifact):
     """``bench.json``: raw latencies of every engine of a bundle, measured in one session."""
 
 
-class Report(Artifact):
-    """``report.html``, ``report.md``, ``report.json``."""
-
-
 def sha256(path: Path) -> str:
     """SHA-256 of a file, as hex."""
     with path.open("rb") as file:
