@@ -10,7 +10,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-SOURCE = Path(__file__).parent / "runner"
+READS = ("runner/*.py", "runner/*.json")
 LAUNCHER = """import os
 import sys
 
@@ -24,24 +24,19 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 def pack(destination: Path) -> None:
     """Write the runner to ``destination``: stored, not compressed, so that no zlib version changes a byte."""
     entries = {"__main__.py": LAUNCHER.encode()}
-    for path in (*SOURCE.glob("*.py"), *SOURCE.glob("*.json")):
+    for path in (path for pattern in READS for path in Path(__file__).parent.glob(pattern)):
         entries[f"runner/{path.name}"] = path.read_bytes()
-    draft = destination.with_name(f".{destination.name}.{os.getpid()}.tmp")
-    try:
-        with draft.open("wb") as target:
-            target.write(b"#!/usr/bin/env python3\n")
-            with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
-                for name in sorted(entries):
-                    entry = zipfile.ZipInfo(name, EPOCH)
-                    entry.create_system = 3
-                    entry.external_attr = 0o644 << 16
-                    archive.writestr(entry, entries[name])
-            target.flush()
-            os.fsync(target.fileno())
-        draft.chmod(0o755)
-        draft.replace(destination)
-    finally:
-        draft.unlink(missing_ok=True)
+    with destination.open("wb") as target:
+        target.write(b"#!/usr/bin/env python3\n")
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+            for name in sorted(entries):
+                entry = zipfile.ZipInfo(name, EPOCH)
+                entry.create_system = 3
+                entry.external_attr = 0o644 << 16
+                archive.writestr(entry, entries[name])
+        target.flush()
+        os.fsync(target.fileno())
+    destination.chmod(0o755)
 
 
 if __name__ == "__main__":

@@ -97,6 +97,10 @@ def parser() -> argparse.ArgumentParser:
     device.add_argument("name", metavar="USER@HOST", help="as ssh takes it; `local` is this machine")
     collect = _command(commands, "gc", _gc, "remove what no run in runs/ needs")
     collect.add_argument("--all", action="store_true", help="also what the runs need: everything starts anew")
+    collect.add_argument("--dry-run", action="store_true", help="remove nothing, say what would go")
+    collect.add_argument(
+        "--older-than", type=float, metavar="DAYS", help="also what runs need that were last used before that"
+    )
     completion = _command(commands, "completion", _completion, "print a completion script", results=False)
     completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
     top.set_defaults(commands=tuple(commands.choices))
@@ -323,14 +327,32 @@ def _device(options: argparse.Namespace) -> int:
 
 
 def _gc(options: argparse.Namespace) -> int:
+    from jetpress.pipeline.store.collect import collect
     from jetpress.pipeline.store.store import Store
-    from jetpress.pipeline.summary import home, needed
+    from jetpress.pipeline.summary import home
 
-    removed, freed = Store(home() / ".store").collect(needed(home()), everything=options.all)
+    found = collect(
+        Store(home() / ".store"),
+        everything=options.all,
+        older_than=options.older_than,
+        dry_run=options.dry_run,
+    )
+    gone, stays = (sum(folder.size for folder in part) for part in (found.gone, found.stays))
     if options.json:
-        print(json.dumps({"removed": removed, "freed_bytes": freed}))
-    else:
-        console.say(f"removed {removed} folders, {freed / 2**20:.1f} MiB")
+        counted = {
+            "removed": len(found.gone),
+            "freed_bytes": gone,
+            "kept": len(found.stays),
+            "kept_bytes": stays,
+        }
+        print(json.dumps({**counted, "dry_run": options.dry_run}))
+        return 0
+    for folder in found.gone if options.dry_run else ():
+        print(f"{folder.size / 2**20:8.1f} MiB  {folder.stage or 'unfinished':<14} {folder.path}")
+    console.say(
+        f"{'would remove' if options.dry_run else 'removed'} {len(found.gone)} folders, {gone / 2**20:.1f} MiB; "
+        f"kept {len(found.stays)} folders, {stays / 2**20:.1f} MiB"
+    )
     return 0
 
 

@@ -14,8 +14,9 @@ from jetpress.pipeline.recipe.configs import SensitivityConfig, SourceConfig
 from jetpress.pipeline.recipe.reading import Recipe
 from jetpress.pipeline.recipe.resolve import resolve
 from jetpress.pipeline.store.late import late_stages
+from jetpress.pipeline.store.needs import Needs
 from jetpress.pipeline.store.steps import Doing
-from jetpress.pipeline.store.store import Store
+from jetpress.pipeline.store.store import Store, until_whole
 
 with late_stages():
     from jetpress.pipeline.stages.sensitivity import sensitivity as stage
@@ -35,14 +36,19 @@ def sensitivity(
 
     plan = resolve(recipe, find(target) if isinstance(target, str) else target)
     folder = summary.folder(plan, home)
-    walk = Doing(Store(folder.parent / ".store"))
     config = SourceConfig(plan.recipe.model, plan.recipe.data, plan.recipe.seed, content(plan.recipe))
-    dense = walk.step("source", source, config)
-    if "train" not in plan.skipped:
-        dense = walk.step("train", train, plan.recipe.train, dense)
     measured = SensitivityConfig.of(replace(plan.recipe.prune, scope="measured"))
-    facts = dict(walk.step("sensitivity", stage, measured, dense).facts)
-    folder.mkdir(parents=True, exist_ok=True)
+
+    def walk() -> dict[str, Any]:
+        doing = Doing(store, needs)
+        dense = doing.step("source", source, config)
+        if "train" not in plan.skipped:
+            dense = doing.step("train", train, plan.recipe.train, dense)
+        return dict(doing.step("sensitivity", stage, measured, dense).facts)
+
+    store = Store(folder.parent / ".store")
+    with Needs(store, folder) as needs:
+        facts = until_whole(walk)
     files = {"plot": folder / "sensitivity.svg", "numbers": folder / "sensitivity.json"}
     files["plot"].write_text(drawn(list(facts["groups"].values()), facts["unit"]))
     files["numbers"].write_text(json.dumps(facts, indent=1))
@@ -61,6 +67,14 @@ def sparsity(recipe: Recipe, target: str | Target, home: Path | None = None) -> 
     plan = resolve(recipe, find(target) if isinstance(target, str) else target)
     if why := plan.skipped.get("sparsify"):
         return {"skipped": why, "layers": []}
-    walk = Doing(Store(summary.folder(plan, home).parent / ".store"))
     config = SourceConfig(plan.recipe.model, plan.recipe.data, plan.recipe.seed, content(plan.recipe))
-    return {"skipped": None, "layers": forecast(plan.recipe.sparsify, walk.step("source", source, config))}
+    folder = summary.folder(plan, home)
+    store = Store(folder.parent / ".store")
+
+    def walk() -> list[dict[str, Any]]:
+        given = Doing(store, needs).step("source", source, config)
+        store.verify(given)
+        return forecast(plan.recipe.sparsify, given)
+
+    with Needs(store, folder) as needs:
+        return {"skipped": None, "layers": until_whole(walk)}

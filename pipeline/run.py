@@ -27,8 +27,9 @@ from jetpress.pipeline.recipe.reading import Recipe
 from jetpress.pipeline.recipe.resolve import Plan, resolve
 from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS
 from jetpress.pipeline.store.late import late_stages
+from jetpress.pipeline.store.needs import Needs
 from jetpress.pipeline.store.steps import Doing, Looking, Step, Walk
-from jetpress.pipeline.store.store import Store
+from jetpress.pipeline.store.store import Store, until_whole
 
 with late_stages():
     from jetpress.pipeline.stages.assess import assess
@@ -133,10 +134,18 @@ def run(
     """
     plan = resolve(recipe, find(target) if isinstance(target, str) else target)
     folder = summary.folder(plan, home)
-    doing = Doing(Store(folder.parent / ".store"))
+    store = Store(folder.parent / ".store")
     console.say(f"jetpress: {recipe.name} for {plan.target.title}")
     place = where_to_build(plan.target, device)
-    return summary.write(pipeline(plan, place, doing), folder, doing)
+
+    def walk() -> dict[str, Any]:
+        doing = Doing(store, needs)
+        return summary.write(pipeline(plan, place, doing), folder, doing)
+
+    with Needs(store, folder) as needs:
+        report = until_whole(walk)
+        needs.finished()
+    return report
 
 
 def plan(

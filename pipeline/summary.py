@@ -6,7 +6,6 @@ import datetime as dt
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,12 @@ from jetpress.pipeline.quantization import NOT_MIXED
 from jetpress.pipeline.recipe.resolve import Plan
 from jetpress.pipeline.recipe.sections.fields import as_table
 from jetpress.pipeline.sparse.kernels import of_engine
-from jetpress.pipeline.store.artifact import Artifact, Checkpoint, canonical
+from jetpress.pipeline.store.artifact import Checkpoint, canonical
+from jetpress.pipeline.store.fingerprint import fingerprint, versions
+from jetpress.pipeline.store.needs import report_of
+from jetpress.pipeline.store.publish import clear, publish
 from jetpress.pipeline.store.steps import Doing
-from jetpress.pipeline.store.store import versions, write_atomically
+from jetpress.pipeline.store.store import write_atomically
 
 HISTOGRAMS = 12
 """Calibrated tensors that are shown."""
@@ -44,19 +46,17 @@ def find_run(name: str) -> Path:
     """The folder of a finished run.
 
     Raises:
-        RecipeError: there is none; the runs that exist are listed.
+        RecipeError: there is none (the runs that exist are listed), or its report is damaged.
     """
     for candidate in (Path(name), home() / name):
         if (candidate / "report.json").is_file():
+            if report_of(candidate) is None:
+                raise RecipeError(
+                    f"{candidate / 'report.json'} is damaged", "run it again: only the report is made anew"
+                )
             return candidate
     known = sorted(p.parent.name for p in home().glob("*/report.json"))
     raise RecipeError(f"there is no finished run {name!r}", f"runs: {', '.join(known) or 'none yet'}")
-
-
-def needed(root: Path) -> set[str]:
-    """Digests of all artifacts that a run in ``root`` refers to."""
-    reports = (json.loads(path.read_text()) for path in root.glob("*/report.json"))
-    return {step["digest"] for report in reports for step in report["stages"] if step["digest"]}
 
 
 def write(outcome: Outcome, place: Path, doing: Doing) -> dict[str, Any]:
@@ -65,53 +65,47 @@ def write(outcome: Outcome, place: Path, doing: Doing) -> dict[str, Any]:
     Returns:
         the report as plain values, and ``folder``
     """
-    steps = [as_table(step) for step in doing.steps]
-    told = [[s["name"], s["digest"], s["why"]] for s in steps]
-    parts = [place.name, outcome.invalid, told, versions(LIBRARIES)]
-    digest = hashlib.sha256(canonical(parts).encode()).hexdigest()
     place.mkdir(parents=True, exist_ok=True)
-    report = _known(place / "report.json")
-    if report and report.get("digest") == digest and (place / "report.html").is_file():
-        console.say(f"  {'report':<14} {'cached':<12}")
-    else:
-        from jetpress.benchmarks.report import render
-
-        now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-        report = {
-            **_facts(outcome, place),
-            "id": place.name,
-            "created": now,
-            "stages": steps,
-            "digest": digest,
-        }
-        render(report, place)
-        write_atomically(place / "recipe.toml", outcome.plan.recipe.to_toml())
-        console.say(f"  {'report':<14} {'ran':<12}")
-    for name, artifact in (("bundle", outcome.bundle), ("engine", outcome.engine)):
-        if artifact is not None:
-            _copy(artifact, place / name)
+    with doing.store.locked(place.name, "another process writes this run's folder"):
+        clear(place)
+        report = _written(outcome, place, doing)
+        for name, artifact in (("bundle", outcome.bundle), ("engine", outcome.engine)):
+            if artifact is not None:
+                publish(doing.store, artifact, place / name)
     _say_verdict(report, outcome, place)
     return {**report, "folder": str(place)}
 
 
-def _known(path: Path) -> dict[str, Any] | None:
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError):
-        return None
-    return found if isinstance(found, dict) else None
+def _written(outcome: Outcome, place: Path, doing: Doing) -> dict[str, Any]:
+    """The report; what it was made of decides whether the one that is there is still it."""
+    told = [[step.name, step.digest, step.why] for step in doing.steps]
+    code = fingerprint(_render.__module__, _render.__name__)
+    parts = [place.name, outcome.invalid, told, versions(LIBRARIES), code]
+    digest = hashlib.sha256(canonical(parts).encode()).hexdigest()
+    report = report_of(place)
+    if report and report.get("digest") == digest and (place / "report.html").is_file():
+        console.say(f"  {'report':<14} {'cached':<12}")
+        return report
+    read = (outcome.dense, outcome.compressed, outcome.onnx, outcome.numbers)
+    doing.store.verify(*(artifact for artifact in read if artifact is not None))
+    report = _render(outcome, place, [as_table(step) for step in doing.steps], digest)
+    write_atomically(place / "recipe.toml", outcome.plan.recipe.to_toml())
+    console.say(f"  {'report':<14} {'ran':<12}")
+    return report
 
 
-def _copy(artifact: Artifact, place: Path) -> None:
-    """A copy that the user may move or change; the store keeps the original."""
-    mark = place / "artifact.json"
-    if mark.is_file() and mark.read_bytes() == (artifact.path / "artifact.json").read_bytes():
-        return
-    draft = place.with_name(f".{place.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    shutil.copytree(artifact.path, draft)
-    shutil.rmtree(place, ignore_errors=True)
-    draft.rename(place)
+def _render(outcome: Outcome, place: Path, steps: list[Any], digest: str) -> dict[str, Any]:
+    from jetpress.benchmarks.report import render
+
+    report = {
+        **_facts(outcome, place),
+        "id": place.name,
+        "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "stages": steps,
+        "digest": digest,
+    }
+    render(report, place)
+    return report
 
 
 def _facts(outcome: Outcome, place: Path) -> dict[str, Any]:

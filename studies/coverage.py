@@ -30,18 +30,17 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-import onnxruntime
 import torch
 from torch import nn
 
-from jetpress.pipeline.graph import exporting
+from jetpress.pipeline.graph import exporting, session
 from jetpress.pipeline.network import channels
 from jetpress.pipeline.recipe.sections.export import ExportConfig
 from jetpress.pipeline.recipe.sections.model import InputConfig
 from jetpress.pipeline.training import numerics
 from studies import coverage_table as reporting
 from studies.coverage_networks import RANDOM_COUNT, networks
-from studies.coverage_path import Record, one, session_options
+from studies.coverage_path import Record, one
 
 PROCESSOR_S = {"jetpress": 300, "torch-pruning": 60}
 OPSETS = (18, 17, 13)
@@ -120,9 +119,7 @@ def warm_up() -> None:
     channels.cut(module, x, graph, {graph.groups[0].name: [0]})
     proto = exporting.to_onnx(module, (InputConfig((3, 8, 8)),), (), ExportConfig(opset=13))
     gc.freeze()
-    onnxruntime.InferenceSession(
-        proto.SerializeToString(), session_options(), providers=["CPUExecutionProvider"]
-    )
+    session.load(proto, threads=1)
 
 
 def in_a_process(work: Callable[[], Record], seconds: int) -> Record | str:

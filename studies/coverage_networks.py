@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from jetpress.pipeline.network import models
 from jetpress.pipeline.recipe.sections.model import InputConfig, ModelConfig
 
+READS = ("coverage_files.py",)
 SEED = 0
 RANDOM_COUNT = 100
 LARGEST_PARAMETERS, LARGEST_SIDE = 60e6, 288

@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
+import onnx
 import torch
 from safetensors.torch import load_file, save_model
 from torch import Tensor, nn
 
 from jetpress.deploy.errors import JetpressError
-from jetpress.pipeline.graph import exporting
+from jetpress.pipeline.graph import exporting, session
 from jetpress.pipeline.network import channels, models
 from jetpress.pipeline.pruning import allocate, criteria
 from jetpress.pipeline.recipe.sections.export import ExportConfig
@@ -178,7 +178,7 @@ def _onnx(module: nn.Module, inputs: tuple[InputConfig, ...], opsets: Sequence[i
         for opset in opsets:
             try:
                 proto = exporting.to_onnx(module, inputs, (), ExportConfig(opset=opset))
-                error = _error(proto.SerializeToString(), batch, expected)
+                error = _error(proto, batch, expected)
                 found[str(opset)] = {"delivered": exporting.opset_of(proto), "error": error}
             except Exception as problem:  # noqa: BLE001
                 found[str(opset)] = {"reason": _line(problem)}
@@ -205,18 +205,10 @@ def _one_trace() -> Iterator[None]:
         stage["trace"], stage["simplify"] = trace, simplify
 
 
-def _error(model: bytes, batch: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> float:
-    session = onnxruntime.InferenceSession(model, session_options(), providers=["CPUExecutionProvider"])
-    names = [entry.name for entry in session.get_inputs()]
-    found = session.run(None, dict(zip(names, (x.numpy() for x in batch), strict=True)))
+def _error(model: onnx.ModelProto, batch: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> float:
+    ((_, feed),) = session.feeds(model, batch, len(batch[0]))
+    found = session.load(model, threads=1)(feed).values()  # this process may have been forked
     return max(
         float(np.abs(a - b.numpy()).max() / max(float(b.abs().max()), 1e-12))
         for a, b in zip(found, expected, strict=True)
     )
-
-
-def session_options() -> onnxruntime.SessionOptions:
-    """One thread: the process may have been forked."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return options

@@ -107,8 +107,7 @@ def methods(config: Methods, model: Checkpoint, exported: OnnxModel, draft: Path
         subject.proto, subject.tensors(), [feed for _, feed in judge.feeds(subject.proto, images)]
     )
     if one.bias_correction:
-        means = {name: found.mean for name, found in seen.items()}
-        subject = replace(subject, shifts=bias.shifts(subject.layers, means, subject.dialect.numbers))
+        subject = replace(subject, shifts=bias.shifts(subject.layers, seen, subject.dialect.numbers))
     floating = scores(judge, subject.proto, loaded.test)
     facts = {"FP32": asdict(Verdict.of(judge, subject.proto, loaded.test, floating))}
     for name in config.names:

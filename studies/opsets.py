@@ -36,7 +36,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -46,7 +45,7 @@ from torch.onnx._internal.exporter import _fx_passes
 from jetpress.deploy.errors import JetpressError
 from jetpress.deploy.preflight import preflight
 from jetpress.deploy.targets import Target
-from jetpress.pipeline.graph import exporting
+from jetpress.pipeline.graph import exporting, session
 from jetpress.pipeline.graph.simplify import simplify
 from jetpress.pipeline.graph.trace import capture, translate
 from jetpress.pipeline.network import detectors, models
@@ -221,12 +220,8 @@ def compared(path: Path, given: tuple[Tensor, ...], expected: tuple[Tensor, ...]
     import onnx
 
     delivered = exporting.opset_of(onnx.load(path, load_external_data=False))
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    names = [entry.name for entry in session.get_inputs()]
-    found = session.run(None, dict(zip(names, (x.numpy() for x in given), strict=True)))
+    ((_, feed),) = session.feeds(path, given, len(given[0]))
+    found = session.load(path, threads=1)(feed).values()
     errors = [furthest(a, b.numpy()) for a, b in zip(found, expected, strict=True)]
     return {"delivered": delivered, "error": max(errors)}
 

@@ -39,6 +39,7 @@ from jetpress.benchmarks.report.wording import (
 __all__ = ["histograms", "render"]
 
 TEMPLATES = Path(__file__).parent / "templates"
+READS = ("templates/*",)
 SECTIONS = (
     results.budget,
     results.comparison,

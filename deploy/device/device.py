@@ -22,7 +22,8 @@ from jetpress.deploy.device.ssh import Connection, parse
 from jetpress.deploy.errors import DeviceError
 from jetpress.deploy.process import Completed, Terms, execute
 
-SENT = Path(__file__).parent / "scripts"
+SCRIPTS = Path(__file__).parent / "scripts"
+READS = ("scripts/*.py",)
 OnLine = Callable[[str], None]
 WORKING_FOLDER = ".jetpress"
 ANSWER_S = 60.0
@@ -75,7 +76,7 @@ class Device(Protocol):
 
     def call(self, program: str, request: Mapping[str, Any], terms: Terms) -> Completed:
         """Run one of the programs of `deploy/sent` there; ``request`` is the first line that it reads."""
-        source = (SENT / f"{program}.py").read_bytes()
+        source = (SCRIPTS / f"{program}.py").read_bytes()
         # Isolated and without site packages: nothing that lies around there can get in, and it starts sooner.
         start = f"import sys;exec(compile(sys.stdin.buffer.read({len(source)}),{program!r},'exec'))"
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from jetpress.deploy.errors import RecipeError
 
+READS = ("operators.json",)
 Version = tuple[int, int]
 NEWEST = "11.1"
 """The last version whose table was read; a test holds it to operators.json."""

@@ -6,12 +6,6 @@ from .failures import BundleError
 
 DEFAULTS = {"transfers": True, "spin_wait": False, "cuda_graph": False, "overlap": True}
 # What trtexec 8 to 10 does without a flag; trtexec 11 has the opposite of the first three.
-WORDS = {
-    "transfers": "copy inputs to the GPU and outputs back in every run, and count it",
-    "spin_wait": "wait for the GPU by spinning: steadier, and a core is busy",
-    "cuda_graph": "run the engine as one CUDA graph: less time in the host",
-    "overlap": "begin a run before the one before it has ended, as trtexec does",
-}
 
 
 def of(plan: Dict[str, Any]) -> Dict[str, bool]:

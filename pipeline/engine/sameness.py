@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from jetpress.deploy import console
 from jetpress.deploy.errors import StageError
 from jetpress.deploy.runner.files import safe_name
-from jetpress.pipeline.graph.cases import IMAGES, filled
-from jetpress.pipeline.graph.divergence import session
+from jetpress.pipeline.graph import session
+from jetpress.pipeline.graph.cases import IMAGES
 from jetpress.pipeline.graph.tolerance import LIMITS, Array, Score, found_again, score, worst
 from jetpress.pipeline.quantization import NOT_MIXED
 
@@ -43,7 +42,7 @@ def held(bundle: Path, folder: Path, said: Mapping[str, Mapping[str, Any]]) -> d
     """
     plan = json.loads((bundle / "plan.json").read_text())
     samples = [_array(bundle / "samples" / f"{safe_name(one['name'])}.npy") for one in plan["inputs"]]
-    results = dict[str, list[Score]]()
+    batch, results = plan["inputs"][0]["shape"][0], dict[str, list[Score]]()
     for name, event in said.items():
         model = plan["models"].get(name)
         if (
@@ -52,7 +51,7 @@ def held(bundle: Path, folder: Path, said: Mapping[str, Mapping[str, Any]]) -> d
             continue
         kind = model.get("precision", plan["precision"])
         found = {one["name"]: _array(folder / one["file"]) for one in event["outputs"]}
-        results[name] = _scores(bundle / model["file"], plan["inputs"], samples, found, kind)
+        results[name] = _scores(bundle / model["file"], batch, samples, found, kind)
         for one in results[name]:
             if not one.passes(LIMITS[kind]):
                 raise StageError(
@@ -62,10 +61,10 @@ def held(bundle: Path, folder: Path, said: Mapping[str, Mapping[str, Any]]) -> d
 
 
 def _scores(
-    path: Path, inputs: list[dict[str, Any]], samples: list[Array], found: Mapping[str, Array], kind: str
+    path: Path, batch: int, samples: list[Array], found: Mapping[str, Array], kind: str
 ) -> list[Score]:
     limits, known = LIMITS[kind], dict[str, list[Score]]()
-    for at, expected in _expected(path, inputs, samples, kind):
+    for at, expected in _expected(path, batch, samples, kind):
         here = {name: array[at] for name, array in found.items()}
         if tuple(here) == DETECTIONS:
             known.setdefault("detections", []).append(found_again(expected, here, kind))
@@ -79,24 +78,16 @@ def _scores(
 
 
 def _expected(
-    path: Path, inputs: list[dict[str, Any]], samples: list[Array], kind: str
+    path: Path, batch: int, samples: list[Array], kind: str
 ) -> Iterator[tuple[slice, dict[str, Array]]]:
     """What ONNX Runtime gives, batch by batch."""
-    runner, count = session(path), len(samples[0])
-    names = [one.name for one in runner.get_outputs()]
-    batch = inputs[0]["shape"][0]
-    with console.progress(f"the same in ONNX Runtime, {kind}", count) as line:
-        for first in range(0, count, batch):
-            at = slice(first, min(first + batch, count))
-            feed = {
-                told["name"]: filled(torch.from_numpy(array[at]), batch)
-                .numpy()
-                .astype(told["dtype"], copy=False)
-                for told, array in zip(inputs, samples, strict=True)
-            }
-            results = runner.run(names, feed)
-            yield at, {name: one[: at.stop - first] for name, one in zip(names, results, strict=True)}
-            line.step(amount=at.stop - first)
+    run, first = session.load(path), 0
+    with console.progress(f"the same in ONNX Runtime, {kind}", len(samples[0])) as line:
+        for count, feed in session.feeds(path, samples, batch):
+            expected = {name: session.cut(one, count) for name, one in run(feed).items()}
+            yield slice(first, first + count), expected
+            first += count
+            line.step(amount=count)
 
 
 def _classes(name: str, wanted: Array, got: Array) -> Score:

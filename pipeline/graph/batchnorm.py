@@ -17,13 +17,16 @@ Doubles = NDArray[np.float64]
 
 
 def fuse(model: ir.Model) -> None:
-    """Fuse every BatchNormalization that alone reads a Conv, ConvTranspose or Gemm with constant weights."""
+    """Fuse every BatchNormalization that alone reads a Conv, ConvTranspose or Gemm with constant weights.
+
+    onnxscript's own rules pass over weights that several layers share, as the heads of detectors do.
+    """
     for node in [n for n in model.graph if n.op_type == "BatchNormalization"]:
         x = node.inputs[0]
         before = x.producer() if x is not None else None
         if x is None or before is None or len(before.inputs) < 2:
             continue
-        if len(x.uses()) > 1 or x.is_graph_output() or any(output.uses() for output in node.outputs[1:]):
+        if len(x.uses()) > 1 or x.is_graph_output() or node.attributes.get_int("training_mode", False):
             continue
         arrays = [array_of(value) for value in [before.inputs[1], *node.inputs[1:5]]]
         known = [array.astype(np.float64) for array in arrays if array is not None]

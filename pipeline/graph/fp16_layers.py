@@ -15,8 +15,8 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from jetpress.pipeline.graph import divergence, fp16
-from jetpress.pipeline.graph.cases import Case, filled
+from jetpress.pipeline.graph import fp16, session
+from jetpress.pipeline.graph.cases import Case
 
 
 def to_fp16(model: onnx.ModelProto, seen: Iterable[Case]) -> tuple[ir.Model, dict[str, Any]]:
@@ -37,12 +37,10 @@ def to_fp16(model: onnx.ModelProto, seen: Iterable[Case]) -> tuple[ir.Model, dic
 
 def largest(model: onnx.ModelProto, seen: Iterable[Case]) -> dict[str, float]:
     """The largest absolute finite number of every floating-point tensor."""
-    names = [one.name for one in model.graph.input]
-    fixed = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value  # 0 where the batch is open
-    look, found = divergence.every_tensor(model), dict[str, float]()
-    for _, tensors in seen:
-        feed = {name: filled(one, fixed).numpy() for name, one in zip(names, tensors, strict=True)}
-        for name, array in {**feed, **look(feed)}.items():
+    run = session.load(model, shown=session.tensors(model), optimise=False)
+    found = dict[str, float]()
+    for feed in (feed for _, case in seen for _, feed in session.feeds(model, case, len(case[0]))):
+        for name, array in {**feed, **run(feed)}.items():
             if array.dtype == np.float32 and array.size:
                 most = max(float(array.max()), -float(array.min()))
                 if not np.isfinite(most):  # an infinite mask is the same in FP16

@@ -114,6 +114,7 @@ def translate(
             f"opset {opset} was asked for, and PyTorch's exporter wrote {delivered}",
             "set export.opset to 18 or older",
         )
+    _drop_zero_biases(model.graph)
     _name(model, [one.name for one in inputs], outputs)
     return model
 
@@ -166,6 +167,29 @@ def _attention(
     if len(leading) > 1:
         found = found.unflatten(0, leading)
     return found if leading else found.squeeze(0)
+
+
+def _drop_zero_biases(graph: ir.Graph) -> None:
+    """A convolution without bias stays one.
+
+    PyTorch's exporter gives it zeros, and in three dimensions (onnxscript 0.7) as ``[channels, 2]``, which is no bias.
+    """
+    for node in graph.all_nodes():
+        bias = node.inputs[2] if node.op_type == "Conv" and len(node.inputs) > 2 else None
+        if bias is not None and bias.producer() is not None and _is_zero(bias):
+            node.resize_inputs(2)
+
+
+def _is_zero(value: ir.Value | None) -> bool:
+    """Whether ``value`` is a constant of zeros, brought into another shape or type."""
+    while (
+        value is not None
+        and (node := value.producer()) is not None
+        and node.op_type in ("Expand", "CastLike")
+    ):
+        value = node.inputs[0]
+    constant = ir.convenience.get_const_tensor(value) if value is not None else None
+    return constant is not None and not constant.numpy().any()
 
 
 def _name(model: ir.Model, inputs: Sequence[str], outputs: Sequence[str]) -> None:

@@ -59,10 +59,6 @@ class Curves:
         # Below the narrowest width that was measured: steeper and steeper.
         return np.asarray(np.where(widths < kept[0], lost[0] * (kept[0] / widths) ** 2, found))
 
-    def blocks_of(self, names: Sequence[str]) -> list[float]:
-        """Distances of these blocks."""
-        return [self.blocks[name] for name in names]
-
 
 def opened(made: Sensitivity) -> tuple[dict[str, Scores], Curves]:
     """The scores of every group, and the curves."""

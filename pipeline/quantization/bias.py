@@ -12,28 +12,29 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import onnx_ir as ir
 
+from jetpress.pipeline.quantization.calibrate import Seen
 from jetpress.pipeline.quantization.dialect import Array, Numbers, dequantized
 from jetpress.pipeline.quantization.placement import Layer
 
 
-def shifts(layers: Iterable[Layer], means: Mapping[str, Array], numbers: Numbers) -> dict[str, Array]:
+def shifts(layers: Iterable[Layer], seen: Mapping[str, Seen], numbers: Numbers) -> dict[str, Array]:
     """Layer -> what is to be added to its bias, ``[output channels]``.
 
     Args:
         layers: of the FP32 graph.
-        means: activation -> mean of each channel.
+        seen: what calibration saw of every activation.
         numbers: that weights are rounded to.
     """
     found = {}
     for layer in layers:
-        mean = means.get(layer.input.name or "")
-        if layer.node.op_type not in ("Conv", "Gemm") or mean is None or layer.weight.const_value is None:
+        given = seen.get(layer.input.name or "")
+        if layer.node.op_type not in ("Conv", "Gemm") or given is None or layer.weight.const_value is None:
             continue
         weight = layer.weight.const_value.numpy().astype(np.float64)
         scales = numbers.scales(weight, layer.axis)
         whole = numbers.quantized(weight, scales, layer.axis)
         error = weight - dequantized(whole, scales, layer.axis)
-        if (shift := _shift(layer, error, mean)) is not None:
+        if (shift := _shift(layer, error, given.mean)) is not None:
             found[layer.name] = shift.astype(np.float32)
     return found
 

@@ -14,18 +14,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from jetpress.deploy.console import progress
-from jetpress.pipeline.graph import divergence
+from jetpress.pipeline.graph import session
+from jetpress.pipeline.graph.session import Array, Feed, Run
 from jetpress.pipeline.quantization.dialect import FP8, Dialect
 
-Array = NDArray[Any]
-Feed = Mapping[str, Array]
 BINS = 2048
 """On each side of zero."""
 LEVELS = 128
@@ -43,11 +41,11 @@ class Seen:
     counts: NDArray[np.int64] | None = None
     """``[2 BINS]``: from minus to plus the largest absolute value."""
     means: list[Array] = field(default_factory=list)
-    """Of each channel, for each feed: along axis 1, of tensors ``[n, tokens, channels]`` along the last."""
+    """Of each index of axis 1, for each feed: where ``Conv`` has its channels in any rank, and ``Gemm`` its inputs."""
 
     @property
     def mean(self) -> Array:
-        """Of each channel."""
+        """``[channels]``."""
         return np.asarray(np.mean(self.means, axis=0))
 
     @property
@@ -82,26 +80,20 @@ def look(
     return found
 
 
-def _tensors(model: onnx.ModelProto, names: Collection[str]) -> Callable[[Feed], dict[str, Array]]:
+def _tensors(model: onnx.ModelProto, names: Collection[str]) -> Run:
     """From inputs to the named tensors; inputs of the graph are their own."""
-    shown = onnx.ModelProto()
-    shown.CopyFrom(model)
     given = {one.name for one in model.graph.input}
-    inner = [name for name in names if name not in given]
-    present = {one.name for one in model.graph.output}
-    shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in inner if name not in present)
-    session = divergence.session(shown)
+    run = session.load(model, shown=[name for name in names if name not in given])
 
-    def run(feed: Feed) -> dict[str, Array]:
-        found = dict(zip(inner, session.run(inner, dict(feed)), strict=True)) if inner else {}
-        return found | {name: feed[name] for name in names if name in given}
+    def wanted(feed: Feed) -> dict[str, Array]:
+        found = {**feed, **run(feed)}
+        return {name: found[name] for name in names}
 
-    return run
+    return wanted
 
 
 def _channel_means(array: Array) -> Array:
-    axis = array.ndim - 1 if array.ndim == 3 else min(1, array.ndim - 1)
-    others = tuple(i for i in range(array.ndim) if i != axis)
+    others = tuple(axis for axis in range(array.ndim) if axis != min(1, array.ndim - 1))
     return np.asarray(array.mean(axis=others, dtype=np.float64))
 
 

@@ -9,24 +9,20 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from jetpress.deploy.console import progress
 from jetpress.pipeline.data import loading
 from jetpress.pipeline.data.splits import Split
-from jetpress.pipeline.graph import divergence
-from jetpress.pipeline.graph.cases import filled
+from jetpress.pipeline.graph import session
 from jetpress.pipeline.graph.ends import DETECTIONS, SCORES, Ends
+from jetpress.pipeline.graph.session import Array, Feed, Run
 from jetpress.pipeline.graph.suppress import RAW
 from jetpress.pipeline.graph.tolerance import cosines
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.training.evaluate import points as points_of
-
-Array = NDArray[Any]
-Feed = Mapping[str, Array]
 
 
 @dataclass(frozen=True)
@@ -40,18 +36,7 @@ class Judge:
 
     def feeds(self, proto: onnx.ModelProto, inputs: tuple[Tensor, ...]) -> Iterator[tuple[int, Feed]]:
         """The network's inputs ``[n, ...]`` as the file takes them: how many samples are real, and the arrays."""
-        fixed = proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value  # 0 where the batch is open
-        size, given = fixed or self.batch, self.ends.to_file(inputs)
-        kinds = [
-            onnx.helper.tensor_dtype_to_np_dtype(one.type.tensor_type.elem_type) for one in proto.graph.input
-        ]
-        for start in range(0, len(given[0]), size):
-            some = [one[start : start + size] for one in given]
-            arrays = [
-                filled(one, fixed).numpy().astype(kind, copy=False)
-                for one, kind in zip(some, kinds, strict=True)
-            ]
-            yield len(some[0]), dict(zip((one.name for one in proto.graph.input), arrays, strict=True))
+        return session.feeds(proto, self.ends.to_file(inputs), self.batch)
 
     def scores(self, proto: onnx.ModelProto, feeds: Sequence[Feed]) -> Array:
         """The first output on all feeds, ``[samples, numbers]``, before a softmax or argmax that the file ends with."""
@@ -71,7 +56,7 @@ class Judge:
                 found: list[list[Array]] = []
                 for count, feed in self.feeds(proto, inputs):
                     outputs = run(feed)
-                    found.append([np.atleast_1d(outputs[name])[:count] for name in order])
+                    found.append([session.cut(outputs[name], count) for name in order])
                     line.step(amount=count)
                 whole = [torch.from_numpy(np.concatenate(column)) for column in zip(*found, strict=True)]
                 total += float(judge(rebuild(whole), target).double().sum())
@@ -84,18 +69,11 @@ class Judge:
             return list(RAW)
         return names if self.ends.output == SCORES else [f"{names[0]}_scores", *names[1:]]
 
-    def _runner(self, proto: onnx.ModelProto) -> tuple[str, Callable[[Feed], dict[str, Array]]]:
+    def _runner(self, proto: onnx.ModelProto) -> tuple[str, Run]:
         """Name of the scores, and from a feed to all outputs."""
-        wanted, shown = self._network_outputs(proto), onnx.ModelProto()
-        shown.CopyFrom(proto)
-        present = {one.name for one in proto.graph.output}
-        shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted if name not in present)
-        session = divergence.session(shown)
-        names = [one.name for one in session.get_outputs()]
+        wanted = self._network_outputs(proto)
         # Of a detector the scores are the second.
-        return wanted[1 if self.ends.output == DETECTIONS else 0], lambda feed: dict(
-            zip(names, session.run(names, dict(feed)), strict=True)
-        )
+        return wanted[1 if self.ends.output == DETECTIONS else 0], session.load(proto, shown=wanted)
 
 
 def _rebuilder(network: Network) -> Callable[[list[Tensor]], Any]:

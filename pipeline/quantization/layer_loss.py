@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 import onnx
 
 from jetpress.deploy.console import progress
+from jetpress.pipeline.graph.session import Feed
 from jetpress.pipeline.quantization.dialect import Array
-from jetpress.pipeline.quantization.judge import Feed, Judge, error
+from jetpress.pipeline.quantization.judge import Judge, error
 
 
 def sensitivity(

@@ -15,18 +15,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
-from polygraphy.backend.onnxrt import OnnxrtRunner
-from polygraphy.logger import G_LOGGER
 from torch import Tensor, nn
 
 from jetpress.deploy.errors import StageError
 from jetpress.deploy.onnx_file import guard
 from jetpress.deploy.preflight.sparse import SparseLayer
 from jetpress.pipeline.data import loading
-from jetpress.pipeline.graph import divergence
+from jetpress.pipeline.graph import divergence, session
 from jetpress.pipeline.graph.cases import IMAGES, Case, cases, filled
 from jetpress.pipeline.graph.ends import DETECTIONS, SCORES, Ends
 from jetpress.pipeline.graph.suppress import RAW
@@ -115,18 +112,13 @@ def compare(
     """
     _mask(network)
     fixed = proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value  # 0 where the batch is open
-    inputs, outputs = _names(proto.graph.input), _names(proto.graph.output)
-    if ends.output != SCORES and path is None:
-        # Classes alone hide much: the scores behind them are compared as well.
-        behind = RAW if ends.output == DETECTIONS else (f"{outputs[0]}_scores",)
-        proto = _showing(proto, *behind)
+    outputs = _names(proto.graph.output)
+    # Classes alone hide much: the scores behind them are compared as well.
+    behind: tuple[str, ...] = {SCORES: (), DETECTIONS: RAW}.get(ends.output, (f"{outputs[0]}_scores",))
+    run = session.load(path or proto, shown=behind)
     results, failing = dict[tuple[str, str], Score](), dict[tuple[str, str], dict[str, Array]]()
     suspect = dict[tuple[str, str], dict[str, Array]]()
-    with (
-        G_LOGGER.verbosity(G_LOGGER.CRITICAL),
-        _runner(proto, path) as runner,
-        _channels_last(network.module),
-    ):
+    with _channels_last(network.module):
         for group in _grouped(given):
             expected = _pytorch(network, [tensors for _, tensors in group], ends, fixed)
             given_by_file = len(outputs) - (
@@ -136,9 +128,8 @@ def compare(
                 what = f"PyTorch gives {len(expected[0])} outputs, the ONNX file {given_by_file}"
                 raise StageError(what, REPORT)
             for (case, tensors), wanted in zip(group, expected, strict=True):
-                full = (filled(one, fixed).numpy() for one in tensors)
-                feed = dict(zip(inputs, _typed(full, proto), strict=True))
-                found = {name: _cut(one, len(tensors[0])) for name, one in runner.infer(feed).items()}
+                real, feed = next(session.feeds(proto, tensors, len(tensors[0])))
+                found = {name: session.cut(one, real) for name, one in run(feed).items()}
                 for score in _scores(case, found, wanted, outputs, results, limits, ends):
                     key = (score.output, case)
                     if not score.passes(limits, so_far=True):
@@ -207,7 +198,10 @@ def _where(
     given = [
         one.numpy() for one in _network_inputs(network, tuple(map(torch.from_numpy, feed.values())), ends)
     ]
-    return f";\n    {divergence.first_difference(network, proto, feed, given, limits.diverged)}"
+    try:
+        return f";\n    {divergence.first_difference(network, proto, feed, given, limits.diverged)}"
+    except StageError as error:
+        return f"; which node differs first is not known: {error.what}"
 
 
 def _grouped(given: Iterable[Case]) -> Iterator[list[Case]]:
@@ -238,7 +232,7 @@ def _pytorch(network: Network, group: list[tuple[Tensor, ...]], ends: Ends, fixe
             parts = zip(*(one.split(sizes) for one in together), strict=True)
             return [[one.numpy() for one in part] for part in parts]
     each = (run(tuple(filled(one, fixed) for one in tensors)) for tensors in group)
-    return [[_cut(one, size) for one in got] for got, size in zip(each, sizes, strict=True)]
+    return [[session.cut(one, size) for one in got] for got, size in zip(each, sizes, strict=True)]
 
 
 def _network_inputs(network: Network, fed: tuple[Tensor, ...], ends: Ends) -> tuple[Tensor, ...]:
@@ -247,25 +241,6 @@ def _network_inputs(network: Network, fed: tuple[Tensor, ...], ends: Ends) -> tu
     return tuple(
         one.to(getattr(torch, as_.dtype)) for one, as_ in zip(seen, network.model.inputs, strict=True)
     )
-
-
-def _typed(arrays: Iterable[Array], proto: onnx.ModelProto) -> Iterator[Array]:
-    """In the types of the file's inputs (INT32 where the network takes INT64)."""
-    for array, value in zip(arrays, proto.graph.input, strict=True):
-        yield array.astype(onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type), copy=False)
-
-
-def _showing(proto: onnx.ModelProto, *names: str) -> onnx.ModelProto:
-    """A copy with more outputs."""
-    shown = onnx.ModelProto()
-    shown.CopyFrom(proto)
-    shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    return shown
-
-
-def _runner(proto: onnx.ModelProto, path: Path | None) -> Any:
-    """The file itself where there is one: weights may lie beside it."""
-    return OnnxrtRunner(lambda: divergence.session(proto if path is None else path))
 
 
 @contextmanager
@@ -284,11 +259,6 @@ def _mask(network: Network) -> None:
     with torch.no_grad():
         for name, mask in network.masks.items():
             parameters[name].masked_fill_(~mask, 0.0)
-
-
-def _cut(output: Any, count: int) -> Array:
-    """The first ``count`` samples, as an array of one dimension or more."""
-    return np.atleast_1d(np.asarray(output))[:count]
 
 
 def check_sparse(facts: Mapping[str, Any], proto: onnx.ModelProto) -> list[SparseLayer]:

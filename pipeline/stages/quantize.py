@@ -29,12 +29,13 @@ from jetpress.pipeline.data.splits import Split
 from jetpress.pipeline.graph import fp16_layers
 from jetpress.pipeline.graph.cases import Case, cases
 from jetpress.pipeline.graph.ends import Ends
+from jetpress.pipeline.graph.session import Feed
 from jetpress.pipeline.graph.tolerance import LIMITS
 from jetpress.pipeline.network import models
 from jetpress.pipeline.quantization import THROUGHOUT, bias, calibrate, qdq
 from jetpress.pipeline.quantization.calibrate import Seen
 from jetpress.pipeline.quantization.dialect import DIALECTS, Array
-from jetpress.pipeline.quantization.judge import Feed, Judge, cosine, error, looks_random
+from jetpress.pipeline.quantization.judge import Judge, cosine, error, looks_random
 from jetpress.pipeline.quantization.layer_loss import sensitivity
 from jetpress.pipeline.quantization.mixed import Search, fewest
 from jetpress.pipeline.quantization.subject import Subject, masked
@@ -74,8 +75,7 @@ def quantize(config: QuantizeConfig, model: Checkpoint, onnx_model: OnnxModel, d
     warnings = _warnings(images)
     seen = calibrate.look(subject.proto, subject.tensors(), _feeds(judge, subject, images))
     if corrected := config.bias_correction and not learnt_rounded(model.facts):
-        means = {name: one.mean for name, one in seen.items()}
-        subject = replace(subject, shifts=bias.shifts(subject.layers, means, subject.dialect.numbers))
+        subject = replace(subject, shifts=bias.shifts(subject.layers, seen, subject.dialect.numbers))
     trial = _Trial(config, subject, judge, _judged(loaded.validation, config, network.seed))
     # On other images than the ranges were found on.
     probe = _Probe(trial, loading.calibration(loaded, config.sensitivity_images, config.seed + 1))

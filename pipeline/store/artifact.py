@@ -17,6 +17,7 @@ from typing import Any, Self
 from jetpress.deploy.errors import TrustError
 
 DESCRIPTION = "artifact.json"
+AGAIN = "remove that folder and run again"
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,12 @@ class Artifact:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """The artifact at ``path``, its facts read and its kind checked (the files are not read)."""
-        description = json.loads((path / DESCRIPTION).read_text())
+        """The artifact at ``path``, its description held against its name (the files are not read).
+
+        Raises:
+            TrustError: the description is not the one that was written, or it is of another kind.
+        """
+        description = _description(path)
         if description["kind"] != cls.__name__:
             raise TrustError(
                 f"{path} holds a {description['kind']}, not a {cls.__name__}",
@@ -87,10 +92,6 @@ class Measurement(Artifact):
     """``bench.json``: raw latencies of every engine of a bundle, measured in one session."""
 
 
-class Report(Artifact):
-    """``report.html``, ``report.md``, ``report.json``."""
-
-
 def sha256(path: Path) -> str:
     """SHA-256 of a file, as hex."""
     with path.open("rb") as file:
@@ -116,28 +117,32 @@ def describe(artifact: Artifact) -> tuple[str, str]:
     return text, hashlib.sha256(text.encode()).hexdigest()
 
 
+def _description(path: Path) -> dict[str, Any]:
+    try:
+        text = (path / DESCRIPTION).read_bytes()
+    except FileNotFoundError:
+        raise TrustError(f"{path} has no {DESCRIPTION}", AGAIN) from None
+    if hashlib.sha256(text).hexdigest() != path.name:
+        raise TrustError(f"the description of {path} was changed", AGAIN)
+    described: dict[str, Any] = json.loads(text)
+    return described
+
+
 def verify(artifact: Artifact) -> None:
     """Read every file again and compare: size first, then digest.
 
     Raises:
         TrustError: a file is missing, was added or is not the one that was made.
     """
-    text = (artifact.path / DESCRIPTION).read_bytes()
-    if hashlib.sha256(text).hexdigest() != artifact.digest:
-        raise TrustError(
-            f"the description of {artifact.path} was changed", "remove that folder and run again"
-        )
-    expected: dict[str, dict[str, Any]] = json.loads(text)["files"]
+    expected: dict[str, dict[str, Any]] = _description(artifact.path)["files"]
     for name, entry in expected.items():
         file = artifact.path / name
         if not file.is_file() or file.is_symlink():
-            raise TrustError(f"{file} is missing", f"remove {artifact.path} and run again")
+            raise TrustError(f"{file} is missing", AGAIN)
         if (size := file.stat().st_size) != entry["size"]:
-            raise TrustError(
-                f"{file} has {size} bytes, expected {entry['size']}", f"remove {artifact.path} and run again"
-            )
+            raise TrustError(f"{file} has {size} bytes, expected {entry['size']}", AGAIN)
         if (found := sha256(file)) != entry["sha256"]:
-            raise TrustError(
-                f"{file} has SHA-256 {found}, expected {entry['sha256']}",
-                f"remove {artifact.path} and run again",
-            )
+            raise TrustError(f"{file} has SHA-256 {found}, expected {entry['sha256']}", AGAIN)
+    there = {str(path.relative_to(artifact.path)) for path in artifact.path.rglob("*") if not path.is_dir()}
+    if added := sorted(there - {*expected, DESCRIPTION}):
+        raise TrustError(f"{artifact.path / added[0]} was added", AGAIN)

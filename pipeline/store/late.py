@@ -16,6 +16,7 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -81,6 +82,7 @@ def late_stages() -> Iterator[None]:
         vars(package).update(attributes)
 
 
+@cache
 def kind_of(stage: Callable[..., Any]) -> Any:
     """The class of artifact that a stage returns, from its annotation; a late one stays unimported."""
     if not isinstance(stage, Late):

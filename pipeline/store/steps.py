@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar, TypeVarTuple
 from jetpress.deploy import console
 from jetpress.pipeline.store.artifact import Artifact, Checkpoint
 from jetpress.pipeline.store.late import kind_of
+from jetpress.pipeline.store.needs import Needs
 from jetpress.pipeline.store.store import Memo, Store
 
 Config = TypeVar("Config")
@@ -45,18 +46,20 @@ class Walk(Protocol):
 
 
 class Doing:
-    """Takes every step, and says what it does."""
+    """Takes every step, and says what it does; ``needs`` is told of each before it is begun."""
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    def __init__(self, store: Store, needs: Needs | None = None) -> None:
+        self.store, self.needs = store, needs
         self.steps: list[Step] = []
 
     def step(
         self, name: str, stage: Callable[[Config, *Inputs, Path], Made], config: Config, *inputs: *Inputs
     ) -> Made:
         """Make the artifact, or find it."""
-        known = self.store.look_up(self.store.key(stage, config, inputs))  # type: ignore[arg-type]
-        if known is None:
+        key = self.store.key(stage, config, inputs)  # type: ignore[arg-type]
+        if self.needs is not None:
+            self.needs.note(key)
+        if self.store.find(kind_of(stage), key) is None:
             console.say(f"  {name} ...")
         made, memo, cached = self.store.make(stage, config, *inputs)
         self._done(name, made, memo, "cached" if cached else "ran")
@@ -85,13 +88,14 @@ class Looking:
     ) -> Made:
         """The artifact, if it is there; otherwise one of which nothing is known."""
         kind: type[Made] = kind_of(stage)
-        memo = self.store.look_up(self.store.key(stage, config, inputs))  # type: ignore[arg-type]
-        if memo is None:
+        found = self.store.find(kind, self.store.key(stage, config, inputs))  # type: ignore[arg-type]
+        if found is None:
             last = self.store.last_duration(stage)
             self.steps.append(Step(name, "will run", last))
             return kind(self.store.root / f"unknown-{name}")
+        made, memo = found
         self.steps.append(Step(name, "cached", memo.seconds, memo.digest))
-        return kind.open(self.store.objects / memo.digest)
+        return made
 
     def skip(self, name: str, why: str) -> None:
         """Say why a step would not be taken."""

@@ -4,6 +4,7 @@
 
     runs/                          $JETPRESS_RUNS
       digits-host-1a2b3c4d/        what a person looks at: report, bundle, engine (written by `jetpress.pipeline.run`)
+        needs.json                 the keys of all that this run needs: see `jetpress.pipeline.store.needs`
       .store/
         objects/<digest>/          artifacts, immutable
         memo/<key>.json            key of a stage's inputs -> digest of what it made, and how long it took
@@ -13,66 +14,57 @@
 The key is made of the stage's name, its code, its configuration, the digests of its inputs and the versions
 of the libraries that it uses. Resume is therefore the absence of work. An object appears by one rename after
 everything in it has reached the disk, so a killed process leaves a draft or a whole object, never half of one.
+
+A disk may lie all the same. An object is opened only if its description is the one that it is named by, and
+each that a stage really works on is read in full first. What is damaged is removed and made anew.
 """
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import importlib.metadata
-import importlib.util
 import json
+import math
 import os
-import platform
+import re
 import shutil
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple
 
 from filelock import FileLock, Timeout
 
 from jetpress.deploy import console
-from jetpress.deploy.errors import StageError, from_os_error
+from jetpress.deploy.errors import TrustError, from_os_error
 from jetpress.pipeline.recipe.sections.fields import as_table
-from jetpress.pipeline.store.artifact import DESCRIPTION, Artifact, canonical, describe
+from jetpress.pipeline.store.artifact import DESCRIPTION, Artifact, canonical, describe, verify
+from jetpress.pipeline.store.fingerprint import fingerprint
 from jetpress.pipeline.store.late import kind_of
 
 Config = TypeVar("Config")
 Inputs = TypeVarTuple("Inputs")
 Made = TypeVar("Made", bound=Artifact)
+Result = TypeVar("Result")
 
-OURS = ("jetpress",)
-# A stage is its own code; these only carry it, and what they decide is in the key already.
-CARRIERS = (
-    "jetpress",
-    "jetpress.pipeline",
-    "jetpress.deploy",
-    "jetpress.benchmarks",
-    "jetpress.pipeline.store.store",
-    "jetpress.pipeline.store.artifact",
-    "jetpress.pipeline.store.late",
-    "jetpress.pipeline.recipe.reading",
-    "jetpress.pipeline.recipe.sections",
-    *(
-        f"jetpress.pipeline.recipe.sections.{part}"
-        for part in ("compression", "data", "device", "export", "fields", "model", "training")
-    ),
-    "jetpress.deploy.errors",
-    "jetpress.deploy.console",
-)
+STATE = "state"
+"""The folder of a draft that outlives its process: how far a training had come."""
+DIGEST = re.compile("[0-9a-f]{64}")
+
+
+class Damaged(TrustError):
+    """An object was not what it was when it was made. It is gone: who walks again makes it anew."""
 
 
 @dataclass(frozen=True)
 class Memo:
-    """What is known about a stage that ran: its result's digest and how long it took."""
+    """What is known about a stage that ran: its result's digest, how long it took, and when that was."""
 
     digest: str
     seconds: float
+    stage: str
+    made: float
 
 
 class Store:
@@ -82,10 +74,13 @@ class Store:
         self.root = root
         self.objects, self.memos = root / "objects", root / "memo"
         self.drafts, self.locks = root / "drafts", root / "locks"
+        self._whole: set[str] = set()
+        """Read in full by this process, or made by it."""
+        self._mended: set[str] = set()
 
     def key(self, stage: Callable[..., Any], config: object, inputs: tuple[Artifact, ...]) -> str:
         """The memo key: everything that the result depends on."""
-        code, toolchain = fingerprint(stage.__module__)
+        code, toolchain = fingerprint(stage.__module__, stage.__name__)
         parts = {
             "stage": f"{stage.__module__}.{stage.__name__}",
             "code": code,
@@ -95,108 +90,176 @@ class Store:
         }
         return hashlib.sha256(canonical(parts).encode()).hexdigest()
 
-    def look_up(self, key: str) -> Memo | None:
-        """What this key gave before, if its object is still whole."""
+    def memo(self, key: str) -> Memo | None:
+        """What is noted under a key; a note that is damaged is said, and removed."""
+        path = self.memos / f"{key}.json"
         try:
-            memo = json.loads((self.memos / f"{key}.json").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
+            told = json.loads(path.read_bytes())
+        except FileNotFoundError:
             return None
-        return (
-            Memo(memo["digest"], memo["seconds"])
-            if (self.objects / memo["digest"] / DESCRIPTION).exists()
-            else None
-        )
+        except (ValueError, RecursionError):
+            told = None
+        match told:
+            case {"digest": str(digest), "seconds": float() | int(), "stage": str(), "made": float() | int()}:
+                if DIGEST.fullmatch(digest) and math.isfinite(told["seconds"] + told["made"]):
+                    return Memo(digest, told["seconds"], told["stage"], told["made"])
+        console.say(f"  {path} is damaged: what it stood for is made anew")
+        path.unlink(missing_ok=True)
+        return None
+
+    def known(self) -> dict[str, Memo]:
+        """All memos by their key."""
+        found = ((path.stem, self.memo(path.stem)) for path in sorted(self.memos.glob("*.json")))
+        return {key: memo for key, memo in found if memo is not None}
+
+    def find(self, kind: type[Made], key: str) -> tuple[Made, Memo] | None:
+        """What this key gave before, if it is still there and its description is the one that was written."""
+        memo = self.memo(key)
+        if memo is None or not (self.objects / memo.digest).is_dir():
+            return None
+        try:
+            return kind.open(self.objects / memo.digest), memo
+        except TrustError as error:
+            self._remove(memo.digest, error.what)
+            return None
 
     def last_duration(self, stage: Callable[..., Any]) -> float | None:
         """Seconds that ``stage`` took when it last ran, on whatever input; None if it never did."""
-        memos = (json.loads(path.read_text()) for path in self.memos.glob("*.json"))
-        own = [memo for memo in memos if memo["stage"] == stage.__name__]
-        return float(max(own, key=lambda memo: memo["made"])["seconds"]) if own else None
+        own = [memo for memo in self.known().values() if memo.stage == stage.__name__]
+        return max(own, key=lambda memo: memo.made).seconds if own else None
 
     def make(
         self, stage: Callable[[Config, *Inputs, Path], Made], config: Config, *inputs: *Inputs
     ) -> tuple[Made, Memo, bool]:
-        """The artifact that ``stage`` makes of ``inputs``; made now, or found (then the last value is True)."""
+        """The artifact that ``stage`` makes of ``inputs``; made now, or found (then the last value is True).
+
+        Raises:
+            Damaged: an input is damaged, and removed.
+        """
         kind: type[Made] = kind_of(stage)
         key = self.key(stage, config, inputs)  # type: ignore[arg-type]
-        if memo := self.look_up(key):
-            return kind.open(self.objects / memo.digest), memo, True
-        with self._locked(key):
-            if memo := self.look_up(key):  # another process made it while we waited
-                return kind.open(self.objects / memo.digest), memo, True
-            draft = self.drafts / key
-            draft.mkdir(parents=True, exist_ok=True)
+        if found := self.find(kind, key):
+            return *found, True
+        with self.locked(key, "another process is at this stage already"):
+            if found := self.find(kind, key):  # another process made it while we waited
+                return *found, True
+            self.verify(*inputs)  # type: ignore[arg-type]
+            draft = self._emptied(key)
             start = time.monotonic()
             made = stage(config, *inputs, draft)
             memo = self._publish(made, key, stage.__name__, time.monotonic() - start)
             return replace(made, path=self.objects / memo.digest), memo, False
 
+    def verify(self, *artifacts: Artifact) -> None:
+        """Read artifacts of this store in full, once in the life of this process.
+
+        Raises:
+            Damaged: one is not what was made, and was removed.
+            TrustError: it was so before, and was made anew in between.
+        """
+        for one in artifacts:
+            if one.path.parent == self.objects and one.digest not in self._whole:
+                try:
+                    verify(one)
+                except TrustError as error:
+                    self._remove(one.digest, error.what)
+                    raise Damaged(error.what, "run the same command again: it is made anew") from error
+                self._whole.add(one.digest)
+
+    def _remove(self, digest: str, why: str) -> None:
+        if digest in self._mended:
+            raise TrustError(
+                f"{why}: the second time in this run", "the disk or the memory may be failing: check both"
+            )
+        self._mended.add(digest)
+        console.say(f"  damaged, and made anew: {why}")
+        with self.alone():
+            for key, memo in self.known().items():
+                if memo.digest == digest:
+                    (self.memos / f"{key}.json").unlink(missing_ok=True)
+            self.discard(self.objects / digest)
+
+    def _emptied(self, key: str) -> Path:
+        """The draft of a key, with nothing in it but how far a training had come."""
+        draft = self.drafts / key
+        draft.mkdir(parents=True, exist_ok=True)
+        for path in draft.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                if path.name != STATE:
+                    shutil.rmtree(path)
+            else:
+                path.unlink()
+        return draft
+
     def _publish(self, made: Artifact, key: str, name: str, seconds: float) -> Memo:
         text, digest = describe(made)
         (made.path / DESCRIPTION).write_text(text)
-        _sync_tree(made.path)
-        self.objects.mkdir(parents=True, exist_ok=True)
-        final = self.objects / digest
-        if final.exists():  # another configuration made the same bytes
-            shutil.rmtree(made.path)
-        else:
-            made.path.rename(final)
-            _sync(self.objects)
-        write_atomically(
-            self.memos / f"{key}.json",
-            canonical({"digest": digest, "seconds": round(seconds, 3), "stage": name, "made": time.time()}),
-        )
-        return Memo(digest, seconds)
+        sync_tree(made.path)
+        memo = Memo(digest, round(seconds, 3), name, time.time())
+        final = replace(made, path=self.objects / digest)
+        with self.alone():
+            self.objects.mkdir(parents=True, exist_ok=True)
+            if final.path.exists() and not _is_whole(final):
+                self.discard(final.path)
+            if final.path.exists():  # another configuration made the same bytes
+                self.discard(made.path)
+            else:
+                made.path.rename(final.path)
+                _sync(self.objects)
+            write_atomically(self.memos / f"{key}.json", canonical(asdict(memo)))
+        self._whole.add(digest)
+        return memo
+
+    def discard(self, folder: Path) -> None:
+        """Remove a folder of the store; nobody ever finds half of it where it was."""
+        if folder.exists():
+            gone = self.drafts / f"gone-{folder.name}"
+            self.drafts.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(gone, ignore_errors=True)
+            folder.rename(gone)
+            shutil.rmtree(gone)
 
     @contextmanager
-    def _locked(self, key: str) -> Iterator[None]:
-        """Only one process works on a key. The lock is the kernel's: it goes when its holder is killed."""
+    def alone(self) -> Iterator[None]:
+        """For a moment no other process publishes, removes, or notes what it needs."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.root / "store.lock"):
+            yield
+
+    @contextmanager
+    def locked(self, name: str, told: str) -> Iterator[None]:
+        """Only one process has this name; another waits, and ``told`` says why.
+
+        The lock is the kernel's: it goes when its holder is killed.
+        """
         self.locks.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.locks / f"{key}.lock")
+        lock = FileLock(self.locks / f"{name}.lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            console.say("    another process is at this stage already: waiting for it")
+            console.say(f"    {told}: waiting for it")
             lock.acquire(poll_interval=0.2)
         try:
             yield
         finally:
             lock.release()
 
-    def collect(self, keep: set[str], everything: bool = False) -> tuple[int, int]:
-        """Remove what no run needs: memos whose digest is not in ``keep``, their objects, idle drafts.
 
-        Returns:
-            number of folders removed, bytes freed
-        """
-        keep = set() if everything else keep
-        removed = freed = 0
-        for memo in self.memos.glob("*.json"):
-            if json.loads(memo.read_text())["digest"] not in keep:
-                memo.unlink()
-        for folder in (
-            *self.objects.glob("*"),
-            *(d for d in self.drafts.glob("*") if not self._busy(d.name)),
-        ):
-            if folder.name in keep and folder.parent == self.objects:
-                continue
-            freed += sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
-            shutil.rmtree(folder)
-            removed += 1
-        for lock in self.locks.glob("*.lock"):
-            if not self._busy(lock.stem):
-                lock.unlink(missing_ok=True)
-        return removed, freed
-
-    def _busy(self, key: str) -> bool:
-        lock = FileLock(self.locks / f"{key}.lock")
-        self.locks.mkdir(parents=True, exist_ok=True)
+def until_whole(walk: Callable[[], Result]) -> Result:
+    """Walk again from the start whenever something damaged was met: all else is found, that is made anew."""
+    while True:
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            return True
-        lock.release()
+            return walk()
+        except Damaged:
+            console.say("  starting again with what is whole")
+
+
+def _is_whole(artifact: Artifact) -> bool:
+    try:
+        verify(artifact)
+    except TrustError:
         return False
+    return True
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -223,77 +286,8 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _sync_tree(folder: Path) -> None:
+def sync_tree(folder: Path) -> None:
+    """Everything in a folder reaches the disk."""
     for path in folder.rglob("*"):
         _sync(path)
     _sync(folder)
-
-
-@cache
-def fingerprint(module: str) -> tuple[str, dict[str, str]]:
-    """What a stage's result depends on besides its inputs.
-
-    Returns:
-        a digest of the code of ``module`` and of all our modules that it imports, directly or not (comments
-        and layout do not count), and the versions of the libraries that any of them imports.
-    """
-    trees: dict[str, str] = {}
-    libraries: set[str] = set()
-    todo = [module]
-    while todo:
-        name = todo.pop()
-        if name in trees:
-            continue
-        source = _source(name)
-        if source is None:
-            continue
-        tree = ast.parse(source.read_bytes())
-        trees[name] = "" if name in CARRIERS else hashlib.sha256(ast.dump(tree).encode()).hexdigest()
-        if name in CARRIERS:
-            continue
-        for imported in _imports(tree):
-            if imported.split(".")[0] in OURS:
-                todo.append(imported)
-            else:
-                libraries.add(imported.split(".")[0])
-    return hashlib.sha256(canonical(trees).encode()).hexdigest(), versions(libraries)
-
-
-def _source(module: str) -> Path | None:
-    """The file of one of our modules, found without importing it."""
-    root = Path(__file__).resolve().parents[2]
-    path = root.joinpath(*module.split(".")[1:])
-    return next((p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file()), None)
-
-
-def _imports(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-@cache
-def _distributions() -> Mapping[str, list[str]]:
-    return importlib.metadata.packages_distributions()
-
-
-def versions(libraries: set[str]) -> dict[str, str]:
-    """``{distribution: version}`` of imported top-level modules, and of Python itself."""
-    found = {"python": platform.python_version()}
-    for library in libraries - set(sys.stdlib_module_names):
-        for distribution in _distributions().get(library, []):
-            found[distribution] = importlib.metadata.version(distribution)
-    return dict(sorted(found.items()))
-
-
-def promise(kept: bool, what: str, hint: str) -> None:
-    """The last line of a stage.
-
-    Raises:
-        StageError: the promise was not kept.
-    """
-    if not kept:
-        raise StageError(what, hint)

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+READS = ("asp_map.c",)
 LANES = 16
 """Rows that the kernel takes at once."""
 

@@ -41,7 +41,7 @@ def test_the_options_are_frozen() -> None:
         "report": ["--help", "--json", "-h", "run"],
         "compare": ["--device", "--help", "--json", "-h", "first", "second"],
         "device": ["--help", "--json", "-h", "do", "name"],
-        "gc": ["--all", "--help", "--json", "-h"],
+        "gc": ["--all", "--dry-run", "--help", "--json", "--older-than", "-h"],
         "completion": ["--help", "-h", "shell"],
     }
 
@@ -142,7 +142,13 @@ def test_gc_on_nothing(
 ) -> None:
     monkeypatch.setenv("JETPRESS_RUNS", str(tmp_path))
     assert main(["gc", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"removed": 0, "freed_bytes": 0}
+    assert json.loads(capsys.readouterr().out) == {
+        "removed": 0,
+        "freed_bytes": 0,
+        "kept": 0,
+        "kept_bytes": 0,
+        "dry_run": False,
+    }
 
 
 def test_sensitivity_is_a_table_and_a_plot_and_a_run_takes_it_up(

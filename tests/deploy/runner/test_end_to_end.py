@@ -17,13 +17,15 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from jetpress.deploy.pack import SOURCE, pack
+from jetpress.deploy import runner
+from jetpress.deploy.pack import pack
 from jetpress.deploy.runner.__main__ import main
 from jetpress.deploy.runner.failures import BundleError, DigestMismatch
 from jetpress.deploy.runner.manifest import Bundle
 from tests.deploy.runner_bundles import bundle, seal, start
 from tests.deploy.runner_schema import faults
 
+SOURCE = Path(runner.__file__).parent
 PYTHONS = [Path(sys.executable), *sorted(Path("~/.pyenv/versions").expanduser().glob("3.[68].*/bin/python"))]
 
 

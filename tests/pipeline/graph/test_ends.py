@@ -17,7 +17,6 @@ from onnx import TensorProto, numpy_helper
 from jetpress.deploy.errors import RecipeError, StageError
 from jetpress.deploy.runner.infer import _top1
 from jetpress.deploy.targets import find
-from jetpress.pipeline.graph import divergence
 from jetpress.pipeline.graph.ends import FRAMES, Ends
 from jetpress.pipeline.graph.exporting import to_onnx
 from jetpress.pipeline.recipe.reading import Recipe
@@ -28,6 +27,7 @@ from jetpress.pipeline.recipe.sections.export import EquivalenceConfig, ExportCo
 from jetpress.pipeline.stages import equivalence
 from jetpress.pipeline.stages.export import export
 from tests.equivalence.networks import checkpoint, network
+from tests.pipeline.graph.outputs import outputs
 
 DATA = DataConfig(size=16, calibration_images=8, sample_images=16, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
 
@@ -95,7 +95,7 @@ def test_a_file_that_takes_frames_and_gives_classes(tmp_path: Path) -> None:
     plan = json.loads((packed.path / "plan.json").read_text())
     assert plan["inputs"] == exported.facts["inputs"]
     proto = onnx.load(exported.path / "model.onnx")
-    (found,) = divergence.session(proto).run(None, {"input": samples})
+    (found,) = outputs(proto, {"input": samples})
     with torch.no_grad():
         (seen,) = Ends(FRAMES, mean=DATA.mean, std=DATA.std).to_network((torch.from_numpy(samples),))
         classes = made.module(seen).argmax(1).numpy()
@@ -120,7 +120,7 @@ def test_softmax_over_the_classes() -> None:
     (image,) = Ends().to_network((torch.randn(1, 3, 16, 16),))
     with torch.no_grad():
         maps, best = made.module(image)
-    found = divergence.session(proto).run(None, {"input": image.numpy()})
+    found = outputs(proto, {"input": image.numpy()})
     assert np.allclose(found[0], maps.softmax(1).numpy(), atol=1e-6)
     assert np.allclose(found[1], best.numpy(), atol=1e-6), "only the first output"
 
@@ -135,8 +135,8 @@ def test_no_int64_at_the_ends() -> None:
         "kind": (TensorProto.INT32, [2, 3]),
     }
     image, kind = torch.randn(2, 3, 16, 16), torch.tensor([[0, 4, 2], [1, 1, 3]])
-    one = divergence.session(plain).run(None, {"image": image.numpy(), "kind": kind.numpy()})
-    other = divergence.session(narrow).run(None, {"image": image.numpy(), "kind": kind.int().numpy()})
+    one = outputs(plain, {"image": image.numpy(), "kind": kind.numpy()})
+    other = outputs(narrow, {"image": image.numpy(), "kind": kind.int().numpy()})
     assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 

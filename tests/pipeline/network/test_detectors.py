@@ -27,6 +27,7 @@ from jetpress.deploy.targets import find
 from jetpress.pipeline.graph.cases import cases
 from jetpress.pipeline.graph.ends import DETECTIONS, Ends
 from jetpress.pipeline.graph.exporting import to_onnx
+from jetpress.pipeline.graph.session import load
 from jetpress.pipeline.graph.suppress import RAW
 from jetpress.pipeline.graph.suppress import suppress as suppress_in
 from jetpress.pipeline.graph.tolerance import LIMITS
@@ -199,9 +200,8 @@ def test_the_suppression_in_the_graph() -> None:
         one.name: tuple(d.dim_value for d in one.type.tensor_type.shape.dim) for one in proto.graph.output
     }
     assert shapes == {"boxes": (2, most, 4), "scores": (2, most), "labels": (2, most)}
-    shown = equivalence._showing(proto, *RAW).SerializeToString()
-    session = ort.InferenceSession(shown, providers=["CPUExecutionProvider"])
-    boxes, scores, labels, *raw = session.run(None, {"images": inputs[:2].numpy()})
+    run = load(proto, shown=RAW)
+    boxes, scores, labels, *raw = run({"images": inputs[:2].numpy()}).values()
     assert labels.dtype == np.int32
     for at, outside in enumerate(detections(*raw, rules(FAST))):
         inside = boxes[at], scores[at], labels[at]

@@ -64,7 +64,7 @@ def jetpress(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("where", ["their folder", "another folder"])
 def test_their_builder_gets_theirs_and_ours_stays_ours(folder: Path, where: str, tmp_path: Path) -> None:
     code = (
-        "import sys, jetpress; from jetpress.pipeline.recipe.sections import ModelConfig;"
+        "import sys, jetpress; from jetpress.pipeline.recipe.sections.model import ModelConfig;"
         "from jetpress.pipeline.network import models;"
         f"print(models.build(ModelConfig(builder={str(folder / 'network.py')!r} + ':build'), 0));"
         "from jetpress.pipeline.run import run; from jetpress.benchmarks import stats;"

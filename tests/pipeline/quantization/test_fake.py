@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from onnx import helper
 from torch import Tensor, nn
 
-from jetpress.pipeline.graph import divergence
 from jetpress.pipeline.graph.exporting import to_onnx
 from jetpress.pipeline.network import channels
 from jetpress.pipeline.network.channels.graph import TracedNet
@@ -24,6 +23,7 @@ from jetpress.pipeline.quantization.fake import Grid
 from jetpress.pipeline.quantization.subject import Subject
 from jetpress.pipeline.recipe.sections.export import ExportConfig
 from jetpress.pipeline.recipe.sections.model import InputConfig
+from tests.pipeline.graph.outputs import outputs
 
 SIGNED, UNSIGNED = (-128, 127, 0), (0, 255, 77)
 
@@ -42,7 +42,7 @@ def on_onnx(x: Tensor, scale: float, zero: int, unsigned: bool) -> Tensor:
     ends = [[helper.make_tensor_value_info(one, onnx.TensorProto.FLOAT, ["n"])] for one in "xy"]
     graph = helper.make_graph(nodes, "pair", *ends, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    return torch.from_numpy(divergence.session(model).run(["y"], {"x": x.numpy()})[0])
+    return torch.from_numpy(outputs(model, {"x": x.numpy()})[0])
 
 
 numbers = st.floats(-(2.0**20), 2.0**20, width=32)
@@ -169,7 +169,7 @@ def test_a_network_computes_what_its_file_computes(build: Callable[[], nn.Module
     seen = calibrate.look(proto, subject.tensors(), feeds)
     ranges = calibrate.ranges(seen, "mse", subject.dialect)
     grids = fake.grids(proto, module, subject.dialect, ranges)
-    file = divergence.session(subject.graph(ranges)).run(None, feeds[0])[0]
+    file = outputs(subject.graph(ranges), feeds[0])[0]
     before = copy.deepcopy(module.state_dict())
     with torch.no_grad():
         plain = module(x).numpy()

@@ -21,7 +21,7 @@ from jetpress.deploy.onnx_file import guard
 from jetpress.deploy.preflight import trial
 from jetpress.deploy.preflight.graph import inferred
 from jetpress.deploy.targets import TARGETS
-from jetpress.pipeline.graph import divergence
+from jetpress.pipeline.graph import session
 from jetpress.pipeline.graph.cases import cases
 from jetpress.pipeline.graph.exporting import to_onnx
 from jetpress.pipeline.quantization import bias, calibrate, fake, judge
@@ -35,6 +35,7 @@ from jetpress.pipeline.recipe.sections.device import BuildConfig
 from jetpress.pipeline.recipe.sections.export import ExportConfig
 from jetpress.pipeline.recipe.sections.model import InputConfig
 from jetpress.pipeline.stages.quantize import _rest_in_fp16
+from tests.pipeline.graph.outputs import outputs
 
 DIALECT = DIALECTS["tensorrt_fp8"]
 ADA = BuildConfig(precision="fp8", compute_capabilities=("8.9",))
@@ -102,7 +103,7 @@ def on_onnx(x: Array, scale: float) -> Array:
     ends = [[helper.make_tensor_value_info(one, TensorProto.FLOAT, ["n"])] for one in "xy"]
     graph = helper.make_graph(nodes, "pair", *ends, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
-    return np.asarray(divergence.session(model).run(["y"], {"x": x})[0])
+    return np.asarray(outputs(model, {"x": x})[0])
 
 
 @settings(max_examples=60)
@@ -144,9 +145,9 @@ def test_valid_near_fp32_and_taken_by_thors_tables(
     layers = [node for node in made.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
     assert len(layers) == 3 * 2 + 3  # pairs on what the layers read; their weights are in FP8 already
     assert all(kinds[node.input[2]] == TensorProto.FLOAT8E4M3FN for node in layers)
-    before, after = (divergence.session(proto).run(None, feeds[0])[0] for proto in (subject.proto, made))
+    before, after = (outputs(proto, feeds[0])[0] for proto in (subject.proto, made))
     assert 1e-3 < judge.error(before, after) < 0.1
-    assert np.array_equal(after, divergence.session(file).run(None, feeds[0])[0])  # read from a file, too
+    assert np.array_equal(after, outputs(file, feeds[0])[0])  # read from a file, too
     for name in ("thor", "thor-jp72"):
         found = preflight.preflight(file, TARGETS[name], precision="fp8", trial=False)
         assert found.ok, found.problems
@@ -185,10 +186,10 @@ def test_training_rounds_as_the_file_does(
 ) -> None:
     grids = fake.grids(subject.proto, module, DIALECT, ranges, tuple(subject.always))
     assert grids.weights == {"one.weight", "two.weight", "hidden.weight"}
-    session, apart = divergence.session(subject.graph(ranges)), []
+    run, apart = session.load(subject.graph(ranges)), []
     with torch.no_grad(), fake.quantized(module, grids):
         for feed in feeds:
-            expected = session.run(None, feed)[0]
+            (expected,) = run(feed).values()
             apart.append(judge.error(expected, module(torch.from_numpy(feed["input"])).numpy()))
     assert np.median(apart) < 1e-3
 
@@ -197,12 +198,11 @@ def test_bias_correction_takes_back_the_mean(
     subject: Subject, ranges: Any, feeds: list[dict[str, Array]]
 ) -> None:
     seen = calibrate.look(subject.proto, subject.tensors(), feeds, counted=False)
-    means = {name: one.mean for name, one in seen.items()}
-    corrected = replace(subject, shifts=bias.shifts(subject.layers, means, FP8))
+    corrected = replace(subject, shifts=bias.shifts(subject.layers, seen, FP8))
 
     def scores(proto: onnx.ModelProto) -> Array:
-        session = divergence.session(proto)
-        return np.concatenate([session.run(None, feed)[0] for feed in feeds])
+        run = session.load(proto)
+        return np.concatenate([next(iter(run(feed).values())) for feed in feeds])
 
     wanted = scores(subject.proto)
     plain, mended = (judge.error(wanted, scores(one.graph(ranges))) for one in (subject, corrected))

@@ -15,7 +15,6 @@ from torch import Tensor
 from jetpress.deploy.errors import RecipeError, StageError
 from jetpress.deploy.preflight import preflight
 from jetpress.deploy.targets import TARGETS
-from jetpress.pipeline.graph import divergence
 from jetpress.pipeline.graph.exporting import opset_of, to_onnx
 from jetpress.pipeline.graph.simplify import RULES
 from jetpress.pipeline.network import models
@@ -36,6 +35,7 @@ from tests.equivalence.networks import (
     network,
     onnx_of,
 )
+from tests.pipeline.graph.outputs import outputs
 
 
 def worst(made: Network, proto: onnx.ModelProto, batch: int = 1) -> float:
@@ -43,9 +43,7 @@ def worst(made: Network, proto: onnx.ModelProto, batch: int = 1) -> float:
     inputs = models.example_inputs(made.model.inputs, batch)
     with torch.no_grad():
         expected = models.outputs_of(made.module(*inputs))
-    found = divergence.session(proto).run(
-        None, {one.name: x.numpy() for one, x in zip(made.model.inputs, inputs, strict=True)}
-    )
+    found = outputs(proto, {one.name: x.numpy() for one, x in zip(made.model.inputs, inputs, strict=True)})
     return max(
         float(np.abs(a.numpy() - b).max() / np.abs(a.numpy()).max())
         for a, b in zip(expected, found, strict=True)
@@ -110,7 +108,7 @@ def test_an_open_batch_that_takes_a_second_look(made: torch.nn.Module) -> None:
     proto = to_onnx(made, (IMAGE,), (), ExportConfig(opset=13, dynamic_batch=True))
     for batch in (1, 3):
         (image,) = models.example_inputs((IMAGE,), batch)
-        (found,) = divergence.session(proto).run(None, {"input": image.numpy()})
+        (found,) = outputs(proto, {"input": image.numpy()})
         with torch.no_grad():
             assert np.allclose(found, made(image).numpy(), atol=1e-6)
 

@@ -14,7 +14,7 @@ import pytest
 
 from jetpress.pipeline.store import store as store_module
 from jetpress.pipeline.store.artifact import Checkpoint, verify
-from jetpress.pipeline.store.store import Store, fingerprint, versions, write_atomically
+from jetpress.pipeline.store.store import Store, write_atomically
 
 
 @dataclass(frozen=True)
@@ -121,20 +121,6 @@ def test_a_killed_process_leaves_no_half_object_and_no_lock(tmp_path: Path, coun
     assert made.facts["text"] == "a"
 
 
-def test_gc_keeps_what_runs_need(tmp_path: Path, counter: Path) -> None:
-    store = Store(tmp_path / "s")
-    keep, _, _ = store.make(stage, Config("keep", str(counter)))
-    drop, _, _ = store.make(stage, Config("drop", str(counter)))
-    (store.drafts / "old").mkdir()
-    removed, freed = store.collect({keep.digest})
-    assert removed == 2
-    assert freed > 0
-    assert keep.path.exists()
-    assert not drop.path.exists()
-    assert store.make(stage, Config("keep", str(counter)))[2]
-    assert not store.make(stage, Config("drop", str(counter)))[2]
-
-
 def test_a_full_disk_is_a_message_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from jetpress.deploy.errors import DeviceError
 
@@ -145,30 +131,3 @@ def test_a_full_disk_is_a_message_and_leaves_nothing(tmp_path: Path, monkeypatch
     with pytest.raises(DeviceError, match="full"):
         write_atomically(tmp_path / "x" / "file", "content")
     assert not list((tmp_path / "x").iterdir())
-
-
-def test_the_fingerprint_follows_code_and_libraries() -> None:
-    code, libraries = fingerprint("jetpress.pipeline.stages.sparsify")
-    assert "torch" in libraries
-    assert "python" in libraries
-    assert "jinja2" not in {name.lower() for name in libraries}
-    assert code != fingerprint("jetpress.pipeline.network.user_code")[0]
-
-
-def test_comments_do_not_change_the_fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "s.py"
-    monkeypatch.setattr(store_module, "_source", lambda name: file if name == "pipeline.s" else None)
-
-    def of(text: str) -> str:
-        file.write_text(text)
-        fingerprint.cache_clear()
-        return fingerprint("pipeline.s")[0]
-
-    plain = of("def f():\n    return 1\n")
-    assert of("def f():  # why\n\n    return 1\n") == plain
-    assert of("def f():\n    return 2\n") != plain
-    fingerprint.cache_clear()
-
-
-def test_versions_of_what_is_imported() -> None:
-    assert set(versions({"numpy", "json"})) == {"numpy", "python"}
