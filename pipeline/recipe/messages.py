@@ -57,7 +57,7 @@ def explain(error: ValidationError, written: Written, root: type) -> RecipeError
     if first["type"] == "unexpected_keyword_argument":
         valid = ", ".join(sorted(_fields_at(keys[:-1], root)))
         return RecipeError(
-            f"{place}: there is no key {path!r}",
+            f"{place}: there is no key {path[:SHOWN]!r}",
             f"{_meant(keys, root) or 'take it out'}; valid here: {valid}",
         )
     found = json.dumps(first.get("input"), default=str)

@@ -20,7 +20,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.recipe import checks
-from jetpress.pipeline.recipe.messages import Written, explain, keys_of, shown_set
+from jetpress.pipeline.recipe.messages import SHOWN, Written, explain, keys_of, shown_set
 from jetpress.pipeline.recipe.sections.compression import PruneConfig, QuantizeConfig, SparsifyConfig
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.device import BenchmarkConfig, BudgetConfig, BuildConfig
@@ -216,12 +216,19 @@ def _refuse_values(value: object, written: Written, path: str = "", depth: int =
     elif isinstance(value, list | tuple):
         for number, one in enumerate(value):
             _refuse_values(one, written, f"{path}.{number}", depth + 1)
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise RecipeError(f"{written.place(path)}: {path} = {value}", "numbers must be finite")
-    elif isinstance(value, int) and abs(value) > LARGEST:
-        raise RecipeError(f"{written.place(path)}: {path} is beyond 64 bits", "take a smaller number")
-    elif isinstance(value, str) and NO_TEXT.search(value):
-        raise RecipeError(f"{written.place(path)}: {path} = {value[:80]!r}", "write plain text in UTF-8")
+    elif fault := _fault(value):
+        raise RecipeError(f"{written.place(path)}: {path[:SHOWN]} {fault[0]}", fault[1])
+
+
+def _fault(value: object) -> tuple[str, str] | None:
+    """What is wrong with one value, and the remedy."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"= {value}", "numbers must be finite"
+    if isinstance(value, int) and abs(value) > LARGEST:
+        return "is beyond 64 bits", "take a smaller number"
+    if isinstance(value, str) and NO_TEXT.search(value):
+        return f"= {value[:SHOWN]!r}", "write plain text in UTF-8"
+    return None
 
 
 def _too_deep(where: str) -> RecipeError:
