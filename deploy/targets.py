@@ -118,55 +118,47 @@ class Target:
         return f"2:4 cannot pay on this target: compute capability {major}.{minor} has no sparse tensor cores (8.0 has)"
 
 
-# JetPack 4: TensorRT 8.2 parses up to opset 13 and lacks LayerNormalization and HardSwish.
-_JP4 = Target(
-    name="",
-    title="",
-    backend="tensorrt",
-    tensorrt="8.2.1",
-    jetpack="4.6.1",
-    l4t="32.7",
-    python="3.6",
-    opset=13,
-    newest_opset=13,
-    ir_version=7,
-    lower=("LayerNormalization", "HardSwish"),
-    int64_io=False,
-    uint8_input=False,
-    suppression=False,
+def _jetpack(
+    jetpack: str,
+    l4t: str,
+    python: str,
+    tensorrt: str,
+    *,
+    opset: int,
+    newest_opset: int,
+    lower: tuple[str, ...] = (),
+) -> Target:
+    """What a JetPack gives to all of its boards. What a TensorRT has by its version is decided by the version: no
+    JetPack inherits a fact from another. ``lower`` comes from the operator tables (deploy/preflight/operators.json)."""
+    version = tuple(map(int, tensorrt.split(".")))
+    return Target(
+        name="",
+        title="",
+        backend="tensorrt",
+        tensorrt=tensorrt,
+        jetpack=jetpack,
+        l4t=l4t,
+        python=python,
+        opset=opset,
+        newest_opset=newest_opset,
+        ir_version=10 if version >= (10, 6) else 8 if version >= (8, 4) else 7,  # of the ONNX in the parser
+        lower=lower,
+        int64_io=version >= (9, 0),
+        uint8_input=version >= (8, 5),
+        suppression=version >= (8, 5),
+        strongly_typed=version >= (10, 0),
+    )
+
+
+_JP4 = _jetpack(
+    "4.6.1", "32.7", "3.6", "8.2.1", opset=13, newest_opset=13, lower=("LayerNormalization", "HardSwish")
 )
-# JetPack 5: TensorRT 8.5 parses up to opset 17, but LayerNormalization came with 8.6, CastLike with 10.0.
-_JP5 = replace(
-    _JP4,
-    tensorrt="8.5.2",
-    jetpack="5.1",
-    l4t="35",
-    python="3.8",
-    opset=17,
-    newest_opset=17,
-    ir_version=8,
-    lower=("LayerNormalization", "CastLike"),
-    uint8_input=True,
-    suppression=True,
+_JP5 = _jetpack(
+    "5.1", "35", "3.8", "8.5.2", opset=17, newest_opset=17, lower=("LayerNormalization", "CastLike")
 )
-_JP6 = replace(
-    _JP4,
-    tensorrt="10.3.0",
-    jetpack="6.2",
-    l4t="36.4",
-    python="3.10",
-    opset=18,
-    newest_opset=20,
-    ir_version=8,
-    lower=(),
-    int64_io=True,
-    uint8_input=True,
-    strongly_typed=True,
-)
-_JP71 = replace(
-    _JP6, tensorrt="10.13.3", jetpack="7.1", l4t="38.4", python="3.12", ir_version=10, newest_opset=24
-)
-_JP72 = replace(_JP71, tensorrt="10.16.2", jetpack="7.2", l4t="39.2")
+_JP6 = _jetpack("6.2", "36.4", "3.10", "10.3.0", opset=18, newest_opset=20)
+_JP71 = _jetpack("7.1", "38.4", "3.12", "10.13.3", opset=18, newest_opset=24)
+_JP72 = _jetpack("7.2", "39.2", "3.12", "10.16.2", opset=18, newest_opset=24)
 
 _NANO = {"compute_capability": (5, 3), "precisions": ("fp32", "fp16"), "ram_gb": 4.0}
 _XAVIER = {"compute_capability": (7, 2), "dla": 2}
