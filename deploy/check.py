@@ -11,10 +11,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from jetpress.deploy.backends import BACKENDS
+
 NEEDED = ("torch", "torchvision", "numpy", "onnx", "onnxscript", "safetensors", "polygraphy", "scikit-learn")
 OPTIONAL = {
-    "tensorrt-rtx-cu13": "TARGET=rtx needs it: pip install 'jetpress[rtx]' (x86-64 Linux)",
-    "tensorrt": "only to build plain TensorRT engines on this host: pip install 'jetpress[tensorrt]'",
+    **{one.package: one.needed_for for one in BACKENDS.values() if one.package},
     "pycuda": "only beside tensorrt: pip install 'jetpress[tensorrt]' (needs the CUDA toolkit)",
     "timm": "only for timm: networks: pip install 'jetpress[timm]'",
 }

@@ -12,8 +12,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
+from jetpress.deploy.backends import BACKENDS, Backend, Dialect
 from jetpress.deploy.errors import RecipeError
 
 FP8_SINCE = (8, 9)
@@ -27,7 +27,7 @@ class Target:
     name: str
     title: str
     backend: str
-    """``onnxruntime``, ``tensorrt`` or ``tensorrt_rtx``."""
+    """A key of :data:`jetpress.deploy.backends.BACKENDS`."""
     tensorrt: str = ""
     """Version that the JetPack carries; empty where there is none."""
     jetpack: str = ""
@@ -62,18 +62,23 @@ class Target:
     ram_gb: float = 0.0
 
     @property
+    def runtime(self) -> Backend:
+        """What makes and runs its engines."""
+        return BACKENDS[self.backend]
+
+    @property
     def sparse_tensor_cores(self) -> bool:
         """2:4 sparsity can pay: compute capability 8.0 or newer (NVIDIA developer guide)."""
-        return self.compute_capability is not None and self.compute_capability >= (8, 0)
+        return self.runtime.sparse_kernels and (self.compute_capability or (0, 0)) >= (8, 0)
 
     @property
     def is_board(self) -> bool:
         """The engine is built on the board, never on the host."""
-        return self.backend == "tensorrt"
+        return self.runtime.in_jetpack
 
     def built_for(self, capabilities: Sequence[str]) -> Target:
         """As it is for the GPUs that an engine is built ahead of time for; the oldest of them decides."""
-        if not capabilities or self.backend != "tensorrt_rtx":
+        if not capabilities or not self.runtime.ahead_of_time:
             return self
         major, minor = min(tuple(map(int, one.split("."))) for one in capabilities)
         precisions = ("fp8",) if (major, minor) >= FP8_SINCE else ()
@@ -82,15 +87,12 @@ class Target:
     def flags(self, precision: str) -> bool:
         """Whether the builder is told precisions by flags: TensorRT before 11. With them an INT8 graph has FP32
         around its Q/DQ, and TensorRT computes that in FP16. FP8 is built as NVIDIA does it: types are the graph's."""
-        return self.is_board and int(self.tensorrt.partition(".")[0]) < 11 and precision != "fp8"
+        major = int(self.tensorrt.partition(".")[0] or 0)
+        return major < self.runtime.flags_before and precision != "fp8"
 
-    def dialect(self, precision: str) -> Literal["tensorrt8", "tensorrt", "tensorrt_fp8", "onnxruntime"]:
-        """How its runtime reads Q/DQ: see :mod:`jetpress.pipeline.quantization.dialect`."""
-        if self.backend == "onnxruntime":
-            return "onnxruntime"
-        if precision == "fp8":
-            return "tensorrt_fp8"
-        return "tensorrt8" if self.tensorrt.startswith("8.") else "tensorrt"
+    def dialect(self, precision: str) -> Dialect:
+        """How its runtime reads Q/DQ."""
+        return self.runtime.dialect(self.tensorrt, precision)
 
     def multiple(self, precision: str) -> int:
         """Channel counts that fill the hardware in ``precision`` are multiples of this. (2:4 needs 4.)"""
@@ -112,8 +114,8 @@ class Target:
         """The reason why 2:4 cannot pay here; empty where it can."""
         if self.sparse_tensor_cores:
             return ""
-        if self.compute_capability is None:
-            return "2:4 cannot pay on this target: its engine (ONNX Runtime) has no sparse kernels"
+        if not self.runtime.sparse_kernels or self.compute_capability is None:
+            return f"2:4 cannot pay on this target: its engine ({self.runtime.title}) has no sparse kernels"
         major, minor = self.compute_capability
         return f"2:4 cannot pay on this target: compute capability {major}.{minor} has no sparse tensor cores (8.0 has)"
 
