@@ -62,12 +62,13 @@ def _plan(
     inputs: list[dict[str, Any]],
     detection: Mapping[str, Any] | None,
 ) -> Mapping[str, Any]:
-    capability = config.target.compute_capability
+    capability, runtime = config.target.compute_capability, config.target.runtime
     return {
         "format": FORMAT,
         "name": config.name,
         "target": as_table(config.target),
         "backend": config.target.backend,
+        "needs": {"library": runtime.library, "gpu": runtime.needs_gpu},
         "precision": config.build.precision,
         "strongly_typed": config.target.strongly_typed,
         "models": models,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import asdict
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,9 @@ from torch.nn import functional as F
 from torchvision.ops import nms
 
 from jetpress.deploy.errors import RecipeError, StageError
+from jetpress.deploy.preflight import preflight
 from jetpress.deploy.runner.detections import detections, suppress
-from jetpress.deploy.targets import find
+from jetpress.deploy.targets import TARGETS, find
 from jetpress.pipeline.graph.cases import cases
 from jetpress.pipeline.graph.ends import DETECTIONS, Ends
 from jetpress.pipeline.graph.exporting import to_onnx
@@ -272,4 +274,13 @@ def test_a_search_needs_a_detector_and_a_fixed_batch() -> None:
         to_onnx(nn.Conv2d(3, 4, 1), shape, (), ExportConfig(output="detections"))
     with pytest.raises(RecipeError, match="NonMaxSuppression of its own"):
         resolve(Recipe("r", export=ExportConfig(output="detections")), find("nano"))
-    resolve(Recipe("r", export=ExportConfig(output="detections")), find("xavier"))
+
+
+@pytest.mark.parametrize("name", [name for name, target in TARGETS.items() if target.suppression])
+def test_every_target_with_suppression_takes_the_graph(name: str, tmp_path: Path) -> None:
+    """From JetPack 5 to 7 and on the host: the recipe is not refused, and the tables take every node."""
+    wanted = resolve(Recipe("r", export=ExportConfig(output="detections")), TARGETS[name]).recipe.export
+    assert wanted.opset is not None
+    onnx.save(searched(wanted.opset), tmp_path / "model.onnx")
+    found = preflight(tmp_path / "model.onnx", TARGETS[name], precision="fp32", trial=False)
+    assert not [one.what for one in found.problems if one.level == "error"]
