@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import onnx
 import onnx_ir as ir
@@ -17,6 +15,7 @@ from jetpress.pipeline.graph.ends import Ends, attach
 from jetpress.pipeline.graph.simplify import simplify
 from jetpress.pipeline.graph.trace import cause, trace
 from jetpress.pipeline.recipe.sections import DataConfig, ExportConfig, InputConfig
+from jetpress.pipeline.store.facts.onnx_file import DetectionRules, TensorSpec
 
 # A protobuf message may not be larger.
 LARGEST_FILE = 2**31 - 2**20  # of weights: the nodes need room, too
@@ -28,7 +27,7 @@ def to_onnx(
     outputs: tuple[str, ...],
     config: ExportConfig,
     images: DataConfig | None = None,
-    rules: Mapping[str, Any] | None = None,
+    rules: DetectionRules | None = None,
 ) -> onnx.ModelProto:
     """The checked ONNX graph of ``module`` in evaluation mode, in FP32 (``config.fp16`` needs images: see
     :func:`export`).
@@ -52,7 +51,7 @@ def to_graph(
     outputs: tuple[str, ...],
     config: ExportConfig,
     images: DataConfig | None = None,
-    rules: Mapping[str, Any] | None = None,
+    rules: DetectionRules | None = None,
 ) -> tuple[ir.Model, list[str]]:
     """As :func:`to_onnx`, not checked yet; and what was done at the ends, in words."""
     opset = config.opset or downgrade.NEWEST
@@ -67,7 +66,7 @@ def to_opset(
     inputs: tuple[InputConfig, ...],
     config: ExportConfig,
     images: DataConfig | None = None,
-    rules: Mapping[str, Any] | None = None,
+    rules: DetectionRules | None = None,
 ) -> tuple[ir.Model, list[str]]:
     """All that is done to a simplified graph, in place."""
     images = images or DataConfig()
@@ -151,9 +150,9 @@ def checked(model: ir.Model) -> onnx.ModelProto:
     return proto
 
 
-def described(value: onnx.ValueInfoProto) -> dict[str, Any]:
+def described(value: onnx.ValueInfoProto) -> TensorSpec:
     """Name, element type (as in NumPy) and shape; an open dimension by its name."""
     tensor = value.type.tensor_type
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
-    shape = [d.dim_value if d.HasField("dim_value") else d.dim_param for d in tensor.shape.dim]
-    return {"name": value.name, "dtype": dtype.name, "shape": shape}
+    shape = tuple(d.dim_value if d.HasField("dim_value") else d.dim_param for d in tensor.shape.dim)
+    return TensorSpec(value.name, dtype.name, shape)

@@ -44,7 +44,7 @@ from jetpress.pipeline.store.late import kind_of
 
 Config = TypeVar("Config")
 Inputs = TypeVarTuple("Inputs")
-Made = TypeVar("Made", bound=Artifact)
+Made = TypeVar("Made", bound=Artifact[object])
 
 OURS = ("jetpress",)
 # A stage is its own code; these only carry it, and what they decide is in the key already.
@@ -79,7 +79,7 @@ class Store:
         self.objects, self.memos = root / "objects", root / "memo"
         self.drafts, self.locks = root / "drafts", root / "locks"
 
-    def key(self, stage: Callable[..., Any], config: object, inputs: tuple[Artifact, ...]) -> str:
+    def key(self, stage: Callable[..., Any], config: object, inputs: tuple[Artifact[object], ...]) -> str:
         """The memo key: everything that the result depends on."""
         code, toolchain = fingerprint(stage.__module__)
         parts = {
@@ -127,7 +127,7 @@ class Store:
             memo = self._publish(made, key, stage.__name__, time.monotonic() - start)
             return replace(made, path=self.objects / memo.digest), memo, False
 
-    def _publish(self, made: Artifact, key: str, name: str, seconds: float) -> Memo:
+    def _publish(self, made: Artifact[object], key: str, name: str, seconds: float) -> Memo:
         text, digest = describe(made)
         (made.path / DESCRIPTION).write_text(text)
         _sync_tree(made.path)
