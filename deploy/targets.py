@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from jetpress.deploy.backends import BACKENDS, Backend, Dialect
 from jetpress.deploy.errors import RecipeError
 
 FP8_SINCE = (8, 9)
@@ -27,7 +28,7 @@ class Target:
     name: str
     title: str
     backend: str
-    """``onnxruntime``, ``tensorrt`` or ``tensorrt_rtx``."""
+    """A key of :data:`jetpress.deploy.backends.BACKENDS`."""
     tensorrt: str = ""
     """Version that the JetPack carries; empty where there is none."""
     jetpack: str = ""
@@ -62,18 +63,23 @@ class Target:
     ram_gb: float = 0.0
 
     @property
+    def runtime(self) -> Backend:
+        """What makes and runs its engines."""
+        return BACKENDS[self.backend]
+
+    @property
     def sparse_tensor_cores(self) -> bool:
         """2:4 sparsity can pay: compute capability 8.0 or newer (NVIDIA developer guide)."""
-        return self.compute_capability is not None and self.compute_capability >= (8, 0)
+        return self.runtime.sparse_kernels and (self.compute_capability or (0, 0)) >= (8, 0)
 
     @property
     def is_board(self) -> bool:
         """The engine is built on the board, never on the host."""
-        return self.backend == "tensorrt"
+        return self.runtime.in_jetpack
 
     def built_for(self, capabilities: Sequence[str]) -> Target:
         """As it is for the GPUs that an engine is built ahead of time for; the oldest of them decides."""
-        if not capabilities or self.backend != "tensorrt_rtx":
+        if not capabilities or not self.runtime.ahead_of_time:
             return self
         major, minor = min(tuple(map(int, one.split("."))) for one in capabilities)
         precisions = ("fp8",) if (major, minor) >= FP8_SINCE else ()
@@ -82,15 +88,12 @@ class Target:
     def flags(self, precision: str) -> bool:
         """Whether the builder is told precisions by flags: TensorRT before 11. With them an INT8 graph has FP32
         around its Q/DQ, and TensorRT computes that in FP16. FP8 is built as NVIDIA does it: types are the graph's."""
-        return self.is_board and int(self.tensorrt.partition(".")[0]) < 11 and precision != "fp8"
+        major = int(self.tensorrt.partition(".")[0] or 0)
+        return major < self.runtime.flags_before and precision != "fp8"
 
-    def dialect(self, precision: str) -> Literal["tensorrt8", "tensorrt", "tensorrt_fp8", "onnxruntime"]:
-        """How its runtime reads Q/DQ: see :mod:`jetpress.pipeline.quantization.dialect`."""
-        if self.backend == "onnxruntime":
-            return "onnxruntime"
-        if precision == "fp8":
-            return "tensorrt_fp8"
-        return "tensorrt8" if self.tensorrt.startswith("8.") else "tensorrt"
+    def dialect(self, precision: str) -> Dialect:
+        """How its runtime reads Q/DQ."""
+        return self.runtime.dialect(self.tensorrt, precision)
 
     def multiple(self, precision: str) -> int:
         """Channel counts that fill the hardware in ``precision`` are multiples of this. (2:4 needs 4.)"""
@@ -112,61 +115,53 @@ class Target:
         """The reason why 2:4 cannot pay here; empty where it can."""
         if self.sparse_tensor_cores:
             return ""
-        if self.compute_capability is None:
-            return "2:4 cannot pay on this target: its engine (ONNX Runtime) has no sparse kernels"
+        if not self.runtime.sparse_kernels or self.compute_capability is None:
+            return f"2:4 cannot pay on this target: its engine ({self.runtime.title}) has no sparse kernels"
         major, minor = self.compute_capability
         return f"2:4 cannot pay on this target: compute capability {major}.{minor} has no sparse tensor cores (8.0 has)"
 
 
-# JetPack 4: TensorRT 8.2 parses up to opset 13 and lacks LayerNormalization and HardSwish.
-_JP4 = Target(
-    name="",
-    title="",
-    backend="tensorrt",
-    tensorrt="8.2.1",
-    jetpack="4.6.1",
-    l4t="32.7",
-    python="3.6",
-    opset=13,
-    newest_opset=13,
-    ir_version=7,
-    lower=("LayerNormalization", "HardSwish"),
-    int64_io=False,
-    uint8_input=False,
-    suppression=False,
+def _jetpack(
+    jetpack: str,
+    l4t: str,
+    python: str,
+    tensorrt: str,
+    *,
+    opset: int,
+    newest_opset: int,
+    lower: tuple[str, ...] = (),
+) -> Target:
+    """What a JetPack gives to all of its boards. What a TensorRT has by its version is decided by the version: no
+    JetPack inherits a fact from another. ``lower`` comes from the operator tables (deploy/preflight/operators.json)."""
+    version = tuple(map(int, tensorrt.split(".")))
+    return Target(
+        name="",
+        title="",
+        backend="tensorrt",
+        tensorrt=tensorrt,
+        jetpack=jetpack,
+        l4t=l4t,
+        python=python,
+        opset=opset,
+        newest_opset=newest_opset,
+        ir_version=10 if version >= (10, 6) else 8 if version >= (8, 4) else 7,  # of the ONNX in the parser
+        lower=lower,
+        int64_io=version >= (9, 0),
+        uint8_input=version >= (8, 5),
+        suppression=version >= (8, 5),
+        strongly_typed=version >= (10, 0),
+    )
+
+
+_JP4 = _jetpack(
+    "4.6.1", "32.7", "3.6", "8.2.1", opset=13, newest_opset=13, lower=("LayerNormalization", "HardSwish")
 )
-# JetPack 5: TensorRT 8.5 parses up to opset 17, but LayerNormalization came with 8.6, CastLike with 10.0.
-_JP5 = replace(
-    _JP4,
-    tensorrt="8.5.2",
-    jetpack="5.1",
-    l4t="35",
-    python="3.8",
-    opset=17,
-    newest_opset=17,
-    ir_version=8,
-    lower=("LayerNormalization", "CastLike"),
-    uint8_input=True,
-    suppression=True,
+_JP5 = _jetpack(
+    "5.1", "35", "3.8", "8.5.2", opset=17, newest_opset=17, lower=("LayerNormalization", "CastLike")
 )
-_JP6 = replace(
-    _JP4,
-    tensorrt="10.3.0",
-    jetpack="6.2",
-    l4t="36.4",
-    python="3.10",
-    opset=18,
-    newest_opset=20,
-    ir_version=8,
-    lower=(),
-    int64_io=True,
-    uint8_input=True,
-    strongly_typed=True,
-)
-_JP71 = replace(
-    _JP6, tensorrt="10.13.3", jetpack="7.1", l4t="38.4", python="3.12", ir_version=10, newest_opset=24
-)
-_JP72 = replace(_JP71, tensorrt="10.16.2", jetpack="7.2", l4t="39.2")
+_JP6 = _jetpack("6.2", "36.4", "3.10", "10.3.0", opset=18, newest_opset=20)
+_JP71 = _jetpack("7.1", "38.4", "3.12", "10.13.3", opset=18, newest_opset=24)
+_JP72 = _jetpack("7.2", "39.2", "3.12", "10.16.2", opset=18, newest_opset=24)
 
 _NANO = {"compute_capability": (5, 3), "precisions": ("fp32", "fp16"), "ram_gb": 4.0}
 _XAVIER = {"compute_capability": (7, 2), "dla": 2}

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -203,16 +204,14 @@ def _sensitivity(options: argparse.Namespace) -> int:
 
     facts, files = sensitivity(_recipe(options), options.target)
     if options.json:
-        print(json.dumps({**facts, "files": {kind: str(path) for kind, path in files.items()}}))
+        print(json.dumps({**asdict(facts), "files": {kind: str(path) for kind, path in files.items()}}))
         return 0
-    print(
-        f"distance from the dense outputs in {facts['unit']}, on {facts['images']} images, one group at a time"
-    )
-    for name, points in sorted(facts["groups"].items(), key=lambda item: -max(lost for _, lost in item[1])):
+    print(f"distance from the dense outputs in {facts.unit}, on {facts.images} images, one group at a time")
+    for name, points in sorted(facts.groups.items(), key=lambda item: -max(lost for _, lost in item[1])):
         units = points[0][0]
         said = "  ".join(f"{100 * (1 - kept / units):3.0f} % gone: {lost:.4g}" for kept, lost in points[1:])
         print(f"{name:<48} {units:>5} channels  {said}".rstrip())
-    for name, lost in sorted(facts["blocks"].items(), key=lambda item: -item[1]):
+    for name, lost in sorted(facts.blocks.items(), key=lambda item: -item[1]):
         print(f"{name:<48} whole block      {lost:.4g}")
     console.say(f"plot: {files['plot']}")
     return 0
@@ -222,19 +221,15 @@ def _sparsity(options: argparse.Namespace) -> int:
     """Which layers may run faster with 2:4, and why the others do not."""
     from jetpress.pipeline.forecast import sparsity
 
-    found = sparsity(_recipe(options), options.target)
+    skipped, layers = sparsity(_recipe(options), options.target)
     if options.json:
-        print(json.dumps(found))
+        print(json.dumps({"skipped": skipped or None, "layers": [asdict(layer) for layer in layers]}))
         return 0
-    for layer in found["layers"]:
-        print(
-            f"{layer['name']:<48} {layer['dense'] or 'may gain: {products} products an output'.format(**layer)}"
-        )
-    may = sum(not layer["dense"] for layer in found["layers"])
-    total = len(found["layers"])
+    for layer in layers:
+        print(f"{layer.name:<48} {layer.dense or f'may gain: {layer.products} products an output'}")
+    may = sum(not layer.dense for layer in layers)
     print(
-        found["skipped"]
-        or f"{may} of {total} layers may gain from 2:4; TensorRT times both kernels and decides"
+        skipped or f"{may} of {len(layers)} layers may gain from 2:4; TensorRT times both kernels and decides"
     )
     return 0
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from jetpress.deploy.targets import Target, find
 from jetpress.pipeline import summary
@@ -13,10 +13,14 @@ from jetpress.pipeline.data.digests import content
 from jetpress.pipeline.recipe.configs import SensitivityConfig, SourceConfig
 from jetpress.pipeline.recipe.reading import Recipe
 from jetpress.pipeline.recipe.resolve import resolve
+from jetpress.pipeline.store.facts.network import SensitivityFacts
 from jetpress.pipeline.store.late import late_stages
 from jetpress.pipeline.store.needs import Needs
 from jetpress.pipeline.store.steps import Doing
 from jetpress.pipeline.store.store import Store, until_whole
+
+if TYPE_CHECKING:
+    from jetpress.pipeline.stages.sparsify import Prospect
 
 with late_stages():
     from jetpress.pipeline.stages.sensitivity import sensitivity as stage
@@ -26,11 +30,11 @@ with late_stages():
 
 def sensitivity(
     recipe: Recipe, target: str | Target, home: Path | None = None
-) -> tuple[dict[str, Any], dict[str, Path]]:
+) -> tuple[SensitivityFacts, dict[str, Path]]:
     """What each group of channels and each block of the dense network is worth, measured.
 
     Returns:
-        the facts of :mod:`jetpress.pipeline.pruning.curves`, and where the plot and the numbers are, by kind
+        what was measured, and where the plot and the numbers are, by kind
     """
     from jetpress.benchmarks.report.plots import sensitivity as drawn
 
@@ -39,42 +43,41 @@ def sensitivity(
     config = SourceConfig(plan.recipe.model, plan.recipe.data, plan.recipe.seed, content(plan.recipe))
     measured = SensitivityConfig.of(replace(plan.recipe.prune, scope="measured"))
 
-    def walk() -> dict[str, Any]:
+    def walk() -> SensitivityFacts:
         doing = Doing(store, needs)
         dense = doing.step("source", source, config)
         if "train" not in plan.skipped:
             dense = doing.step("train", train, plan.recipe.train, dense)
-        return dict(doing.step("sensitivity", stage, measured, dense).facts)
+        return doing.step("sensitivity", stage, measured, dense).facts
 
     store = Store(folder.parent / ".store")
     with Needs(store, folder) as needs:
         facts = until_whole(walk)
     files = {"plot": folder / "sensitivity.svg", "numbers": folder / "sensitivity.json"}
-    files["plot"].write_text(drawn(list(facts["groups"].values()), facts["unit"]))
-    files["numbers"].write_text(json.dumps(facts, indent=1))
+    files["plot"].write_text(drawn(list(facts.groups.values()), facts.unit))
+    files["numbers"].write_text(json.dumps(asdict(facts), indent=1))
     return facts, files
 
 
-def sparsity(recipe: Recipe, target: str | Target, home: Path | None = None) -> dict[str, Any]:
+def sparsity(recipe: Recipe, target: str | Target, home: Path | None = None) -> tuple[str, list[Prospect]]:
     """Which layers of the network as it is given may gain from 2:4 on the target, and why the others do not.
 
     Returns:
-        ``skipped``: why none will (None where some may); ``layers``: see
-        :func:`jetpress.pipeline.stages.sparsify.forecast`
+        why none will (empty where some may), and every layer
     """
     from jetpress.pipeline.stages.sparsify import forecast
 
     plan = resolve(recipe, find(target) if isinstance(target, str) else target)
     if why := plan.skipped.get("sparsify"):
-        return {"skipped": why, "layers": []}
+        return why, []
     config = SourceConfig(plan.recipe.model, plan.recipe.data, plan.recipe.seed, content(plan.recipe))
     folder = summary.folder(plan, home)
     store = Store(folder.parent / ".store")
 
-    def walk() -> list[dict[str, Any]]:
+    def walk() -> list[Prospect]:
         given = Doing(store, needs).step("source", source, config)
         store.verify(given)
         return forecast(plan.recipe.sparsify, given)
 
     with Needs(store, folder) as needs:
-        return {"skipped": None, "layers": until_whole(walk)}
+        return "", until_whole(walk)

@@ -99,7 +99,7 @@ def pipeline(plan: Plan, device: Device | None, walk: Walk) -> Outcome:
     outcome.engine = walk.step("build", build, place, outcome.bundle)
     if not can_run(target):
         outcome.next = (
-            "copy {bundle} and {engine} to the RTX machine, and run there: "
+            f"copy {{bundle}} and {{engine}} to the {target.runtime.title} machine, and run there: "
             "python3 bundle/runner.pyz bench --bundle bundle --engines engine"
         )
         walk.skip("benchmark", "there is no NVIDIA GPU here to run the engine on")

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from jetpress.pipeline.recipe.resolve import Plan
 from jetpress.pipeline.recipe.sections.fields import as_table
 from jetpress.pipeline.sparse.kernels import of_engine
 from jetpress.pipeline.store.artifact import Checkpoint, canonical
+from jetpress.pipeline.store.facts.network import Pruning
 from jetpress.pipeline.store.fingerprint import fingerprint, versions
 from jetpress.pipeline.store.needs import report_of
 from jetpress.pipeline.store.publish import clear, publish
@@ -132,7 +134,7 @@ def _facts(outcome: Outcome, place: Path) -> dict[str, Any]:
         "layers": _layers(outcome),
         "unpruned": _unpruned(outcome),
         "rounds": list(_rounds(outcome)),
-        "curves": [{"stage": name, "points": made.facts.get("curve", [])} for name, made in outcome.tuned],
+        "curves": [{"stage": name, "points": _curve(made)} for name, made in outcome.tuned],
         "histograms": _histograms(outcome),
         "sparsity": _sparsity(outcome),
         "quantization": _quantization(outcome),
@@ -145,21 +147,25 @@ def _facts(outcome: Outcome, place: Path) -> dict[str, Any]:
     }
 
 
+def _curve(made: Checkpoint) -> list[dict[str, float]]:
+    return [asdict(entry) for entry in made.facts.training.curve] if made.facts.training else []
+
+
 def _network(outcome: Outcome, name: str) -> dict[str, Any]:
     """Everything known about the dense or the compressed network."""
     made = outcome.dense if name == "dense" else outcome.compressed
     exported = outcome.dense_onnx if name == "dense" else outcome.onnx
     assert made is not None
     assert exported is not None
-    accuracy = outcome.accuracy.facts[name] if outcome.accuracy else {}
+    accuracy = as_table(getattr(outcome.accuracy.facts, name)) if outcome.accuracy else {}
     found: dict[str, Any] = {
         "validation": accuracy.get("validation"),
         "test": accuracy.get("test"),
-        "parameters": made.facts["parameters"],
-        "macs": made.facts["macs"],
-        "onnx_bytes": exported.facts["bytes"],
-        "engine_bytes": outcome.engine.facts["bytes"].get(name) if outcome.engine else None,
-        "engine_accuracy": outcome.tried.facts["top1"].get(name) if outcome.tried else None,
+        "parameters": made.facts.parameters,
+        "macs": made.facts.macs,
+        "onnx_bytes": exported.facts.bytes,
+        "engine_bytes": outcome.engine.facts.bytes.get(name) if outcome.engine else None,
+        "engine_accuracy": outcome.tried.facts.top1.get(name) if outcome.tried else None,
         "latency": None,
     }
     if outcome.numbers is not None:
@@ -234,14 +240,18 @@ def _limit(what: str, limit: float, found: float | None, unit: str, *, at_most: 
     return {"what": what, "limit": limit, "found": found, "unit": unit, "met": met, "at_most": at_most}
 
 
+def _plain(record: Any) -> Any:
+    """A record of facts as JSON values."""
+    return json.loads(canonical(as_table(record)))
+
+
 def _layers(outcome: Outcome) -> list[dict[str, Any]]:
     """Channels of each pruned layer before the first and after the last kept round."""
     layers: dict[str, dict[str, Any]] = {}
     for one in outcome.rounds:
         if one.kept:
-            for layer in one.pruned.facts.get("layers", []):
-                first = layers.setdefault(layer["name"], dict(layer))
-                first["after"] = layer["after"]
+            for layer in one.pruned.facts.pruning.layers if one.pruned.facts.pruning else ():
+                layers.setdefault(layer.name, asdict(layer))["after"] = layer.after
     return list(layers.values())
 
 
@@ -250,31 +260,32 @@ def _unpruned(outcome: Outcome) -> dict[str, Any]:
     if not outcome.rounds:
         return {}
     kept = [one for one in outcome.rounds if one.kept] or outcome.rounds[-1:]
-    facts = kept[-1].pruned.facts
-    fixed = {
-        **facts.get("left", {}),
-        **facts.get("fixed", {}),
-        **dict.fromkeys(facts.get("refused", ()), "the cut changed the function"),
+    found = kept[-1].pruned.facts.pruning or Pruning()
+    refused = dict.fromkeys(found.refused, "the cut changed the function")
+    return {
+        "fixed": {**found.left, **found.fixed, **refused},
+        "as_graph": found.why if found.as_graph else None,
     }
-    return {"fixed": fixed, "as_graph": facts.get("why", "") if facts.get("as_graph") else None}
 
 
 def _rounds(outcome: Outcome) -> Iterator[dict[str, Any]]:
     for number, one in enumerate(outcome.rounds, 1):
-        tuned = one.tuned.facts if one.tuned else {}
+        found = one.pruned.facts.pruning or Pruning()
+        tuned = one.tuned.facts if one.tuned else None
+        recovery = tuned.recovery if tuned else None
         yield {
             "round": number,
             "ratio": one.share,
-            "blocks": list(one.pruned.facts.get("blocks", [])),
-            "time": one.pruned.facts.get("time"),
-            "pruned": one.pruned.facts.get("pruned"),
-            "check": one.pruned.facts.get("check"),
+            "blocks": list(found.blocks),
+            "time": _plain(found.time),
+            "pruned": one.pruned.facts.pruned,
+            "check": _plain(found.check),
             "kept": one.kept,
             "why": one.why,
-            "removed_channels": one.pruned.facts.get("removed_channels"),
-            "after_pruning": tuned.get("after_pruning"),
-            "after_recalibration": tuned.get("after_recalibration"),
-            "validation": tuned.get("validation"),
+            "removed_channels": found.removed_channels,
+            "after_pruning": recovery.after_pruning if recovery else None,
+            "after_recalibration": recovery.after_recalibration if recovery else None,
+            "validation": tuned.validation if tuned else None,
         }
 
 
@@ -285,44 +296,44 @@ def _equivalence(outcome: Outcome) -> Iterator[dict[str, Any]]:
         ("dense", outcome.dense_same),
     )
     for network, same in pairs:
-        for one in same.facts["outputs"] if same else ():
+        for one in same.facts.outputs if same else ():
             yield {
                 "pair": "PyTorch = ONNX Runtime",
                 "network": network,
-                "output": one["output"],
-                "inputs": one["samples"],
-                "max_abs": one["max_absolute"],
-                "max_rel": one["max_relative"],
-                "cosine": one["mean_cosine"] if same is outcome.same_int8 else one["cosine"],
-                "top1_agreement": one["top1"],
+                "output": one.output,
+                "inputs": one.samples,
+                "max_abs": one.max_absolute,
+                "max_rel": one.max_relative,
+                "cosine": one.mean_cosine if same is outcome.same_int8 else one.cosine,
+                "top1_agreement": one.top1,
                 "met": True,  # the stage raises when it does not hold
             }
-    tried = outcome.tried.facts.get("same", {}) if outcome.tried else {}
+    tried = outcome.tried.facts.same if outcome.tried else {}
     for network, outputs in tried.items():
         for one in outputs:
             yield {
                 "pair": "ONNX Runtime = engine",
                 "network": network,
-                "output": one["output"],
-                "inputs": one["samples"],
-                "max_abs": one["max_absolute"],
-                "max_rel": one["max_relative"],
-                "cosine": one["cosine"],
-                "top1_agreement": one["top1"],
+                "output": one.output,
+                "inputs": one.samples,
+                "max_abs": one.max_absolute,
+                "max_rel": one.max_relative,
+                "cosine": one.cosine,
+                "top1_agreement": one.top1,
                 "met": True,
             }
 
 
 def _builder(outcome: Outcome) -> list[dict[str, Any]]:
     """What the builder of each engine said in its log."""
-    built = outcome.engine.facts["stamp"]["models"] if outcome.engine else {}
+    built = outcome.engine.facts.models if outcome.engine else {}
     return [
         {
             "engine": name,
-            "seconds": round(one["build_seconds"], 1),
-            "flags": one["flags"],
-            "findings": one["findings"],
-            "warnings": one.get("warnings", []),
+            "seconds": round(one.build_seconds, 1),
+            "flags": list(one.flags),
+            "findings": _plain(one.findings),
+            "warnings": list(one.warnings),
         }
         for name, one in built.items()
     ]
@@ -347,16 +358,23 @@ def _sparsity(outcome: Outcome) -> dict[str, Any]:
     if why := outcome.plan.skipped.get("sparsify"):
         return {"skipped": why}
     assert outcome.compressed is not None
-    found = dict(outcome.compressed.facts.get("sparsity", {"skipped": "no layer was made 2:4"}))
-    built = outcome.engine.facts["stamp"]["models"].get("compressed", {}) if outcome.engine else {}
-    if built.get("sparse"):
+    told = outcome.compressed.facts.sparsity
+    if told is None:
+        return {"skipped": "no layer was made 2:4"}
+    layers = [
+        {"name": one.name, "sparse": one.sparse, "reason": one.reason, **(_plain(one.mask) or {})}
+        for one in told.layers
+    ]
+    found = {**asdict(told), "layers": layers}
+    built = outcome.engine.facts.models.get("compressed") if outcome.engine else None
+    if built and built.sparse:
         found["engine"] = of_engine(built, _told(outcome))
     return found
 
 
 def _quantization(outcome: Outcome) -> dict[str, Any] | None:
     """What the stage tells, with a dozen of its histograms; None where nothing was quantized."""
-    if outcome.onnx is None or "quantization" not in outcome.onnx.facts:
+    if outcome.onnx is None or outcome.onnx.facts.quantization is None:
         return None
     told = json.loads((outcome.onnx.path / "quantization.json").read_text())
     tensors = told.pop("tensors")

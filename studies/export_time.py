@@ -40,9 +40,7 @@ def saved(builder: str, images: Path, folder: Path) -> Checkpoint:
         for batch in seen.split(16):
             module.train()(batch)
     inputs = (InputConfig(shape=(3, config.size, config.size)),)
-    return models.save(
-        Network(module.eval(), ModelConfig(builder=builder, inputs=inputs), config), folder, {}
-    )
+    return models.save(Network(module.eval(), ModelConfig(builder=builder, inputs=inputs), config), folder)
 
 
 def main() -> None:
@@ -76,7 +74,7 @@ def main() -> None:
         found = equivalence.equivalence(EquivalenceConfig(), checkpoint, model, folders[2])
         say("equivalence", then, spent)
         say("export and equivalence", wall, processor)
-        console.say(found.facts["headline"])
+        console.say(found.facts.headline)
 
 
 if __name__ == "__main__":

@@ -162,7 +162,7 @@ def told(verdict: Verdict) -> str:
 
 def tried(path: Path) -> str:
     """What TensorRT-RTX really does with it."""
-    found = trial.attempt(trial.RTX, inferred(guard.check_onnx(path)))
+    found = trial.attempt("tensorrt_rtx", inferred(guard.check_onnx(path)))
     if found is None:
         return "not installed"
     if found["ok"]:

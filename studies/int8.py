@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.export import ExportConfig
 from jetpress.pipeline.recipe.sections.model import ModelConfig
 from jetpress.pipeline.stages import export, fold, quantize
-from jetpress.pipeline.store.artifact import Assessment, Checkpoint, OnnxModel
+from jetpress.pipeline.store.artifact import Artifact, Checkpoint, OnnxModel
 from jetpress.pipeline.store.store import Store
 from studies.recovery import HERE, dense_of, source_of
 from studies.table import row, title
@@ -88,6 +88,23 @@ class Verdict:
         )
 
 
+class Judged(Artifact[Verdict]):
+    """A file's figures on the test split."""
+
+
+@dataclass(frozen=True)
+class ComparedFacts:
+    """Figures of several files."""
+
+    rows: Mapping[str, Verdict]
+    """By the method."""
+    test_images: int
+
+
+class Compared(Artifact[ComparedFacts]):
+    """``METHOD.onnx`` of every method, and their figures on the test split."""
+
+
 def scores(judge: Judge, proto: onnx.ModelProto, split: Split) -> Any:
     """``[images, classes]``."""
     parts = [split.batch(range(at, min(at + 64, len(split))), None)[0] for at in range(0, len(split), 64)]
@@ -96,8 +113,8 @@ def scores(judge: Judge, proto: onnx.ModelProto, split: Split) -> Any:
     ).astype(np.float64)
 
 
-def methods(config: Methods, model: Checkpoint, exported: OnnxModel, draft: Path) -> Assessment:
-    """Stage: every method on the test split; ``METHOD.onnx`` of each."""
+def methods(config: Methods, model: Checkpoint, exported: OnnxModel, draft: Path) -> Compared:
+    """Stage: every method on the test split."""
     network, one = models.load(model), config.quantize
     loaded = loading.load(network.data, network.seed)
     judge = Judge(network, Ends.of(exported.facts, network.data), 1)
@@ -109,17 +126,17 @@ def methods(config: Methods, model: Checkpoint, exported: OnnxModel, draft: Path
     if one.bias_correction:
         subject = replace(subject, shifts=bias.shifts(subject.layers, seen, subject.dialect.numbers))
     floating = scores(judge, subject.proto, loaded.test)
-    facts = {"FP32": asdict(Verdict.of(judge, subject.proto, loaded.test, floating))}
+    rows = {"FP32": Verdict.of(judge, subject.proto, loaded.test, floating)}
     for name in config.names:
         made = subject.graph(calibrate.ranges(seen, name, subject.dialect, one.percentile))
         onnx.save(made, draft / f"{name}.onnx")
         found = Verdict.of(judge, made, loaded.test, floating)
-        facts[name] = asdict(found)
+        rows[name] = found
         say(f"  {name}: {found.points:.2f} %, agreement {found.agreement:.2f} %")
-    return Assessment(draft, {"rows": facts, "test_images": len(loaded.test)})
+    return Compared(draft, ComparedFacts(rows, len(loaded.test)))
 
 
-def judged(config: None, model: Checkpoint, exported: OnnxModel, made: OnnxModel, draft: Path) -> Assessment:
+def judged(config: None, model: Checkpoint, exported: OnnxModel, made: OnnxModel, draft: Path) -> Judged:
     """Stage: one file on the test split."""
     del config
     network = models.load(model)
@@ -127,7 +144,7 @@ def judged(config: None, model: Checkpoint, exported: OnnxModel, made: OnnxModel
     judge = Judge(network, Ends.of(made.facts, network.data), 1)
     floating = scores(judge, onnx.load(exported.path / "model.onnx"), split)
     found = Verdict.of(judge, onnx.load(made.path / "model.onnx"), split, floating)
-    return Assessment(draft, asdict(found))
+    return Judged(draft, found)
 
 
 def dense(given: argparse.Namespace, store: Store) -> Checkpoint:
@@ -153,26 +170,27 @@ def study(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
     exported = store.make(export.export, EXPORT, folded)[0]
     config = QuantizeConfig(dialect=given.dialect, accuracy_drop=BUDGET, images=given.calibration)
     known = {"network": given.network, "dialect": given.dialect}
-    size = exported.facts["bytes"]
+    size = exported.facts.bytes
     shutil.copy(exported.path / "model.onnx", given.out / f"{given.network}-fp32.onnx")
     found = store.make(methods, Methods(config), folded, exported)[0]
-    for name, verdict in found.facts["rows"].items():
+    for name, verdict in found.facts.rows.items():
         file = exported.path / "model.onnx" if name == "FP32" else found.path / f"{name}.onnx"
-        figures = {**verdict, "smaller": size / file.stat().st_size}
-        yield {**known, "scheme": name, **figures, "images": found.facts["test_images"]}
+        figures = {**asdict(verdict), "smaller": size / file.stat().st_size}
+        yield {**known, "scheme": name, **figures, "images": found.facts.test_images}
     made = store.make(quantize.quantize, config, folded, exported)[0]
     shutil.copy(made.path / "model.onnx", given.out / f"{given.network}-{given.dialect}.onnx")
-    facts, told = made.facts["quantization"], store.make(judged, None, folded, exported, made)[0].facts
-    out = [one["name"] for one in facts["layers"] if not one["int8"]]
+    facts, told = made.facts.quantization, store.make(judged, None, folded, exported, made)[0].facts
+    assert facts is not None
+    out = [one.name for one in facts.layers if not one.int8]
     yield {
         **known,
-        "scheme": f"mixed ({facts['method']}, {len(out)} of {len(facts['layers'])} layers not INT8)",
-        **told,
-        "smaller": size / made.facts["bytes"],
-        "validation": facts["validation"],
-        "met": facts["met"],
+        "scheme": f"mixed ({facts.method}, {len(out)} of {len(facts.layers)} layers not INT8)",
+        **asdict(told),
+        "smaller": size / made.facts.bytes,
+        "validation": asdict(facts.validation),
+        "met": facts.met,
         "out": out,
-        "images": found.facts["test_images"],
+        "images": found.facts.test_images,
     }
 
 

@@ -98,7 +98,10 @@ def study(network: str, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
         if key not in builds:
             made = graph(loaded, plan, images(loaded.model.inputs[0].shape[-1], given.data))[1]
             path.write_bytes(made.SerializeToString())
-            builds[key] = {"path": path, "rtx": trial.attempt(trial.RTX, inferred(guard.check_onnx(path)))}
+            builds[key] = {
+                "path": path,
+                "rtx": trial.attempt("tensorrt_rtx", inferred(guard.check_onnx(path))),
+            }
         built = builds[key]
         told = preflight.preflight(built["path"], target, precision="int8", trial=False)
         problems = [f"{one.level}: {one.what}" for one in told.problems if one.level != "note"]

@@ -18,6 +18,7 @@ import re
 import shutil
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -69,8 +70,15 @@ def ours(path: Path, sets: list[str], out: Path) -> None:
     best, _ = prune_in_rounds(plan, dense, bench, walk)
     network = models.load(best)
     name = named(as_table(recipe.prune))
-    facts = {"name": name, "macs": best.facts["macs"] / dense.facts["macs"]}
-    facts |= {key: best.facts.get(key) for key in ("time", "blocks", "curve", "after_recalibration")}
+    found = best.facts
+    facts = {
+        "name": name,
+        "macs": found.macs / dense.facts.macs,
+        "time": as_table(found.pruning.time) if found.pruning else None,
+        "blocks": found.pruning.blocks if found.pruning else (),
+        "curve": [asdict(entry) for entry in found.training.curve] if found.training else [],
+        "after_recalibration": found.recovery.after_recalibration if found.recovery else None,
+    }
     written(network, {**facts, "epochs": recipe.finetune.epochs}, recipe.export, out)
 
 
@@ -116,7 +124,11 @@ def peer(tool: str, path: Path, out: Path, share: float, multiple: int, ignore: 
     fitted = fit(network, data, plan.finetune.training, state=state, what=tool, start=free)
     shutil.rmtree(state, ignore_errors=True)
     facts = {"name": f"{tool} {share:g}", "macs": peers.macs(network.module, inputs) / before}
-    facts |= {"seconds": seconds, "curve": fitted.curve, "after_recalibration": free}
+    facts |= {
+        "seconds": seconds,
+        "curve": [asdict(entry) for entry in fitted.training.curve],
+        "after_recalibration": free,
+    }
     written(network, {**facts, "epochs": plan.recipe.finetune.epochs}, plan.recipe.export, out)
 
 
@@ -137,13 +149,11 @@ def table(places: list[Path], recipe: Path) -> str:
         "| method | test, % | MACs left | median, ms | times as fast as dense (95 %) |",
         "|---|---|---|---|---|",
     ]
-    rounds = {name: [[ms] for ms in one["rounds_ms"]] for name, one in timed.items()}
-    for name, one in sorted(
-        facts.items(), key=lambda item: median(timed[item[0]]["rounds_ms"]), reverse=True
-    ):
+    rounds = {name: [[ms] for ms in one.rounds_ms] for name, one in timed.items()}
+    for name, one in sorted(facts.items(), key=lambda item: median(timed[item[0]].rounds_ms), reverse=True):
         ratio = compare(rounds["dense"], rounds[name]).ratio
         said = f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
-        taken = f"{median(timed[name]['rounds_ms']):.3f}"
+        taken = f"{median(timed[name].rounds_ms):.3f}"
         lines.append(f"| {one['name']} | {one['test']:.2f} | {100 * one['macs']:.0f} % | {taken} | {said} |")
     return "\n".join(lines)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +45,11 @@ def study(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
     before = in_int8(folded, given, store)
 
     def figures(scheme: str, made: OnnxModel, network: Checkpoint) -> dict[str, Any]:
-        told = store.make(judged, None, folded, before.floating, made)[0].facts
-        smaller = before.floating.facts["bytes"] / made.facts["bytes"]
+        told = asdict(store.make(judged, None, folded, before.floating, made)[0].facts)
+        smaller = before.floating.facts.bytes / made.facts.bytes
         known = {"network": given.network, "dialect": given.dialect, "scheme": scheme, "smaller": smaller}
-        quantization = made.facts.get("quantization", {})
-        return {**known, **told, "error": quantization.get("error"), "facts": dict(network.facts)}
+        error = made.facts.quantization.error if made.facts.quantization else None
+        return {**known, **told, "error": error, "facts": asdict(network.facts)}
 
     yield figures(f"{given.method}, after training", before.onnx, folded)
     asked = replace(TRAINING[given.network], epochs=given.epochs, learning_rate=given.rate)

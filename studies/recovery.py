@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from jetpress.pipeline.recipe.sections.model import ModelConfig
 from jetpress.pipeline.recipe.sections.training import FinetuneConfig, TrainConfig
 from jetpress.pipeline.stages import finetune, prune, source
 from jetpress.pipeline.stages.sensitivity import sensitivity
-from jetpress.pipeline.store.artifact import Assessment, Checkpoint
+from jetpress.pipeline.store.artifact import Artifact, Checkpoint
 from jetpress.pipeline.store.store import Store
 from jetpress.pipeline.training.evaluate import evaluate
 
@@ -69,7 +69,7 @@ def pruned_by(
             store.make(finetune.finetune, finetuning(scheme.tuning, TrainConfig()), smaller, dense)[0]
         )
         facts = found[-1].facts
-        say(f"  {scheme.name}, round {number}: {facts['macs'] / 1e6:.1f} M MACs, {facts['validation']:.2f} %")
+        say(f"  {scheme.name}, round {number}: {facts.macs / 1e6:.1f} M MACs, {facts.validation:.2f} %")
     return found[1:]
 
 
@@ -79,26 +79,38 @@ def cut(config: PruneConfig, model: Checkpoint, store: Store) -> Checkpoint:
     return store.make(prune.prune, config, model, worth)[0]
 
 
-def judged(config: None, model: Checkpoint, draft: Path) -> Assessment:
+@dataclass(frozen=True)
+class TestedFacts:
+    """Points of a network."""
+
+    test: float
+
+
+class Tested(Artifact[TestedFacts]):
+    """A network's accuracy on the test split."""
+
+
+def judged(config: None, model: Checkpoint, draft: Path) -> Tested:
     """Stage: accuracy on the test split, once for each network."""
     network = models.load(model)
-    return Assessment(draft, {"test": evaluate(network, load(network.data, network.seed).test, "test")})
+    return Tested(draft, TestedFacts(evaluate(network, load(network.data, network.seed).test, "test")))
 
 
 def row(name: str, seed: int, dense: Checkpoint, made: Checkpoint, store: Store) -> dict[str, Any]:
     """Figures of one network."""
-    test, dense_test = (store.make(judged, None, one)[0].facts["test"] for one in (made, dense))
+    test, dense_test = (store.make(judged, None, one)[0].facts.test for one in (made, dense))
+    facts = made.facts
     return {
         "scheme": name,
         "seed": seed,
-        "macs": made.facts["macs"],
-        "dense_macs": dense.facts["macs"],
+        "macs": facts.macs,
+        "dense_macs": dense.facts.macs,
         "test": test,
         "dense_test": dense_test,
-        "after_pruning": made.facts.get("after_pruning"),
-        "after_recalibration": made.facts.get("after_recalibration"),
-        "validation": made.facts.get("validation"),
-        "curve": made.facts.get("curve", []),
+        "after_pruning": facts.recovery.after_pruning if facts.recovery else None,
+        "after_recalibration": facts.recovery.after_recalibration if facts.recovery else None,
+        "validation": facts.validation,
+        "curve": [asdict(entry) for entry in facts.training.curve] if facts.training else [],
     }
 
 
@@ -127,8 +139,10 @@ def cifar(given: argparse.Namespace, store: Store) -> Iterator[dict[str, Any]]:
     for scheme in chosen(schemes, given):
         rounds = pruned_by(scheme, given.macs or 0.5, 2, dense, store)
         made = row(scheme.name, given.seed, dense, rounds[-1], store)
-        made["curve"] = [entry for one in rounds for entry in one.facts["curve"]]
-        made |= {key: rounds[0].facts[key] for key in ("after_pruning", "after_recalibration")}
+        trained = [one.facts.training.curve for one in rounds if one.facts.training]
+        made["curve"] = [asdict(entry) for curve in trained for entry in curve]
+        assert rounds[0].facts.recovery is not None
+        made |= asdict(rounds[0].facts.recovery)
         yield made
 
 

@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
-from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -34,6 +33,7 @@ from jetpress.pipeline.recipe.sections.compression import SparsifyConfig
 from jetpress.pipeline.sparse import masks, permute
 from jetpress.pipeline.sparse.products import products
 from jetpress.pipeline.stages.sparsify import make_sparse, why_dense
+from jetpress.pipeline.store.facts.network import Sparsity
 from studies import sparsity_accuracy as accuracy
 from studies import sparsity_gpu as gpu
 from studies.peers import sparsity as peers
@@ -156,14 +156,15 @@ def compare_networks(arguments: argparse.Namespace) -> None:
         asp = _asp(arguments.apex, Path(folder))
         for name, make in networks(arguments):
             facts, seconds, everything = masked(make(), permute.search)
-            judged = [one for one in facts["layers"] if one["sparse"]]
-            eligible = f"{facts['eligible']} of {len(facts['layers'])}"
-            other, spent, _ = masked(make(), asp) if asp else ({}, "-", 0.0)
-            plain, kept = facts["kept_unpermuted"], facts["kept_magnitude"]
-            theirs = [percent(other.get("kept_magnitude")), percent(_efficacy(other.get("layers", [])))]
+            eligible = f"{facts.eligible} of {len(facts.layers)}"
+            other, spent, _ = masked(make(), asp) if asp else (None, "-", 0.0)
+            theirs = [
+                percent(other.kept_magnitude if other else None),
+                percent(_efficacy(other) if other else None),
+            ]
             row(
-                name, eligible, percent(plain), theirs[0], percent(kept), theirs[1],
-                percent(_efficacy(judged)), f"{facts['permutation_error']:.0e}", spent, seconds, everything,
+                name, eligible, percent(facts.kept_unpermuted), theirs[0], percent(facts.kept_magnitude), theirs[1],
+                percent(_efficacy(facts)), f"{facts.permutation_error:.0e}", spent, seconds, everything,
             )  # fmt: skip
 
 
@@ -177,7 +178,7 @@ def networks(arguments: argparse.Namespace) -> Iterator[tuple[str, Callable[[], 
             yield f"{name} (random)", lambda name=name: named(name)  # type: ignore[misc]
 
 
-def masked(network: Network, search: Callable[..., Tensor]) -> tuple[dict[str, Any], float, float]:
+def masked(network: Network, search: Callable[..., Tensor]) -> tuple[Sparsity, float, float]:
     """The facts of the stage with ``search`` in the place of ours; seconds searched, and in all."""
     spent = 0.0
 
@@ -195,9 +196,10 @@ def masked(network: Network, search: Callable[..., Tensor]) -> tuple[dict[str, A
     return facts, spent, everything
 
 
-def _efficacy(layers: list[dict[str, Any]]) -> float | None:
+def _efficacy(found: Sparsity) -> float | None:
     """Mean over the layers where permuting can win anything."""
-    values = [one["efficacy"] for one in layers if one.get("efficacy") is not None]
+    masked = [one.mask.efficacy for one in found.layers if one.mask]
+    values = [one for one in masked if one is not None]
     return float(np.mean(values)) if values else None
 
 

@@ -168,7 +168,7 @@ def gpu(nvidia_smi: str) -> tuple[str, tuple[int, int] | None]:
     return (found[1].strip(), (int(found[2]), int(found[3]))) if found else ("", None)
 
 
-def imported(said: Mapping[str, object] | None) -> tuple[str, str]:
+def imported(package: str, said: Mapping[str, object] | None) -> tuple[str, str]:
     """The version that an import printed, and what it said if it failed (its last line; a crash has none)."""
     if not said:
         return "", ""
@@ -178,4 +178,4 @@ def imported(said: Mapping[str, object] | None) -> tuple[str, str]:
     last = (str(said.get("err", "")).strip().splitlines() or [f"it ended with status {said.get('status')}"])[
         -1
     ]
-    return "", "" if re.search(r"No module named '?(tensorrt|numpy|onnxruntime)'?$", last) else last
+    return "", "" if re.search(rf"No module named '?{re.escape(package)}'?$", last) else last

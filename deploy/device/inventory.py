@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from jetpress.deploy.backends import BACKENDS
 from jetpress.deploy.device import detached
 from jetpress.deploy.device.device import Device
 from jetpress.deploy.device.probe import Facts, differences, probe
@@ -35,7 +36,8 @@ def show(device: Device) -> dict[str, Any]:
 def fitting(facts: Facts) -> list[str]:
     """Targets whose engines the device can build and run."""
     if not facts.is_jetson:
-        return ["host"] if facts.onnxruntime else []
+        mine = {name: target.runtime for name, target in TARGETS.items() if not target.is_board}
+        return [name for name, runtime in mine.items() if facts.libraries.get(runtime.library)]
     return [name for name, target in TARGETS.items() if target.is_board and not differences(facts, target)]
 
 
@@ -54,7 +56,9 @@ def lines(shown: dict[str, Any]) -> list[str]:
         "CUDA": facts.cuda,
         "GPU": facts.gpu,
         "compute capability": capability,
-        "ONNX Runtime": facts.onnxruntime,
+        **{
+            one.title: facts.libraries.get(one.library, "") for one in BACKENDS.values() if not one.in_jetpack
+        },
         "Python, numpy": ", ".join(filter(None, (facts.python, facts.numpy))),
         "trtexec": facts.trtexec,
         "memory": f"{facts.ram_free_mb} of {facts.ram_total_mb} MiB free",

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jetpress.deploy.backends import BACKENDS
 from jetpress.deploy.device import board
 from jetpress.deploy.device.device import Device, Local
 from jetpress.deploy.errors import DeviceError
@@ -23,6 +24,9 @@ SURVEY_S = 90.0
 LEAST_RAM_MB = 500
 """What TensorRT's builder needs beside the network; with less the kernel's out-of-memory killer comes."""
 LEAST_DISK_MB = 300
+LIBRARIES = tuple(sorted({one.library for one in BACKENDS.values() if not one.ahead_of_time}))
+"""Of all backends whose engines are built on a device."""
+PACKAGES = ("numpy", *LIBRARIES)
 DEVICE_TREE = Path("/proc/device-tree/compatible")
 
 
@@ -53,7 +57,8 @@ class Facts:
     """Why ``import tensorrt`` failed although it is installed."""
     python: str = ""
     numpy: str = ""
-    onnxruntime: str = ""
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    """Of the backends that a device may run: Python module -> the version that its python3 imports."""
     trtexec: str = ""
     dla_compiler: bool = False
     """``libnvdla_compiler.so`` is here: without it TensorRT up to 10.7 cannot even be imported."""
@@ -82,7 +87,9 @@ def probe(device: Device) -> Facts:
     Raises:
         DeviceError: it cannot be reached, or its answer makes no sense.
     """
-    said = device.peer().talk("survey", {"folder": device.folder}, Terms(timeout=SURVEY_S))
+    said = device.peer().talk(
+        "survey", {"folder": device.folder, "packages": PACKAGES}, Terms(timeout=SURVEY_S)
+    )
     return read(device.name, said)
 
 
@@ -105,7 +112,8 @@ def _facts(name: str, files: Mapping[str, str], said: Mapping[str, str], survey:
     soc = board.soc(compatible)
     gpu, capability = board.gpu(said.get("nvidia_smi", ""))
     release = board.l4t(files.get("nv_tegra_release", ""), said.get("dpkg_core", ""))
-    tensorrt, tensorrt_error = board.imported(survey["commands"].get("import_tensorrt"))
+    imports = {name: board.imported(name, survey["commands"].get(f"import_{name}")) for name in PACKAGES}
+    tensorrt, tensorrt_error = imports["tensorrt"]
     ram_free, ram_total = board.memory_mb(files.get("meminfo", ""))
     mode = board.power_mode(said.get("nvpmodel", ""))
     modes, default = board.power_modes(files.get("nvpmodel_conf", ""))
@@ -128,8 +136,8 @@ def _facts(name: str, files: Mapping[str, str], said: Mapping[str, str], survey:
         tensorrt=plain(tensorrt or board.dpkg_version(said.get("dpkg_tensorrt", ""))),
         tensorrt_error=plain(tensorrt_error),
         python=plain(str(survey["python"])),
-        numpy=plain(board.imported(survey["commands"].get("import_numpy"))[0]),
-        onnxruntime=plain(board.imported(survey["commands"].get("import_onnxruntime"))[0]),
+        numpy=plain(imports["numpy"][0]),
+        libraries={name: plain(imports[name][0]) for name in LIBRARIES},
         trtexec=plain(str(survey["trtexec"])),
         dla_compiler=bool(survey["dla_compiler"]),
         ram_free_mb=ram_free,
@@ -153,7 +161,7 @@ def identity(facts: Facts) -> dict[str, Any]:
         "compute_capability": f"{capability[0]}.{capability[1]}" if capability else "",
         "gpu": facts.gpu,
         "machine": facts.machine,
-        "onnxruntime": facts.onnxruntime,
+        **{name: version for name, version in facts.libraries.items() if name != "tensorrt"},
         "cpu": facts.cpu,
         "cores": facts.cores,
     }
@@ -219,10 +227,11 @@ def refuse_unless_in(facts: Facts, power_mode: str) -> None:
 
 def _missing(facts: Facts, target: Target) -> Iterator[tuple[str, str]]:
     """What is not there or too little, each with its remedy; the most basic first."""
-    if target.backend == "tensorrt" and not facts.tensorrt:
+    runtime = target.runtime
+    if runtime.in_jetpack and not facts.tensorrt:
         what = f"its python3 ({facts.python}) has no TensorRT, the target has {target.tensorrt}"
-        yield what, "install JetPack's packages there: sudo apt install nvidia-jetpack"
-    if target.backend == "tensorrt" and facts.tensorrt_error:
+        yield what, f"install JetPack's packages there: {runtime.install}"
+    if runtime.in_jetpack and facts.tensorrt_error:
         what = f"TensorRT {facts.tensorrt} is installed, but its python3 ({facts.python}) cannot import it"
         hint = "install its Python package there: sudo apt install python3-libnvinfer"
         if "nvdla_compiler" in facts.tensorrt_error:
@@ -230,8 +239,8 @@ def _missing(facts: Facts, target: Target) -> Iterator[tuple[str, str]]:
         yield f"{what}: {facts.tensorrt_error}", hint
     if not facts.numpy:
         yield "its python3 has no numpy", "install it there: sudo apt install python3-numpy"
-    if target.backend == "onnxruntime" and not facts.onnxruntime:
-        yield "its python3 has no onnxruntime", "install it there: python3 -m pip install onnxruntime"
+    if not runtime.in_jetpack and not facts.libraries.get(runtime.library):
+        yield f"its python3 has no {runtime.library}", f"install it there: {runtime.install}"
     if facts.ram_free_mb < LEAST_RAM_MB:
         what = f"too little memory: {LEAST_RAM_MB} MiB are needed, {facts.ram_free_mb} MiB are free"
         yield what, "stop other programs there; `sudo systemctl isolate multi-user` frees the desktop's share"

@@ -17,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from jetpress.deploy.backends import BACKENDS
 from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.onnx_file import guard
 from jetpress.deploy.preflight import dla, elements, memory, operators, quantization, restrictions, sparse
@@ -51,7 +52,7 @@ def preflight(
         raise RecipeError(f"there is no file {model_path}", "give the path of an ONNX file")
     graph, said = inferred(guard.check_onnx(model_path.resolve())), Collector()
     precision = precision or target.default_precision
-    table = operators.table(target.tensorrt) if target.backend == "tensorrt" else None
+    table = operators.table(target.tensorrt) if target.runtime.preflight == "tables" else None
     counts = {"supported": 0, "restricted": 0, "not supported": 0}
     _whole(graph, said)
     if table is not None:
@@ -269,18 +270,18 @@ def _dla(graph: Graph, target: Target, precision: str, said: Collector) -> dict[
 
 def _trial(graph: Graph, target: Target, asked: bool | None, said: Collector) -> dict[str, Any] | None:
     """A runtime's own answer. It decides where it is the target; elsewhere it is a second opinion."""
-    own = not target.is_board
-    if asked is False or (asked is None and not own):
+    own = target.runtime.preflight == "trial"
+    runtime = target.backend if own else target.runtime.second_opinion
+    if asked is False or (asked is None and not own) or not runtime:
         return None
-    runtime = target.backend if own else trials.RTX
     nearest = trials.nearest(target.compute_capability)
     found = trials.attempt(runtime, graph, nearest)
     if found is None:
-        said.add("note", "trial", f"{trials.TITLES[runtime]} is not installed here: it was not asked")
+        said.add("note", "trial", f"{BACKENDS[runtime].title} is not installed here: it was not asked")
         return None
     by, error = f"{found['by']} {found['version']}".strip(), found["error"] or "no reason given"
     if found["ok"]:
-        built = runtime == trials.RTX and found["stage"] == "build"
+        built = BACKENDS[runtime].ahead_of_time and found["stage"] == "build"
         where = f"here for compute capability {nearest}" if built else "here"
         said.add("note", "trial", f"{by} could {found['stage']} it {where}")
     elif found["ok"] is None:

@@ -4,7 +4,7 @@ TensorRT-RTX builds ahead of time on any x86-64 Linux host without a GPU. For th
 for Orin's 8.7, SM89 for Thor's 11.0) it says more than any table: its parser is that of a recent TensorRT. It
 says nothing about operators that it lacks and the board has (those that the board's TensorRT runs as plugins);
 then the answer says so.
-ONNX Runtime loads the model without optimizing it, which is its own check of the schema.
+What is asked of a backend is `attempt` in its file (deploy/runner/backend_NAME.py).
 
 ``python -m jetpress.deploy.preflight.trial RUNTIME MODEL [REQUEST]`` prints one JSON object as its last line. A
 hostile model can end that process, and nothing else.
@@ -15,25 +15,21 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import platform
 import resource
 import sys
-from pathlib import Path
 from typing import Any
 
 from jetpress.deploy import process
+from jetpress.deploy.backends import BACKENDS
 from jetpress.deploy.errors import DeviceError
 from jetpress.deploy.preflight.graph import Graph
+from jetpress.deploy.runner.backends import module_of
 
-RTX, ORT = "tensorrt_rtx", "onnxruntime"
-TITLES = {RTX: "TensorRT-RTX", ORT: "ONNX Runtime"}
 CAPABILITIES = ((8, 6), (8, 9), (12, 0))
 """That TensorRT-RTX builds for, and that differ in what they compute in."""
 LIMIT_S = 300.0
 # The child may take this much address space: more than a build needs, less than takes the machine down.
 MOST_MEMORY = max(16 * 2**30, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-# How TensorRT-RTX says that it lacks something, as opposed to that the graph is wrong.
-LACKING = ("plugin", "creator", "no runners that implement it")
 
 
 def nearest(capability: tuple[int, int] | None) -> str:
@@ -50,9 +46,7 @@ def attempt(
     ``stage`` is how far it came: ``parse`` or ``build``. Where later dimensions than the first are open, or
     shapes are inputs, it is only parsed: nothing says which sizes they have.
     """
-    if importlib.util.find_spec(runtime) is None:
-        return None
-    if runtime == RTX and (sys.platform != "linux" or platform.machine() != "x86_64"):
+    if importlib.util.find_spec(BACKENDS[runtime].library) is None:
         return None
     known = {name: value.shape or () for name, value in graph.inputs.items()}
     inputs = [{"name": name, "shape": [size or 1 for size in shape]} for name, shape in known.items()]
@@ -70,10 +64,11 @@ def attempt(
         str(graph.path),
         request,
     ]
-    answer: dict[str, Any] = {"by": TITLES[runtime], "version": "", "stage": "parse", "ok": False}
+    title = BACKENDS[runtime].title
+    answer: dict[str, Any] = {"by": title, "version": "", "stage": "parse", "ok": False}
     answer |= {"lacks": False, "error": ""}
     try:
-        done = process.execute(command, TITLES[runtime], process.Terms(timeout=limit_s))
+        done = process.execute(command, title, process.Terms(timeout=limit_s))
     except DeviceError as error:
         return {**answer, "ok": None, "error": error.what}
     try:
@@ -81,59 +76,15 @@ def attempt(
     except ValueError:
         said = done.stderr.strip().rpartition("\n")[2][:300]
         return {**answer, "error": f"it ended with code {done.returncode}: {said or 'no reason given'}"}
-    lacks = runtime == RTX and any(word in answer["error"] for word in LACKING)
-    return {**answer, "lacks": lacks}
+    return answer
 
 
 def main(arguments: list[str]) -> int:
     """The far end: load, parse or build."""
     runtime, model, request = arguments
     resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
-    print(json.dumps({RTX: _rtx, ORT: _ort}[runtime](model, json.loads(request))))
+    print(json.dumps(module_of(runtime).attempt(model, json.loads(request))))
     return 0
-
-
-def _ort(model: str, _: dict[str, Any]) -> dict[str, Any]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    # Folding constants would compute, and a hostile constant is large.
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads, options.log_severity_level = 1, 4
-    found = {"version": onnxruntime.__version__, "stage": "load"}
-    try:
-        onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # noqa: BLE001 - its errors have no common base
-        return {**found, "ok": False, "error": str(error)[:500]}
-    return {**found, "ok": True, "error": ""}
-
-
-def _rtx(model: str, request: dict[str, Any]) -> dict[str, Any]:
-    from jetpress.deploy.runner.backend_tensorrt import load_library, make_log
-    from jetpress.deploy.runner.failures import RunnerError
-    from jetpress.deploy.runner.tensorrt_build import build_engine
-    from jetpress.deploy.runner.tensorrt_errors import said
-
-    trt = load_library(RTX)
-    log = make_log(trt)
-    found = {"version": str(trt.__version__), "stage": "build" if request["build"] else "parse"}
-    try:
-        if request["build"]:
-            settings = {"precision": "fp32", "inputs": request["inputs"], "ahead": request["ahead"]}
-            plan, _ = build_engine(
-                trt, log, model, {**settings, "timing_cache": None, "model": Path(model).name}
-            )
-            error = "" if plan is not None else said(log.recorder)[:500]
-            return {**found, "ok": plan is not None, "error": error}
-        builder = trt.Builder(log)  # must live as long as its network
-        network = builder.create_network(0)
-        parser = trt.OnnxParser(network, log)
-        ok = parser.parse_from_file(model)
-        faults = "; ".join(parser.get_error(at).desc() for at in range(parser.num_errors))
-        return {**found, "ok": ok, "error": faults[:500]}
-    except RunnerError as failure:
-        stage = "parse" if "cannot parse" in failure.what else "build"
-        return {**found, "stage": stage, "ok": False, "error": failure.what[:500]}
 
 
 if __name__ == "__main__":

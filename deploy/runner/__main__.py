@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 import time
-from typing import Any, List, Optional
+from typing import Any, Dict, List, Optional
 
 from .events import emit, tell
 from .failures import NoGpu, RunnerError, ToolMissing
@@ -48,7 +48,7 @@ def _dispatch(command: str, options: Any) -> None:
     if command == "doctor":
         from . import doctor
 
-        doctor.run(_backend_of(options.bundle), options.bundle or ".")
+        doctor.run(_plan_of(options.bundle), options.bundle or ".")
     elif command == "sensors":
         from . import sensors
 
@@ -98,13 +98,13 @@ def _asked(bundle: Any, options: Any) -> Any:
     )
 
 
-def _backend_of(folder: Optional[str]) -> Optional[str]:
-    """What doctor must look for: the backend of the bundle, where there is one."""
+def _plan_of(folder: Optional[str]) -> Optional[Dict[str, Any]]:
+    """What doctor must look for: what the bundle's plan needs, where there is one."""
     if not folder:
         return None
     from .manifest import Bundle
 
-    return str(Bundle(folder).plan["backend"])
+    return Bundle(folder).plan
 
 
 def _parser(home: Optional[str]) -> argparse.ArgumentParser:

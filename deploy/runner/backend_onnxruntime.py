@@ -28,11 +28,33 @@ DTYPES = {
 }
 
 
+def open_backend(plan: Dict[str, Any]) -> "Backend":
+    """On the CPU of this machine."""
+    return Backend(plan)
+
+
+def attempt(model: str, request: Dict[str, Any]) -> Dict[str, Any]:
+    """Asked by preflight: load `model` without optimizing it, which is ONNX Runtime's own check of the schema."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # Folding constants would compute, and a hostile constant is large.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads, options.log_severity_level = 1, 4
+    found = {"version": onnxruntime.__version__, "stage": "load"}
+    try:
+        onnxruntime.InferenceSession(model, options, providers=PROVIDERS)
+    except Exception as error:  # noqa: BLE001 - its errors have no common base
+        return dict(found, ok=False, error=str(error)[:500])
+    return dict(found, ok=True, error="")
+
+
 class Backend:
     """Builds and opens engines of ONNX Runtime."""
 
     name = "onnxruntime"
     keeps_timings = shows_progress = False
+    ahead: List[str] = []  # noqa: RUF012
     suffix = ".ort.onnx"
 
     def __init__(self, plan: Dict[str, Any]) -> None:

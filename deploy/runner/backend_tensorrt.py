@@ -11,13 +11,13 @@ import importlib
 import os
 import signal
 import time
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
 from . import findings, gpu, knobs
 from .events import tell
 from .failures import DeviceError, NoGpu, ToolMissing
 from .files import write
-from .remedies import tensorrt_import
+from .remedies import remedy_of
 from .tensorrt_build import build_engine
 from .tensorrt_errors import make_recorder, said
 from .tensorrt_session import Session
@@ -25,18 +25,21 @@ from .tensorrt_session import Session
 LOG_LINES = 20000  # a builder can be very talkative
 
 
+def open_backend(plan: Dict[str, Any]) -> "Backend":
+    """The board's own TensorRT."""
+    return Backend(plan, "tensorrt")
+
+
 class Backend:
-    """Builds and opens engines of `tensorrt` or `tensorrt_rtx`."""
+    """Builds and opens engines of a library; `ahead`: the compute capabilities that it builds for without a GPU."""
 
     suffix = ".engine"
 
-    def __init__(self, plan: Dict[str, Any], name: str) -> None:
+    def __init__(self, plan: Dict[str, Any], name: str, ahead: Sequence[str] = ()) -> None:
         self.name = name
         self.trt = load_library(name)
         self.version = str(self.trt.__version__)
-        self.ahead = (
-            [str(item) for item in plan.get("compute_capabilities") or []] if name == "tensorrt_rtx" else []
-        )
+        self.ahead = list(ahead)
         self.keeps_timings = not self.ahead  # they are taken where the engine will run
         self.shows_progress = hasattr(self.trt, "IProgressMonitor")
         self.gpu: Optional[Any] = None
@@ -98,7 +101,7 @@ def load_library(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except (ImportError, OSError) as error:
-        raise ToolMissing("%s cannot be imported: %s" % (name, error), tensorrt_import(name, str(error)))
+        raise ToolMissing("%s cannot be imported: %s" % (name, error), remedy_of(name, str(error)))
 
 
 def make_log(trt: Any) -> Any:

@@ -39,14 +39,14 @@ def run(bundle: Bundle, out: str, force: bool = False, other_device: bool = Fals
 def _meant_for(target: Dict[str, Any], backend: Any, other_device: bool) -> None:
     """Refuse a board that the bundle was not made for; tell of another TensorRT."""
     wanted, found = target.get("compute_capability"), backend.device["compute_capability"]
-    if backend.name == "tensorrt" and wanted and list(wanted) != list(found) and not other_device:
+    if not backend.ahead and wanted and list(wanted) != list(found or []) and not other_device:
         raise DeviceError(
             "the bundle is for %s with compute capability %s; %s has %s"
             % (target.get("name"), _dotted(wanted), backend.device["name"], _dotted(found)),
             "make a bundle for this board; --other-device builds all the same",
         )
     version = str(target.get("tensorrt") or "")
-    if backend.name == "tensorrt" and version and version.split(".")[:2] != backend.version.split(".")[:2]:
+    if version and version.split(".")[:2] != backend.version.split(".")[:2]:
         tell("warning: the bundle was made for TensorRT %s, here is %s" % (version, backend.version))
 
 

@@ -8,24 +8,25 @@ import subprocess
 import sys
 from typing import Any, Dict, List, Optional, Tuple
 
+from . import backends
 from .events import emit, tell
 from .failures import ToolMissing
 from .gpu import cudart_paths
 from .identity import Board
-from .remedies import tensorrt_import
+from .remedies import remedy_of, tensorrt_import
 
 LEAST_DISK_MB, LEAST_MEMORY_MB = 500, 700
 NVDLA = ("usr/lib/aarch64-linux-gnu/nvidia", "usr/lib/aarch64-linux-gnu/tegra", "usr/lib/aarch64-linux-gnu")
 Check = Tuple[str, bool, bool, str, str]  # name, needed, ok, what was found, remedy
 
 
-def run(backend: Optional[str] = None, folder: str = ".") -> None:
+def run(plan: Optional[Dict[str, Any]] = None, folder: str = ".") -> None:
     """Print one `check` for each thing; raises when something that is needed is missing.
 
-    Without a bundle any one of the three backends is enough.
+    Without the plan of a bundle any one of the backends is enough.
     """
     missing = []
-    for name, needed, well, found, remedy in checks(backend, folder):
+    for name, needed, well, found, remedy in checks(plan, folder):
         emit("check", name=name, ok=well, needed=needed, found=found, remedy="" if well else remedy)
         tell(
             "%-7s %-14s %s%s"
@@ -41,25 +42,22 @@ def run(backend: Optional[str] = None, folder: str = ".") -> None:
         raise ToolMissing("missing here: %s" % ", ".join(missing), "the remedies are in the lines above")
 
 
-def checks(backend: Optional[str], folder: str) -> List[Check]:
+def checks(plan: Optional[Dict[str, Any]], folder: str) -> List[Check]:
     """Everything that the runner could need, in the order in which it would notice."""
     board = Board()
-    imports = {
-        name: _import(name)
-        for name in ("numpy", "tensorrt", "tensorrt_rtx", "onnxruntime", "pycuda", "cuda.bindings")
-    }
-    some = any(imports[name][0] for name in ("tensorrt", "tensorrt_rtx", "onnxruntime"))
+    needs = (plan or {}).get("needs") or {}
+    # Where no plan says otherwise, a backend has the name of the module that it imports.
+    libraries = [needs.get("library") or plan["backend"]] if plan else backends.names()
+    imports = {name: _import(name) for name in ["numpy", "pycuda", "cuda.bindings"] + libraries}
+    some = any(imports[name][0] for name in libraries)
     rows: List[Check] = [
         ("python", True, sys.version_info >= (3, 6), platform.python_version(), "use Python 3.6 or newer"),
         ("numpy", True) + imports["numpy"] + ("sudo apt install python3-numpy",),
     ]
-    for name in ("tensorrt", "tensorrt_rtx", "onnxruntime"):
+    for name in libraries:
         well, found = imports[name]
-        remedy = (
-            "python3 -m pip install onnxruntime" if name == "onnxruntime" else tensorrt_import(name, found)
-        )
-        rows.append((name, backend == name or (backend is None and not some), well, found, remedy))
-    rows += _cuda(imports, backend)
+        rows.append((name, not some, well, found, remedy_of(name, found)))
+    rows += _cuda(imports, bool(needs.get("gpu")))
     if board.identity()["model"]:
         rows.append(_nvdla(board))
     rows.append(_disk(folder))
@@ -97,13 +95,12 @@ def _import(name: str) -> Tuple[bool, str]:
     return done.returncode == 0, last
 
 
-def _cuda(imports: Dict[str, Tuple[bool, str]], backend: Optional[str]) -> List[Check]:
+def _cuda(imports: Dict[str, Tuple[bool, str]], needed: bool) -> List[Check]:
     """One of three ways to device memory is enough; libcudart is wherever TensorRT is."""
     paths = cudart_paths()
     ways = [name for name in ("pycuda", "cuda.bindings") if imports[name][0]] + (
         ["libcudart"] if paths else []
     )
-    needed = backend == "tensorrt"
     return [
         (
             "cuda",
@@ -135,7 +132,7 @@ def _nvdla(board: Board) -> Check:
         False,
         bool(found),
         found[0] if found else "libnvdla_compiler.so is nowhere",
-        tensorrt_import("tensorrt", "nvdla_compiler") + " (older TensorRT cannot be imported without it)",
+        tensorrt_import("nvdla_compiler") + " (older TensorRT cannot be imported without it)",
     )
 
 

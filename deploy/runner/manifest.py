@@ -4,10 +4,10 @@ import os
 import re
 from typing import Any, Dict, List, Optional, Sequence
 
+from . import backends
 from .failures import BundleError, DigestMismatch
 from .files import contained, read_json, safe_name, verify
 
-BACKENDS = ("onnxruntime", "tensorrt", "tensorrt_rtx")
 PLACES: Dict[str, Optional[int]] = {"gpu": None, "dla0": 0, "dla1": 1}  # the core of the DLA
 PRECISIONS = ("fp32", "fp16", "int8", "fp8")
 
@@ -82,7 +82,8 @@ def _manifest(root: str) -> Dict[str, Dict[str, Any]]:
 def _checked(plan: Any) -> Dict[str, Any]:
     """Refuse a plan that we would misread. Numbers are used as they come; only what steers us is checked."""
     _require(isinstance(plan, dict) and plan.get("format") == 1, "format must be 1")
-    _require(plan.get("backend") in BACKENDS, "backend must be one of %s" % ", ".join(BACKENDS))
+    known = backends.names()
+    _require(plan.get("backend") in known, "backend must be one of %s" % ", ".join(known))
     _require(plan.get("precision") in PRECISIONS, "precision must be one of %s" % ", ".join(PRECISIONS))
     models, inputs = plan.get("models"), plan.get("inputs")
     _require(isinstance(models, dict) and len(models) > 0, "models must name at least one model")

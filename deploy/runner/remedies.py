@@ -1,16 +1,23 @@
-"""Why tensorrt cannot be imported, and what helps."""
+"""Why a backend's library cannot be imported, and what helps."""
+
+PACKAGES = {"tensorrt_rtx": "tensorrt-rtx-cu13"}  # where the package has another name than the module
 
 
-def tensorrt_import(name: str, message: str) -> str:
-    """The remedy for one failed import, from the message that the interpreter gave."""
+def remedy_of(name: str, message: str) -> str:
+    """The remedy for the failed import of any library."""
+    if name == "tensorrt":
+        return tensorrt_import(message)
+    return "python3 -m pip install %s" % PACKAGES.get(name, name)
+
+
+def tensorrt_import(message: str) -> str:
+    """The remedy for TensorRT, which is part of JetPack, from the message that the interpreter gave."""
     if "nvdla_compiler" in message:
         return (
             "libnvdla_compiler.so is missing. JetPack 6: `sudo apt install nvidia-l4t-dla-compiler`. "
             "JetPack 7.2 does not ship it: use JetPack's own tensorrt, not an -igpu container. "
             "In a container: start it with --runtime nvidia"
         )
-    if name == "tensorrt_rtx":
-        return "python3 -m pip install tensorrt-rtx-cu13"
     if "cannot open shared object" in message:
         return (
             "a CUDA or TensorRT library is missing: `sudo apt install nvidia-jetpack`; "

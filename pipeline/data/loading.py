@@ -24,6 +24,7 @@ from jetpress.pipeline.data.augment import WHOLE, mix
 from jetpress.pipeline.data.ranks import ALONE, Part
 from jetpress.pipeline.data.splits import Batch, Images, Split
 from jetpress.pipeline.recipe.sections.data import DataConfig
+from jetpress.pipeline.store.facts.network import DataFacts
 
 Work = tuple[list[int], int | None, slice]
 """What one batch is made of: numbers of samples, the key of their augmentation, the part that is made."""
@@ -50,15 +51,10 @@ class Data:
     corrupt: tuple[str, ...] = ()
     """Files that could not be read and are left out."""
 
-    def facts(self) -> dict[str, Any]:
-        """What a report says about the data."""
-        counts = {name: len(getattr(self, name)) for name in ("train", "validation", "test")}
-        described = {
-            "origin": dict(self.origin),
-            "classes": list(self.classes),
-            "corrupt": list(self.corrupt),
-        }
-        return {"source": self.config.source, **counts, **described}
+    def facts(self) -> DataFacts:
+        """What is told about the data."""
+        counts = len(self.train), len(self.validation), len(self.test)
+        return DataFacts(self.config.source, *counts, dict(self.origin), self.classes, self.corrupt)
 
 
 @lru_cache(maxsize=2)

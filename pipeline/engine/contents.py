@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jetpress.deploy.pack import pack
 from jetpress.deploy.runner.files import safe_name
@@ -13,6 +13,7 @@ from jetpress.pipeline.recipe.configs import BundleConfig
 from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS
 from jetpress.pipeline.recipe.sections.fields import as_table
 from jetpress.pipeline.store.artifact import listing
+from jetpress.pipeline.store.facts.onnx_file import DetectionRules, TensorSpec
 
 if TYPE_CHECKING:
     from jetpress.pipeline.network.models import Network
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 
 
-def precision_of(config: BundleConfig, quantized: bool) -> dict[str, Any]:
+def precision_of(config: BundleConfig, quantized: bool) -> dict[str, object]:
     """What an engine runs in, where not all of a bundle run in the same; ``quantized``: its file has Q/DQ."""
     precision, target = config.build.precision, config.target
     if precision not in EIGHT_BITS:
@@ -33,10 +34,10 @@ def precision_of(config: BundleConfig, quantized: bool) -> dict[str, Any]:
 def complete(
     folder: Path,
     config: BundleConfig,
-    models: Mapping[str, Mapping[str, Any]],
-    inputs: list[dict[str, Any]],
+    models: Mapping[str, Mapping[str, object]],
+    inputs: Sequence[TensorSpec],
     network: Network,
-    detection: Mapping[str, Any] | None = None,
+    detection: DetectionRules | None = None,
 ) -> int:
     """Everything beside the ONNX files, which lie in ``folder`` already; returns the number of samples.
 
@@ -58,21 +59,22 @@ def complete(
 
 def _plan(
     config: BundleConfig,
-    models: Mapping[str, Mapping[str, Any]],
-    inputs: list[dict[str, Any]],
-    detection: Mapping[str, Any] | None,
-) -> Mapping[str, Any]:
-    capability = config.target.compute_capability
+    models: Mapping[str, Mapping[str, object]],
+    inputs: Sequence[TensorSpec],
+    detection: DetectionRules | None,
+) -> Mapping[str, object]:
+    capability, runtime = config.target.compute_capability, config.target.runtime
     return {
         "format": FORMAT,
         "name": config.name,
         "target": as_table(config.target),
         "backend": config.target.backend,
+        "needs": {"library": runtime.library, "gpu": runtime.needs_gpu},
         "precision": config.build.precision,
         "strongly_typed": config.target.strongly_typed,
         "models": models,
-        "inputs": inputs,
-        "detection": detection,
+        "inputs": [one.as_json() for one in inputs],
+        "detection": as_table(detection),
         "workspace_mb": config.build.workspace_mb,
         "optimization_level": config.build.optimization_level,
         "threads": config.benchmark.threads,
@@ -82,7 +84,7 @@ def _plan(
     }
 
 
-def _write_samples(network: Network, told: list[dict[str, Any]], folder: Path) -> int:
+def _write_samples(network: Network, told: Sequence[TensorSpec], folder: Path) -> int:
     """Test images as the file takes them, as plain ``.npy`` (never pickled); returns how many."""
     import numpy as np
 
@@ -92,7 +94,7 @@ def _write_samples(network: Network, told: list[dict[str, Any]], folder: Path) -
     loaded = loading.load(network.data, network.seed)
     inputs, labels = loading.samples(loaded, network.data.sample_images)
     folder.mkdir(exist_ok=True)
-    inputs = Ends.taking((one["dtype"] for one in told), network.data).to_file(inputs)
+    inputs = Ends.taking((one.dtype for one in told), network.data).to_file(inputs)
     for one, tensor in zip(network.model.inputs, inputs, strict=True):
         np.save(folder / f"{safe_name(one.name)}.npy", tensor.numpy(), allow_pickle=False)
     np.save(folder / "labels.npy", labels.numpy(), allow_pickle=False)

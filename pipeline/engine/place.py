@@ -47,7 +47,7 @@ def clock_offset(device: Device) -> list[float]:
 
 def can_run(target: Target) -> bool:
     """Whether an engine for ``target`` that was built here can be run here."""
-    return target.backend != "tensorrt_rtx" or _gpu_is_here()
+    return not target.runtime.ahead_of_time or not target.runtime.needs_gpu or _gpu_is_here()
 
 
 def _gpu_is_here() -> bool:

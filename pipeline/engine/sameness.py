@@ -8,19 +8,20 @@ file that the engine was built of, which was held against PyTorch before it was 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from jetpress.deploy import console
 from jetpress.deploy.errors import StageError
 from jetpress.deploy.runner.files import safe_name
 from jetpress.pipeline.graph import session
 from jetpress.pipeline.graph.cases import IMAGES
-from jetpress.pipeline.graph.tolerance import LIMITS, Array, Score, found_again, score, worst
+from jetpress.pipeline.graph.tolerance import LIMITS, Array, found_again, score, worst
 from jetpress.pipeline.quantization import NOT_MIXED
+from jetpress.pipeline.store.facts.onnx_file import Score, TensorSpec
 
 REMEDY = (
     'set build.precision = "fp32" to see whether the precision is the cause; if it is not, TensorRT built another '
@@ -29,31 +30,32 @@ REMEDY = (
 DETECTIONS = ("boxes", "scores", "labels")
 
 
-def held(bundle: Path, folder: Path, said: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Score]]:
+def held(bundle: Path, folder: Path, files: Mapping[str, Mapping[str, str]]) -> dict[str, tuple[Score, ...]]:
     """Scores of every output of every model.
 
     Args:
         bundle: with ``plan.json``, the ONNX files and the samples.
         folder: where the outputs are that the runner wrote.
-        said: model -> its ``infer`` event.
+        files: model -> output -> its file.
 
     Raises:
         StageError: an engine is not the same function as its file.
     """
     plan = json.loads((bundle / "plan.json").read_text())
-    samples = [_array(bundle / "samples" / f"{safe_name(one['name'])}.npy") for one in plan["inputs"]]
-    batch, results = plan["inputs"][0]["shape"][0], dict[str, list[Score]]()
-    for name, event in said.items():
+    inputs = TypeAdapter(tuple[TensorSpec, ...]).validate_python(plan["inputs"])
+    samples = [_array(bundle / "samples" / f"{safe_name(one.name)}.npy") for one in inputs]
+    results = dict[str, tuple[Score, ...]]()
+    for name, outputs in files.items():
         model = plan["models"].get(name)
         if (
             model is None or name == NOT_MIXED
         ):  # the same model on another place of the board; only to be timed
             continue
         kind = model.get("precision", plan["precision"])
-        found = {one["name"]: _array(folder / one["file"]) for one in event["outputs"]}
-        results[name] = _scores(bundle / model["file"], batch, samples, found, kind)
+        found = {output: _array(folder / file) for output, file in outputs.items()}
+        results[name] = _scores(bundle / model["file"], inputs, samples, found, kind)
         for one in results[name]:
-            if not one.passes(LIMITS[kind]):
+            if not LIMITS[kind].allow(one):
                 raise StageError(
                     f"the engine of {name} is not the function of its ONNX file: {_words(one)}", REMEDY
                 )
@@ -61,10 +63,10 @@ def held(bundle: Path, folder: Path, said: Mapping[str, Mapping[str, Any]]) -> d
 
 
 def _scores(
-    path: Path, batch: int, samples: list[Array], found: Mapping[str, Array], kind: str
-) -> list[Score]:
+    path: Path, inputs: Sequence[TensorSpec], samples: list[Array], found: Mapping[str, Array], kind: str
+) -> tuple[Score, ...]:
     limits, known = LIMITS[kind], dict[str, list[Score]]()
-    for at, expected in _expected(path, batch, samples, kind):
+    for at, expected in _expected(path, inputs, samples, kind):
         here = {name: array[at] for name, array in found.items()}
         if tuple(here) == DETECTIONS:
             known.setdefault("detections", []).append(found_again(expected, here, kind))
@@ -74,13 +76,15 @@ def _scores(
             one = _classes(name, wanted, got) if got.dtype.kind in "iu" else None
             one = one or score(name, IMAGES, wanted, got, scale, limits)
             known.setdefault(name, []).append(one)
-    return [worst(one) for one in known.values()]
+    return tuple(worst(one) for one in known.values())
 
 
 def _expected(
-    path: Path, batch: int, samples: list[Array], kind: str
+    path: Path, inputs: Sequence[TensorSpec], samples: list[Array], kind: str
 ) -> Iterator[tuple[slice, dict[str, Array]]]:
     """What ONNX Runtime gives, batch by batch."""
+    batch = inputs[0].shape[0]
+    assert isinstance(batch, int)  # a device is told the shape that is measured
     run, first = session.load(path), 0
     with console.progress(f"the same in ONNX Runtime, {kind}", len(samples[0])) as line:
         for count, feed in session.feeds(path, samples, batch):

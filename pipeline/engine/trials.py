@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import onnx
 from torch import nn
@@ -20,6 +20,17 @@ from jetpress.pipeline.quantization.dialect import DIALECTS
 from jetpress.pipeline.quantization.subject import Subject
 from jetpress.pipeline.recipe.configs import Bench
 from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What one network takes in undisturbed runs (``deploy/runner/profile.py``)."""
+
+    latency_ms: float
+    rounds_ms: Sequence[float]
+    """In each round, side by side with the others."""
+    layers: Mapping[str, float]
+    """The runtime's layer -> ms."""
 
 
 def to_onnx(module: nn.Module, network: Network, bench: Bench) -> onnx.ModelProto:
@@ -40,13 +51,8 @@ def with_qdq(proto: onnx.ModelProto, dialect: str) -> onnx.ModelProto:
 
 def profiles(
     bench: Bench, protos: Mapping[str, onnx.ModelProto], network: Network, draft: Path
-) -> dict[str, dict[str, Any]]:
-    """Time the networks in one session, interleaved.
-
-    Returns:
-        by name ``latency_ms``, ``rounds_ms`` (side by side) and ``layers`` (the runtime's layer -> ms): of
-        undisturbed runs, see ``deploy/runner/profile.py``
-    """
+) -> dict[str, Profile]:
+    """Time the networks in one session, interleaved."""
     folder = draft / "trials"
     shutil.rmtree(folder, ignore_errors=True)  # of an earlier session
     folder.mkdir()
@@ -65,4 +71,5 @@ def profiles(
         remote_runner.run_detached(device, digest[:32], place, "build", "--bundle", place, "--out", engines)
         events = remote_runner.run(device, place, "profile", "--bundle", place, "--engines", engines)
     shutil.rmtree(folder)
-    return {event["model"]: event for event in events if event["event"] == "profile"}
+    told = (event for event in events if event["event"] == "profile")
+    return {one["model"]: Profile(one["latency_ms"], one["rounds_ms"], one["layers"]) for one in told}

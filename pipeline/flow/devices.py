@@ -19,8 +19,10 @@ def where_to_build(target: Target, device: str | None) -> Device | None:
     Raises:
         RecipeError: an engine built ahead of time needs no device.
     """
-    if target.backend == "tensorrt_rtx" and device:
-        raise RecipeError("an RTX engine is built ahead of time, here", "leave the device out")
+    if target.runtime.ahead_of_time and device:
+        raise RecipeError(
+            f"an engine of {target.runtime.title} is built ahead of time, here", "leave the device out"
+        )
     if device is None and target.is_board and not probe.is_this_machine(target):
         return None
     return open_device(device)
@@ -29,7 +31,7 @@ def where_to_build(target: Target, device: str | None) -> Device | None:
 def where(device: Device, target: Target, power_mode: str | None = None) -> Place:
     """The device as it is now, refused if it is not the target or not in this power mode."""
     found = probe.probe(device)
-    if target.backend != "tensorrt_rtx":  # that is built ahead of time, on whatever machine
+    if not target.runtime.ahead_of_time:  # that is built on whatever machine
         probe.refuse_unless(found, target)
     if power_mode is not None:
         probe.refuse_unless_in(found, power_mode)

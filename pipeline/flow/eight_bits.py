@@ -7,13 +7,13 @@ equivalence), or only meets it with much of the network left out, ``qat > export
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from jetpress.deploy import console
 from jetpress.pipeline.recipe.resolve import Plan
 from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS
 from jetpress.pipeline.recipe.sections.export import ExportConfig
 from jetpress.pipeline.store.artifact import Checkpoint, OnnxModel
+from jetpress.pipeline.store.facts.onnx_file import TOO_SENSITIVE, Quantization
 from jetpress.pipeline.store.late import late_stages
 from jetpress.pipeline.store.steps import Walk
 
@@ -37,27 +37,21 @@ class Quantized:
     """Why it was trained with rounding, and whether that was kept; empty where it was not tried."""
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """Of the quantization; empty where it is only planned."""
-        found: dict[str, Any] = self.onnx.facts.get("quantization", {})
-        return found
+    def known(self) -> Quantization | None:
+        """What came of it; None where it is only planned."""
+        return self.onnx.known.quantization if self.onnx.known else None
 
-    @property
-    def points(self) -> float:
-        """On validation images."""
-        return float(self.facts["validation"]["int8"])
 
-    @property
-    def out(self) -> float:
-        """Share of the weights that mixed precision left out."""
-        layers = self.facts["layers"]
-        whole = sum(one["weights"] for one in layers)
-        return float(sum(one["weights"] for one in layers if one["why"] == "too sensitive") / max(1, whole))
+def out(found: Quantization) -> float:
+    """Share of the weights that mixed precision left out."""
+    lost = sum(one.weights for one in found.layers if one.why == TOO_SENSITIVE)
+    return lost / max(1, sum(one.weights for one in found.layers))
 
-    @property
-    def rank(self) -> tuple[float, ...]:
-        """Larger is better: the budget met, then with less left out, then more points."""
-        return (1.0, -self.out, self.points) if self.facts["met"] else (0.0, self.points)
+
+def rank(found: Quantization) -> tuple[float, ...]:
+    """Larger is better: the budget met, then with less left out, then more points."""
+    points = found.validation.int8
+    return (1.0, -out(found), points) if found.met else (0.0, points)
 
 
 def in_int8(
@@ -70,52 +64,52 @@ def in_int8(
     """
     recipe = plan.recipe
     found = Quantized(folded, exported, walk.step("quantize", quantize, recipe.quantize, folded, exported))
-    if why := why_not_train(recipe.quantize.qat, found):
+    if why := why_not_train(recipe.quantize.qat, found.known):
         walk.skip("qat", why)
         return found
-    why = "; ".join(misses(found)) or 'quantize.qat = "always"'
-    if found.facts:
+    why = "; ".join(misses(found.known)) if found.known else ""
+    why = why or 'quantize.qat = "always"'
+    if found.known:
         console.say(f"    training with rounding: {why}")
     trained = walk.step("qat", qat, plan.qat, folded, teacher, exported, found.onnx)
     again = walk.step("export, qat", export, recipe.export, trained)
     learnt = Quantized(
         trained, again, walk.step("quantize, qat", quantize, recipe.quantize, trained, again), f"{why}: kept"
     )
-    if learnt.facts and found.facts and learnt.rank < found.rank:
-        lost = f"not kept: {learnt.points:.2f} % with training, {found.points:.2f} % without"
+    before, after = found.known, learnt.known
+    if before and after and rank(after) < rank(before):
+        points = after.validation.int8, before.validation.int8
+        lost = f"not kept: {points[0]:.2f} % with training, {points[1]:.2f} % without"
         walk.skip("qat", lost)
         return replace(found, training=f"{why}: {lost}")
     return learnt
 
 
-def why_not_train(wanted: str, found: Quantized) -> str:
-    """Why there is no quantization-aware training; empty where there is."""
+def why_not_train(wanted: str, found: Quantization | None) -> str:
+    """Why there is no quantization-aware training; empty where there is. ``found``: without it, where that is known."""
     if wanted == "always":
         return ""
     if wanted == "off":
         return 'quantize.qat = "off"'
-    if not found.facts:
+    if found is None:
         return "tried only if quantizing after training misses what is asked for, or leaves out much of the network"
     if misses(found):
         return ""
-    least, cosine = found.facts["validation"]["least"], found.facts["cosine"]
-    enough = f"{least:.2f} % and {found.facts['least_cosine']} are enough"
-    return f"{found.points:.2f} % and cosine {cosine:.4f} without it; {enough}"
+    enough = f"{found.validation.least:.2f} % and {found.least_cosine} are enough"
+    return f"{found.validation.int8:.2f} % and cosine {found.cosine:.4f} without it; {enough}"
 
 
-def misses(found: Quantized) -> list[str]:
+def misses(found: Quantization) -> list[str]:
     """What quantization after training does not reach, in words."""
-    facts, said = found.facts, list[str]()
-    if not facts:
-        return said
-    if found.points < (least := facts["validation"]["least"]):
-        said.append(f"{found.points:.2f} % of validation, the budget asks for {least:.2f} %")
-    if facts["cosine"] < facts["least_cosine"]:
+    points, said = found.validation, list[str]()
+    if points.int8 < points.least:
+        said.append(f"{points.int8:.2f} % of validation, the budget asks for {points.least:.2f} %")
+    if found.cosine < found.least_cosine:
         said.append(
-            f"cosine {facts['cosine']:.4f} of the scores to FP32's, equivalence asks for {facts['least_cosine']}"
+            f"cosine {found.cosine:.4f} of the scores to FP32's, equivalence asks for {found.least_cosine}"
         )
-    if found.out > MUCH:
-        said.append(f"{100 * found.out:.0f} % of the weights left out as too sensitive")
+    if (share := out(found)) > MUCH:
+        said.append(f"{100 * share:.0f} % of the weights left out as too sensitive")
     return said
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from jetpress.pipeline.recipe.configs import Bench, SensitivityConfig, TimedConfig, TimingsConfig
 from jetpress.pipeline.recipe.resolve import Plan
@@ -54,9 +53,13 @@ class Goal:
 
     def at(self, config: PruneConfig, share: float) -> PruneConfig:
         """The configuration of a round: this share of the original is gone after it, and as much of the others'."""
-        named: dict[str, Any] = dict.fromkeys(("macs", "params", "latency", "latency_ms", "fps"))
-        named |= {kind: round(whole * share / self.share, 6) for kind, whole in self.also.items()}
-        return replace(config, **{**named, self.kind: round(share, 6)})
+        gone = {kind: round(whole * share / self.share, 6) for kind, whole in self.also.items()}
+        gone[self.kind] = round(share, 6)
+        macs, params, latency = (gone.get(kind) for kind in ("macs", "params", "latency"))
+        ratio = gone.get("ratio", config.ratio)
+        return replace(
+            config, ratio=ratio, macs=macs, params=params, latency=latency, latency_ms=None, fps=None
+        )
 
 
 def goal(config: PruneConfig, batch: int, dense_ms: float | None) -> Goal:
@@ -99,7 +102,7 @@ def prune_in_rounds(
         walk.skip("prune", plan.skipped["prune"])
         return dense, []
     times = _timings(plan, dense, bench, walk)
-    whole = goal(recipe.prune, recipe.export.batch, times.facts.get("latency_ms") if times else None)
+    whole = goal(recipe.prune, recipe.export.batch, times.known.latency_ms if times and times.known else None)
     if whole.share <= 0:
         walk.skip("prune", "the dense network is as fast as it has to be")
         return dense, []
@@ -152,7 +155,7 @@ def _recovered(
     walk: Walk,
 ) -> Round:
     """Fine-tune what was pruned, and judge it."""
-    if pruned.facts.get("pruned") is False:
+    if pruned.known and pruned.known.pruned is False:
         walk.skip(f"finetune {number}", "nothing was removed: there is nothing to recover")
         return Round(share, pruned, None, False, "nothing was removed")
     tuned = walk.step(f"finetune {number}", finetune, plan.finetune, pruned, teacher)
@@ -176,9 +179,8 @@ def _next(plan: Plan, step: float, last: Round, remaining: float, left: int, den
 
 def drop(dense: Checkpoint, tuned: Checkpoint) -> float | None:
     """Points of validation accuracy lost; None where they are not known (yet)."""
-    if "validation" not in tuned.facts or "validation" not in dense.facts:
-        return None
-    return float(dense.facts["validation"] - tuned.facts["validation"])
+    before, after = (one.known.validation if one.known else None for one in (dense, tuned))
+    return None if before is None or after is None else before - after
 
 
 def too_much_lost(plan: Plan, dense: Checkpoint, tuned: Checkpoint) -> str:

@@ -22,7 +22,7 @@ def sparsify_where_it_pays(
         walk.skip("sparsify", plan.skipped["sparsify"])
         return best
     masked = walk.step("sparsify", sparsify, plan.recipe.sparsify, best)
-    if masked.facts.get("pruned") is False:
+    if masked.known and masked.known.pruned is False:
         walk.skip("finetune 2:4", "no layer is eligible")
         return best
     tuned = walk.step("finetune 2:4", finetune, plan.finetune, masked, teacher)

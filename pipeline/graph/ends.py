@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 import torch
 from torch import Tensor
@@ -23,11 +23,13 @@ from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.graph.suppress import suppress
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.model import InputConfig
+from jetpress.pipeline.store.facts.onnx_file import DetectionRules, OnnxModelFacts
 
 FRAMES, NETWORK, SCORES, SOFTMAX, ARGMAX = "uint8_nhwc", "network", "scores", "softmax", "argmax"
 DETECTIONS = "detections"
 LIGHT = 255
 """What full light is in a frame."""
+Attribute = int | Sequence[int]
 MARK = "jetpress"
 """Nodes made here are called ``jetpress/Cast``."""
 
@@ -40,20 +42,13 @@ class Ends:
     output: str = SCORES
     mean: Sequence[float] = ()
     std: Sequence[float] = ()
-    rules: Mapping[str, Any] | None = None
+    rules: DetectionRules | None = None
     """Of a detector, for ``detections``."""
 
     @classmethod
-    def of(cls, facts: Mapping[str, Any], data: DataConfig) -> Ends:
+    def of(cls, facts: OnnxModelFacts, data: DataConfig) -> Ends:
         """As an exported file's facts have it."""
-        chosen = facts.get("ends", {})
-        return cls(
-            chosen.get("input", NETWORK),
-            chosen.get("output", SCORES),
-            data.mean,
-            data.std,
-            facts.get("detection"),
-        )
+        return cls(facts.ends.input, facts.ends.output, data.mean, data.std, facts.detection)
 
     @classmethod
     def taking(cls, dtypes: Iterable[str], data: DataConfig) -> Ends:
@@ -186,9 +181,9 @@ def _narrow_output(graph: ir.Graph, index: int) -> str:
 def _end(
     graph: ir.Graph,
     index: int,
-    operator: tuple[str, dict[str, Any]],
+    operator: tuple[str, Mapping[str, Attribute]],
     dtype: ir.DataType,
-    shape: list[Any] | None,
+    shape: Sequence[int | ir.SymbolicDim] | None,
 ) -> None:
     """One more node behind an output, which takes over its name."""
     inner = graph.outputs[index]
@@ -201,13 +196,13 @@ def _end(
     graph.outputs[index] = node.outputs[0]
 
 
-def _node(op_type: str, inputs: list[ir.Value], attributes: dict[str, Any], output: str) -> ir.Node:
+def _node(op_type: str, inputs: list[ir.Value], attributes: Mapping[str, Attribute], output: str) -> ir.Node:
     node = ir.node(op_type, inputs, attributes, name=f"{MARK}/{op_type}")
     node.outputs[0].name = output
     return node
 
 
-def _constant(graph: ir.Graph, name: str, array: Any) -> ir.Value:
+def _constant(graph: ir.Graph, name: str, array: npt.ArrayLike) -> ir.Value:
     value = ir.val(name, const_value=ir.tensor(np.asarray(array, np.float32), name=name))
     graph.register_initializer(value)
     return value

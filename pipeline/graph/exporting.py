@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import onnx
 import onnx_ir as ir
@@ -19,6 +17,7 @@ from jetpress.pipeline.graph.trace import cause, trace
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.export import ExportConfig
 from jetpress.pipeline.recipe.sections.model import InputConfig
+from jetpress.pipeline.store.facts.onnx_file import DetectionRules, TensorSpec
 
 # A protobuf message may not be larger.
 LARGEST_FILE = 2**31 - 2**20  # of weights: the nodes need room, too
@@ -30,7 +29,7 @@ def to_onnx(
     outputs: tuple[str, ...],
     config: ExportConfig,
     images: DataConfig | None = None,
-    rules: Mapping[str, Any] | None = None,
+    rules: DetectionRules | None = None,
 ) -> onnx.ModelProto:
     """The checked ONNX graph of ``module`` in evaluation mode, in FP32 (``config.fp16`` needs images: see
     :func:`export`).
@@ -54,7 +53,7 @@ def to_graph(
     outputs: tuple[str, ...],
     config: ExportConfig,
     images: DataConfig | None = None,
-    rules: Mapping[str, Any] | None = None,
+    rules: DetectionRules | None = None,
 ) -> tuple[ir.Model, list[str]]:
     """As :func:`to_onnx`, not checked yet; and what was done at the ends, in words."""
     opset = config.opset or downgrade.NEWEST
@@ -69,7 +68,7 @@ def to_opset(
     inputs: tuple[InputConfig, ...],
     config: ExportConfig,
     images: DataConfig | None = None,
-    rules: Mapping[str, Any] | None = None,
+    rules: DetectionRules | None = None,
 ) -> tuple[ir.Model, list[str]]:
     """All that is done to a simplified graph, in place."""
     images = images or DataConfig()
@@ -153,9 +152,9 @@ def checked(model: ir.Model) -> onnx.ModelProto:
     return proto
 
 
-def described(value: onnx.ValueInfoProto) -> dict[str, Any]:
+def described(value: onnx.ValueInfoProto) -> TensorSpec:
     """Name, element type (as in NumPy) and shape; an open dimension by its name."""
     tensor = value.type.tensor_type
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
-    shape = [d.dim_value if d.HasField("dim_value") else d.dim_param for d in tensor.shape.dim]
-    return {"name": value.name, "dtype": dtype.name, "shape": shape}
+    shape = tuple(d.dim_value if d.HasField("dim_value") else d.dim_param for d in tensor.shape.dim)
+    return TensorSpec(value.name, dtype.name, shape)

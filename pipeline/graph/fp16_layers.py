@@ -7,9 +7,7 @@ the FP32 graph with all tensors as outputs; :mod:`jetpress.pipeline.graph.fp16` 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import onnx
@@ -17,9 +15,10 @@ import onnx_ir as ir
 
 from jetpress.pipeline.graph import fp16, session
 from jetpress.pipeline.graph.cases import Case
+from jetpress.pipeline.store.facts.onnx_file import Fp16
 
 
-def to_fp16(model: onnx.ModelProto, seen: Iterable[Case]) -> tuple[ir.Model, dict[str, Any]]:
+def to_fp16(model: onnx.ModelProto, seen: Iterable[Case]) -> tuple[ir.Model, Fp16]:
     """``model`` with FP16 inside.
 
     Args:
@@ -27,12 +26,12 @@ def to_fp16(model: onnx.ModelProto, seen: Iterable[Case]) -> tuple[ir.Model, dic
         seen: inputs as the file takes them, in its order.
 
     Returns:
-        the graph, not checked yet; how many nodes stay in FP32 for which reason
+        the graph, not checked yet; which nodes are in FP16
     """
     halved = ir.from_proto(model)
     floats = sum(any(one.dtype == fp16.FLOAT for one in node.outputs) for node in halved.graph)
     kept = fp16.halve(halved, largest(model, seen))
-    return halved, {"nodes": floats, "fp32": kept, "reasons": dict(Counter(kept.values()))}
+    return halved, Fp16(floats, kept)
 
 
 def largest(model: onnx.ModelProto, seen: Iterable[Case]) -> dict[str, float]:

@@ -2,20 +2,20 @@
 
 How many boxes survive depends on the image, and an engine's outputs have one shape. So the best ``detections`` of
 each image come out, filled up with zeros: ``boxes [n, detections, 4]``, ``scores [n, detections]`` (0: nothing
-there) and ``labels [n, detections]`` in INT32 (-1: nothing there). The rules are those of
-:class:`jetpress.pipeline.network.detectors.Rules`; TensorRT takes the operator since 8.5 (as INMSLayer), and looks at
-its 5,000 best boxes at most.
+there) and ``labels [n, detections]`` in INT32 (-1: nothing there). The rules are
+:class:`jetpress.pipeline.store.facts.onnx_file.DetectionRules`; TensorRT takes the operator since 8.5 (as INMSLayer),
+and looks at its 5,000 best boxes at most.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from jetpress.deploy.errors import RecipeError
+from jetpress.pipeline.store.facts.onnx_file import DetectionRules
 
 MARK = "jetpress/suppress_boxes"
 """Nodes made here are called ``jetpress/suppress_boxes/TopK_7``; they stay in FP32."""
@@ -24,7 +24,7 @@ RAW = ("boxes_raw", "scores_raw")
 """What the network's own outputs are called then, inside of the graph."""
 
 
-def suppress(graph: ir.Graph, rules: Mapping[str, Any] | None) -> None:
+def suppress(graph: ir.Graph, rules: DetectionRules | None) -> None:
     """Put the search behind the outputs ``boxes`` and ``scores``, in place.
 
     Raises:
@@ -55,11 +55,11 @@ class _Tail:
     """Writes the nodes."""
 
     def __init__(
-        self, graph: ir.Graph, rules: Mapping[str, Any], batch: int, classes: int, anchors: int
+        self, graph: ir.Graph, rules: DetectionRules, batch: int, classes: int, anchors: int
     ) -> None:
         self.graph, self.rules = graph, rules
         self.batch, self.classes, self.anchors = batch, classes, anchors
-        self.most: int = rules["detections"]
+        self.most = rules.detections
         self.made = 0
 
     def op(self, kind: str, *inputs: ir.Value | None, outputs: int = 1, **attributes: Any) -> Any:
@@ -110,8 +110,8 @@ class _Tail:
             boxes,
             scores,
             self.constant(self.most),
-            self.constant(self.rules["iou"], kind=np.float32),
-            self.constant(self.rules["score"], kind=np.float32),
+            self.constant(self.rules.iou, kind=np.float32),
+            self.constant(self.rules.score, kind=np.float32),
         )  # rows of (image, class, anchor), class by class
         place = self.op(
             "Add",
@@ -133,7 +133,7 @@ class _Tail:
         label = self.op("Div", place, self.constant(self.anchors))
         anchor = self.op("Sub", place, self.op("Mul", label, self.constant(self.anchors)))
         there = self.op("Greater", best, self.constant(0.0, kind=np.float32))
-        label = self.op("Add", label, self.constant(self.rules["first_label"]))
+        label = self.op("Add", label, self.constant(self.rules.first_label))
         label = self.op("Where", there, label, self.constant(-1))
         box = self.op("Gather", self.op("Reshape", boxes, self.constant(self.anchors, 4)), anchor, axis=0)
         weight = self.op("Unsqueeze", self.op("Cast", there, to=ir.DataType.FLOAT), self.constant(1))
@@ -141,7 +141,7 @@ class _Tail:
 
     def candidates(self, scores: ir.Value) -> ir.Value:
         """The scores of the best of each level or class; all others are 0."""
-        most, levels = self.rules["candidates"], self.rules["levels"]
+        most, levels = self.rules.candidates, self.rules.levels
         if not levels:
             return self.best(scores, most) if self.anchors > most else scores
         parts, first = [], 0

@@ -7,7 +7,7 @@ the same. NaN or Inf anywhere fails.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from jetpress.deploy.runner.detections import detections
 from jetpress.pipeline.graph.cases import IMAGES
 from jetpress.pipeline.graph.ends import ARGMAX, SOFTMAX
 from jetpress.pipeline.graph.suppress import LABELS
+from jetpress.pipeline.store.facts.onnx_file import DetectionRules, Score
 
 Array = NDArray[Any]
 DETECTED = 0.98
@@ -50,6 +51,18 @@ class Limits:
     """Above 0 the precision adds noise: the cosine is the mean over the images, and classes whose scores differ by less
     than so many standard deviations of an image's noise are a tie. More noise than the cosine allows fails."""
 
+    def allow(self, score: Score, so_far: bool = False) -> bool:
+        """Whether the two runtimes are the same here. A share is one of all images, not of those ``so_far``."""
+        if score.case != IMAGES and not self.edges:
+            return score.finite
+        near = self.max_relative is None or score.max_relative <= self.max_relative
+        judged = score.case == IMAGES or self.top1 == 1  # one edge case more or less is no share of anything
+        needed = self.top1 if score.needed is None else score.needed
+        same = score.top1 >= needed or not judged or (so_far and needed < 1)
+        cosine = score.mean_cosine if self.noise else score.cosine
+        alike = cosine >= self.cosine or (so_far and self.noise > 0)
+        return score.finite and near and alike and same
+
 
 _EIGHT_BITS = Limits(None, 0.99, 0.98, tie=2.0**-7, diverged=0.2, edges=False, noise=3.0)
 LIMITS = {
@@ -59,42 +72,6 @@ LIMITS = {
     "fp8": _EIGHT_BITS,
 }
 """Ties are what the precision cannot tell apart; FP32's relative limit is the recipe's."""
-
-
-@dataclass(frozen=True)
-class Score:
-    """How far one output differs on one case."""
-
-    output: str
-    case: str
-    samples: int
-    finite: bool
-    max_absolute: float
-    largest: float
-    """Largest absolute value that PyTorch gave."""
-    max_relative: float
-    """``max_absolute`` over ``largest``, of this case or of the real images if those give larger values."""
-    cosine: float
-    """Of the sample that differs most in direction."""
-    top1: float
-    """Share of positions whose largest entry along axis 1 is the same; ties do not count against it. Of detections
-    the share that is found in both."""
-    needed: float | None = None
-    """Share that is asked for, where it is not the precision's."""
-    mean_cosine: float = 1.0
-    """Over the samples."""
-
-    def passes(self, limits: Limits, so_far: bool = False) -> bool:
-        """Whether PyTorch and ONNX Runtime are the same here. A share is one of all images, not of those so far."""
-        if self.case != IMAGES and not limits.edges:
-            return self.finite
-        near = limits.max_relative is None or self.max_relative <= limits.max_relative
-        judged = self.case == IMAGES or limits.top1 == 1  # one edge case more or less is no share of anything
-        needed = limits.top1 if self.needed is None else self.needed
-        same = self.top1 >= needed or not judged or (so_far and needed < 1)
-        cosine = self.mean_cosine if limits.noise else self.cosine
-        alike = cosine >= limits.cosine or (so_far and limits.noise > 0)
-        return self.finite and near and alike and same
 
 
 def score(
@@ -174,11 +151,11 @@ def worst(scores: list[Score]) -> Score:
 
 
 def search(
-    case: str, rules: Mapping[str, Any], boxes: Array, scores: Array, found: Mapping[str, Array]
+    case: str, rules: DetectionRules, boxes: Array, scores: Array, found: Mapping[str, Array]
 ) -> Score:
     """The search in the graph, ``found``, against that of the runner, on the same boxes and scores."""
     shares, finite = [], all(bool(np.isfinite(one).all()) for one in found.values())
-    for at, wanted in enumerate(detections(boxes, scores, dict(rules))):
+    for at, wanted in enumerate(detections(boxes, scores, asdict(rules))):
         there = found["scores"][at] > 0
         mine = (found["boxes"][at][there], found["scores"][at][there], found[LABELS][at][there])
         shares += [_matched(mine, wanted, EXACT), _matched(wanted, mine, EXACT)]

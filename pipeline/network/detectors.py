@@ -3,8 +3,8 @@
 A detector ends with a search (threshold, best candidates, non-maximum suppression) whose results have no fixed
 number. So the network ends before it: ``boxes [n, anchors, 4]`` in pixels (x1, y1, x2, y2, inside of the image)
 and ``scores [n, classes, anchors]``. The search follows on the board (:mod:`jetpress.deploy.runner.detections`,
-numpy) or as the last nodes of the graph (:mod:`jetpress.pipeline.graph.suppress`), by the rules that :class:`Rules`
-writes down.
+numpy) or as the last nodes of the graph (:mod:`jetpress.pipeline.graph.suppress`), by the rules that
+:class:`DetectionRules` writes down.
 
 Parameters keep torchvision's names, so a torchvision checkpoint loads. Resizing and normalising are those of the
 data (``data.size``, ``data.mean``, ``data.std``), not torchvision's own transform.
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -26,26 +25,9 @@ from torchvision.models.detection.ssd import SSD
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.recipe.sections.data import DataConfig
+from jetpress.pipeline.store.facts.onnx_file import DetectionRules
 
 OUTPUTS = ("boxes", "scores")
-
-
-@dataclass(frozen=True)
-class Rules:
-    """How boxes and scores become detections, as torchvision's ``postprocess_detections`` does it."""
-
-    score: float
-    """Lower scores are dropped."""
-    iou: float
-    """Of two boxes of one class that overlap more than this, the one with the lower score is dropped."""
-    candidates: int
-    """How many of the best are looked at, for each level (all classes) or for each class (all levels)."""
-    detections: int
-    """The most that are kept for one image."""
-    first_label: int
-    """Label of the first class: 1 where 0 is the background, which is not in ``scores``."""
-    levels: tuple[int, ...] = ()
-    """Anchors of each level; empty: candidates are counted for each class."""
 
 
 class Decode(nn.Module):
@@ -109,7 +91,7 @@ class Detector(nn.Module):
             scores = logits.sigmoid()
         return boxes, scores.transpose(1, 2)
 
-    def rules(self, shape: Sequence[int]) -> Rules:
+    def rules(self, shape: Sequence[int]) -> DetectionRules:
         """For images of this shape ``[3, height, width]``."""
         with torch.no_grad():
             features, _, anchors = self._raw(torch.zeros(1, *shape))
@@ -117,7 +99,7 @@ class Detector(nn.Module):
         each = self.anchor_generator.num_anchors_per_location()
         levels = tuple(count * anchors_each for count, anchors_each in zip(cells, each, strict=True))
         assert sum(levels) == len(anchors)
-        return Rules(
+        return DetectionRules(
             **self.limits, first_label=int(self.background), levels=() if self.background else levels
         )
 
@@ -162,18 +144,18 @@ def fits(module: nn.Module, data: DataConfig) -> None:
         )
 
 
-def rules_of(module: nn.Module, shape: Sequence[int]) -> dict[str, Any] | None:
-    """The rules of a detector as plain JSON values; None for other networks.
+def rules_of(module: nn.Module, shape: Sequence[int]) -> DetectionRules | None:
+    """The rules of a detector; None for other networks.
 
     A network of one's own is a detector when it returns ``(boxes, scores)`` as described above and has a method
-    ``rules(shape)`` that gives a mapping with the fields of :class:`Rules`.
+    ``rules(shape)`` that gives a mapping with the fields of :class:`DetectionRules`.
     """
     find = getattr(module, "rules", None)
     if not callable(find):
         return None
     found = find(shape)
     try:
-        return asdict(found if isinstance(found, Rules) else Rules(**dict(found)))
+        return found if isinstance(found, DetectionRules) else DetectionRules(**dict(found))
     except (TypeError, ValueError) as error:
         raise RecipeError(
             f"rules() of {type(module).__name__} does not give the rules of a detector: {error}",

@@ -29,6 +29,8 @@ from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.fields import as_table, is_file_reference
 from jetpress.pipeline.recipe.sections.model import InputConfig, ModelConfig
 from jetpress.pipeline.store.artifact import Checkpoint
+from jetpress.pipeline.store.facts.network import CheckpointFacts
+from jetpress.pipeline.store.facts.onnx_file import DetectionRules
 
 WRAPPINGS = ("state_dict", "model_state_dict", "model", "net", "module", "model_ema", "ema")
 PREFIXES = ("module.", "_orig_mod.", "model.")
@@ -208,7 +210,7 @@ def outputs_of(result: Any) -> tuple[Tensor, ...]:
     return tensors
 
 
-def rules(network: Network) -> dict[str, Any] | None:
+def rules(network: Network) -> DetectionRules | None:
     """How a detector's outputs become detections (network/detectors.py); None for other networks."""
     from jetpress.pipeline.network import detectors
     from jetpress.pipeline.network.channels.graph import TracedNet
@@ -219,17 +221,20 @@ def rules(network: Network) -> dict[str, Any] | None:
     return detectors.rules_of(module, network.model.inputs[0].shape)
 
 
-def measure(network: Network) -> dict[str, int]:
+def measure(network: Network) -> CheckpointFacts:
     """Parameters, and multiply-accumulates of one sample (half of what torch's FLOP counter counts)."""
     module = network.module.eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         module(*example_inputs(network.model.inputs, batch=1))
     parameters = sum(p.numel() for p in module.parameters())
-    return {"parameters": parameters, "macs": counter.get_total_flops() // 2}
+    return CheckpointFacts(parameters, counter.get_total_flops() // 2)
 
 
-def save(network: Network, draft: Path, facts: Mapping[str, Any]) -> Checkpoint:
-    """Write ``network`` into ``draft``; its size and cost join ``facts``.
+def save(network: Network, draft: Path, before: CheckpointFacts | None = None) -> Checkpoint:
+    """Write ``network`` into ``draft``.
+
+    Args:
+        before: what else is known of it; its size and cost are measured here.
 
     Raises:
         StageError: a weight is NaN or infinite: such a network is never handed on.
@@ -255,7 +260,9 @@ def save(network: Network, draft: Path, facts: Mapping[str, Any]) -> Checkpoint:
         "history": network.history,
     }
     (draft / "network.json").write_text(json.dumps(description, indent=1))
-    return Checkpoint(draft, {**facts, **measure(network)})
+    size = measure(network)
+    facts = replace(before or size, parameters=size.parameters, macs=size.macs)
+    return Checkpoint(draft, facts)
 
 
 def load(checkpoint: Checkpoint, *, masked: bool = True) -> Network:

@@ -62,7 +62,7 @@ class Curves:
 
 def opened(made: Sensitivity) -> tuple[dict[str, Scores], Curves]:
     """The scores of every group, and the curves."""
-    return load_file(made.path / SCORES), Curves(made.facts["groups"], made.facts["blocks"])
+    return load_file(made.path / SCORES), Curves(made.facts.groups, made.facts.blocks)
 
 
 def measure(

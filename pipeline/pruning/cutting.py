@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -16,9 +16,7 @@ from jetpress.pipeline.pruning.allocate import Removal
 from jetpress.pipeline.pruning.reduction import Limit, Proposal, Reduction, cost_of
 from jetpress.pipeline.recipe.sections.compression import PruneConfig
 from jetpress.pipeline.store.artifact import Checkpoint
-
-OF_ANOTHER = ("validation", "best_epoch", "epochs", "curve", "after_pruning", "after_recalibration")
-"""Facts of the network before it was cut."""
+from jetpress.pipeline.store.facts.network import Check, CheckpointFacts, PrunedTime, Pruning, Width
 
 
 def goals(config: PruneConfig) -> dict[str, float]:
@@ -47,27 +45,38 @@ def loaded(model: Checkpoint) -> Network:
 
 
 def cut_and_saved(
-    network: Network, reduction: Reduction, found: Proposal, facts: Mapping[str, Any], draft: Path
+    network: Network,
+    reduction: Reduction,
+    found: Proposal,
+    facts: CheckpointFacts,
+    draft: Path,
+    time: PrunedTime | None = None,
 ) -> Checkpoint:
-    """The network without what is proposed, and the facts of :func:`jetpress.pipeline.stages.prune.prune`."""
-    graph = reduction.graph
+    """The network without what is proposed; ``facts`` are those of the network before."""
+    graph, whole = reduction.graph, whole_of(facts, reduction)
     left = {
         name: why
         for name, why in reduction.room.whole(graph, found.removal).items()
         if not any(name.startswith(f"{block}.") for block in found.blocks)
     }
-    done = {"pruned": bool(found.removal or found.blocks), "fixed": dict(graph.fixed), "left": left}
-    if not done["pruned"]:
-        empty = {"removed_channels": 0, "layers": [], "blocks": []}
-        return models.save(network, draft, {**facts, **done, **empty})
-    known = {key: value for key, value in facts.items() if key not in OF_ANOTHER}
-    if "validation" in facts:
-        known.setdefault("dense_validation", facts["validation"])
-    return models.save(network, draft, {**known, **done, **cut_in_place(network, graph, found)})
+    pruned, fixed = bool(found.removal or found.blocks), dict(graph.fixed)
+    if pruned:
+        # Accuracy and training were those of the network before it was cut.
+        facts = replace(facts, dense_validation=facts.dense, validation=None, training=None, recovery=None)
+        cut_now = cut_in_place(network, graph, found)
+    else:
+        cut_now = replace(facts.pruning or Pruning(), layers=(), blocks=())
+    pruning = replace(cut_now, fixed=fixed, left=left, whole=whole, time=time)
+    return models.save(network, draft, replace(facts, pruned=pruned, pruning=pruning))
 
 
-def cut_in_place(network: Network, graph: ChannelGraph, found: Proposal) -> dict[str, Any]:
-    """Remove blocks, then channels, in place. Returns the facts."""
+def whole_of(facts: CheckpointFacts, reduction: Reduction) -> Mapping[str, float]:
+    """What the original network costs; ``facts`` and ``reduction`` are of what is to be cut now."""
+    return facts.pruning.whole if facts.pruning else reduction.costs()
+
+
+def cut_in_place(network: Network, graph: ChannelGraph, found: Proposal) -> Pruning:
+    """Remove blocks, then channels, in place."""
     inputs = models.example_inputs(network.model.inputs)
     removal: Removal = dict(found.removal)
     if found.blocks:
@@ -75,17 +84,19 @@ def cut_in_place(network: Network, graph: ChannelGraph, found: Proposal) -> dict
         network.history.append({"blocks": list(found.blocks)})
         smaller = analyse(network.module, inputs)
         removal, graph = found.without_blocks(graph, smaller), smaller
-    facts = {"blocks": list(found.blocks), "refused": [], "as_graph": _is_graph(network.module), "why": ""}
-    layers: list[dict[str, Any]] = []
-    if removal:
-        network.module, step = cut(network.module, inputs, graph, removal)
-        network.history.append(step)
-        removed = {name: units for name, units in removal.items() if name not in step["refused"]}
-        layers = list(_layers(graph, removed))
-        facts |= {"refused": step["refused"], "as_graph": bool(step.get("graph")), "why": step.get("why", "")}
-        facts["check"] = {key: step[key] for key in ("error", "precision")}
-    gone = sum(layer["before"] - layer["after"] for layer in layers)
-    return {**facts, "layers": layers, "removed_channels": gone}
+    if not removal:
+        return Pruning(blocks=tuple(found.blocks), as_graph=_is_graph(network.module))
+    network.module, step = cut(network.module, inputs, graph, removal)
+    network.history.append(step)
+    removed = {name: units for name, units in removal.items() if name not in step["refused"]}
+    return Pruning(
+        layers=tuple(_layers(graph, removed)),
+        blocks=tuple(found.blocks),
+        refused=tuple(step["refused"]),
+        as_graph=bool(step.get("graph")),
+        why=step.get("why", ""),
+        check=Check(step["error"], step["precision"]),
+    )
 
 
 def _is_graph(module: nn.Module) -> bool:
@@ -94,7 +105,7 @@ def _is_graph(module: nn.Module) -> bool:
     return isinstance(module, TracedNet)
 
 
-def _layers(graph: ChannelGraph, removed: Removal) -> Iterator[dict[str, Any]]:
+def _layers(graph: ChannelGraph, removed: Removal) -> Iterator[Width]:
     """Channels of every layer that lost some; those of one layer may belong to several groups."""
     gone: dict[str, int] = {}
     widths: dict[str, int] = {}
@@ -105,4 +116,4 @@ def _layers(graph: ChannelGraph, removed: Removal) -> Iterator[dict[str, Any]]:
                 lost = group.slices[name, axis][removed[group.name]].size
                 gone[name] = gone.get(name, 0) + lost
                 widths[name] = len(graph.trace.tensors[name][axis])
-    yield from ({"name": n, "before": widths[n], "after": widths[n] - lost} for n, lost in gone.items())
+    yield from (Width(name, widths[name], widths[name] - lost) for name, lost in gone.items())

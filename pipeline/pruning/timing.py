@@ -33,7 +33,8 @@ RANDOM = 4
 """Further networks, each layer cut by a ratio of its own: how a layer's time depends on each of its sides."""
 FILE = "timings.json"
 REST = "rest"
-NOTHING = (0.0, 0.0, 0.0, 0.0)
+Row = tuple[float, float, float, float]
+NOTHING: Row = (0.0, 0.0, 0.0, 0.0)
 
 
 def widths(graph: ChannelGraph, room: Room, seed: int) -> list[Removal]:
@@ -106,7 +107,7 @@ def attributed(layers: Mapping[str, float], owners: Mapping[str, str]) -> dict[s
 class TimeModel:
     """Milliseconds of each layer at any widths."""
 
-    rows: Mapping[str, Sequence[float]]
+    rows: Mapping[str, Row]
     """Layer -> (a, b, c, d) in ms, and ms for each multiply-add, activation and weight."""
 
     def layers(self, sizes: Sizes, kept: Kept) -> Counts:
@@ -139,7 +140,8 @@ def fit(
         mine = (name, *unclaimed) if name == REST else (name,)
         times = np.array([sum(one.get(n, 0.0) for n in mine) for one in table]) * scale
         found = nnls(features[:, column] / largest[column], times)[0] / largest[column]
-        rows[name] = tuple(float(x) for x in found)
+        a, b, c, d = (float(x) for x in found)
+        rows[name] = (a, b, c, d)
     return TimeModel(rows)
 
 
@@ -154,4 +156,4 @@ def _features(sizes: Sizes, kept: Kept) -> Counts:
 
 def time_model(made: Timings) -> TimeModel:
     """From its artifact."""
-    return TimeModel(dict(made.facts["fit"]))
+    return TimeModel(made.facts.fit)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import onnx
 import onnx_ir as ir
@@ -14,6 +13,7 @@ from onnx_ir.passes import common
 from jetpress.deploy.errors import StageError
 from jetpress.pipeline.quantization import placement, qdq
 from jetpress.pipeline.quantization.dialect import Array, Dialect
+from jetpress.pipeline.store.facts.network import CheckpointFacts
 
 KEPT, NO_KERNEL = "quantize.keep", "no FP8 kernel for its shape"
 """Why layers stay in higher precision, whatever that costs."""
@@ -89,6 +89,6 @@ class Subject:
         return self.graph(ranges, [one.name for one in self.layers if one.name != name])
 
 
-def masked(facts: Mapping[str, Any]) -> tuple[str, ...]:
+def masked(facts: CheckpointFacts) -> tuple[str, ...]:
     """Parameters that a checkpoint says are 2:4 sparse."""
-    return tuple(one["name"] for one in facts.get("sparsity", {}).get("layers", ()) if one["sparse"])
+    return facts.sparsity.names if facts.sparsity else ()

@@ -10,27 +10,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from jetpress.pipeline.store.facts.device import BuiltEngine
+
 TWIN = "not-sparse"
 """Name of the engine without sparse kernels."""
 
 
-def of_engine(built: Mapping[str, Any], events: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
+def of_engine(built: BuiltEngine, events: Iterable[Mapping[str, Any]] = ()) -> dict[str, object]:
     """Facts for the report.
 
     Args:
-        built: the stamp's entry of the sparse engine.
+        built: the sparse engine.
         events: of the benchmark; none where nothing was measured.
 
     Returns:
         ``found`` and ``chosen``: layers by TensorRT's count (None: it did not say), ``chosen_layers``: their names
         where it gave them, ``speed``: ``value``, ``low``, ``high`` or None, and ``why`` there is none.
     """
-    said = (built.get("findings") or {}).get("sparsity") or {}
-    chosen = said.get("chosen", built.get("sparse_layers"))
-    told = {
-        "found": said.get("eligible"),
+    said = built.findings.sparsity if built.findings else None
+    chosen = said.chosen if said else built.sparse_layers
+    told: dict[str, object] = {
+        "found": said.eligible if said else None,
         "chosen": chosen,
-        "chosen_layers": list(said.get("chosen_layers", ())),
+        "chosen_layers": list(said.chosen_layers) if said else [],
         "speed": None,
         "why": "",
     }

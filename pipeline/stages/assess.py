@@ -11,5 +11,5 @@ from jetpress.pipeline.training.assessment import opened, points, written
 def assess(config: None, dense: Checkpoint, compressed: Checkpoint, draft: Path) -> Assessment:
     """Points of both networks on the validation and the test split, as facts and as ``accuracy.json``."""
     del config
-    facts = {name: points(*opened(one), name) for name, one in (("dense", dense), ("compressed", compressed))}
-    return written(facts, opened(compressed)[1], draft)
+    network, data = opened(compressed)
+    return written(points(*opened(dense), "dense"), points(network, data, "compressed"), data, draft)

@@ -9,6 +9,7 @@ import onnx
 from jetpress.pipeline.graph.ends import Ends
 from jetpress.pipeline.quantization.judge import Judge
 from jetpress.pipeline.store.artifact import Assessment, Checkpoint, OnnxModel
+from jetpress.pipeline.store.facts.network import Points
 from jetpress.pipeline.training.assessment import opened, points, written
 
 
@@ -18,8 +19,8 @@ def assess_file(
     """As :func:`assess`; the compressed network as its quantized file, which ONNX Runtime computes."""
     del config
     network, data = opened(compressed)
-    judge = Judge(network, Ends.of(onnx_model.facts, network.data), onnx_model.facts.get("max_batch", 1))
+    judge = Judge(network, Ends.of(onnx_model.facts, network.data), onnx_model.facts.max_batch)
     proto = onnx.load(onnx_model.path / "model.onnx")
-    splits = {"validation": data.validation, "test": data.test}
-    found = {name: judge.points(proto, split, f"quantized, {name}") for name, split in splits.items()}
-    return written({"dense": points(*opened(dense), "dense"), "compressed": found}, data, draft)
+    validation = judge.points(proto, data.validation, "quantized, validation")
+    found = Points(validation, judge.points(proto, data.test, "quantized, test"))
+    return written(points(*opened(dense), "dense"), found, data, draft)

@@ -14,6 +14,7 @@ from jetpress.pipeline.engine.place import clock_offset, opened, sent
 from jetpress.pipeline.recipe.configs import Timing
 from jetpress.pipeline.recipe.sections.device import BenchmarkConfig
 from jetpress.pipeline.store.artifact import Bundle, Engine, Measurement
+from jetpress.pipeline.store.facts.device import MeasurementFacts
 
 ATTEMPTS = 3
 
@@ -31,7 +32,7 @@ def bench(config: Timing, bundle: Bundle, engine: Engine, draft: Path) -> Measur
     (draft / "bench.json").write_text(json.dumps(results))
     timed = {event["model"]: event for event in results if event["event"] == "result"}
     said = ", ".join(f"{name} {e['latency']['median']:.3g} ms ({e['verdict']})" for name, e in timed.items())
-    return Measurement(draft, {"headline": said, "clock_offset_ms": offset})
+    return Measurement(draft, MeasurementFacts(tuple(offset), said))
 
 
 def _until_valid(

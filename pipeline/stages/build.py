@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
 from jetpress.deploy.device import remote_runner
+from jetpress.deploy.errors import DeviceError
 from jetpress.pipeline.engine.place import opened
 from jetpress.pipeline.recipe.configs import Place
 from jetpress.pipeline.store.artifact import Bundle, Engine, canonical
+from jetpress.pipeline.store.facts.device import BuiltEngine, EngineFacts
 
 
 def build(config: Place, bundle: Bundle, draft: Path) -> Engine:
-    """Build the engines of a bundle. Facts: the runner's stamp (versions, device, findings of the builder)."""
+    """Build the engines of a bundle.
+
+    Raises:
+        DeviceError: the runner's stamp is not what it should be.
+    """
     with opened(config, draft) as device:
         folder = remote_runner.send(device, bundle.path, bundle.digest)
         out = f"{device.folder}/engines/{bundle.digest}"
@@ -22,15 +29,16 @@ def build(config: Place, bundle: Bundle, draft: Path) -> Engine:
         events = remote_runner.run_detached(device, _name_of(config, bundle), folder, *arguments, log=log)
         device.get(out, draft)
     stamp = remote_runner.last(events, "built")["stamp"]
-    sizes = {name: entry["size"] for name, entry in stamp["models"].items()}
+    try:
+        models = TypeAdapter(dict[str, BuiltEngine]).validate_python(stamp["models"])
+    except ValidationError as error:
+        what = f"the runner's stamp of the engines is not what it should be: {error.errors()[0]['msg']}"
+        raise DeviceError(what, "run it again; if that changes nothing, please report it") from None
     version = f"{stamp['backend']} {stamp['version']}"
-    return Engine(draft, {"stamp": stamp, "bytes": sizes, "headline": f"{version}, {_megabytes(sizes)}"})
+    sizes = ", ".join(f"{name} {one.size / 2**20:.1f} MiB" for name, one in models.items())
+    return Engine(draft, EngineFacts(stamp["backend"], stamp["version"], models, f"{version}, {sizes}"))
 
 
 def _name_of(config: Place, bundle: Bundle) -> str:
     """What makes a build on the device the one that we want: the bundle, and the device as it is now."""
     return hashlib.sha256(canonical([bundle.digest, config.identity]).encode()).hexdigest()[:32]
-
-
-def _megabytes(sizes: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {size / 2**20:.1f} MiB" for name, size in sizes.items())

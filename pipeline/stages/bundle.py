@@ -17,16 +17,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from jetpress.pipeline.engine.contents import complete, precision_of
 from jetpress.pipeline.quantization import NOT_MIXED, THROUGHOUT
 from jetpress.pipeline.recipe.configs import BundleConfig
 from jetpress.pipeline.sparse.kernels import TWIN
 from jetpress.pipeline.store.artifact import Bundle, Checkpoint, OnnxModel
-
-if TYPE_CHECKING:
-    pass
+from jetpress.pipeline.store.facts.device import BundleFacts
 
 
 def bundle(
@@ -35,13 +32,13 @@ def bundle(
     """Put the ONNX files, the plan, samples of the test split and the runner into one directory."""
     from jetpress.pipeline.network.models import load
 
-    sparse = {"compressed"} if model.facts.get("sparsity", {}).get("eligible") else set()
+    sparse = {"compressed"} if model.facts.sparsity and model.facts.sparsity.eligible else set()
     files = {"compressed": ("model.onnx", compressed), "dense": ("dense.onnx", dense)}
     models = {
         name: {
             "file": _copy(made, draft, name, file),
             "sparse": name in sparse,
-            **precision_of(config, "quantization" in made.facts),
+            **precision_of(config, made.facts.quantization is not None),
         }
         for name, (file, made) in files.items()
     }
@@ -50,12 +47,10 @@ def bundle(
     if (compressed.path / THROUGHOUT).exists():
         shutil.copyfile(compressed.path / THROUGHOUT, draft / THROUGHOUT)
         models[NOT_MIXED] = {**models["compressed"], "file": THROUGHOUT, "twin_of": "compressed"}
-    searched = compressed.facts.get("ends", {}).get("output") == "detections"  # in the graph already
-    detection = None if searched else compressed.facts.get("detection")
-    samples = complete(draft, config, models, compressed.facts["inputs"], load(model), detection)
-    return Bundle(
-        draft, {"target": config.target.name, "opset": compressed.facts["opset"], "samples": samples}
-    )
+    facts = compressed.facts
+    detection = None if facts.ends.output == "detections" else facts.detection  # else it is in the graph
+    samples = complete(draft, config, models, facts.inputs, load(model), detection)
+    return Bundle(draft, BundleFacts(config.target.name, facts.opset, samples))
 
 
 def _copy(made: OnnxModel, draft: Path, name: str, file: str) -> str:

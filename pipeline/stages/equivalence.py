@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import onnx
 import torch
@@ -27,7 +26,7 @@ from jetpress.pipeline.graph import divergence, session
 from jetpress.pipeline.graph.cases import IMAGES, Case, cases, filled
 from jetpress.pipeline.graph.ends import DETECTIONS, SCORES, Ends
 from jetpress.pipeline.graph.suppress import RAW
-from jetpress.pipeline.graph.tolerance import LIMITS, REPORT, Array, Limits, Score, search, worst
+from jetpress.pipeline.graph.tolerance import LIMITS, REPORT, Array, Limits, search, worst
 from jetpress.pipeline.graph.tolerance import score as score_of
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.models import Network
@@ -35,6 +34,8 @@ from jetpress.pipeline.recipe.sections.export import EquivalenceConfig
 from jetpress.pipeline.sparse import masks
 from jetpress.pipeline.sparse.rule import sparse_layers
 from jetpress.pipeline.store.artifact import Checkpoint, Equivalence, OnnxModel
+from jetpress.pipeline.store.facts.network import Sparsity
+from jetpress.pipeline.store.facts.onnx_file import EquivalenceFacts, OnnxModelFacts, Score
 from jetpress.pipeline.training.evaluate import layout, to_device
 
 AT_ONCE = 16
@@ -60,9 +61,9 @@ def equivalence(
         limits = replace(limits, max_relative=config.max_relative_error)
     loaded = loading.load(network.data, network.seed)
     real = ends.to_file(loading.calibration(loaded, network.data.calibration_images))
-    given = cases(real, onnx_model.facts.get("max_batch", 1), config.edge_cases)
+    given = cases(real, onnx_model.facts.max_batch, config.edge_cases)
     scores = compare(network, proto, given, limits, ends, path if beside else None)
-    sparse = check_sparse(model.facts, proto)
+    sparse = check_sparse(model.facts.sparsity, proto)
     names = _names(proto.graph.output)
     if ends.output == DETECTIONS:
         names = [*RAW, "detections"]
@@ -83,14 +84,8 @@ def equivalence(
     within = f"within {error:.1e}" if kind == "fp32" else f"in {kind.upper()}, cosine {cosine:.6f}"
     shares = [one.top1 for one in scores if one.case == IMAGES]
     agree = "equal" if min(shares) == 1 else f"{100 * min(shares):.1f} % equal"
-    facts = {
-        "outputs": report["outputs"],
-        "precision": kind,
-        "images": len(real[0]),
-        "sparse_layers": len(sparse),
-        "headline": f"PyTorch = ONNX Runtime {within}, top-1 {agree} on {len(real[0])} images",
-    }
-    return Equivalence(draft, facts)
+    said = f"PyTorch = ONNX Runtime {within}, top-1 {agree} on {len(real[0])} images"
+    return Equivalence(draft, EquivalenceFacts(tuple(outputs), kind, len(real[0]), len(sparse), said))
 
 
 def compare(
@@ -132,9 +127,9 @@ def compare(
                 found = {name: session.cut(one, real) for name, one in run(feed).items()}
                 for score in _scores(case, found, wanted, outputs, results, limits, ends):
                     key = (score.output, case)
-                    if not score.passes(limits, so_far=True):
+                    if not limits.allow(score, so_far=True):
                         failing.setdefault(key, feed)
-                    if not score.passes(limits):
+                    if not limits.allow(score):
                         suspect.setdefault(key, feed)
                     results[key] = worst([score, results[key]]) if key in results else score
                 if failing:
@@ -142,17 +137,17 @@ def compare(
             if failing:
                 break
     for key, score in results.items():
-        if key in failing or not score.passes(limits):
+        if key in failing or not limits.allow(score):
             where = _where(network, proto, suspect.get(key), ends, limits) if path is None else ""
             raise StageError(f"{_words(score, limits)}{where}", REPORT)
     return list(results.values())
 
 
-def _kind(facts: Mapping[str, Any]) -> str:
+def _kind(facts: OnnxModelFacts) -> str:
     """The precision that a file is judged in."""
-    if "quantization" in facts:
-        return str(facts["quantization"]["numbers"]).lower()
-    return "fp16" if "fp16" in facts else "fp32"
+    if facts.quantization:
+        return facts.quantization.numbers.lower()
+    return "fp16" if facts.fp16 else "fp32"
 
 
 def _scores(
@@ -167,8 +162,8 @@ def _scores(
     """One score for each output of the file on one case."""
     if ends.output == DETECTIONS:
         raw = {name: found.pop(name, one) for name, one in zip(RAW, wanted, strict=True)}
-        if case == IMAGES:  # where all scores are equal any choice is right
-            yield search(case, ends.rules or {}, raw["boxes_raw"], raw["scores_raw"], found)
+        if case == IMAGES and ends.rules:  # where all scores are equal any choice is right
+            yield search(case, ends.rules, raw["boxes_raw"], raw["scores_raw"], found)
         found, outputs, ends = raw, list(RAW), Ends()
     for name, got in found.items():
         expected = wanted[outputs.index(name)] if name in outputs else wanted[0]
@@ -261,20 +256,17 @@ def _mask(network: Network) -> None:
             parameters[name].masked_fill_(~mask, 0.0)
 
 
-def check_sparse(facts: Mapping[str, Any], proto: onnx.ModelProto) -> list[SparseLayer]:
+def check_sparse(told: Sparsity | None, proto: onnx.ModelProto) -> list[SparseLayer]:
     """The layers of the file that the checkpoint says are sparse, all of them 2:4.
 
     Raises:
         StageError: one of them is not 2:4 along its input channels, or not there.
     """
-    told = facts.get("sparsity", {})
-    claimed, pattern = (
-        [one["name"] for one in told.get("layers", ()) if one["sparse"]],
-        told.get("pattern", "2:4"),
-    )
-    layers = sparse_layers(proto, *masks.pattern(pattern)) if claimed else []
+    if told is None or not told.names:
+        return []
+    layers = sparse_layers(proto, *masks.pattern(told.pattern))
     kept = []
-    for name in claimed:
+    for name in told.names:
         module = name.rpartition(".")[0]
         found = [one for one in layers if one.name == name] or [one for one in layers if one.module == module]
         if not found:
@@ -282,12 +274,12 @@ def check_sparse(facts: Mapping[str, Any], proto: onnx.ModelProto) -> list[Spars
         for one in found:
             if not one.is_2_4:
                 raise StageError(
-                    f"{name} should be {pattern} sparse and is not in the file (node {one.node!r}): {one.reason}",
+                    f"{name} should be {told.pattern} sparse and is not in the file (node {one.node!r}): {one.reason}",
                     "its mask was not folded, or lies along another axis than the input channels",
                 )
         kept += found
     return kept
 
 
-def _names(values: Any) -> list[str]:
+def _names(values: Iterable[onnx.ValueInfoProto]) -> list[str]:
     return [value.name for value in values]

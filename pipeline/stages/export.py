@@ -13,8 +13,8 @@ and nothing else of the machine or its versions is in the file: equal checkpoint
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import onnx
 import onnx_ir as ir
@@ -39,6 +39,7 @@ from jetpress.pipeline.network import models
 from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.recipe.sections.export import ExportConfig
 from jetpress.pipeline.store.artifact import Checkpoint, OnnxModel
+from jetpress.pipeline.store.facts.onnx_file import FileEnds, Fp16, OnnxModelFacts, Profile, TensorSpec
 
 FILE = "model.onnx"
 LOOK_AT = 32
@@ -54,32 +55,31 @@ def export(config: ExportConfig, model: Checkpoint, draft: Path) -> OnnxModel:
     network = models.load(model)
     inputs, outputs, rules = network.model.inputs, network.model.outputs, models.rules(network)
     graph, said = to_graph(network.module, inputs, outputs, config, network.data, rules)
-    facts: dict[str, Any] = {"ends": {"input": config.input, "output": config.output, "said": said}}
-    facts["detection"] = rules
+    halved = None
     if config.fp16:
-        graph, facts["fp16"] = _to_fp16(graph, config, network)
-        said.append(_fp16_words(facts["fp16"]))
+        graph, halved = _to_fp16(graph, config, network)
+        said.append(_fp16_words(halved))
     for line in said:
         console.say(f"    {line}")
     path = draft / FILE
     write(graph, path)
     written = onnx.load(path, load_external_data=False)
-    return OnnxModel(
-        draft,
-        {
-            **facts,
-            "opset": opset_of(written),
-            "ir_version": written.ir_version,
-            "nodes": len(written.graph.node),
-            "bytes": sum(one.stat().st_size for one in draft.iterdir()),
-            "max_batch": config.max_batch if config.dynamic_batch else config.batch,
-            "inputs": [_input(value, config) for value in written.graph.input],
-            "outputs": [described(value) for value in written.graph.output],
-        },
+    facts = OnnxModelFacts(
+        opset=opset_of(written),
+        ir_version=written.ir_version,
+        nodes=len(written.graph.node),
+        bytes=sum(one.stat().st_size for one in draft.iterdir()),
+        max_batch=config.max_batch if config.dynamic_batch else config.batch,
+        inputs=tuple(_input(value, config) for value in written.graph.input),
+        outputs=tuple(described(value) for value in written.graph.output),
+        ends=FileEnds(config.input, config.output, tuple(said)),
+        detection=rules,
+        fp16=halved,
     )
+    return OnnxModel(draft, facts)
 
 
-def _to_fp16(graph: ir.Model, config: ExportConfig, network: Network) -> tuple[ir.Model, dict[str, Any]]:
+def _to_fp16(graph: ir.Model, config: ExportConfig, network: Network) -> tuple[ir.Model, Fp16]:
     """In FP16, by what calibration images and edge cases do in it."""
     if bytes_of(graph) > LARGEST_FILE:
         raise StageError(
@@ -90,28 +90,24 @@ def _to_fp16(graph: ir.Model, config: ExportConfig, network: Network) -> tuple[i
     ends = Ends(config.input, config.output, network.data.mean, network.data.std)
     batch = config.max_batch if config.dynamic_batch else config.batch
     images = ends.to_file(loading.calibration(loaded, min(LOOK_AT, network.data.calibration_images)))
-    halved, facts = fp16_layers.to_fp16(checked(graph), cases(images, batch, edges=True))
+    halved, found = fp16_layers.to_fp16(checked(graph), cases(images, batch, edges=True))
     tidy(halved, config.ir_version)
-    return halved, facts
+    return halved, found
 
 
-def _fp16_words(facts: dict[str, Any]) -> str:
-    kept, nodes = facts["fp32"], facts["nodes"]
+def _fp16_words(found: Fp16) -> str:
+    kept, nodes = found.fp32, found.nodes
     if not kept:
         return f"FP16: all {nodes} nodes"
-    most = "; ".join(f"{count} x {why}" for why, count in list(facts["reasons"].items())[:3])
+    most = "; ".join(f"{count} x {why}" for why, count in list(found.reasons.items())[:3])
     return f"FP16: {nodes - len(kept)} of {nodes} nodes; in FP32 stay {most}"
 
 
-def _input(value: onnx.ValueInfoProto, config: ExportConfig) -> dict[str, Any]:
+def _input(value: onnx.ValueInfoProto, config: ExportConfig) -> TensorSpec:
     """As the device is told: the shape that is measured, and the profile of an open batch."""
     told = described(value)
     if not config.dynamic_batch:
         return told
-    rest = told["shape"][1:]
-    sizes = {"min": 1, "opt": config.batch, "max": config.max_batch}
-    return {
-        **told,
-        "shape": [config.batch, *rest],
-        "profile": {name: [size, *rest] for name, size in sizes.items()},
-    }
+    rest = told.shape[1:]
+    least, usual, most = ((size, *rest) for size in (1, config.batch, config.max_batch))
+    return replace(told, shape=usual, profile=Profile(least, usual, most))

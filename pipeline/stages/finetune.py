@@ -18,6 +18,7 @@ from jetpress.pipeline.network import models
 from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.recipe.retraining import Retraining
 from jetpress.pipeline.store.artifact import Checkpoint
+from jetpress.pipeline.store.facts.network import Recovery, Training
 from jetpress.pipeline.training import norms
 from jetpress.pipeline.training.distill import taught_by
 from jetpress.pipeline.training.evaluate import device, evaluate, to_device
@@ -35,26 +36,24 @@ def finetune(config: Retraining, model: Checkpoint, teacher: Checkpoint, draft: 
     A network that nothing was removed from passes through as it is. If no epoch does better than recalibrated
     statistics alone, these are the result.
 
-    Facts: ``after_pruning``, ``after_recalibration``, ``validation`` (points on the validation split),
-    ``dense_validation`` (points before anything was pruned), ``best_epoch``, ``epochs``, ``curve``, ``precision``,
-    ``stopped`` (why it ended early, if it did).
+    Facts: ``validation``, ``dense_validation``, ``recovery`` and ``training``.
     """
     network = models.load(model)
-    if model.facts.get("pruned") is False:
+    if model.facts.pruned is False:
         return models.save(network, draft, model.facts)
     data = load(network.data, network.seed)
     before = evaluate(network, data.validation, "after pruning")
     recalibrate(network, data)
     free = evaluate(network, data.validation, "after recalibration")
     say(f"    validation {before:.2f} after pruning, {free:.2f} with BatchNorm recalibrated")
-    fitted, dense = Fit(free, 0, ()), model.facts.get("dense_validation", model.facts.get("validation"))
+    fitted, dense = Fit(free, Training(0, (), "", "")), model.facts.dense
     if config.training.epochs:
         how, taught = config.training, taught_by(teacher, config.distillation)
         if config.may_lose is not None and dense is not None:
             how = replace(how, stop_at=min(max(dense - config.may_lose, 0.0), 100.0))
         state = draft / "state"
         fitted = fit(network, data, how, state=state, what="fine-tuning", teacher=taught, start=free)
-    facts = {**model.facts, "after_pruning": before, "after_recalibration": free, "dense_validation": dense}
+    facts = replace(model.facts, recovery=Recovery(before, free), dense_validation=dense)
     return finish(network, fitted, draft, facts)
 
 

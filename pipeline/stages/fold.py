@@ -8,6 +8,7 @@ rebuild.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ from jetpress.pipeline.store.artifact import Checkpoint
 
 
 def fold(config: None, model: Checkpoint, draft: Path) -> Checkpoint:
-    """Fold the masks of ``model``; there is nothing to configure.
+    """Fold the masks of ``model``; there is nothing to configure. Facts: ``masked``.
 
     Raises:
         StageError: a mask fits no parameter, or the folded network is not the masked one.
@@ -31,7 +32,7 @@ def fold(config: None, model: Checkpoint, draft: Path) -> Checkpoint:
     before = {name: weight.detach().clone() for name, weight in network.module.named_parameters()}
     apply_masks(network)
     _promise(network, before, masks)
-    return models.save(network, draft, {**model.facts, "folded": len(masks), "masked": sorted(masks)})
+    return models.save(network, draft, replace(model.facts, masked=tuple(sorted(masks))))
 
 
 def apply_masks(network: Network) -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 from jetpress.deploy.device import remote_runner
 from jetpress.pipeline.engine.place import opened, sent
 from jetpress.pipeline.recipe.configs import Place
 from jetpress.pipeline.store.artifact import Bundle, Engine, Inference
+from jetpress.pipeline.store.facts.device import InferenceFacts
 
 
 def infer(config: Place, bundle: Bundle, engine: Engine, draft: Path) -> Inference:
-    """The bundle's samples through the engines: the accuracy reported is the engine's own. Facts: ``top1``, ``same``.
+    """The bundle's samples through the engines: the accuracy reported is the engine's own.
 
     Raises:
         StageError: an engine is not the function of its ONNX file, within what its precision allows.
@@ -24,9 +24,8 @@ def infer(config: Place, bundle: Bundle, engine: Engine, draft: Path) -> Inferen
         events = remote_runner.run(device, folder, "infer", *arguments)
         device.get(arguments[-1], draft)
     tried = {event["model"]: event for event in events if event["event"] == "infer"}
-    same = sameness.held(bundle.path, draft, tried)
+    files = {name: {one["name"]: one["file"] for one in event["outputs"]} for name, event in tried.items()}
+    same = sameness.held(bundle.path, draft, files)
     top1 = {name: None if one["top1"] is None else 100 * one["top1"] for name, one in tried.items()}
     said = [f"{name} {value:.2f} %" for name, value in top1.items() if value is not None]
-    scores = {name: [asdict(one) for one in found] for name, found in same.items()}
-    headline = ", ".join([*said, "engine = ONNX Runtime"])
-    return Inference(draft, {"top1": top1, "same": scores, "headline": headline})
+    return Inference(draft, InferenceFacts(top1, same, ", ".join([*said, "engine = ONNX Runtime"])))

@@ -12,6 +12,7 @@ from jetpress.deploy.errors import StageError
 from jetpress.deploy.preflight import verdict
 from jetpress.pipeline.recipe.configs import PreflightConfig
 from jetpress.pipeline.store.artifact import Clearance, OnnxModel
+from jetpress.pipeline.store.facts.onnx_file import ClearanceFacts
 
 
 def preflight(config: PreflightConfig, onnx_model: OnnxModel, draft: Path) -> Clearance:
@@ -29,4 +30,4 @@ def preflight(config: PreflightConfig, onnx_model: OnnxModel, draft: Path) -> Cl
     (draft / "preflight.json").write_text(json.dumps(asdict(found), indent=1, default=str))
     nodes = sum(found.nodes.values())
     table = f"TensorRT {found.table}{' (derived)' if found.derived else ''}" if found.table else found.backend
-    return Clearance(draft, {"headline": f"{nodes} nodes, all taken by {table}"})
+    return Clearance(draft, ClearanceFacts(f"{nodes} nodes, all taken by {table}"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jetpress.pipeline.pruning.cutting import cut_and_saved, goals, limits, loaded
+from jetpress.pipeline.pruning.cutting import cut_and_saved, goals, limits, loaded, whole_of
 from jetpress.pipeline.pruning.reduction import Reduction
 from jetpress.pipeline.recipe.sections.compression import PruneConfig
 from jetpress.pipeline.store.artifact import Checkpoint, Sensitivity
@@ -18,16 +18,13 @@ from jetpress.pipeline.store.artifact import Checkpoint, Sensitivity
 def prune(config: PruneConfig, model: Checkpoint, judged: Sensitivity, draft: Path) -> Checkpoint:
     """One round: the share of the ORIGINAL network that ``config`` names is gone afterwards.
 
-    Facts: ``pruned`` (was anything removed), ``removed_channels``, ``layers`` (channels before and after),
-    ``blocks`` (bypassed), ``fixed`` (what could not be pruned, and the operator that fixed it), ``left`` (what could
-    be, and lost nothing: why), ``refused``, ``as_graph`` (and ``why``), ``check`` (how far the cut network is from the
-    dense one without those channels), ``whole`` (costs of the original network).
+    Facts: ``pruned`` and ``pruning``; ``dense_validation`` in place of ``validation``.
     """
     network = loaded(model)
     reduction = Reduction.of(network, config, judged)
-    whole = model.facts.get("whole") or reduction.costs()
+    whole = whole_of(model.facts, reduction)
     if (shares := goals(config)) or config.scope == "measured":
         found = reduction.propose(limits(reduction, shares or {"ratio": config.ratio}, whole))
     else:
         found = reduction.at(config.ratio)
-    return cut_and_saved(network, reduction, found, {**model.facts, "whole": whole}, draft)
+    return cut_and_saved(network, reduction, found, model.facts, draft)

@@ -26,6 +26,7 @@ from jetpress.pipeline.quantization.subject import KEPT, NO_KERNEL, Subject, mas
 from jetpress.pipeline.recipe.retraining import Retraining
 from jetpress.pipeline.recipe.sections.training import TrainConfig
 from jetpress.pipeline.store.artifact import Checkpoint, OnnxModel
+from jetpress.pipeline.store.facts.network import Rounding
 from jetpress.pipeline.training import resume
 from jetpress.pipeline.training.distill import Teacher, taught_by
 from jetpress.pipeline.training.evaluate import evaluate
@@ -51,10 +52,8 @@ def qat(
         quantized: the same with Q/DQ, after training. Layers that the recipe keeps in higher precision are not rounded;
             those that were left out as too sensitive are: they are what training is for.
 
-    Facts: ``validation`` (points with rounded weights and activations), ``post_training`` (the same before training),
-    ``dense_validation``, ``learning_rate`` (of the first step), ``rounded`` (how many weights and activations),
-    ``not_rounded`` (tensors of the graph that PyTorch has no name for), ``best_epoch``, ``epochs``, ``curve``,
-    ``precision``, ``stopped``.
+    Facts: ``validation`` (points with rounded weights and activations), ``dense_validation``, ``rounding`` and
+    ``training``.
     """
     network = models.load(folded)
     data = load(network.data, network.seed)
@@ -70,15 +69,12 @@ def qat(
         taught = taught_by(teacher, config.distillation)
         fitted, rate = _fitted(network, data, config.training, taught, before, draft / "state")
     network.masks = {}
-    dense = folded.facts.get("dense_validation", folded.facts.get("validation"))
-    facts = {
-        **folded.facts,
-        "post_training": before,
-        "dense_validation": dense,
-        "learning_rate": rate,
-        "rounded": {"weights": len(grids.weights), "activations": len(grids.activations)},
-        "not_rounded": list(grids.unknown),
-    }
+    rounded = len(grids.weights), len(grids.activations)
+    facts = replace(
+        folded.facts,
+        dense_validation=folded.facts.dense,
+        rounding=Rounding(before, rate, *rounded, tuple(grids.unknown)),
+    )
     return finish(network, fitted, draft, facts)
 
 
@@ -100,7 +96,7 @@ def _fitted(
     rate = asked.learning_rate
     try:
         fitted, why = at(rate, "first"), "no epoch was better than the start"
-        if fitted.best_epoch:
+        if fitted.training.best_epoch:
             return fitted, rate
     except StageError as error:
         why = str(error)
@@ -111,16 +107,17 @@ def _fitted(
 
 def grids_of(network: Network, folded: Checkpoint, exported: OnnxModel, quantized: OnnxModel) -> fake.Grids:
     """What the post-training file is quantized with, layers that were left out as too sensitive included."""
-    told = quantized.facts["quantization"]
+    told = quantized.facts.quantization
+    assert told is not None
     tensors = json.loads((quantized.path / "quantization.json").read_text())["tensors"]
     ranges = {one["name"]: (one["range"][0], one["range"][1]) for one in tensors}
-    keep = tuple(one["name"] for one in told["layers"] if one["why"] in (KEPT, NO_KERNEL))
+    keep = tuple(one.name for one in told.layers if one.why in (KEPT, NO_KERNEL))
     subject = Subject(
-        onnx.load(exported.path / "model.onnx"), DIALECTS[told["dialect"]], masked=masked(folded.facts)
+        onnx.load(exported.path / "model.onnx"), DIALECTS[told.dialect], masked=masked(folded.facts)
     )
     return fake.grids(subject.proto, network.module, subject.dialect, ranges, keep, subject.sparse)
 
 
 def _held(network: Network, folded: Checkpoint) -> dict[str, Tensor]:
     """What was masked before folding: its zeros are all that is left of the masks."""
-    return {name: network.module.get_parameter(name).detach() != 0 for name in folded.facts.get("masked", ())}
+    return {name: network.module.get_parameter(name).detach() != 0 for name in folded.facts.masked}

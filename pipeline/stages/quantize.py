@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import onnx
 import onnx_ir as ir
@@ -41,36 +40,37 @@ from jetpress.pipeline.quantization.mixed import Search, fewest
 from jetpress.pipeline.quantization.subject import Subject, masked
 from jetpress.pipeline.recipe.sections.compression import QuantizeConfig
 from jetpress.pipeline.store.artifact import Checkpoint, OnnxModel
+from jetpress.pipeline.store.facts.network import CheckpointFacts
+from jetpress.pipeline.store.facts.onnx_file import (
+    TOO_SENSITIVE,
+    Quantization,
+    QuantizedLayer,
+    QuantizedPoints,
+)
 
 FILE = "model.onnx"
 FEW_IMAGES = 16
-TRAINED = "rounded"
-"""Fact of a network that quantization-aware training has seen."""
 
 
-def learnt_rounded(facts: Mapping[str, Any]) -> bool:
+def learnt_rounded(facts: CheckpointFacts) -> bool:
     """Whether the weights come out of training with rounding: then the biases are right as they are. Where no epoch was
     better than none, the network is what it was."""
-    return TRAINED in facts and facts["best_epoch"] > 0
+    return facts.rounding is not None and facts.training is not None and facts.training.best_epoch > 0
 
 
 def quantize(config: QuantizeConfig, model: Checkpoint, onnx_model: OnnxModel, draft: Path) -> OnnxModel:
     """Write ``model.onnx`` with Q/DQ, and ``quantization.json``: ranges, histograms, what was tried.
 
-    Facts ``quantization``: ``numbers`` (INT8 or FP8); ``method``; ``layers`` (name, error alone, whether in eight bits:
-    ``int8``); ``validation`` (points in FP32 and in eight bits: ``int8``, the least that the budget allows); ``cosine``
-    between the scores in FP32 and in eight bits, mean over images, and the least that equivalence asks for;
-    ``met``: whether both are reached. Where layers were left out, ``throughout.onnx`` is the file with all of them.
+    Facts: ``quantization``. Where layers were left out, ``throughout.onnx`` is the file with all of them.
 
     Raises:
         StageError: there is no layer to quantize, or the weights do not fit into one file.
     """
     network = models.load(model)
     loaded = loading.load(network.data, network.seed)
-    subject = Subject(
-        _read(onnx_model), DIALECTS[config.dialect or "tensorrt"], config.keep, masked(model.facts)
-    )
-    judge = Judge(network, Ends.of(onnx_model.facts, network.data), onnx_model.facts.get("max_batch", 1))
+    dialect = config.dialect or "tensorrt"
+    subject = Subject(_read(onnx_model), DIALECTS[dialect], config.keep, masked(model.facts))
+    judge = Judge(network, Ends.of(onnx_model.facts, network.data), onnx_model.facts.max_batch)
     names, images = subject.names, loading.calibration(loaded, config.images, config.seed)
     warnings = _warnings(images)
     seen = calibrate.look(subject.proto, subject.tensors(), _feeds(judge, subject, images))
@@ -94,29 +94,24 @@ def quantize(config: QuantizeConfig, model: Checkpoint, onnx_model: OnnxModel, d
     made = graph(search.without)
     if search.without:  # to be timed beside what was chosen
         _checked(graph(()), draft / THROUGHOUT)
-    facts = {
-        "dialect": config.dialect,
-        "numbers": subject.dialect.numbers.title,
-        "method": method,
-        "errors": errors,
-        "error": probe.error(made),
-        "cosine": probe.cosine(made),
-        "least_cosine": LIMITS["int8"].cosine,
-        "bias_correction": corrected,
-        "images": len(images[0]),
-        "warnings": warnings,
-        "layers": _layers(subject, alone, search),
-        "validation": {
-            "fp32": trial.floating,
-            "int8": search.points,
-            "least": least,
-            "images": len(trial.split),
-        },
-        "met": search.met,
-        "stored": subject.dialect.stored,
-    }
+    facts = Quantization(
+        dialect=dialect,
+        numbers=subject.dialect.numbers.title,
+        method=method,
+        errors=errors,
+        error=probe.error(made),
+        cosine=probe.cosine(made),
+        least_cosine=LIMITS["int8"].cosine,
+        bias_correction=corrected,
+        images=len(images[0]),
+        warnings=tuple(warnings),
+        layers=tuple(_layers(subject, alone, search)),
+        validation=QuantizedPoints(trial.floating, search.points, least, len(trial.split)),
+        met=search.met,
+        stored=subject.dialect.stored,
+    )
     tries = [{"without": list(without), "points": points} for without, points in search.tries]
-    told = {**facts, "tries": tries, "tensors": _tensors(seen, ranges[method])}
+    told = {**asdict(facts), "tries": tries, "tensors": _tensors(seen, ranges[method])}
     (draft / "quantization.json").write_text(json.dumps(told, indent=1))
     return _write(made, onnx_model, facts, draft)
 
@@ -223,26 +218,26 @@ def _feeds(judge: Judge, subject: Subject, images: tuple[Tensor, ...]) -> list[F
 
 def _least(config: QuantizeConfig, model: Checkpoint, floating: float) -> float:
     """Validation points that the budget leaves: of the dense network's, where they are known."""
-    dense = model.facts.get("dense_validation", model.facts.get("validation"))
-    return (floating if dense is None else float(dense)) - (config.accuracy_drop or 0.0)
+    dense = model.facts.dense
+    return (floating if dense is None else dense) - (config.accuracy_drop or 0.0)
 
 
-def _layers(subject: Subject, alone: Mapping[str, float], search: Search) -> list[dict[str, Any]]:
-    out = dict.fromkeys(search.without, "too sensitive") | subject.always
+def _layers(subject: Subject, alone: Mapping[str, float], search: Search) -> list[QuantizedLayer]:
+    out = dict.fromkeys(search.without, TOO_SENSITIVE) | subject.always
     return [
-        {
-            "name": one.name,
-            "weight": one.weight.name,
-            "weights": one.weight.const_value.size if one.weight.const_value else 0,
-            "error": alone.get(one.name),
-            "int8": one.name not in out,
-            "why": out.get(one.name, ""),
-        }
+        QuantizedLayer(
+            name=one.name,
+            weight=one.weight.name or "",
+            weights=one.weight.const_value.size if one.weight.const_value else 0,
+            error=alone.get(one.name),
+            int8=one.name not in out,
+            why=out.get(one.name, ""),
+        )
         for one in subject.layers
     ]
 
 
-def _tensors(seen: Mapping[str, Seen], ranges: qdq.Ranges) -> list[dict[str, Any]]:
+def _tensors(seen: Mapping[str, Seen], ranges: qdq.Ranges) -> list[dict[str, object]]:
     """What was seen of each tensor, coarsely enough for a plot."""
     return [
         {
@@ -274,18 +269,13 @@ def _checked(made: onnx.ModelProto, path: Path) -> int:
     return path.write_bytes(made.SerializeToString(deterministic=True))
 
 
-def _write(made: onnx.ModelProto, before: OnnxModel, facts: Mapping[str, Any], draft: Path) -> OnnxModel:
-    size, points = _checked(made, draft / FILE), facts["validation"]
-    out = [one for one in facts["layers"] if not one["int8"]]
-    smaller = f", {before.facts['bytes'] / size:.2f} times smaller" if facts["stored"] else ""
-    headline = (
-        f"{len(facts['layers']) - len(out)} of {len(facts['layers'])} layers in {facts['numbers']} "
-        f"({facts['method']}){smaller}; validation {points['fp32']:.2f} in FP32, {points['int8']:.2f} so"
+def _write(made: onnx.ModelProto, before: OnnxModel, found: Quantization, draft: Path) -> OnnxModel:
+    size, points = _checked(made, draft / FILE), found.validation
+    smaller = f", {before.facts.bytes / size:.2f} times smaller" if found.stored else ""
+    said = (
+        f"{sum(one.int8 for one in found.layers)} of {len(found.layers)} layers in {found.numbers} "
+        f"({found.method}){smaller}; validation {points.fp32:.2f} in FP32, {points.int8:.2f} so"
     )
-    changed = {
-        "nodes": len(made.graph.node),
-        "bytes": size,
-        "headline": headline,
-        "quantization": dict(facts),
-    }
-    return OnnxModel(draft, {**before.facts, **changed})
+    nodes = len(made.graph.node)
+    facts = replace(before.facts, nodes=nodes, bytes=size, headline=said, quantization=found)
+    return OnnxModel(draft, facts)

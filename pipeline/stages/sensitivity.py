@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from safetensors.numpy import save_file
@@ -13,23 +14,24 @@ from jetpress.pipeline.pruning.curves import FILE, SCORES, Curves, measure
 from jetpress.pipeline.pruning.statistics import judged
 from jetpress.pipeline.recipe.configs import SensitivityConfig
 from jetpress.pipeline.store.artifact import Checkpoint, Sensitivity
+from jetpress.pipeline.store.facts.network import SensitivityFacts
 
 
 def sensitivity(config: SensitivityConfig, model: Checkpoint, draft: Path) -> Sensitivity:
     """Judge every channel, and measure what widths and blocks lose if ``config.curves`` asks for it.
 
-    Facts: ``groups`` and ``blocks`` as in :class:`Curves`, ``images``, ``unit``. The scores are in a file beside.
+    The scores are in a file beside.
     """
     network = models.load(model)
     graph = analyse(network.module, models.example_inputs(network.model.inputs))
     ranked = judged(config.criterion, network, graph)
     curves = measure(network, graph, ranked, config) if config.curves else Curves()
-    facts = {
-        "groups": {name: [list(point) for point in points] for name, points in curves.groups.items()},
-        "blocks": dict(curves.blocks),
-        "images": config.images,
-        "unit": "nats" if network.data.loss == "cross_entropy" else "relative squared error",
-    }
-    (draft / FILE).write_text(json.dumps(facts, indent=1))
+    facts = SensitivityFacts(
+        groups={name: tuple(points) for name, points in curves.groups.items()},
+        blocks=dict(curves.blocks),
+        images=config.images,
+        unit="nats" if network.data.loss == "cross_entropy" else "relative squared error",
+    )
+    (draft / FILE).write_text(json.dumps(asdict(facts), indent=1))
     save_file(ranked, draft / SCORES)
     return Sensitivity(draft, facts)

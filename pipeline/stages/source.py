@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,8 +26,7 @@ DTYPES = {"float32", "int32", "int64", "uint8"}
 def source(config: SourceConfig, draft: Path) -> Checkpoint:
     """Build the network, load its weights, try it on real samples.
 
-    Facts: ``data`` (counts, classes, where each split is from, unreadable files), ``content``; where weights
-    are given also ``validation`` (points on the validation split).
+    Facts: ``data`` and ``content``; where weights are given also ``validation``.
 
     Raises:
         RecipeError: network, weights, inputs and data do not fit together.
@@ -43,9 +41,12 @@ def source(config: SourceConfig, draft: Path) -> Checkpoint:
     model = replace(config.model, inputs=_inputs(config.model.inputs, data, samples), outputs=outputs)
     network = Network(module.eval(), model, config.data, config.seed)
     _fits(network, data, samples)
-    facts: dict[str, Any] = {"data": data.facts(), "content": dict(config.content)}
+    points = None
     if config.model.weights is not None:
-        facts["validation"] = evaluate(network, data.validation, "accuracy of the weights given")
+        points = evaluate(network, data.validation, "accuracy of the weights given")
+    facts = replace(
+        models.measure(network), data=data.facts(), content=dict(config.content), validation=points
+    )
     return models.save(network, draft, facts)
 
 

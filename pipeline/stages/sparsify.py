@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,6 +33,7 @@ from jetpress.pipeline.sparse.permute import Permuted, permute
 from jetpress.pipeline.sparse.products import Product, products
 from jetpress.pipeline.sparse.reconstruct import reconstruct
 from jetpress.pipeline.store.artifact import Checkpoint
+from jetpress.pipeline.store.facts.network import LayerMask, SparseLayer, Sparsity
 
 BATCH = 4
 """Calibration samples that are walked through the network at a time."""
@@ -48,23 +49,23 @@ Tensors = Mapping[str, Tensor]
 def sparsify(config: SparsifyConfig, model: Checkpoint, draft: Path) -> Checkpoint:
     """Choose masks for every layer that is eligible; with ``sparsegpt`` the kept weights are changed as well.
 
-    Facts: ``sparsity`` with ``layers`` (each with what is kept of it, or why it stays dense), ``eligible``
-    (how many are masked), ``kept_magnitude`` (a share) and ``kept_unpermuted`` (had nothing been moved).
+    Facts: ``sparsity`` and ``pruned``.
 
     Raises:
         StageError: the network cannot be traced, or a mask is not what it must be.
     """
     network = models.load(model)
     if config.pattern == "unstructured":
-        facts = unstructured.mask(network, config.amount, config.ignore)
+        found = unstructured.mask(network, config.amount, config.ignore)
         say(f"    {unstructured.NO_TIME}")
-        return models.save(network, draft, {**model.facts, "sparsity": facts, "pruned": facts["masked"] > 0})
+        facts = replace(model.facts, sparsity=found, pruned=bool(found.masked))
+        return models.save(network, draft, facts)
     if config.method == "magnitude":
         inputs = models.example_inputs(network.model.inputs, BATCH)
     else:
         inputs = calibration(load(network.data, network.seed), _images(network))
-    facts = make_sparse(network, config, inputs)
-    return models.save(network, draft, {**model.facts, "sparsity": facts, "pruned": facts["eligible"] > 0})
+    found = make_sparse(network, config, inputs)
+    return models.save(network, draft, replace(model.facts, sparsity=found, pruned=found.eligible > 0))
 
 
 def _images(network: Network) -> int:
@@ -73,7 +74,7 @@ def _images(network: Network) -> int:
     return min(network.data.calibration_images, max(LEAST, LARGEST // elements))
 
 
-def make_sparse(network: Network, config: SparsifyConfig, inputs: tuple[Tensor, ...]) -> dict[str, Any]:
+def make_sparse(network: Network, config: SparsifyConfig, inputs: tuple[Tensor, ...]) -> Sparsity:
     """Mask ``network`` in place; ``inputs`` are what it is traced on and, where data is asked for, judged by."""
     kept, group = masks.pattern(config.pattern)
     example = tuple(x[:BATCH] for x in inputs)
@@ -97,30 +98,38 @@ def make_sparse(network: Network, config: SparsifyConfig, inputs: tuple[Tensor, 
         network.masks[layer.name] = mask
     _apply(network.masks, parameters)
 
-    entries: list[dict[str, Any]] = []
-    for layer, reason in reasons.items():
-        entries.append({"name": layer.name, "sparse": not reason, "reason": reason})
-        if not reason:
-            entries[-1] |= _judged(layer, plain, dense, network.masks[layer.name], kept, group)
-            entries[-1]["no_gain"] = gain(layer, parameters[layer.name])
-            entries[-1]["not_permuted"] = (
-                permuted.reasons.get(layer.name, "") if config.permute else "not asked"
-            )
-            entries[-1]["output_error"] = errors.get(layer.name)
-    return {
-        "method": config.method,
-        "pattern": config.pattern,
-        "layers": entries,
-        "eligible": len(layers),
-        "kept_magnitude": _share(entries, "kept", dense),
-        "kept_unpermuted": _share(entries, "kept_unpermuted", dense),
-        "permutation_error": permuted.error,
-    }
+    judged = {}
+    for layer in layers:
+        name, stayed = layer.name, permuted.reasons if config.permute else {layer.name: "not asked"}
+        kept_of, unpermuted, efficacy = _judged(layer, plain, dense, network.masks[name], kept, group)
+        no_gain, not_moved = gain(layer, parameters[name]), stayed.get(name, "")
+        judged[name] = LayerMask(kept_of, unpermuted, efficacy, no_gain, not_moved, errors.get(name))
+    return Sparsity(
+        config.method,
+        config.pattern,
+        tuple(SparseLayer(layer.name, reason, judged.get(layer.name)) for layer, reason in reasons.items()),
+        eligible=len(layers),
+        kept_magnitude=_share({name: one.kept for name, one in judged.items()}, dense),
+        kept_unpermuted=_share({name: one.kept_unpermuted for name, one in judged.items()}, dense),
+        permutation_error=permuted.error,
+    )
 
 
-def forecast(config: SparsifyConfig, model: Checkpoint) -> list[dict[str, Any]]:
-    """Every layer before anything is done: ``name``, ``inputs`` and ``products`` that each output sums, and
-    ``dense``, why it would stay dense or be no faster; empty where it may gain."""
+@dataclass(frozen=True)
+class Prospect:
+    """A layer before anything is done."""
+
+    name: str
+    inputs: int | None
+    """Input channels; None where it is no layer that can be masked."""
+    products: int | None
+    """That each of its outputs sums."""
+    dense: str
+    """Why it would stay dense or be no faster; empty where it may gain."""
+
+
+def forecast(config: SparsifyConfig, model: Checkpoint) -> list[Prospect]:
+    """What masks may do for every layer."""
     network = models.load(model)
     inputs = models.example_inputs(network.model.inputs, BATCH)
     graph = channels.analyse(network.module, inputs, any_batch=True)
@@ -128,14 +137,12 @@ def forecast(config: SparsifyConfig, model: Checkpoint) -> list[dict[str, Any]]:
     layers = []
     for product, reason in why_dense(products(graph.trace), parameters, config).items():
         weight = parameters.get(product.name)
-        entry: dict[str, Any] = {"name": product.name, "inputs": None, "products": None, "dense": reason}
-        if weight is not None and not product.reason:
-            entry |= {
-                "inputs": weight.shape[product.axis],
-                "products": weight.numel() // weight.shape[1 - product.axis],
-                "dense": reason or gain(product, weight),
-            }
-        layers.append(entry)
+        if weight is None or product.reason:
+            layers.append(Prospect(product.name, None, None, reason))
+            continue
+        summed, outputs = weight.shape[product.axis], weight.shape[1 - product.axis]
+        why = reason or gain(product, weight)
+        layers.append(Prospect(product.name, summed, weight.numel() // outputs, why))
     return layers
 
 
@@ -202,24 +209,17 @@ def _choose(
 
 def _judged(
     layer: Product, plain: Tensors, dense: Tensors, mask: Tensor, kept: int, group: int
-) -> dict[str, Any]:
+) -> tuple[float, float, float | None]:
     """Shares of a layer's magnitude: kept by its mask, and without permutation; what permuting won back."""
     before, after = (masks.rows(tensors[layer.name], layer.axis) for tensors in (plain, dense))
     default, reached = (masks.magnitude(matrix, kept, group) for matrix in (before, after))
     total = float(after.sum(dtype=torch.float64)) or 1.0
-    return {
-        "kept": float(dense[layer.name].abs()[mask].sum(dtype=torch.float64)) / total,
-        "kept_unpermuted": default / total,
-        "efficacy": masks.efficacy(reached, default, masks.ideal(after, kept, group)),
-    }
+    share = float(dense[layer.name].abs()[mask].sum(dtype=torch.float64)) / total
+    return share, default / total, masks.efficacy(reached, default, masks.ideal(after, kept, group))
 
 
-def _share(entries: Sequence[Mapping[str, Any]], key: str, dense: Tensors) -> float | None:
+def _share(shares: Mapping[str, float], dense: Tensors) -> float | None:
     """A share of all layers' magnitude, from the shares of each."""
     totals = {name: float(weight.abs().sum(dtype=torch.float64)) for name, weight in dense.items()}
     whole = sum(totals.values())
-    return (
-        sum(entry[key] * totals[entry["name"]] for entry in entries if entry["sparse"]) / whole
-        if whole
-        else None
-    )
+    return sum(share * totals[name] for name, share in shares.items()) / whole if whole else None

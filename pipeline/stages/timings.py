@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +18,11 @@ from jetpress.pipeline.pruning.costs import Sizes
 from jetpress.pipeline.pruning.timing import FILE, attributed, fit, owners_of, widths
 from jetpress.pipeline.recipe.configs import TimingsConfig
 from jetpress.pipeline.store.artifact import Checkpoint, Timings
+from jetpress.pipeline.store.facts.device import TimingsFacts
 
 
 def timings(config: TimingsConfig, model: Checkpoint, draft: Path) -> Timings:
-    """Measure and fit.
-
-    Facts: ``latency_ms`` (of the network as it is), ``fit`` (layer -> a, b, c, d), ``error`` (median relative
-    error of the sums), ``networks`` (measured and estimated ms of each).
-    """
+    """Measure and fit."""
     network = models.load(model)
     inputs = models.example_inputs(network.model.inputs)
     graph = analyse(network.module, inputs)
@@ -36,19 +34,19 @@ def timings(config: TimingsConfig, model: Checkpoint, draft: Path) -> Timings:
             protos[f"w{number}"] = trials.to_onnx(smaller, network, config.bench)
             line.step()
     found = trials.profiles(config.bench, protos, network, draft)
-    table = [attributed(found[name]["layers"], owners_of(proto)) for name, proto in protos.items()]
-    latencies = np.array([found[name]["latency_ms"] for name in protos])
+    table = [attributed(found[name].layers, owners_of(proto)) for name, proto in protos.items()]
+    latencies = np.array([found[name].latency_ms for name in protos])
     sizes = Sizes(graph)
     kept = np.concatenate([sizes.after(removal) for removal in removals])
     fitted = fit(sizes, kept, table, latencies)
     estimates = fitted.total(sizes, kept)
     error = float(np.median(np.abs(estimates / latencies - 1)))
-    facts = {
-        "latency_ms": float(latencies[0]),
-        "error": error,
-        "fit": {name: list(row) for name, row in fitted.rows.items()},
-        "networks": [[float(a), float(b)] for a, b in zip(latencies, estimates, strict=True)],
-        "headline": f"{latencies[0]:.3g} ms dense, estimates within {100 * error:.1f} % (median of {len(latencies)})",
-    }
-    (draft / FILE).write_text(json.dumps({**facts, "layers": table}, indent=1))
+    facts = TimingsFacts(
+        latency_ms=float(latencies[0]),
+        error=error,
+        fit=dict(fitted.rows),
+        networks=tuple((float(a), float(b)) for a, b in zip(latencies, estimates, strict=True)),
+        headline=f"{latencies[0]:.3g} ms dense, estimates within {100 * error:.1f} % (median of {len(latencies)})",
+    )
+    (draft / FILE).write_text(json.dumps({**asdict(facts), "layers": table}, indent=1))
     return Timings(draft, facts)

@@ -15,11 +15,7 @@ from jetpress.pipeline.training.torchrun import joint
 
 @joint
 def train(config: TrainConfig, model: Checkpoint, draft: Path) -> Checkpoint:
-    """Stage: the dense baseline.
-
-    Facts: ``validation`` (points of the best epoch), ``best_epoch``, ``epochs``, ``curve``, ``precision``,
-    ``stopped`` (why it ended early, if it did).
-    """
+    """The dense baseline. Facts: ``validation`` (points of the best epoch) and ``training``."""
     network = models.load(model)
     data = load(network.data, network.seed)
     fitted = fit(network, data, config, state=draft / "state", what="training")

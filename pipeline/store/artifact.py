@@ -2,30 +2,52 @@
 
 An artifact is a path and a few facts. Each directory holds its files and ``artifact.json``: the kind, the
 facts, and the size and digest of every file. The digest of that JSON is the artifact's name, so equal names
-mean equal bytes. The subclasses have no behaviour: they let the type checker hold the order of the stages.
+mean equal bytes. The subclasses have no behaviour: they let the type checker hold the order of the stages, and say
+which record their facts are.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar, get_args
+
+from pydantic import TypeAdapter
 
 from jetpress.deploy.errors import TrustError
+from jetpress.pipeline.store.facts.device import (
+    BundleFacts,
+    EngineFacts,
+    InferenceFacts,
+    MeasurementFacts,
+    TimingsFacts,
+)
+from jetpress.pipeline.store.facts.network import AssessmentFacts, CheckpointFacts, SensitivityFacts
+from jetpress.pipeline.store.facts.onnx_file import ClearanceFacts, EquivalenceFacts, OnnxModelFacts
 
 DESCRIPTION = "artifact.json"
 AGAIN = "remove that folder and run again"
+Facts = TypeVar("Facts", covariant=True)
 
 
 @dataclass(frozen=True)
-class Artifact:
-    """A directory and what is known about it. ``facts`` are JSON values."""
+class Artifact(Generic[Facts]):
+    """A directory and what is known about it."""
 
     path: Path
-    facts: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    known: Facts | None = field(default=None, hash=False)
+    """None where the artifact is only planned."""
+
+    @property
+    def facts(self) -> Facts:
+        """What is known about an artifact that is there: a stage sees no other."""
+        assert self.known is not None
+        return self.known
 
     @property
     def digest(self) -> str:
@@ -34,61 +56,75 @@ class Artifact:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """The artifact at ``path``, its description held against its name (the files are not read).
+        """The artifact at ``path``, its description held against its name (the files are not read), its facts checked.
 
         Raises:
-            TrustError: the description is not the one that was written, or it is of another kind.
+            TrustError: the description is not the one that was written, is damaged, or is of another kind.
         """
         description = _description(path)
-        if description["kind"] != cls.__name__:
+        try:
+            kind, facts = description["kind"], json.dumps(description["facts"])
+            (base,) = vars(cls)["__orig_bases__"]
+            known: Facts | None = None
+            if kind == cls.__name__:
+                known = _reader(base).validate_json(facts, strict=True)
+        except (ValueError, LookupError, TypeError) as error:
+            what = f"the description of {path} is damaged ({type(error).__name__})"
+            raise TrustError(what, AGAIN) from None
+        if known is None:
             raise TrustError(
-                f"{path} holds a {description['kind']}, not a {cls.__name__}",
-                "run `jetpress gc --all` and start again",
+                f"{path} holds a {kind}, not a {cls.__name__}", "run `jetpress gc --all` and start again"
             )
-        return cls(path, description["facts"])
+        return cls(path, known)
 
 
-class Checkpoint(Artifact):
+@cache
+def _reader(base: object) -> TypeAdapter[Any]:
+    """Reads the facts that ``base``, such as ``Artifact[CheckpointFacts]``, names."""
+    return TypeAdapter(get_args(base)[0])
+
+
+class Checkpoint(Artifact[CheckpointFacts]):
     """A network: ``network.json`` (how to build it, its pruning history), ``weights.safetensors``."""
 
 
-class OnnxModel(Artifact):
+class OnnxModel(Artifact[OnnxModelFacts]):
     """``model.onnx`` at a stated opset."""
 
 
-class Equivalence(Artifact):
+class Equivalence(Artifact[EquivalenceFacts]):
     """``equivalence.json``: how far two runtimes differ."""
 
 
-class Clearance(Artifact):
+class Clearance(Artifact[ClearanceFacts]):
     """``preflight.json``: the target's parser will take this ONNX file."""
 
 
-class Sensitivity(Artifact):
+class Sensitivity(Artifact[SensitivityFacts]):
     """``sensitivity.json``: what each group of channels and each block is worth, measured."""
 
 
-class Timings(Artifact):
+class Timings(Artifact[TimingsFacts]):
     """``timings.json``: what each layer takes on the device at each width, measured."""
 
 
-class Assessment(Artifact):
+class Assessment(Artifact[AssessmentFacts]):
     """Accuracy of the dense and the compressed network on the test split."""
 
 
-class Bundle(Artifact):
+class Bundle(Artifact[BundleFacts]):
     """What is copied to a device: ONNX files, build plan, runner, samples, manifest."""
 
 
-class Engine(Artifact):
+class Engine(Artifact[EngineFacts]):
     """Built engines and their stamps."""
 
 
-class Inference(Artifact):
+class Inference(Artifact[InferenceFacts]):
     """What the engines made of the bundle's samples: ``outputs-<model>.npy``, and their accuracy."""
 
 
-class Measurement(Artifact):
+class Measurement(Artifact[MeasurementFacts]):
     """``bench.json``: raw latencies of every engine of a bundle, measured in one session."""
 
 
@@ -98,43 +134,45 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def canonical(value: Any) -> str:
+def canonical(value: object) -> str:
     """JSON with sorted keys and no spaces: equal values give equal text. NaN and infinities are refused."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
 
 
-def listing(directory: Path) -> dict[str, dict[str, Any]]:
+def listing(directory: Path) -> dict[str, dict[str, str | int]]:
     """``{relative path: {"sha256", "size"}}`` of every file below ``directory`` but its description."""
     files = sorted(p for p in directory.rglob("*") if p.is_file() and p != directory / DESCRIPTION)
     return {str(p.relative_to(directory)): {"sha256": sha256(p), "size": p.stat().st_size} for p in files}
 
 
-def describe(artifact: Artifact) -> tuple[str, str]:
+def describe(artifact: Artifact[object]) -> tuple[str, str]:
     """The description of a draft, and its digest."""
-    text = canonical(
-        {"kind": type(artifact).__name__, "facts": dict(artifact.facts), "files": listing(artifact.path)}
-    )
+    facts, kind = artifact.facts, type(artifact).__name__
+    assert dataclasses.is_dataclass(facts)
+    assert not isinstance(facts, type)
+    told = dataclasses.asdict(facts, dict_factory=lambda items: {k: v for k, v in items if v is not None})
+    text = canonical({"kind": kind, "facts": told, "files": listing(artifact.path)})
     return text, hashlib.sha256(text.encode()).hexdigest()
 
 
-def _description(path: Path) -> dict[str, Any]:
+def _description(path: Path) -> Mapping[str, Any]:
     try:
         text = (path / DESCRIPTION).read_bytes()
-    except FileNotFoundError:
+    except OSError:
         raise TrustError(f"{path} has no {DESCRIPTION}", AGAIN) from None
     if hashlib.sha256(text).hexdigest() != path.name:
         raise TrustError(f"the description of {path} was changed", AGAIN)
-    described: dict[str, Any] = json.loads(text)
+    described: Mapping[str, Any] = json.loads(text)
     return described
 
 
-def verify(artifact: Artifact) -> None:
+def verify(artifact: Artifact[object]) -> None:
     """Read every file again and compare: size first, then digest.
 
     Raises:
         TrustError: a file is missing, was added or is not the one that was made.
     """
-    expected: dict[str, dict[str, Any]] = _description(artifact.path)["files"]
+    expected = _description(artifact.path)["files"]
     for name, entry in expected.items():
         file = artifact.path / name
         if not file.is_file() or file.is_symlink():

@@ -13,7 +13,7 @@ UNFINISHED = re.compile(r"\..+\.(?:draft|old|\d+|\d+\.tmp)")
 """What a killed process leaves beside what it was about to replace."""
 
 
-def publish(store: Store, artifact: Artifact, place: Path) -> None:
+def publish(store: Store, artifact: Artifact[object], place: Path) -> None:
     """Copy an artifact to ``place``, for the user to move or change; the store keeps the original.
 
     The run's folder is locked by the caller. A copy of the same artifact that is there already is left alone.

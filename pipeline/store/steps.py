@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Protocol, TypeVar, TypeVarTuple
 
 from jetpress.deploy import console
-from jetpress.pipeline.store.artifact import Artifact, Checkpoint
+from jetpress.pipeline.store.artifact import Artifact
+from jetpress.pipeline.store.facts.network import CheckpointFacts
 from jetpress.pipeline.store.late import kind_of
 from jetpress.pipeline.store.needs import Needs
 from jetpress.pipeline.store.store import Memo, Store
 
 Config = TypeVar("Config")
 Inputs = TypeVarTuple("Inputs")
-Made = TypeVar("Made", bound=Artifact)
+Made = TypeVar("Made", bound=Artifact[object])
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Doing:
         self._done(name, made, memo, "cached" if cached else "ran")
         return made
 
-    def _done(self, name: str, made: Artifact, memo: Memo, state: str) -> None:
+    def _done(self, name: str, made: Artifact[object], memo: Memo, state: str) -> None:
         self.steps.append(Step(name, state, memo.seconds, memo.digest))
         took = "cached" if state == "cached" else console.duration(memo.seconds)
         console.say(f"  {name:<14} {took:<12} {headline(made)}")
@@ -102,14 +103,15 @@ class Looking:
         self.steps.append(Step(name, "skipped", why=why))
 
 
-def headline(made: Artifact) -> str:
+def headline(made: Artifact[object]) -> str:
     """The one or two facts of a step that a person wants to see go by."""
     facts = made.facts
+    if not isinstance(facts, CheckpointFacts):
+        return getattr(facts, "headline", "")
     parts: list[str] = []
-    if "validation" in facts and isinstance(made, Checkpoint):
-        parts.append(f"validation {facts['validation']:.2f} %")
-    if "removed_channels" in facts:
-        parts.append(f"{facts['removed_channels']} channels removed")
-    if isinstance(made, Checkpoint):
-        parts.append(f"{facts['parameters'] / 1e6:.2f} M parameters, {facts['macs'] / 1e6:.1f} M MACs")
-    return ", ".join(parts + [facts[key] for key in ("headline",) if key in facts])
+    if facts.validation is not None:
+        parts.append(f"validation {facts.validation:.2f} %")
+    if facts.pruning is not None:
+        parts.append(f"{facts.pruning.removed_channels} channels removed")
+    parts.append(f"{facts.parameters / 1e6:.2f} M parameters, {facts.macs / 1e6:.1f} M MACs")
+    return ", ".join(parts)

@@ -45,7 +45,7 @@ from jetpress.pipeline.store.late import kind_of
 
 Config = TypeVar("Config")
 Inputs = TypeVarTuple("Inputs")
-Made = TypeVar("Made", bound=Artifact)
+Made = TypeVar("Made", bound=Artifact[object])
 Result = TypeVar("Result")
 
 STATE = "state"
@@ -78,7 +78,7 @@ class Store:
         """Read in full by this process, or made by it."""
         self._mended: set[str] = set()
 
-    def key(self, stage: Callable[..., Any], config: object, inputs: tuple[Artifact, ...]) -> str:
+    def key(self, stage: Callable[..., Any], config: object, inputs: tuple[Artifact[object], ...]) -> str:
         """The memo key: everything that the result depends on."""
         code, toolchain = fingerprint(stage.__module__, stage.__name__)
         parts = {
@@ -150,7 +150,7 @@ class Store:
             memo = self._publish(made, key, stage.__name__, time.monotonic() - start)
             return replace(made, path=self.objects / memo.digest), memo, False
 
-    def verify(self, *artifacts: Artifact) -> None:
+    def verify(self, *artifacts: Artifact[object]) -> None:
         """Read artifacts of this store in full, once in the life of this process.
 
         Raises:
@@ -191,7 +191,7 @@ class Store:
                 path.unlink()
         return draft
 
-    def _publish(self, made: Artifact, key: str, name: str, seconds: float) -> Memo:
+    def _publish(self, made: Artifact[object], key: str, name: str, seconds: float) -> Memo:
         text, digest = describe(made)
         (made.path / DESCRIPTION).write_text(text)
         sync_tree(made.path)
@@ -254,7 +254,7 @@ def until_whole(walk: Callable[[], Result]) -> Result:
             console.say("  starting again with what is whole")
 
 
-def _is_whole(artifact: Artifact) -> bool:
+def _is_whole(artifact: Artifact[object]) -> bool:
     try:
         verify(artifact)
     except TrustError:

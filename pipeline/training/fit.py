@@ -15,10 +15,9 @@ import shutil
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -33,6 +32,7 @@ from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.recipe.sections.fields import as_table
 from jetpress.pipeline.recipe.sections.training import TrainConfig
 from jetpress.pipeline.store.artifact import Checkpoint, canonical
+from jetpress.pipeline.store.facts.network import CheckpointFacts, Epoch, Training
 from jetpress.pipeline.training import metrics, numerics, resume
 from jetpress.pipeline.training.distill import Teacher
 from jetpress.pipeline.training.evaluate import device, evaluate, layout
@@ -51,17 +51,7 @@ class Fit:
 
     validation: float
     """Points of the network as it is now: the best epoch's."""
-    best_epoch: int
-    """Counted from 1; 0: no epoch was better than the weights it started from."""
-    curve: tuple[dict[str, float], ...]
-    """Of each epoch its number, mean loss, last learning rate and points on the validation split.
-
-    No times: equal runs give equal artifacts.
-    """
-    precision: str = ""
-    """What was computed in."""
-    stopped: str = ""
-    """Why it ended before its last epoch; empty: it did not."""
+    training: Training
 
 
 def fit(
@@ -133,15 +123,18 @@ def _fit(
         f"{what.replace(' ', '-')}-{sha256(key.encode()).hexdigest()[:8]}", settings, first
     ) as report:
         while so_far.epoch < settings.epochs and not (stopped := enough(so_far.curve, settings)):
-            entry, speed = _epoch(learn, network, data, settings, so_far.epoch, trained, what)
+            loss, rate, speed = _epoch(learn, network, data, settings, so_far.epoch, trained, what)
             ranks.agree([*module.buffers(), *updates.judged.buffers()])
             judged = replace(network, module=updates.judged)
-            entry["validation"] = evaluate(judged, data.validation, f"{what}: validation")
+            points = evaluate(judged, data.validation, f"{what}: validation")
+            entry = Epoch(so_far.epoch + 1, loss, rate, points)
             _remember(so_far, entry, updates.judged)
             left = (time.monotonic() - began) / (so_far.epoch - first) * (settings.epochs - so_far.epoch)
             eta = f", about {duration(left)} left" if left else ""
-            say(f"    {what}, epoch {so_far.epoch}/{settings.epochs}: {_shown(entry, speed)}{eta}")
-            report({**entry, "images_per_second": speed})
+            say(
+                f"    {what}, epoch {so_far.epoch}/{settings.epochs}: {_shown(loss, rate, speed, points)}{eta}"
+            )
+            report({**asdict(entry), "images_per_second": speed})
             if so_far.epoch < settings.epochs and not ranks.part().rank:
                 resume.save(state, key, so_far, kept, updates.optimizer, updates.scaler.state_dict())
                 metrics.write(state, so_far.curve)
@@ -149,23 +142,15 @@ def _fit(
         say(f"    {what} stops: {stopped}")
     module.load_state_dict(so_far.best)
     ranks.same(network.masks, module, "after training")
-    return Fit(so_far.validation, so_far.best_epoch, tuple(so_far.curve), so_far.precision, stopped)
+    training = Training(so_far.best_epoch, tuple(so_far.curve), so_far.precision, stopped)
+    return Fit(so_far.validation, training)
 
 
-def finish(network: Network, fitted: Fit, draft: Path, facts: Mapping[str, Any]) -> Checkpoint:
+def finish(network: Network, fitted: Fit, draft: Path, facts: CheckpointFacts) -> Checkpoint:
     """Save what :func:`fit` made, with ``metrics.jsonl``, and drop the inner checkpoint."""
-    curve = list(fitted.curve)
-    metrics.write(draft, curve)
+    metrics.write(draft, fitted.training.curve)
     shutil.rmtree(draft / "state", ignore_errors=True)
-    learnt = {
-        "validation": fitted.validation,
-        "best_epoch": fitted.best_epoch,
-        "epochs": len(curve),
-        "curve": curve,
-        "precision": fitted.precision,
-        "stopped": fitted.stopped,
-    }
-    return models.save(network, draft, {**facts, **learnt})
+    return models.save(network, draft, replace(facts, validation=fitted.validation, training=fitted.training))
 
 
 def _measured(module: nn.Module, data: Data) -> str:
@@ -185,12 +170,13 @@ def _epoch(
     epoch: int,
     trained: nn.Module,
     what: str,
-) -> tuple[dict[str, float], float]:
-    """One pass over the training data: an entry of the curve, and images per second."""
+) -> tuple[float, float, float]:
+    """One pass over the training data: mean loss, last learning rate, images per second."""
     part, count, seen, began = ranks.part(), steps(data.train), 0, time.monotonic()
     torch.manual_seed(mix(network.seed, epoch, *[part.rank][: part.rank]))  # dropout
     training_mode(trained)
-    total, entry, speed = torch.zeros((), dtype=torch.float64, device=device()), {}, 0.0
+    total = torch.zeros((), dtype=torch.float64, device=device())
+    loss = rate = speed = 0.0
     every = CHECK_EVERY if torch.cuda.is_available() else 1
     with progress(f"{what}, epoch {epoch + 1}/{settings.epochs}", count) as line:
         for step, (inputs, target) in enumerate(batches(data.train, epoch, part)):
@@ -199,13 +185,13 @@ def _epoch(
             seen += len(inputs[0])
             unseen = step % every + 1
             if unseen == every or step + 1 == count:
-                entry = {"epoch": epoch + 1, "loss": total.item() / seen, "learning_rate": rate}
-                _must_be_finite(entry["loss"], f"in epoch {epoch + 1} within {step + 1} steps")
+                loss = total.item() / seen
+                _must_be_finite(loss, f"in epoch {epoch + 1} within {step + 1} steps")
                 speed = part.world * seen / (time.monotonic() - began)
-                line.step(_shown(entry, speed), unseen)
+                line.step(_shown(loss, rate, speed), unseen)
     if part.world > 1:
-        entry["loss"] = ranks.total(total).item() / (count * step_size(data.train))
-    return entry, speed
+        loss = ranks.total(total).item() / (count * step_size(data.train))
+    return loss, rate, speed
 
 
 def _report(name: str, settings: TrainConfig, done: int) -> AbstractContextManager[metrics.Sink]:
@@ -223,18 +209,17 @@ def _must_be_finite(value: float, when: str) -> None:
         )
 
 
-def _shown(entry: Mapping[str, float], speed: float) -> str:
-    validation = f", validation {entry['validation']:.2f}" if "validation" in entry else ""
-    rate = f"learning rate {entry['learning_rate']:.2g}"
-    return f"loss {entry['loss']:.3f}{validation}, {rate}, {speed:.0f} images/s"
+def _shown(loss: float, rate: float, speed: float, points: float | None = None) -> str:
+    validation = "" if points is None else f", validation {points:.2f}"
+    return f"loss {loss:.3f}{validation}, learning rate {rate:.2g}, {speed:.0f} images/s"
 
 
-def _remember(so_far: resume.State, entry: dict[str, float], module: nn.Module) -> None:
+def _remember(so_far: resume.State, entry: Epoch, module: nn.Module) -> None:
     """Count the epoch; of two that are equally good the later one, which has trained longer, is the best."""
     so_far.epoch += 1
     so_far.curve.append(entry)
-    if entry["validation"] >= so_far.validation:
-        so_far.validation, so_far.best_epoch = entry["validation"], so_far.epoch
+    if entry.validation >= so_far.validation:
+        so_far.validation, so_far.best_epoch = entry.validation, so_far.epoch
         so_far.best = resume.copy(module.state_dict())
 
 

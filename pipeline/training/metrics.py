@@ -10,24 +10,25 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from jetpress.deploy.console import say
 from jetpress.deploy.errors import RecipeError, ToolMissing
+from jetpress.pipeline.store.facts.network import Epoch
 
 Entry = Mapping[str, float]
 Sink = Callable[[Entry], None]
 FILE = "metrics.jsonl"
 
 
-def write(folder: Path, curve: Sequence[Entry]) -> None:
+def write(folder: Path, curve: Sequence[Epoch]) -> None:
     """``metrics.jsonl``: one line for each epoch. No times: equal runs give equal files."""
-    (folder / FILE).write_text("".join(json.dumps(entry) + "\n" for entry in curve))
+    (folder / FILE).write_text("".join(json.dumps(asdict(entry)) + "\n" for entry in curve))
 
 
 @contextmanager
-def sinks(name: str, config: Mapping[str, Any], done: int = 0) -> Iterator[Sink]:
+def sinks(name: str, config: Mapping[str, object], done: int = 0) -> Iterator[Sink]:
     """Gives a function that takes the entry of an epoch to wherever the environment asks for.
 
     Args:
@@ -82,7 +83,7 @@ def _tensorboard(folder: Path, done: int) -> tuple[Sink, Callable[[], None]]:
     return take, writer.close
 
 
-def _mlflow(address: str, name: str, config: Mapping[str, Any]) -> tuple[Sink, Callable[[], None]]:
+def _mlflow(address: str, name: str, config: Mapping[str, object]) -> tuple[Sink, Callable[[], None]]:
     try:
         from mlflow import MlflowClient
     except ImportError:

@@ -14,7 +14,6 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -22,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from jetpress.deploy.console import say
+from jetpress.pipeline.store.facts.network import Epoch
 
 STATE = "state.json"
 
@@ -36,8 +36,7 @@ class State:
     """0: the weights that training started from."""
     validation: float = -1.0
     """Points of the best epoch on the validation split."""
-    curve: list[dict[str, float]] = field(default_factory=list)
-    """One entry for each epoch."""
+    curve: list[Epoch] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
     """Weights of the best epoch, on the CPU."""
     precision: str = ""
@@ -55,7 +54,7 @@ def save(
     state: State,
     modules: Mapping[str, nn.Module],
     optimizer: torch.optim.Optimizer,
-    scaler: Mapping[str, Any],
+    scaler: Mapping[str, object],
 ) -> None:
     """Put everything into ``folder``.
 
@@ -117,7 +116,8 @@ def load(
         optimizer.state[parameter][moment] = _like(parameter, tensor)
     if found["scaler"]:
         scaler.load_state_dict(found["scaler"])
-    return State(**found["state"] | {"best": tensors["best"]})
+    curve = [Epoch(**entry) for entry in found["state"]["curve"]]
+    return State(**found["state"] | {"best": tensors["best"], "curve": curve})
 
 
 def _moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

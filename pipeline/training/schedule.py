@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from jetpress.pipeline.recipe.sections.training import TrainConfig
-
-Curve = Sequence[Mapping[str, float]]
+from jetpress.pipeline.store.facts.network import Epoch
 
 HELD = 2
 """Epochs in a row that must reach the target: one alone may be luck."""
@@ -46,13 +45,13 @@ def _between(start: float, end: float, done: float) -> float:
     return end + (start - end) / 2 * (1 + math.cos(math.pi * done))
 
 
-def enough(curve: Curve, settings: TrainConfig) -> str:
+def enough(curve: Sequence[Epoch], settings: TrainConfig) -> str:
     """Why training stops after the epochs of ``curve``; empty: it goes on.
 
     Out of reach is judged from the middle of the training on, and carefully: with a falling learning rate the
     last epochs often gain most, so twice the latest gain is allowed for, and two points on top.
     """
-    target, done = settings.stop_at, [entry["validation"] for entry in curve]
+    target, done = settings.stop_at, [entry.validation for entry in curve]
     left = settings.epochs - len(done)
     if target is None or left <= 0:
         return ""

@@ -84,7 +84,7 @@ def leading() -> Iterator[None]:
         time.sleep(POLL_S)
 
 
-def _order(stage: str, config: object, inputs: list[artifact.Artifact], draft: Path) -> None:
+def _order(stage: str, config: object, inputs: list[artifact.Artifact[object]], draft: Path) -> None:
     """Rank 0 asks the others to run a stage."""
     told = {
         "stage": stage,

@@ -540,7 +540,7 @@ def test_a_runtime_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_runtime_that_does_not_end(tmp_path: Path) -> None:
     small([node("Relu", ["x"], ["y"])], [SAMPLE], [SAME])(tmp_path / "model.onnx")
     read = graph.inferred(guard.check_onnx(tmp_path / "model.onnx"))
-    found = trial.attempt(trial.ORT, read, limit_s=0.01)
+    found = trial.attempt("onnxruntime", read, limit_s=0.01)
     assert found is not None
     assert found["ok"] is None
     assert "did not finish" in found["error"]

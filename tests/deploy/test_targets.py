@@ -2,8 +2,13 @@ from __future__ import annotations
 
 import pytest
 
+from jetpress.deploy.device import board
 from jetpress.deploy.errors import RecipeError
+from jetpress.deploy.preflight import elements, operators
 from jetpress.deploy.targets import TARGETS, find
+from tests.deploy.api import names
+
+BOARDS = [name for name, target in TARGETS.items() if target.jetpack]
 
 
 def test_the_targets_that_the_readme_promises_exist() -> None:
@@ -23,6 +28,35 @@ def test_facts_of_a_target_hang_together(name: str) -> None:
         assert "LayerNormalization" in target.lower
     assert target.int64_io == (not target.tensorrt.startswith("8."))
     assert target.is_board == bool(target.jetpack)
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_facts_are_those_of_the_tensorrt(name: str) -> None:
+    """Each fact that follows from the version, held against NVIDIA's operator tables and Python bindings."""
+    target = TARGETS[name]
+    table, version = operators.table(target.tensorrt), operators.parse(target.tensorrt)
+    # Before the layer of its own (8.5) the result is padded to one shape, and the row says so.
+    assert target.suppression == (not table.rows["NonMaxSuppression"].restriction)
+    assert target.int64_io == ("INT64" in table.rows["Add"].types)
+    assert target.uint8_input == (elements.name(elements.UINT8, version) == "UINT8")
+    known = names.names(
+        max((v for v in names.VERSIONS if operators.parse(v) <= version), key=operators.parse)
+    )
+    assert target.strongly_typed == ("STRONGLY_TYPED" in known["NetworkDefinitionCreationFlag"])
+    assert not set(target.lower) & set(table.rows), "it takes what would be lowered for it"
+    assert target.flags("fp16") == ("FP16" in known["BuilderFlag"])
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_facts_are_those_of_the_board(name: str) -> None:
+    target = TARGETS[name]
+    jetpacks = {jetpack for l4t, jetpack in board._JETPACK.items() if l4t.startswith(f"{target.l4t}.")}
+    assert any(jetpack.startswith(target.jetpack) for jetpack in jetpacks)
+    assert target.compute_capability in board.COMPUTE_CAPABILITY.values()
+    system = {"4": "3.6", "5": "3.8", "6": "3.10", "7": "3.12"}  # Ubuntu 18.04, 20.04, 22.04, 24.04
+    assert target.python == system[target.jetpack[0]]
+    if operators.parse(target.tensorrt) > (10, 7):  # the last 10.x with a DLA
+        assert target.dla == 0
 
 
 def test_only_ampere_and_newer_can_use_2_4() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -189,4 +190,4 @@ def onnx_of(name: str, **config: Any) -> onnx.ModelProto:
 def checkpoint(made: Network, folder: Path, **facts: Any) -> Checkpoint:
     """``made``, saved."""
     folder.mkdir()
-    return models.save(made, folder, facts)
+    return models.save(made, folder, replace(models.measure(made), **facts))

@@ -118,7 +118,7 @@ def test_and_so_is_the_file_in_fp16(family: str, kind: str) -> None:
     made, proto = variant(family, kind), onnx.load_from_string(exported(family, kind, 20))
     halved, facts = fp16_layers.to_fp16(proto, cases(inputs_of(made, 8), 1, edges=True))
     _tidy(halved, None)
-    assert len(facts["fp32"]) == 0
+    assert len(facts.fp32) == 0
     given = cases(inputs_of(made, 8), 1, edges=True)
     found = equivalence.compare(made, _checked(halved), given, tolerance.LIMITS["fp16"])
     assert max(one.max_relative for one in found) > 1e-6, "it was not rounded"

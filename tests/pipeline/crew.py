@@ -11,7 +11,7 @@ import json
 import os
 import signal
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ def masked(config: None, model: Checkpoint, draft: Path) -> Checkpoint:
     network.masks["conv2.weight"] = weight.abs() > weight.abs().median()
     with torch.no_grad():
         weight.mul_(network.masks["conv2.weight"])
-    return models.save(network, draft, {**model.facts, "pruned": True})
+    return models.save(network, draft, replace(model.facts, pruned=True))
 
 
 def work(folder: Path) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def work(folder: Path) -> dict[str, Any]:
     dense = store.make(train.train, TRAIN, start)[0]
     hurt = store.make(masked, None, dense)[0]
     made = store.make(finetune.finetune, finetuning(FINETUNE, TrainConfig()), hurt, dense)[0]
-    return {"dense": dict(dense.facts), "tuned": dict(made.facts), "path": str(made.path)}
+    return {"dense": asdict(dense.facts), "tuned": asdict(made.facts), "path": str(made.path)}
 
 
 def work_in_int8(folder: Path) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def work_in_int8(folder: Path) -> dict[str, Any]:
     exported = store.make(export.export, ExportConfig(opset=17), folded)[0]
     quantized = store.make(quantize.quantize, QUANTIZE, folded, exported)[0]
     made = store.make(qat.qat, with_rounding(QAT, TrainConfig()), folded, folded, exported, quantized)[0]
-    return {"qat": dict(made.facts), "path": str(made.path)}
+    return {"qat": asdict(made.facts), "path": str(made.path)}
 
 
 def die_in(epoch: int) -> None:

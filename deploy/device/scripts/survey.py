@@ -1,6 +1,7 @@
 """Runs on the device: what it says of itself, unparsed; `deploy/device/board.py` reads it.
 
-Request: {"folder": the working folder}. Answer: one line of JSON with the texts of files and commands.
+Request: {"folder": the working folder, "packages": Python modules whose versions are asked}.
+Answer: one line of JSON with the texts of files and commands.
 """
 
 import glob
@@ -26,7 +27,6 @@ FILES = {
     "cuda_header": "/usr/local/cuda/include/cuda.h",
 }
 VERSION_OF = "import %s as module; print('version', module.__version__)"
-PACKAGES = ("tensorrt", "numpy", "onnxruntime")
 COMMANDS = {
     "nvpmodel": ["nvpmodel", "-q"],
     "dpkg_core": ["dpkg", "-s", "nvidia-l4t-core"],
@@ -52,7 +52,7 @@ DLA_COMPILER = ["/usr/lib/*/nvidia/libnvdla_compiler.so", "/usr/lib/*/tegra/libn
 def main() -> None:
     request = json.loads(sys.stdin.buffer.readline().decode("ascii"))
     commands = dict(COMMANDS)
-    for name in PACKAGES:
+    for name in request["packages"]:
         # Each in a process of its own: a broken library ends that one, and its last words say why.
         commands["import_" + name] = [sys.executable or "python3", "-c", VERSION_OF % name]
     said = run_all(commands)

@@ -38,7 +38,7 @@ ORIN_NANO = Facts(
     disk_free_mb=20000,
 )
 HOST = Facts(
-    name="local", cpu="AMD EPYC", machine="x86_64", python="3.11.7", numpy="2", onnxruntime="1.31.1",
+    name="local", cpu="AMD EPYC", machine="x86_64", python="3.11.7", numpy="2", libraries={"onnxruntime": "1.31.1"},
     ram_free_mb=9000, disk_free_mb=9000,
 )  # fmt: skip
 
@@ -190,11 +190,17 @@ def test_imports_that_fail_say_why() -> None:
         "err": "Traceback ...\nModuleNotFoundError: No module named 'tensorrt'\n",
     }
     dla = "ImportError: libnvdla_compiler.so: cannot open shared object file: No such file or directory"
-    assert board.imported({"status": 0, "out": "noise\nversion 10.3.0\n", "err": "warn"}) == ("10.3.0", "")
-    assert board.imported(missing) == ("", "")
-    assert board.imported({"status": 1, "out": "", "err": f"Traceback\n{dla}\n"}) == ("", dla)
-    assert board.imported({"status": -11, "out": "", "err": ""}) == ("", "it ended with status -11")
-    assert board.imported(None) == ("", "")
+    assert board.imported("tensorrt", {"status": 0, "out": "noise\nversion 10.3.0\n", "err": "warn"}) == (
+        "10.3.0",
+        "",
+    )
+    assert board.imported("tensorrt", missing) == ("", "")
+    assert board.imported("tensorrt", {"status": 1, "out": "", "err": f"Traceback\n{dla}\n"}) == ("", dla)
+    assert board.imported("tensorrt", {"status": -11, "out": "", "err": ""}) == (
+        "",
+        "it ended with status -11",
+    )
+    assert board.imported("tensorrt", None) == ("", "")
 
 
 def test_memory_cpu_and_gpu() -> None:
@@ -222,7 +228,7 @@ def test_no_parser_falls_over(noise: str) -> None:
     board.module(noise, board.device_tree(noise))
     board.soc(board.device_tree(noise))
     board.cuda(noise, noise, noise)
-    board.imported({"status": 0, "out": noise, "err": noise})
+    board.imported("tensorrt", {"status": 0, "out": noise, "err": noise})
 
 
 # --- the whole probe ------------------------------------------------------------------------------
@@ -234,7 +240,7 @@ def test_this_machine_describes_itself(tmp_path: Path) -> None:
     assert facts.cores > 0
     assert facts.ram_total_mb > facts.ram_free_mb > 0
     assert facts.disk_free_mb > 0
-    assert (facts.numpy, facts.onnxruntime) != ("", "")
+    assert (facts.numpy, facts.libraries["onnxruntime"]) != ("", "")
     assert not (tmp_path / "not made yet").exists()
     identity = probe.identity(facts)
     assert json.loads(json.dumps(identity)) == identity
@@ -365,7 +371,7 @@ def test_a_board_that_is_not_the_target(facts: Facts, target: str, said: list[st
             "300 MiB are needed, 10 MiB are free",
             "device clean",
         ),
-        (replace(HOST, onnxruntime=""), "host", "no onnxruntime", "pip install onnxruntime"),
+        (replace(HOST, libraries={}), "host", "no onnxruntime", "pip install onnxruntime"),
         (replace(HOST, numpy=""), "host", "no numpy", "numpy"),
     ],
 )

@@ -104,10 +104,8 @@ def test_doctor_knows_the_missing_dla_compiler() -> None:
     from jetpress.deploy.runner.remedies import tensorrt_import
 
     said = "ImportError: libnvdla_compiler.so: cannot open shared object file: No such file or directory"
-    assert "nvidia-l4t-dla-compiler" in tensorrt_import("tensorrt", said)
-    assert "--runtime nvidia" in tensorrt_import(
-        "tensorrt", "libnvinfer.so.8: cannot open shared object file"
-    )
+    assert "nvidia-l4t-dla-compiler" in tensorrt_import(said)
+    assert "--runtime nvidia" in tensorrt_import("libnvinfer.so.8: cannot open shared object file")
 
 
 def test_build_stamps_its_engines(built: tuple[Path, Path, list[dict[str, Any]]]) -> None:

@@ -169,7 +169,7 @@ def test_val_without_test_is_the_test_split(tmp_path: Path) -> None:
 def test_an_image_folder_with_all_three_splits_keeps_them(tmp_path: Path) -> None:
     data = load(folders(folder(tmp_path, ("train", "val", "test"), count=3)), 0)
     assert data.origin == {"train": "train/", "validation": "val/", "test": "test/"}
-    assert data.facts()["validation"] == 6
+    assert data.facts().validation == 6
 
 
 def test_an_image_folder_with_training_images_only(tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_a_few_corrupt_images_are_left_out(tmp_path: Path, capsys: pytest.Captur
     damaged(root / "train/a/3.jpg")
     data = load(folders(root, max_corrupt=1), 0)
     assert len(data.train) + len(data.validation) == 15
-    assert data.facts()["corrupt"] == [str(root / "train/a/3.jpg")]
+    assert data.facts().corrupt == (str(root / "train/a/3.jpg"),)
     assert "3.jpg" in capsys.readouterr().err
     assert sum(len(t) for _, t in batches(data.test)) == 16
 
@@ -380,8 +380,8 @@ def test_data_describes_itself() -> None:
     data = load(DIGITS, 0)
     assert isinstance(data, Data)
     facts = data.facts()
-    assert facts["train"] == len(data.train)
-    assert facts["origin"]["test"].endswith("of scikit-learn's digits")
+    assert facts.train == len(data.train)
+    assert facts.origin["test"].endswith("of scikit-learn's digits")
 
 
 @pytest.mark.parametrize("kind", ["none", "shift", "flip-crop", "randaugment"])

@@ -30,6 +30,11 @@ def inferred(place: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     return {one["model"]: one for one in told if one["event"] == "infer"}
 
 
+def files(said: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """Model -> output -> its file."""
+    return {name: {one["name"]: one["file"] for one in event["outputs"]} for name, event in said.items()}
+
+
 def altered(folder: Path, change: Callable[[Array], Array]) -> None:
     path = folder / "outputs-compressed.npy"
     np.save(path, change(np.load(path)))
@@ -54,7 +59,7 @@ def test_the_engine_against_its_file(
     plan = json.loads((place / "plan.json").read_text())
     (place / "plan.json").write_text(json.dumps({**plan, "precision": precision}))
     engines = place / "engines"
-    found = sameness.held(place, engines, said)
+    found = sameness.held(place, engines, files(said))
     assert set(found) == {"compressed", "dense"}
     assert all(
         one.samples == 5 and one.max_relative < 1e-5 and one.top1 == 1 for s in found.values() for one in s
@@ -67,7 +72,7 @@ def test_the_engine_against_its_file(
         with pytest.raises(
             StageError, match="NaN or Inf" if bug == "NaN" else "engine of compressed"
         ) as error:
-            sameness.held(place, engines, said)
+            sameness.held(place, engines, files(said))
         assert "output 'logits'" in error.value.what
         np.save(engines / "outputs-compressed.npy", whole)
 
@@ -81,10 +86,10 @@ def test_class_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         onnx.save(proto, place / file)
     seal(place)
     said = inferred(place, capsys)
-    assert sameness.held(place, place / "engines", said)["compressed"][0].top1 == 1
+    assert sameness.held(place, place / "engines", files(said))["compressed"][0].top1 == 1
     altered(place / "engines", lambda x: (x + 1) % 5)
     with pytest.raises(StageError, match=r"equal on 0\.0 %"):
-        sameness.held(place, place / "engines", said)
+        sameness.held(place, place / "engines", files(said))
 
 
 def detector() -> onnx.ModelProto:

@@ -16,11 +16,13 @@ from jetpress.pipeline.recipe.resolve import Plan, resolve
 from jetpress.pipeline.recipe.sections.compression import PruneConfig
 from jetpress.pipeline.stages import source
 from jetpress.pipeline.store.artifact import Artifact, Checkpoint, Sensitivity
+from jetpress.pipeline.store.facts.network import CheckpointFacts
 from jetpress.pipeline.store.steps import Doing, Step
 from jetpress.pipeline.store.store import Store
 from tests.pipeline import small
 
-DENSE = Checkpoint(Path("dense"), {"validation": 90.0})
+FACTS = CheckpointFacts(parameters=1, macs=1)
+DENSE = Checkpoint(Path("dense"), replace(FACTS, validation=90.0))
 
 
 class Judging:
@@ -32,14 +34,14 @@ class Judging:
         self.shares: list[float] = []
         self.starts: list[str] = []
 
-    def step(self, name: str, stage: Any, config: Any, *inputs: Artifact) -> Any:
+    def step(self, name: str, stage: Any, config: Any, *inputs: Artifact[object]) -> Any:
         if name.startswith("prune"):
             self.shares.append(config.ratio)
             self.starts.append(inputs[0].path.name)
-            return Checkpoint(Path(name), {"pruned": self.removes(config.ratio)})
+            return Checkpoint(Path(name), replace(FACTS, pruned=self.removes(config.ratio)))
         if name.startswith("judge"):
             return Sensitivity(Path(name))
-        return Checkpoint(Path(name), {"validation": self.accuracy(self.shares[-1])})
+        return Checkpoint(Path(name), replace(FACTS, validation=self.accuracy(self.shares[-1])))
 
     def skip(self, name: str, why: str) -> None:
         self.steps.append(Step(name, "skipped", why=why))

@@ -26,6 +26,7 @@ from jetpress.pipeline.recipe.sections.device import BenchmarkConfig, BuildConfi
 from jetpress.pipeline.recipe.sections.export import EquivalenceConfig, ExportConfig
 from jetpress.pipeline.stages import equivalence
 from jetpress.pipeline.stages.export import export
+from jetpress.pipeline.store.facts.onnx_file import TensorSpec
 from tests.equivalence.networks import checkpoint, network
 from tests.pipeline.graph.outputs import outputs
 
@@ -79,8 +80,8 @@ def test_a_file_that_takes_frames_and_gives_classes(tmp_path: Path) -> None:
     exported = export(asked, saved, tmp_path / "onnx")
     told = {"name": "input", "dtype": "uint8", "shape": [2, 16, 16, 3]}
     profile = {name: [size, 16, 16, 3] for name, size in (("min", 1), ("opt", 2), ("max", 4))}
-    assert exported.facts["inputs"] == [{**told, "profile": profile}]
-    assert exported.facts["outputs"] == [{"name": "output", "dtype": "int32", "shape": ["batch"]}]
+    assert [one.as_json() for one in exported.facts.inputs] == [{**told, "profile": profile}]
+    assert exported.facts.outputs == (TensorSpec("output", "int32", ("batch",)),)
     equivalence.equivalence(EquivalenceConfig(), saved, exported, tmp_path / "report")
 
     from jetpress.pipeline.recipe.configs import BundleConfig
@@ -93,7 +94,7 @@ def test_a_file_that_takes_frames_and_gives_classes(tmp_path: Path) -> None:
     assert samples.dtype == np.uint8
     assert samples.shape == (16, 16, 16, 3)
     plan = json.loads((packed.path / "plan.json").read_text())
-    assert plan["inputs"] == exported.facts["inputs"]
+    assert plan["inputs"] == [one.as_json() for one in exported.facts.inputs]
     proto = onnx.load(exported.path / "model.onnx")
     (found,) = outputs(proto, {"input": samples})
     with torch.no_grad():

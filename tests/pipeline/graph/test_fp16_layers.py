@@ -61,14 +61,14 @@ def one_node(op: str, x: Array, *constants: Array, **attributes: Any) -> onnx.Mo
 def why(model: onnx.ModelProto, x: Array) -> str:
     """Why the only node stays in FP32; empty where it does not."""
     _, facts = fp16_layers.to_fp16(model, [("images", (torch.from_numpy(x),))])
-    return next(iter(facts["fp32"].values()), "")
+    return next(iter(facts.fp32.values()), "")
 
 
 @pytest.mark.parametrize(("name", "opset"), [("cnn", 18), ("transformer", 20), ("segmenter", 18)])
 def test_the_whole_network_computes_in_fp16(name: str, opset: int) -> None:
     made = network(name)
     proto, facts = fp16(onnx_of(name, opset=opset), inputs_of(made, 8))
-    assert facts["fp32"] == {}
+    assert facts.fp32 == {}
     known = types(proto)
     assert all(known[v.name] == TensorProto.FLOAT for v in [*proto.graph.input, *proto.graph.output])
     casts = [node for node in proto.graph.node if node.op_type == "Cast"]
@@ -92,9 +92,9 @@ def test_a_layer_that_overflows_stays() -> None:
         made.module.get_parameter("hidden.1.weight").mul_(1e5)
     whole = to_onnx(made.module, made.model.inputs, (), ExportConfig())
     proto, facts = fp16(whole, inputs_of(made, 8))
-    assert set(facts["fp32"]) == {"hidden.0/Gemm", "hidden.2/Relu", "head/Gemm"}
-    assert "constant by inf" in facts["fp32"]["hidden.0/Gemm"]
-    assert "was seen, FP16 ends at 65504" in facts["fp32"]["head/Gemm"]
+    assert set(facts.fp32) == {"hidden.0/Gemm", "hidden.2/Relu", "head/Gemm"}
+    assert "constant by inf" in facts.fp32["hidden.0/Gemm"]
+    assert "was seen, FP16 ends at 65504" in facts.fp32["head/Gemm"]
     equivalence.compare(made, proto, cases(inputs_of(made, 8), 1, edges=True), tolerance.LIMITS["fp16"])
     # Without the look at the data every one of these would be FP16, and the file another function.
     blind = ir.from_proto(whole)
@@ -158,7 +158,7 @@ def test_a_constant_read_in_both_types_is_there_twice() -> None:
     halved, facts = fp16_layers.to_fp16(
         onnx.shape_inference.infer_shapes(model), [("images", (torch.from_numpy(x),))]
     )
-    assert set(facts["fp32"]) == {"b/Mul", "c/Sub"}
+    assert set(facts.fp32) == {"b/Mul", "c/Sub"}
     _tidy(halved, None)
     proto = _checked(halved)
     known = types(proto)

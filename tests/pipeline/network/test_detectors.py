@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,9 @@ from torch.nn import functional as F
 from torchvision.ops import nms
 
 from jetpress.deploy.errors import RecipeError, StageError
+from jetpress.deploy.preflight import preflight
 from jetpress.deploy.runner.detections import detections, suppress
-from jetpress.deploy.targets import find
+from jetpress.deploy.targets import TARGETS, find
 from jetpress.pipeline.graph.cases import cases
 from jetpress.pipeline.graph.ends import DETECTIONS, Ends
 from jetpress.pipeline.graph.exporting import to_onnx
@@ -39,6 +41,7 @@ from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.export import ExportConfig
 from jetpress.pipeline.recipe.sections.model import InputConfig, ModelConfig
 from jetpress.pipeline.stages import equivalence
+from jetpress.pipeline.store.facts.onnx_file import DetectionRules
 from tests.equivalence.detectors import SIZES, detector
 
 Found = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
@@ -73,9 +76,8 @@ def expected(name: str) -> list[Found]:
     return [(one["boxes"].numpy(), one["scores"].numpy(), one["labels"].numpy()) for one in found]
 
 
-def rules(name: str) -> dict[str, Any]:
-    found = prepared(name)[1].rules((3, SIZES[name], SIZES[name]))
-    return asdict(found)
+def rules(name: str) -> DetectionRules:
+    return prepared(name)[1].rules((3, SIZES[name], SIZES[name]))
 
 
 def ordered(found: Found) -> Found:
@@ -90,7 +92,7 @@ def test_our_search_is_torchvisions(name: str) -> None:
     _, ours, _, inputs = prepared(name)
     with torch.no_grad():
         boxes, scores = ours(inputs)
-    found = detections(boxes.numpy(), scores.numpy(), rules(name))
+    found = detections(boxes.numpy(), scores.numpy(), asdict(rules(name)))
     for one, theirs in zip(found, expected(name), strict=True):
         assert len(one[1]) > 20
         assert len(np.unique(one[2])) > 1
@@ -107,7 +109,7 @@ def test_in_onnx_runtime_at_the_oldest_opset(name: str) -> None:
     session = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
     assert [one.name for one in session.get_outputs()] == ["boxes", "scores"]
     boxes, scores = session.run(None, {"images": inputs.numpy()})
-    for one, theirs in zip(detections(boxes, scores, rules(name)), expected(name), strict=True):
+    for one, theirs in zip(detections(boxes, scores, asdict(rules(name))), expected(name), strict=True):
         assert matched(one, theirs) == 1
         assert matched(theirs, one) == 1
 
@@ -132,7 +134,7 @@ def test_suppression(seed: int, count: int, iou: float) -> None:
 
 
 def test_nothing_above_the_threshold() -> None:
-    empty = detections(np.zeros((1, 8, 4), np.float32), np.zeros((1, 3, 8), np.float32), {**rules(FAST)})
+    empty = detections(np.zeros((1, 8, 4), np.float32), np.zeros((1, 3, 8), np.float32), asdict(rules(FAST)))
     assert [len(part) for part in empty[0]] == [0, 0, 0]
 
 
@@ -162,14 +164,7 @@ def test_rules_of_networks_of_ones_own() -> None:
             return {"score": 0.1, "iou": 0.5, "candidates": 9, "detections": shape[0], "first_label": 0}
 
     made = Network(Own(), ModelConfig(inputs=(InputConfig((3, 8, 8)),)), DataConfig())
-    assert models.rules(made) == {
-        "score": 0.1,
-        "iou": 0.5,
-        "candidates": 9,
-        "detections": 3,
-        "first_label": 0,
-        "levels": (),
-    }
+    assert models.rules(made) == DetectionRules(0.1, 0.5, 9, 3, 0)
     made.module = nn.Linear(1, 1)
     assert models.rules(made) is None
     Own.rules = lambda *_: {"score": 0.1}  # type: ignore[method-assign,assignment,return-value]
@@ -195,7 +190,7 @@ def test_the_suppression_in_the_graph() -> None:
     """The same detections as torchvision's, in outputs of one shape; and the gate says so."""
     _, _, _, inputs = prepared(FAST)
     proto = searched()
-    most = rules(FAST)["detections"]
+    most = rules(FAST).detections
     shapes = {
         one.name: tuple(d.dim_value for d in one.type.tensor_type.shape.dim) for one in proto.graph.output
     }
@@ -203,7 +198,7 @@ def test_the_suppression_in_the_graph() -> None:
     run = load(proto, shown=RAW)
     boxes, scores, labels, *raw = run({"images": inputs[:2].numpy()}).values()
     assert labels.dtype == np.int32
-    for at, outside in enumerate(detections(*raw, rules(FAST))):
+    for at, outside in enumerate(detections(*raw, asdict(rules(FAST)))):
         inside = boxes[at], scores[at], labels[at]
         for found in (inside, outside):
             assert matched(found, expected(FAST)[at]) > 0.99
@@ -232,7 +227,7 @@ def test_a_wrong_search_is_caught() -> None:
 
 def test_few_detections_are_filled_up() -> None:
     """A tail of its own: 3 classes, 6 anchors in two levels, one image of two with nothing in it."""
-    few = {**rules(FAST), "levels": (4, 2), "candidates": 3, "detections": 5, "score": 0.3, "iou": 0.5}
+    few = replace(rules(FAST), levels=(4, 2), candidates=3, detections=5, score=0.3, iou=0.5)
     names = {"boxes": [2, 6, 4], "scores": [2, 3, 6]}
     graph = ir.Graph([], [], nodes=[], opset_imports={"": 17}, name="tail")
     for name, shape in names.items():
@@ -256,7 +251,7 @@ def test_few_detections_are_filled_up() -> None:
             strict=True,
         )
     )
-    wanted = detections(boxes, scores, few)
+    wanted = detections(boxes, scores, asdict(few))
     count = len(wanted[0][1])
     assert 0 < count <= 5
     assert np.array_equal(found["boxes"][0][:count], wanted[0][0])
@@ -272,4 +267,13 @@ def test_a_search_needs_a_detector_and_a_fixed_batch() -> None:
         to_onnx(nn.Conv2d(3, 4, 1), shape, (), ExportConfig(output="detections"))
     with pytest.raises(RecipeError, match="NonMaxSuppression of its own"):
         resolve(Recipe("r", export=ExportConfig(output="detections")), find("nano"))
-    resolve(Recipe("r", export=ExportConfig(output="detections")), find("xavier"))
+
+
+@pytest.mark.parametrize("name", [name for name, target in TARGETS.items() if target.suppression])
+def test_every_target_with_suppression_takes_the_graph(name: str, tmp_path: Path) -> None:
+    """From JetPack 5 to 7 and on the host: the recipe is not refused, and the tables take every node."""
+    wanted = resolve(Recipe("r", export=ExportConfig(output="detections")), TARGETS[name]).recipe.export
+    assert wanted.opset is not None
+    onnx.save(searched(wanted.opset), tmp_path / "model.onnx")
+    found = preflight(tmp_path / "model.onnx", TARGETS[name], precision="fp32", trial=False)
+    assert not [one.what for one in found.problems if one.level == "error"]

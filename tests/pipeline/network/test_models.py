@@ -138,8 +138,8 @@ def test_builders_that_do_not_build(
 def test_a_network_survives_saving_and_loading(tmp_path: Path) -> None:
     made = small.start(tmp_path)
     one, two = models.load(made), models.load(made)
-    assert made.facts["parameters"] == sum(p.numel() for p in one.module.parameters())
-    assert made.facts["macs"] > 0
+    assert made.facts.parameters == sum(p.numel() for p in one.module.parameters())
+    assert made.facts.macs > 0
     assert one.model.inputs == (InputConfig(shape=(3, 8, 8)),)
     x = models.example_inputs(one.model.inputs)
     assert torch.equal(one.module(*x), two.module(*x))
@@ -151,20 +151,20 @@ def test_a_network_with_nan_is_never_handed_on(tmp_path: Path) -> None:
     with torch.no_grad():
         network.module.get_parameter("head.bias").fill_(float("nan"))
     with pytest.raises(StageError, match=r"NaN or Inf in head\.bias"):
-        models.save(network, small.draft(tmp_path, "nan"), {})
+        models.save(network, small.draft(tmp_path, "nan"))
 
 
 def test_the_source_evaluates_the_weights_it_is_given(tmp_path: Path) -> None:
     torch.save(models.build(small.model(tmp_path), 3).state_dict(), tmp_path / "weights.pth")
     made = small.start(tmp_path, weights=str(tmp_path / "weights.pth"))
-    assert 0 <= made.facts["validation"] <= 100
-    assert "validation" not in small.start(tmp_path, "again").facts
-    assert made.facts["data"]["classes"][3] == "3"
+    assert 0 <= made.facts.validation <= 100
+    assert small.start(tmp_path, "again").facts.validation is None
+    assert made.facts.data.classes[3] == "3"
 
 
 def test_the_source_keeps_what_is_outside_the_recipe(tmp_path: Path) -> None:
     config = source.SourceConfig(small.model(tmp_path), small.DIGITS, content={"data": "abc"})
-    assert source.source(config, small.draft(tmp_path, "s")).facts["content"] == {"data": "abc"}
+    assert source.source(config, small.draft(tmp_path, "s")).facts.content == {"data": "abc"}
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ def test_preflight_says_why_not(target: str, why: str, file: Path) -> None:
 )
 def test_tensorrt_rtx_builds_it_for_ada_and_blackwell(capability: str, ok: bool, file: Path) -> None:
     pytest.importorskip("tensorrt_rtx")
-    found = trial.attempt(trial.RTX, inferred(guard.check_onnx(file)), capability)
+    found = trial.attempt("tensorrt_rtx", inferred(guard.check_onnx(file)), capability)
     assert found is not None
     assert (found["ok"], found["stage"]) == (ok, "build"), found["error"]
     assert ok or "fp8" in found["error"]

@@ -118,7 +118,7 @@ def test_tensorrt_rtx_builds_it(network: type[nn.Module], opset: int, dialect: s
     pytest.importorskip("tensorrt_rtx")
     path = tmp_path / "model.onnx"
     path.write_bytes(quantized(subject(network(), dialect, opset)).SerializeToString())
-    found = trial.attempt(trial.RTX, inferred(guard.check_onnx(path)))
+    found = trial.attempt("tensorrt_rtx", inferred(guard.check_onnx(path)))
     assert found is not None
     assert found["ok"], found["error"]
     assert found["stage"] == "build"

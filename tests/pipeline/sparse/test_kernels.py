@@ -2,40 +2,47 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from jetpress.pipeline.sparse.kernels import TWIN, of_engine
+from jetpress.pipeline.store.facts.device import BuiltEngine, Findings, SparseTactics
 
-SAID = {"eligible": 5, "eligible_layers": ["a"], "chosen": 2, "chosen_layers": ["a", "b"]}
+SAID = SparseTactics(5, ("a",), 2, ("a", "b"))
 RATIO = {"event": "ratio", "of": "compressed", "against": TWIN, "ratio": 1.2, "interval": [1.1, 1.3]}
 DENSE = {"event": "ratio", "of": "compressed", "against": "dense", "ratio": 9.0, "interval": [8.0, 9.5]}
 RESULTS = [{"event": "result", "model": name, "verdict": "valid"} for name in ("compressed", TWIN)]
 
 
+def built(said: SparseTactics | None, counted: int | None = None) -> BuiltEngine:
+    """An engine that may have sparse kernels: what the log says, and how many the engine itself counts."""
+    return BuiltEngine(1, 1.0, (), True, Findings(said, 0, 0, 0, 0, ()), sparse_layers=counted)
+
+
 def test_the_speed_up_is_that_against_the_same_network_without_sparse_kernels() -> None:
-    told = of_engine({"findings": {"sparsity": SAID}, "sparse_layers": 7}, [*RESULTS, DENSE, RATIO])
+    told = of_engine(built(SAID, 7), [*RESULTS, DENSE, RATIO])
     assert told["speed"] == {"value": 1.2, "low": 1.1, "high": 1.3}
     assert (told["found"], told["chosen"], told["chosen_layers"], told["why"]) == (5, 2, ["a", "b"], "")
 
 
 @pytest.mark.parametrize(
-    ("built", "events", "why"),
+    ("engine", "events", "why"),
     [
-        ({"findings": {"sparsity": {**SAID, "chosen": 0}}}, [*RESULTS, RATIO], "for no layer"),
-        ({"findings": {"sparsity": None}, "sparse_layers": 0}, [*RESULTS, RATIO], "for no layer"),
-        ({"findings": {}, "sparse_layers": None}, [*RESULTS, RATIO], "does not tell"),
-        ({"findings": {"sparsity": SAID}}, [*RESULTS, DENSE], "not measured beside"),
-        ({"findings": {"sparsity": SAID}}, [], "not measured beside"),
+        (built(replace(SAID, chosen=0)), [*RESULTS, RATIO], "for no layer"),
+        (built(None, 0), [*RESULTS, RATIO], "for no layer"),
+        (replace(built(None), findings=None), [*RESULTS, RATIO], "does not tell"),
+        (built(SAID), [*RESULTS, DENSE], "not measured beside"),
+        (built(SAID), [], "not measured beside"),
         (
-            {"findings": {"sparsity": SAID}},
+            built(SAID),
             [RESULTS[0], {**RESULTS[1], "verdict": "invalid"}, RATIO],
             "benchmark is invalid",
         ),
     ],
 )
-def test_no_speed_up_is_told(built: dict[str, Any], events: list[dict[str, Any]], why: str) -> None:
-    told = of_engine(built, events)
+def test_no_speed_up_is_told(engine: BuiltEngine, events: list[dict[str, Any]], why: str) -> None:
+    told = of_engine(engine, events)
     assert told["speed"] is None
     assert why in told["why"]

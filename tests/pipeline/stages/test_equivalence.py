@@ -26,6 +26,7 @@ from jetpress.pipeline.stages import equivalence as gate
 from jetpress.pipeline.stages.export import export
 from jetpress.pipeline.stages.sparsify import best_mask
 from jetpress.pipeline.store.artifact import OnnxModel
+from jetpress.pipeline.store.facts.network import LayerMask, SparseLayer, Sparsity
 from tests.equivalence.networks import checkpoint, network, onnx_of
 
 Array = NDArray[Any]
@@ -120,9 +121,15 @@ def test_a_small_difference_that_changes_the_class_fails() -> None:
     score = tolerance.score("output", "images", expected, found, None, FP32)
     assert FP32.max_relative is not None
     assert score.max_relative < FP32.max_relative
-    assert not score.passes(FP32)
+    assert not FP32.allow(score)
     close = np.array([[1.0, 1.0 - 1e-6]]), np.array([[1.0 - 1e-6, 1.0]])
-    assert tolerance.score("output", "images", *close, None, FP32).passes(FP32)
+    assert FP32.allow(tolerance.score("output", "images", *close, None, FP32))
+
+
+def sparse(name: str) -> Sparsity:
+    """As a checkpoint says that this weight is 2:4."""
+    mask = LayerMask(0.8, 0.7, None, "", "", None)
+    return Sparsity("magnitude", "2:4", (SparseLayer(name, "", mask),), 1)
 
 
 def test_the_stage(tmp_path: Path) -> None:
@@ -131,7 +138,7 @@ def test_the_stage(tmp_path: Path) -> None:
     with torch.no_grad():
         weight = made.module.get_parameter("body.0.weight")
         weight.masked_fill_(~best_mask(weight), 0)
-    claimed = {"layers": [{"name": "body.0.weight", "sparse": True, "reason": ""}]}
+    claimed = sparse("body.0.weight")
     saved = checkpoint(made, tmp_path / "checkpoint", sparsity=claimed)
     for name in ("onnx", "report", "failed"):
         (tmp_path / name).mkdir()
@@ -142,7 +149,7 @@ def test_the_stage(tmp_path: Path) -> None:
     assert report["images"] == 8
     assert [one["output"] for one in report["outputs"]] == ["output"]
     assert [one["name"] for one in report["sparse_layers"]] == ["body.0.weight"]
-    assert result.facts["sparse_layers"] == 1
+    assert result.facts.sparse_layers == 1
     assert report["cases"][0]["samples"] == 8
 
     # The mask on the wrong axis: runs of output channels.
@@ -153,10 +160,10 @@ def test_the_stage(tmp_path: Path) -> None:
         .numpy()
     )
     with pytest.raises(StageError, match=r"body\.0\.weight should be 2:4 sparse and is not") as error:
-        gate.check_sparse(saved.facts, edit(proto, "body.0.weight", lambda w: np.ones_like(w) * wrong))
+        gate.check_sparse(claimed, edit(proto, "body.0.weight", lambda w: np.ones_like(w) * wrong))
     assert "another axis" in error.value.hint
     with pytest.raises(StageError, match=r"'gone\.weight' is not in the ONNX file"):
-        gate.check_sparse({"sparsity": {"layers": [{"name": "gone.weight", "sparse": True}]}}, proto)
+        gate.check_sparse(sparse("gone.weight"), proto)
 
     proto = onnx.load(exported.path / "model.onnx")
     onnx.save(edit(proto, "head.bias", lambda b: b[::-1]), tmp_path / "onnx" / "model.onnx")

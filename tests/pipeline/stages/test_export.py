@@ -23,6 +23,7 @@ from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.export import ExportConfig
 from jetpress.pipeline.recipe.sections.model import InputConfig, ModelConfig
 from jetpress.pipeline.stages.export import export
+from jetpress.pipeline.store.facts.onnx_file import TensorSpec
 from tests.equivalence.networks import (
     IMAGE,
     LOWERED,
@@ -160,12 +161,12 @@ def test_stage_writes_the_same_bytes_twice(tmp_path: Path) -> None:
     assert one == two
     assert made[0].facts == made[1].facts
     facts = made[0].facts
-    assert (facts["opset"], facts["ir_version"], facts["bytes"]) == (17, 8, len(one))
-    assert facts["inputs"] == [{"name": "input", "dtype": "float32", "shape": [1, 3, 16, 16]}]
-    assert facts["outputs"] == [{"name": "output", "dtype": "float32", "shape": [1, 10]}]
+    assert (facts.opset, facts.ir_version, facts.bytes) == (17, 8, len(one))
+    assert facts.inputs == (TensorSpec("input", "float32", (1, 3, 16, 16)),)
+    assert facts.outputs == (TensorSpec("output", "float32", (1, 10)),)
 
     proto = onnx.load_from_string(one)
-    assert facts["nodes"] == len(proto.graph.node)
+    assert facts.nodes == len(proto.graph.node)
     for secret in (b"/work", b"site-packages", b"torch", str(Path.home()).encode(), str(tmp_path).encode()):
         assert secret not in one
     assert not proto.metadata_props

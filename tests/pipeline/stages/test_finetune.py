@@ -48,17 +48,17 @@ def damage(checkpoint: Checkpoint, folder: Path, share: float = 0.5) -> Checkpoi
         network.masks[name] = mask
         with torch.no_grad():
             parameter.mul_(mask)
-    return models.save(network, small.draft(folder, "damaged"), {**checkpoint.facts, "pruned": True})
+    return models.save(network, small.draft(folder, "damaged"), replace(checkpoint.facts, pruned=True))
 
 
 def test_recalibration_then_training_recovers_the_accuracy(dense: Checkpoint, tmp_path: Path) -> None:
     hurt = damage(dense, tmp_path, 0.6)
     made = retrained(CONFIG, hurt, dense, small.draft(tmp_path, "tuned"))
     facts = made.facts
-    assert facts["after_pruning"] < facts["after_recalibration"] < facts["validation"]
-    assert facts["validation"] > dense.facts["validation"] - 8
-    assert facts["pruned"] is True
-    assert len(facts["curve"]) == facts["epochs"] == 2
+    assert facts.recovery.after_pruning < facts.recovery.after_recalibration < facts.validation
+    assert facts.validation > dense.facts.validation - 8
+    assert facts.pruned is True
+    assert len(facts.training.curve) == 2
     assert not (made.path / "state").exists()
     network = models.load(made)
     for name, mask in network.masks.items():
@@ -68,8 +68,8 @@ def test_recalibration_then_training_recovers_the_accuracy(dense: Checkpoint, tm
 def test_no_epochs_recalibrate_only(dense: Checkpoint, tmp_path: Path) -> None:
     hurt = damage(dense, tmp_path, 0.5)
     made = retrained(replace(CONFIG, epochs=0), hurt, dense, small.draft(tmp_path, "tuned"))
-    assert made.facts["validation"] == made.facts["after_recalibration"]
-    assert made.facts["curve"] == []
+    assert made.facts.validation == made.facts.recovery.after_recalibration
+    assert made.facts.training.curve == ()
     one, two = models.load(hurt).module, models.load(made).module
     for name, parameter in one.named_parameters():
         assert torch.equal(parameter, two.get_parameter(name))
@@ -77,7 +77,7 @@ def test_no_epochs_recalibrate_only(dense: Checkpoint, tmp_path: Path) -> None:
 
 
 def test_a_network_that_lost_nothing_passes_through(dense: Checkpoint, tmp_path: Path) -> None:
-    untouched = Checkpoint(dense.path, {**dense.facts, "pruned": False})
+    untouched = Checkpoint(dense.path, replace(dense.facts, pruned=False))
     made = retrained(CONFIG, untouched, dense, small.draft(tmp_path, "same"))
     assert (made.path / "weights.safetensors").read_bytes() == (
         dense.path / "weights.safetensors"
@@ -111,7 +111,7 @@ def test_a_student_learns_from_its_teacher_alone(dense: Checkpoint, tmp_path: Pa
     student = small.start(tmp_path)
     config = replace(CONFIG, epochs=4, learning_rate=0.1, distill=1.0, temperature=3.0)
     made = retrained(config, student, dense, small.draft(tmp_path, "taught"))
-    assert made.facts["validation"] > 80
+    assert made.facts.validation > 80
     teacher = models.load(dense).module
     assert torch.equal(
         teacher.get_buffer("bn1.running_mean"), models.load(dense).module.get_buffer("bn1.running_mean")
@@ -124,7 +124,7 @@ def test_a_dict_of_outputs_is_distilled(tmp_path: Path) -> None:
         baseline.SourceConfig(small.model(tmp_path, "pair"), data), small.draft(tmp_path, "s")
     )
     tuned = retrained(replace(CONFIG, epochs=1), source, source, small.draft(tmp_path, "t"))
-    assert tuned.facts["epochs"] == 1
+    assert len(tuned.facts.training.curve) == 1
 
 
 def test_what_the_recipe_leaves_open_is_as_in_training() -> None:
@@ -150,7 +150,7 @@ def halved(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
     removal = {group.name: list(range(group.units // 2)) for group in graph.groups}
     network.module, step = cut(network.module, inputs, graph, removal)
     network.history.append(step)
-    return models.save(network, small.draft(folder, "halved"), {**checkpoint.facts, "pruned": True})
+    return models.save(network, small.draft(folder, "halved"), replace(checkpoint.facts, pruned=True))
 
 
 @pytest.mark.parametrize("how", [{"hint": 0.5}, {"attention": 5.0}, {"similarity": 5.0}])
@@ -162,7 +162,7 @@ def test_a_pruned_network_learns_the_feature_maps_of_its_dense_twin(
     config = replace(CONFIG, distill=1.0, temperature=4.0, **how)
     made = retrained(config, hurt, dense, small.draft(tmp_path, "tuned"))
     assert "feature maps compared: conv1.weight, conv2.weight" in capsys.readouterr().err
-    assert made.facts["validation"] > made.facts["after_recalibration"]
+    assert made.facts.validation > made.facts.recovery.after_recalibration
     # The adapters are gone: the network is the pruned one.
     assert set(models.load(made).module.state_dict()) == set(models.load(hurt).module.state_dict())
 
@@ -186,7 +186,7 @@ def test_any_other_network_may_teach(dense: Checkpoint, tmp_path: Path) -> None:
     teacher = train.train(TrainConfig(epochs=3, learning_rate=0.1), wide, small.draft(tmp_path, "teacher"))
     config = replace(CONFIG, hint=0.1, attention=1.0, similarity=1.0)
     made = retrained(config, damage(dense, tmp_path), teacher, small.draft(tmp_path, "tuned"))
-    assert made.facts["validation"] > 70
+    assert made.facts.validation > 70
 
 
 def test_another_teacher_is_a_step_of_its_own(tmp_path: Path) -> None:
@@ -212,12 +212,12 @@ def test_a_layer_that_is_not_there_is_an_error(dense: Checkpoint, tmp_path: Path
 def test_it_stops_when_the_budget_holds_with_margin(dense: Checkpoint, tmp_path: Path) -> None:
     config = replace(CONFIG, epochs=8, stop_margin=1.0, accuracy_drop=30.0)
     made = retrained(config, damage(dense, tmp_path, 0.3), dense, small.draft(tmp_path, "tuned"))
-    assert made.facts["dense_validation"] == dense.facts["validation"]
-    assert made.facts["epochs"] == 2
-    assert "are enough" in made.facts["stopped"]
+    assert made.facts.dense_validation == dense.facts.validation
+    assert len(made.facts.training.curve) == 2
+    assert "are enough" in made.facts.training.stopped
     # The next round is measured against the dense network too, not against this one.
     again = retrained(config, damage_again(made, tmp_path), dense, small.draft(tmp_path, "again"))
-    assert again.facts["dense_validation"] == dense.facts["validation"]
+    assert again.facts.dense_validation == dense.facts.validation
 
 
 def damage_again(checkpoint: Checkpoint, folder: Path) -> Checkpoint:

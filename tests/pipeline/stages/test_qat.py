@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from jetpress.deploy.errors import StageError
 from jetpress.deploy.targets import find
 from jetpress.pipeline.data.loading import load
-from jetpress.pipeline.flow.eight_bits import Quantized, in_int8, misses, why_not_train
+from jetpress.pipeline.flow.eight_bits import Quantized, in_int8, misses, rank, why_not_train
 from jetpress.pipeline.network import models
 from jetpress.pipeline.recipe.reading import Recipe
 from jetpress.pipeline.recipe.resolve import resolve
@@ -25,6 +25,12 @@ from jetpress.pipeline.recipe.sections.model import ModelConfig
 from jetpress.pipeline.recipe.sections.training import QatConfig, TrainConfig
 from jetpress.pipeline.stages import export, fold, qat, quantize, source, train
 from jetpress.pipeline.store.artifact import Checkpoint, OnnxModel
+from jetpress.pipeline.store.facts.onnx_file import (
+    TOO_SENSITIVE,
+    Quantization,
+    QuantizedLayer,
+    QuantizedPoints,
+)
 from jetpress.pipeline.store.steps import Doing, Looking, Walk
 from jetpress.pipeline.store.store import Store
 from jetpress.pipeline.training import fit
@@ -74,6 +80,11 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Quantized:
     return Quantized(folded, exported, made)
 
 
+def points(made: Quantized) -> float:
+    """On validation images, in eight bits."""
+    return made.known.validation.int8  # type: ignore[union-attr]
+
+
 def in_flow(broken: Quantized, walk: Walk, **quantizing: Any) -> Quantized:
     """As the pipeline does it."""
     recipe = Recipe("x", export=EXPORT, quantize=replace(QUANTIZE, **quantizing), qat=CONFIG)
@@ -102,17 +113,21 @@ def test_the_flow_trains_only_where_it_is_needed(broken: Quantized, tmp_path: Pa
     assert looking.steps[-1].name == "quantize, qat"
 
 
-def test_what_is_better_is_kept() -> None:
-    def made(met: bool, points: float, out: int, cosine: float = 0.995) -> Quantized:
-        layers = [{"weights": 10, "why": "too sensitive" if number < out else ""} for number in range(4)]
-        facts = {"met": met, "validation": {"int8": points, "least": 90.0}, "layers": layers}
-        facts |= {"cosine": cosine, "least_cosine": 0.99}
-        return Quantized(
-            Checkpoint(Path("a")), OnnxModel(Path("b")), OnnxModel(Path("c"), {"quantization": facts})
+def test_what_is_better_is_kept(broken: Quantized) -> None:
+    def made(met: bool, points: float, out: int, cosine: float = 0.995) -> Quantization:
+        return replace(
+            broken.known,
+            met=met,
+            cosine=cosine,
+            validation=QuantizedPoints(95.0, points, 90.0, 100),
+            layers=tuple(
+                QuantizedLayer("a", "a.weight", 10, 0.1, number >= out, TOO_SENSITIVE if number < out else "")
+                for number in range(4)
+            ),
         )
 
     order = [made(False, 80, 0), made(False, 89, 4), made(True, 92, 3), made(True, 90, 0), made(True, 91, 0)]
-    assert sorted(order, key=lambda one: one.rank) == order
+    assert sorted(order, key=rank) == order
     assert "90.00 % and 0.99 are enough" in why_not_train("auto", made(True, 92, 1))
     for one, why in (
         (made(True, 92, 2), "50 % of the weights left out"),
@@ -124,17 +139,19 @@ def test_what_is_better_is_kept() -> None:
 
 
 def test_training_wins_back_what_int8_lost(broken: Quantized, mended: Quantized) -> None:
-    facts, before, after = mended.network.facts, broken.points, mended.points
-    floating = broken.facts["validation"]["fp32"]
+    facts, before, after = mended.network.facts, points(broken), points(mended)
+    floating = broken.known.validation.fp32
     assert before < floating - 10
     assert after > before + 0.5 * (floating - before)
-    assert facts["post_training"] == pytest.approx(before, abs=2)  # where post-training quantization ended
-    assert facts["validation"] == pytest.approx(after, abs=2)  # quantizers that are found anew cost nothing
-    assert facts["dense_validation"] == broken.network.facts["validation"]
-    assert facts["rounded"] == {"weights": 3, "activations": 3}
-    assert facts["not_rounded"] == []
-    assert facts["best_epoch"] > 0
-    assert len(facts["curve"]) == 2
+    assert facts.rounding.post_training == pytest.approx(
+        before, abs=2
+    )  # where post-training quantization ended
+    assert facts.validation == pytest.approx(after, abs=2)  # quantizers that are found anew cost nothing
+    assert facts.dense_validation == broken.network.facts.validation
+    assert (facts.rounding.weights, facts.rounding.activations) == (3, 3)
+    assert facts.rounding.not_rounded == ()
+    assert facts.training.best_epoch > 0
+    assert len(facts.training.curve) == 2
 
 
 def test_a_rate_that_ruins_the_network_is_lowered(broken: Quantized, tmp_path: Path) -> None:
@@ -142,8 +159,8 @@ def test_a_rate_that_ruins_the_network_is_lowered(broken: Quantized, tmp_path: P
     given = broken.network, broken.network, broken.floating, broken.onnx
     far = replace(CONFIG, learning_rate=10 * RATE)
     made = retrained(far, *given, small.draft(tmp_path, "qat"))
-    assert made.facts["learning_rate"] == RATE
-    assert made.facts["validation"] > broken.points + 10
+    assert made.facts.rounding.learning_rate == RATE
+    assert made.facts.validation > points(broken) + 10
     with pytest.raises(StageError, match="diverged"):
         retrained(replace(CONFIG, learning_rate=1e30), *given, small.draft(tmp_path, "nan"))
 
@@ -234,7 +251,7 @@ def test_a_network_with_attention_is_trained_with_rounding(tmp_path: Path) -> No
     made = retrained(
         replace(CONFIG, epochs=1), folded, folded, exported, before, small.draft(tmp_path, "qat")
     )
-    assert made.facts["not_rounded"] == []
+    assert made.facts.rounding.not_rounded == ()
     grids = qat.grids_of(models.load(folded), folded, exported, before)
     assert {
         "embed.weight",
@@ -248,8 +265,8 @@ def test_a_network_with_attention_is_trained_with_rounding(tmp_path: Path) -> No
     again = export.export(EXPORT, made, small.draft(tmp_path, "again"))
     after = quantize.quantize(QUANTIZE, made, again, small.draft(tmp_path, "after"))
     # What it was trained to be is what its file is.
-    assert after.facts["quantization"]["validation"]["int8"] == pytest.approx(made.facts["validation"], abs=2)
-    assert made.facts["validation"] >= made.facts["post_training"] - 1
+    assert after.facts.quantization.validation.int8 == pytest.approx(made.facts.validation, abs=2)
+    assert made.facts.validation >= made.facts.rounding.post_training - 1
 
 
 def test_what_the_recipe_leaves_open_is_as_in_fine_tuning_and_slower() -> None:

@@ -60,17 +60,17 @@ def test_the_same_network_in_int8(
     dialect: str, trained: Checkpoint, exported: OnnxModel, tmp_path: Path
 ) -> None:
     made = run(replace(CONFIG, dialect=dialect), trained, exported, tmp_path)  # type: ignore[arg-type]
-    facts = made.facts["quantization"]
-    assert facts["met"]
-    assert all(one["int8"] and one["error"] > 0 for one in facts["layers"])
-    assert facts["errors"][facts["method"]] == min(facts["errors"].values())
-    assert facts["warnings"] == []
+    facts = made.facts.quantization
+    assert facts.met
+    assert all(one.int8 and one.error > 0 for one in facts.layers)
+    assert facts.errors[facts.method] == min(facts.errors.values())
+    assert facts.warnings == ()
     same = equivalence.equivalence(EquivalenceConfig(), trained, made, small.draft(tmp_path, "same"))
-    assert same.facts["precision"] == "int8"
+    assert same.facts.precision == "int8"
     # Judged on the whole split, whatever the file's batch.
     accuracy = assess_file(None, trained, trained, made, small.draft(tmp_path, "assess")).facts
-    assert abs(accuracy["compressed"]["test"] - accuracy["dense"]["test"]) < 4
-    assert (made.facts["bytes"] < exported.facts["bytes"]) == (dialect != "tensorrt8")
+    assert abs(accuracy.compressed.test - accuracy.dense.test) < 4
+    assert (made.facts.bytes < exported.facts.bytes) == (dialect != "tensorrt8")
     assert not onnx.load(made.path / "model.onnx").graph.value_info, "shapes that every parser infers"
     told = json.loads((made.path / "quantization.json").read_text())
     assert all(sum(one["counts"]) > 0 for one in told["tensors"])
@@ -91,7 +91,7 @@ def test_camera_frames_in_and_classes_out(
     config = ExportConfig(opset=17, dynamic_batch=True, max_batch=4, **options)  # type: ignore[arg-type]
     exported = export.export(config, trained, small.draft(tmp_path, "onnx"))
     made = run(replace(CONFIG, method="max"), trained, exported, tmp_path)
-    assert made.facts["quantization"]["validation"]["int8"] > 60
+    assert made.facts.quantization.validation.int8 > 60
     equivalence.equivalence(EquivalenceConfig(), trained, made, small.draft(tmp_path, "same"))
 
 
@@ -133,12 +133,12 @@ def test_the_layer_that_suffers_stays_out_where_the_budget_asks_for_it(
     hard = outlier(trained, tmp_path)
     exported = export.export(ExportConfig(opset=17), hard, small.draft(tmp_path, "onnx"))
     config = replace(CONFIG, method="max", dialect="tensorrt")
-    alone = run(replace(config, mixed=False), hard, exported, tmp_path).facts["quantization"]
-    assert not alone["met"]
+    alone = run(replace(config, mixed=False), hard, exported, tmp_path).facts.quantization
+    assert not alone.met
     (tmp_path / "int8").rename(tmp_path / "throughout")
     made = run(config, hard, exported, tmp_path)
-    mixed = made.facts["quantization"]
-    assert mixed["met"]
+    mixed = made.facts.quantization
+    assert mixed.met
     # Both are sent to the device, to be timed in one session.
     throughout = (tmp_path / "throughout" / "model.onnx").read_bytes()
     assert (made.path / THROUGHOUT).read_bytes() == throughout
@@ -149,8 +149,8 @@ def test_the_layer_that_suffers_stays_out_where_the_budget_asks_for_it(
     models = json.loads((packed.path / "plan.json").read_text())["models"]
     assert models[NOT_MIXED] == {**models["compressed"], "file": THROUGHOUT, "twin_of": "compressed"}
     assert (packed.path / THROUGHOUT).read_bytes() == throughout
-    assert [one["name"] for one in mixed["layers"] if not one["int8"]] == ["conv2/Conv"]
-    assert mixed["layers"][1]["error"] == max(one["error"] for one in mixed["layers"])
+    assert [one.name for one in mixed.layers if not one.int8] == ["conv2/Conv"]
+    assert mixed.layers[1].error == max(one.error for one in mixed.layers)
 
 
 @pytest.mark.slow
@@ -184,8 +184,8 @@ def test_the_mixed_engine_is_timed_beside_the_one_without(trained: Checkpoint, t
 
 def test_layers_that_the_recipe_keeps(trained: Checkpoint, exported: OnnxModel, tmp_path: Path) -> None:
     made = run(replace(CONFIG, keep=("conv1.*", "*/Gemm")), trained, exported, tmp_path)
-    layers = made.facts["quantization"]["layers"]
-    assert [(one["int8"], one["why"]) for one in layers] == [
+    layers = made.facts.quantization.layers
+    assert [(one.int8, one.why) for one in layers] == [
         (False, "quantize.keep"),
         (True, ""),
         (False, "quantize.keep"),
@@ -218,10 +218,10 @@ def test_what_noise_may_turn_is_a_tie_and_silence_is_not_the_same() -> None:
     noise = rng.standard_normal((200, 10)) * 0.5
     close = tolerance.score("output", "images", expected, expected + noise, None, limits)
     assert close.top1 >= 0.98
-    assert close.passes(limits)
+    assert limits.allow(close)
     assert (expected.argmax(1) == (expected + noise).argmax(1)).mean() < 0.98  # more than ties of rounding
     for wrong in (np.zeros_like(expected), expected[:, ::-1], expected + 10 * noise, -expected):
-        assert not tolerance.score("output", "images", expected, wrong, None, limits).passes(limits)
+        assert not limits.allow(tolerance.score("output", "images", expected, wrong, None, limits))
 
 
 def test_the_rest_in_fp16_where_no_flag_says_so(trained: Checkpoint, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_every_group_is_measured_and_put_back(start: Checkpoint, tmp_path: Path)
         assert (np.diff(losses) <= 1e-12).all()
     assert all(torch.equal(value, before[key]) for key, value in network.module.state_dict().items())
     made = sensitivity(SensitivityConfig(multiple=2, images=16), start, tmp_path)
-    assert made.facts["groups"] == {n: [list(p) for p in points] for n, points in found.groups.items()}
+    assert made.facts.groups == {n: tuple(points) for n, points in found.groups.items()}
     scores, curves = opened(made)
     assert {name: list(one) for name, one in scores.items()} == {n: list(one) for n, one in ranked.items()}
     assert curves.blocks == found.blocks

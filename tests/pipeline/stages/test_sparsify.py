@@ -6,6 +6,7 @@ import itertools
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def start(folder: Path) -> Checkpoint:
         nn.init.uniform_(norm.weight, 0.5, 2)  # type: ignore[union-attr]
         nn.init.normal_(norm.running_mean, std=0.1)  # type: ignore[union-attr]
     (folder / "dense").mkdir()
-    return models.save(network, folder / "dense", {"kept fact": 1})
+    return models.save(network, folder / "dense", replace(models.measure(network), validation=1.0))
 
 
 def made(folder: Path, **settings: Any) -> Checkpoint:
@@ -198,11 +199,11 @@ def test_what_stays_dense_says_why() -> None:
 def test_the_forecast_tells_what_may_gain(tmp_path: Path) -> None:
     """Of the dense network; nothing is masked for it."""
     dense = start(tmp_path)
-    found = {one["name"]: one for one in sparsify.forecast(SparsifyConfig(min_channels=16), dense)}
-    assert found["wide.weight"] == {"name": "wide.weight", "inputs": 32, "products": 288, "dense": ""}
-    assert found["first.weight"]["dense"] == "the first layer stays dense"
-    assert found["attention.in_proj_weight"]["products"] == 24
-    assert found["up.weight"]["products"] is None
+    found = {one.name: one for one in sparsify.forecast(SparsifyConfig(min_channels=16), dense)}
+    assert found["wide.weight"] == sparsify.Prospect("wide.weight", 32, 288, "")
+    assert found["first.weight"].dense == "the first layer stays dense"
+    assert found["attention.in_proj_weight"].products == 24
+    assert found["up.weight"].products is None
 
 
 def test_a_weight_used_along_both_axes_stays_dense() -> None:
@@ -244,26 +245,26 @@ SPARSE = {
 def test_the_stage(tmp_path: Path, settings: dict[str, str]) -> None:
     result = made(tmp_path, **settings)
     before, after = models.load(Checkpoint(tmp_path / "dense")), models.load(result)
-    facts = result.facts["sparsity"]
+    facts = result.facts.sparsity
     kept, group = masks.pattern(settings.get("pattern", "2:4"))
     assert set(after.masks) == SPARSE
-    assert {one["name"] for one in facts["layers"] if one["sparse"]} == SPARSE
-    assert facts["eligible"] == len(SPARSE)
-    assert result.facts["pruned"]
-    assert result.facts["kept fact"] == 1
+    assert set(facts.names) == SPARSE
+    assert facts.eligible == len(SPARSE)
+    assert result.facts.pruned
+    assert result.facts.validation == 1.0
     for name, mask in after.masks.items():
         axis = 0 if name == "table" else 1
         assert holds(mask, kept, group, axis)
         assert mask.sum() * group == mask.numel() * kept
         assert not after.module.get_parameter(name)[~mask].any()
-    for one in facts["layers"]:
-        if one["sparse"]:
-            assert 0 < one["kept"] <= 1
-            assert 0 <= one["efficacy"] < 1
-            assert (one["output_error"] is None) == (settings.get("method") == "magnitude")
-    assert facts["permutation_error"] < 1e-12
+    for one in facts.layers:
+        if one.mask:
+            assert 0 < one.mask.kept <= 1
+            assert 0 <= one.mask.efficacy < 1
+            assert (one.mask.output_error is None) == (settings.get("method") == "magnitude")
+    assert facts.permutation_error < 1e-12
     if settings.get("method") == "magnitude":
-        assert facts["kept_magnitude"] > facts["kept_unpermuted"] > 0.5
+        assert facts.kept_magnitude > facts.kept_unpermuted > 0.5
     assert set(after.module.state_dict()) == set(before.module.state_dict())
 
 
@@ -283,12 +284,12 @@ def test_what_is_left_of_channels_is_still_eligible(tmp_path: Path, ratio: float
         (tmp_path / name).mkdir()
     config = ModelConfig(builder=f"{__file__}:chain", inputs=(InputConfig(shape=(3, 16, 16)),))
     network = Network(models.build(config), config, DataConfig(size=16))
-    dense = models.save(network, tmp_path / "dense", {})
+    dense = models.save(network, tmp_path / "dense")
     pruned = small.pruned(PruneConfig(ratio=ratio, channel_multiple=8), dense, tmp_path)
-    assert pruned.facts["pruned"]
+    assert pruned.facts.pruned
     settings = SparsifyConfig(mode="force", min_channels=4)
     sparse = sparsify.sparsify(settings, pruned, tmp_path / "sparse")
-    assert sparse.facts["sparsity"]["eligible"] == 3
+    assert sparse.facts.sparsity.eligible == 3
     widths = {name: mask.shape[1] for name, mask in models.load(sparse).masks.items()}
     assert widths["2.weight"] < 24
     assert widths["5.weight"] < 96
@@ -298,8 +299,8 @@ def test_what_is_left_of_channels_is_still_eligible(tmp_path: Path, ratio: float
 
 def test_nothing_is_eligible(tmp_path: Path) -> None:
     result = made(tmp_path, ignore=("*",))
-    assert result.facts["pruned"] is False
-    assert result.facts["sparsity"]["kept_magnitude"] is None
+    assert result.facts.pruned is False
+    assert result.facts.sparsity.kept_magnitude is None
     assert models.load(result).masks == {}
 
 
@@ -313,7 +314,7 @@ def test_masks_survive_fold_export_and_batchnorm(tmp_path: Path, fp16: bool) -> 
     proto = onnx.load(export(config, folded, tmp_path / "onnx").path / "model.onnx")
     kinds = {one.name: one.data_type for one in proto.graph.initializer}
     assert kinds["wide.weight"] == (onnx.TensorProto.FLOAT16 if fp16 else onnx.TensorProto.FLOAT)
-    assert len(check_sparse(folded.facts, proto)) >= len(SPARSE)
+    assert len(check_sparse(folded.facts.sparsity, proto)) >= len(SPARSE)
     assert "BatchNormalization" not in {node.op_type for node in proto.graph.node}
     ours = [layer for layer in sparse_layers(proto) if layer.is_2_4]
     assert {layer.node for layer in ours} == {
@@ -399,7 +400,7 @@ def test_unstructured_masks_are_reversible_until_they_are_folded(tmp_path: Path)
     assert sum(int((p == 0).sum()) for p in final.module.parameters() if p.ndim > 1) >= int(
         zeros * kept.numel()
     )
-    assert "no engine" in made.facts["sparsity"]["layers"][0]["reason"]
+    assert "no engine" in made.facts.sparsity.layers[0].reason
 
 
 def test_unstructured_zeros_are_made_only_when_forced() -> None:

@@ -4,7 +4,7 @@ import errno
 import json
 import math
 import resource
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +72,11 @@ def kill_in(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
 def test_the_baseline_learns_the_digits(tmp_path: Path) -> None:
     start = small.start(tmp_path)
     made = train.train(replace(QUICK, epochs=5), start, small.draft(tmp_path, "train"))
-    assert made.facts["validation"] > 85
-    assert len(made.facts["curve"]) == made.facts["epochs"] == 5
-    assert made.facts["data"]["train"] == start.facts["data"]["train"]
+    assert made.facts.validation > 85
+    assert len(made.facts.training.curve) == 5
+    assert made.facts.data.train == start.facts.data.train
     lines = (made.path / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line) for line in lines] == made.facts["curve"]
+    assert [json.loads(line) for line in lines] == [asdict(entry) for entry in made.facts.training.curve]
     assert sorted(p.name for p in made.path.iterdir()) == [
         "metrics.jsonl",
         "network.json",
@@ -84,12 +84,12 @@ def test_the_baseline_learns_the_digits(tmp_path: Path) -> None:
     ]
     again = models.load(made)
     data = load(again.data, again.seed)
-    assert evaluate(again, data.validation, "") == made.facts["validation"]
+    assert evaluate(again, data.validation, "") == made.facts.validation
 
     final = assess.assess(None, start, made, small.draft(tmp_path, "assess"))
-    assert final.facts["compressed"]["validation"] == made.facts["validation"]
-    assert final.facts["dense"]["test"] < 40 < final.facts["compressed"]["test"]
-    assert final.facts["test_images"] == len(data.test)
+    assert final.facts.compressed.validation == made.facts.validation
+    assert final.facts.dense.test < 40 < final.facts.compressed.test
+    assert final.facts.test_images == len(data.test)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,8 @@ def test_a_state_that_is_not_readable_is_said_and_training_starts_again(
         with pytest.raises(Killed):
             fit.fit(one, data, QUICK, state=tmp_path / "state", what="killed")
     (tmp_path / "state" / torn).write_bytes(b"{")
-    assert len(fit.fit(network(tmp_path), data, QUICK, state=tmp_path / "state", what="again").curve) == 3
+    again = fit.fit(network(tmp_path), data, QUICK, state=tmp_path / "state", what="again")
+    assert len(again.training.curve) == 3
     assert "not readable" in capsys.readouterr().err
 
 
@@ -237,7 +238,7 @@ def test_masked_weights_are_exactly_zero_after_a_training(tmp_path: Path) -> Non
 
 def test_masks_survive_saving(tmp_path: Path) -> None:
     one = network(tmp_path, dropped=0.5)
-    saved = models.save(one, small.draft(tmp_path, "masked"), {})
+    saved = models.save(one, small.draft(tmp_path, "masked"))
     assert same(models.load(saved).masks, one.masks)
 
 
@@ -277,7 +278,7 @@ def test_two_inputs_a_dict_of_outputs_and_functions_of_the_users_own(tmp_path: P
     loaded = models.load(source)
     assert [(i.name, i.shape) for i in loaded.model.inputs] == [("left", (4,)), ("right", (3,))]
     made = train.train(replace(QUICK, epochs=4), source, small.draft(tmp_path, "t"))
-    assert made.facts["validation"] > 85
+    assert made.facts.validation > 85
 
 
 def test_a_class_that_the_network_has_no_score_for() -> None:
@@ -324,17 +325,17 @@ def test_training_stops_when_the_target_holds_and_says_so(
 ) -> None:
     config = replace(QUICK, epochs=8, stop_at=50.0)
     made = train.train(config, small.start(tmp_path), small.draft(tmp_path, "train"))
-    assert 2 <= made.facts["epochs"] < 8
-    assert "in 2 epochs in a row" in made.facts["stopped"]
+    assert 2 <= len(made.facts.training.curve) < 8
+    assert "in 2 epochs in a row" in made.facts.training.stopped
     assert "training stops: " in capsys.readouterr().err
-    assert min(entry["validation"] for entry in made.facts["curve"][-2:]) >= 50
+    assert min(entry.validation for entry in made.facts.training.curve[-2:]) >= 50
 
 
 def test_a_hopeless_training_is_given_up(tmp_path: Path) -> None:
     config = replace(QUICK, epochs=6, stop_at=100.0, learning_rate=1e-6)
     made = train.train(config, small.start(tmp_path), small.draft(tmp_path, "train"))
-    assert made.facts["epochs"] == 3
-    assert "out of reach" in made.facts["stopped"]
+    assert len(made.facts.training.curve) == 3
+    assert "out of reach" in made.facts.training.stopped
 
 
 def test_a_stopped_training_stays_stopped_when_it_is_resumed(
@@ -352,8 +353,8 @@ def test_a_stopped_training_stays_stopped_when_it_is_resumed(
 def test_mixed_images_teach(tmp_path: Path, changed: Any) -> None:
     start = small.start(tmp_path)
     made = train.train(replace(QUICK, epochs=4, **changed), start, small.draft(tmp_path, "train"))
-    assert made.facts["validation"] > 70
-    losses = [entry["loss"] for entry in made.facts["curve"]]
+    assert made.facts.validation > 70
+    losses = [entry.loss for entry in made.facts.training.curve]
     assert losses[-1] < losses[0]
 
 
@@ -370,7 +371,8 @@ def test_a_compiled_network_trains_to_the_same_loss(tmp_path: Path) -> None:
     for compiled in (False, True):
         one = models.load(small.start(tmp_path, f"start-{compiled}", function="plain"))
         config = replace(QUICK, epochs=1, compile=compiled)
-        curves.append(fit.fit(one, few(one), config, state=tmp_path / f"s{compiled}", what="x").curve[0])
+        fitted = fit.fit(one, few(one), config, state=tmp_path / f"s{compiled}", what="x")
+        curves.append(fitted.training.curve[0])
     assert curves[0]["loss"] == pytest.approx(curves[1]["loss"], rel=1e-3)
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from jetpress.deploy.errors import TrustError
 from jetpress.pipeline.store.artifact import Bundle, Checkpoint, canonical, describe, verify
+from jetpress.pipeline.store.facts.network import CheckpointFacts
 from jetpress.pipeline.store.store import Store
 
 
@@ -20,7 +21,7 @@ def write(config: str, draft: Path) -> Checkpoint:
     (draft / "sub").mkdir(exist_ok=True)
     (draft / "weights.bin").write_bytes(bytes.fromhex(config))
     (draft / "sub" / "more.txt").write_text("more")
-    return Checkpoint(draft, {"n": len(config) // 2})
+    return Checkpoint(draft, CheckpointFacts(len(config) // 2, 1))
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_a_link_in_place_of_a_file_is_refused(artifact: Checkpoint, tmp_path: Pa
 
 
 def test_an_artifact_opens_only_as_what_it_is(artifact: Checkpoint) -> None:
-    assert Checkpoint.open(artifact.path).facts == {"n": 2048}
+    assert Checkpoint.open(artifact.path).facts == CheckpointFacts(2048, 1)
     with pytest.raises(TrustError, match="Checkpoint, not a Bundle"):
         Bundle.open(artifact.path)
 

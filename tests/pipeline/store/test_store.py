@@ -14,6 +14,7 @@ import pytest
 
 from jetpress.pipeline.store import store as store_module
 from jetpress.pipeline.store.artifact import Checkpoint, verify
+from jetpress.pipeline.store.facts.network import CheckpointFacts
 from jetpress.pipeline.store.store import Store, write_atomically
 
 
@@ -29,13 +30,13 @@ def stage(config: Config, draft: Path) -> Checkpoint:
     with Path(config.counter).open("a") as file:
         file.write("x")
     (draft / "text").write_text(config.text)
-    return Checkpoint(draft, {"text": config.text})
+    return Checkpoint(draft, CheckpointFacts(1, 1, {"text": config.text}))
 
 
 def after(config: Config, before: Checkpoint, draft: Path) -> Checkpoint:
     """A stage with an input."""
     (draft / "text").write_text((before.path / "text").read_text() + config.text)
-    return Checkpoint(draft, {})
+    return Checkpoint(draft, CheckpointFacts(1, 1))
 
 
 @pytest.fixture
@@ -118,7 +119,7 @@ def test_a_killed_process_leaves_no_half_object_and_no_lock(tmp_path: Path, coun
     made, _, cached = store.make(stage, Config("a", str(counter)))
     assert not cached
     assert time.monotonic() - started < 5
-    assert made.facts["text"] == "a"
+    assert made.facts.content["text"] == "a"
 
 
 def test_a_full_disk_is_a_message_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

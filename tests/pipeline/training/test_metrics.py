@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from jetpress.deploy.errors import RecipeError, ToolMissing
+from jetpress.pipeline.store.facts.network import Epoch
 from jetpress.pipeline.training import metrics
 
 CURVE = [
@@ -17,7 +18,7 @@ CURVE = [
 
 
 def test_one_json_line_for_each_epoch(tmp_path: Path) -> None:
-    metrics.write(tmp_path, CURVE)
+    metrics.write(tmp_path, [Epoch(**entry) for entry in CURVE])  # type: ignore[arg-type]
     assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == CURVE
 
 

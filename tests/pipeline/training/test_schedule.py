@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jetpress.pipeline.recipe.sections.training import TrainConfig
+from jetpress.pipeline.store.facts.network import Epoch
 from jetpress.pipeline.training.schedule import enough, factor
 
 
-def curve(*points: float) -> list[dict[str, float]]:
-    return [{"validation": each} for each in points]
+def curve(*points: float) -> list[Epoch]:
+    return [Epoch(number, 1.0, 0.1, each) for number, each in enumerate(points, 1)]
 
 
 @pytest.mark.parametrize("kind", ["cosine", "step", "constant"])

@@ -137,7 +137,7 @@ def test_accumulation_equals_the_large_batch(tmp_path: Path, parts: int) -> None
         config = TrainConfig(epochs=1, learning_rate=0.05, accumulate=count, clip_norm=1.0)
         made.append((fit.fit(one, few(one), config, state=tmp_path / f"s{count}", what="x"), weights(one)))
     (whole, ours), (divided, theirs) = made
-    assert divided.curve[0]["loss"] == pytest.approx(whole.curve[0]["loss"], rel=1e-5)
+    assert divided.training.curve[0].loss == pytest.approx(whole.training.curve[0].loss, rel=1e-5)
     for name, tensor in ours.items():
         assert torch.allclose(tensor, theirs[name], rtol=1e-3, atol=1e-5), name
 

@@ -1,0 +1,272 @@
+"""Of a network: its size, its accuracy, and what each stage did to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """The data that a network was checked against."""
+
+    source: str
+    """As the recipe names it."""
+    train: int
+    """Samples of the split."""
+    validation: int
+    test: int
+    origin: Mapping[str, str]
+    """Split -> where its samples come from, in words."""
+    classes: tuple[str, ...]
+    """Names, by number; empty where the source does not say."""
+    corrupt: tuple[str, ...]
+    """Files that could not be read and are left out."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch of a training. No times: equal runs give equal artifacts."""
+
+    epoch: int
+    """Counted from 1."""
+    loss: float
+    """Mean over the samples."""
+    learning_rate: float
+    """Of its last step."""
+    validation: float
+    """Points on the validation split."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the weights were learnt last."""
+
+    best_epoch: int
+    """Whose weights these are, counted from 1; 0: no epoch was better than the weights it started from."""
+    curve: tuple[Epoch, ...]
+    precision: str
+    """What was computed in."""
+    stopped: str
+    """Why it ended before its last epoch; empty: it did not."""
+
+
+@dataclass(frozen=True)
+class Width:
+    """Channels of a layer that lost some."""
+
+    name: str
+    """Of its weight."""
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
+class Check:
+    """How far a cut network is from the dense one without those channels."""
+
+    error: float
+    """Largest difference, relative to the largest value of its output."""
+    precision: str
+    """What was computed in; operators that exist in single precision only are named."""
+
+
+@dataclass(frozen=True)
+class Try:
+    """One choice of widths that was timed."""
+
+    estimate_ms: float
+    measured_ms: float
+
+
+@dataclass(frozen=True)
+class PrunedTime:
+    """What pruning to a latency came to."""
+
+    limit_ms: float
+    """Asked for."""
+    dense_ms: float
+    estimate_ms: float
+    """Of the widths chosen, by the sum of the layers."""
+    measured_ms: float
+    met: bool
+    correction: float
+    """Measured over estimated: the next round begins with it."""
+    tries: tuple[Try, ...]
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """What the last round of pruning took away, and what it could not."""
+
+    layers: tuple[Width, ...] = ()
+    blocks: tuple[str, ...] = ()
+    """Bypassed residual blocks."""
+    fixed: Mapping[str, str] = field(default_factory=dict)
+    """What could not be pruned -> the operator that fixed it."""
+    left: Mapping[str, str] = field(default_factory=dict)
+    """What could be, and lost nothing -> why."""
+    refused: tuple[str, ...] = ()
+    """Groups whose cut would have changed the function."""
+    as_graph: bool = False
+    """The network goes on as its traced graph, because its own code cannot take the widths."""
+    why: str = ""
+    """Why it does."""
+    check: Check | None = None
+    """None where no channel was cut."""
+    whole: Mapping[str, float] = field(default_factory=dict)
+    """Costs of the original network, by what is counted: ``ratio`` (channels), ``macs``, ``params``."""
+    time: PrunedTime | None = None
+    """None where the goal is no latency."""
+
+    @property
+    def removed_channels(self) -> int:
+        """Of all layers together."""
+        return sum(one.before - one.after for one in self.layers)
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """Points on the validation split before fine-tuning trained anything."""
+
+    after_pruning: float
+    after_recalibration: float
+    """With the statistics of BatchNorm measured anew."""
+
+
+@dataclass(frozen=True)
+class LayerMask:
+    """What the N:M mask of a layer keeps, as shares (0 to 1) of its magnitude."""
+
+    kept: float
+    kept_unpermuted: float
+    """Had no channel been moved."""
+    efficacy: float | None
+    """Share of what permuting could win back at best that it did win back; None where there was nothing to win."""
+    no_gain: str
+    """Why TensorRT will hardly run the layer faster; empty where it may."""
+    not_permuted: str
+    """Why its channels were not moved; empty where they were."""
+    output_error: float | None
+    """Relative error of the layer's output on calibration data; None where masks go by magnitude alone."""
+
+
+@dataclass(frozen=True)
+class SparseLayer:
+    """A weight, with its mask or why it stays dense."""
+
+    name: str
+    reason: str
+    """Empty where it is masked."""
+    mask: LayerMask | None = None
+    """None: dense, or without a pattern that an engine could use."""
+
+    @property
+    def sparse(self) -> bool:
+        """Whether it follows the pattern."""
+        return self.mask is not None
+
+
+@dataclass(frozen=True)
+class Sparsity:
+    """The masks that were chosen."""
+
+    method: str
+    pattern: str
+    """``2:4`` and the like, or ``unstructured``."""
+    layers: tuple[SparseLayer, ...]
+    """Every weight, in the order of the network."""
+    eligible: int
+    """How many follow the pattern."""
+    kept_magnitude: float | None = None
+    """Share of the magnitude of all masked layers; None where there is none."""
+    kept_unpermuted: float | None = None
+    """The same had nothing been moved."""
+    permutation_error: float | None = None
+    """Largest relative difference of the outputs that moving channels made."""
+    masked: int | None = None
+    """Layers with unstructured zeros."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Weights that follow the pattern."""
+        return tuple(one.name for one in self.layers if one.sparse)
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """What quantization-aware training rounded."""
+
+    post_training: float
+    """Points with rounded weights and activations before training, on the validation split."""
+    learning_rate: float
+    """Of the first step."""
+    weights: int
+    """How many tensors are rounded."""
+    activations: int
+    not_rounded: tuple[str, ...]
+    """Tensors of the graph that PyTorch has no name for."""
+
+
+@dataclass(frozen=True)
+class CheckpointFacts:
+    """Of a network: what it is now, and a record for each stage that it went through."""
+
+    parameters: int
+    macs: int
+    """Multiply-accumulates of one sample."""
+    content: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of what decides the result and is not in the recipe, by recipe key."""
+    data: DataFacts | None = None
+    validation: float | None = None
+    """Points on the validation split; with rounded weights and activations after quantization-aware training.
+    None where they were not measured since the network was cut."""
+    dense_validation: float | None = None
+    """Points before anything was pruned; None until then."""
+    training: Training | None = None
+    pruned: bool | None = None
+    """Whether the last stage that takes something away (channels, blocks, weights) did so; None: there was none."""
+    pruning: Pruning | None = None
+    recovery: Recovery | None = None
+    sparsity: Sparsity | None = None
+    masked: tuple[str, ...] = ()
+    """Weights whose masks were folded into them."""
+    rounding: Rounding | None = None
+
+    @property
+    def dense(self) -> float | None:
+        """Points before anything was pruned, where they are known."""
+        return self.validation if self.dense_validation is None else self.dense_validation
+
+
+@dataclass(frozen=True)
+class SensitivityFacts:
+    """How far the outputs move when something is taken away."""
+
+    groups: Mapping[str, tuple[tuple[int, float], ...]]
+    """Group of channels -> (units kept, distance), from all units down."""
+    blocks: Mapping[str, float]
+    """Residual block -> distance without it."""
+    images: int
+    """That it was measured on."""
+    unit: str
+    """Of the distances: ``nats`` or ``relative squared error``."""
+
+
+@dataclass(frozen=True)
+class Points:
+    """On the two splits that are judged."""
+
+    validation: float
+    test: float
+
+
+@dataclass(frozen=True)
+class AssessmentFacts:
+    """The final figures."""
+
+    dense: Points
+    compressed: Points
+    validation_images: int
+    """Samples of the split."""
+    test_images: int

@@ -1,0 +1,216 @@
+"""Of an ONNX file: what it takes and gives, its precision, and how far it is from the network."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+Shape = tuple[int | str, ...]
+"""With the batch dimension first; an open dimension by its name."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Shapes of an input whose batch is open, as TensorRT's optimization profile."""
+
+    min: Shape
+    opt: Shape
+    max: Shape
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """An input or output of the file."""
+
+    name: str
+    dtype: str
+    """As in NumPy."""
+    shape: Shape
+    """Of an input with a profile: the shape that is measured."""
+    profile: Profile | None = None
+    """None where the batch is fixed."""
+
+    def as_json(self) -> dict[str, object]:
+        """As the plan of a bundle has it."""
+        told: dict[str, object] = {"name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
+        if self.profile is not None:
+            told["profile"] = {kind: list(shape) for kind, shape in vars(self.profile).items()}
+        return told
+
+
+@dataclass(frozen=True)
+class FileEnds:
+    """Where the file's ends are not the network's own."""
+
+    input: str
+    """``network`` or ``uint8_nhwc``."""
+    output: str
+    """``scores``, ``softmax``, ``argmax`` or ``detections``."""
+    said: tuple[str, ...]
+    """What was done, in words."""
+
+
+@dataclass(frozen=True)
+class DetectionRules:
+    """How boxes and scores become detections, as torchvision's ``postprocess_detections`` does it."""
+
+    score: float
+    """Lower scores are dropped."""
+    iou: float
+    """Of two boxes of one class that overlap more than this, the one with the lower score is dropped."""
+    candidates: int
+    """How many of the best are looked at, for each level (all classes) or for each class (all levels)."""
+    detections: int
+    """The most that are kept for one image."""
+    first_label: int
+    """Label of the first class: 1 where 0 is the background, which is not in ``scores``."""
+    levels: tuple[int, ...] = ()
+    """Anchors of each level; empty: candidates are counted for each class."""
+
+
+@dataclass(frozen=True)
+class Fp16:
+    """Which nodes are in FP16."""
+
+    nodes: int
+    """With a floating-point output."""
+    fp32: Mapping[str, str]
+    """Node that stays in FP32 -> why."""
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """How many nodes stay in FP32 for which reason."""
+        return Counter(self.fp32.values())
+
+
+TOO_SENSITIVE = "too sensitive"
+"""Why mixed precision leaves a layer out."""
+
+
+@dataclass(frozen=True)
+class QuantizedLayer:
+    """A layer with weights."""
+
+    name: str
+    """Of its node."""
+    weight: str
+    """Name of its weight."""
+    weights: int
+    """How many numbers that holds."""
+    error: float | None
+    """Relative error of the scores with this layer alone in eight bits; None where that was not tried."""
+    int8: bool
+    """Whether it is in eight bits (INT8 or FP8)."""
+    why: str
+    """Why it is not."""
+
+
+@dataclass(frozen=True)
+class QuantizedPoints:
+    """Points on the validation images that quantizing is judged by."""
+
+    fp32: float
+    int8: float
+    """In eight bits (INT8 or FP8)."""
+    least: float
+    """That the budget allows."""
+    images: int
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How a file was quantized after training."""
+
+    dialect: str
+    numbers: str
+    """``INT8`` or ``FP8``."""
+    method: str
+    """How ranges were found."""
+    errors: Mapping[str, float]
+    """Method -> relative error of the scores with all layers in eight bits."""
+    error: float
+    """Relative error of the scores of the file that was made."""
+    cosine: float
+    """Between the scores in FP32 and in eight bits, mean over images."""
+    least_cosine: float
+    """That equivalence asks for."""
+    bias_correction: bool
+    images: int
+    """That ranges were found on."""
+    warnings: tuple[str, ...]
+    layers: tuple[QuantizedLayer, ...]
+    validation: QuantizedPoints
+    met: bool
+    """Whether points and cosine reach what is asked for."""
+    stored: bool
+    """Whether weights are in eight bits in the file."""
+
+
+@dataclass(frozen=True)
+class OnnxModelFacts:
+    """Of a graph at a stated opset."""
+
+    opset: int
+    ir_version: int
+    nodes: int
+    bytes: int
+    """Of the file, with the weights beside it."""
+    max_batch: int
+    """Samples that it takes at once."""
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    ends: FileEnds
+    detection: DetectionRules | None = None
+    """Of a detector; None for other networks."""
+    fp16: Fp16 | None = None
+    """None where the graph has no FP16."""
+    quantization: Quantization | None = None
+    """None where the graph has no Q/DQ."""
+    headline: str = ""
+
+
+@dataclass(frozen=True)
+class Score:
+    """How far one output differs between two runtimes on one case."""
+
+    output: str
+    case: str
+    samples: int
+    finite: bool
+    max_absolute: float
+    largest: float
+    """Largest absolute value that PyTorch gave."""
+    max_relative: float
+    """``max_absolute`` over ``largest``, of this case or of the real images if those give larger values."""
+    cosine: float
+    """Of the sample that differs most in direction."""
+    top1: float
+    """Share of positions whose largest entry along axis 1 is the same; ties do not count against it. Of detections
+    the share that is found in both."""
+    needed: float | None = None
+    """Share that is asked for, where it is not the precision's."""
+    mean_cosine: float = 1.0
+    """Over the samples."""
+
+
+@dataclass(frozen=True)
+class EquivalenceFacts:
+    """How far PyTorch and ONNX Runtime differ."""
+
+    outputs: tuple[Score, ...]
+    """The worst score of each output."""
+    precision: str
+    """That the file was judged in: ``fp32``, ``fp16``, ``int8`` or ``fp8``."""
+    images: int
+    """Real ones that both saw."""
+    sparse_layers: int
+    """Found in the file as the checkpoint says."""
+    headline: str
+
+
+@dataclass(frozen=True)
+class ClearanceFacts:
+    """The target's parser takes the file."""
+
+    headline: str
