@@ -13,9 +13,9 @@ from onnx import helper, numpy_helper
 from torch import nn
 
 from jetpress.pipeline.graph import batchnorm, session
+from jetpress.pipeline.graph.exporting import to_onnx
 from jetpress.pipeline.recipe.sections.export import ExportConfig
 from jetpress.pipeline.recipe.sections.model import InputConfig
-from jetpress.pipeline.stages.export import to_onnx
 from tests.pipeline.graph.outputs import outputs
 
 LAYERS: dict[str, tuple[Any, Any, tuple[int, ...]]] = {
