@@ -1,0 +1,1 @@
+"""Studies of jetpress itself: each a program that measures one claim."""
