@@ -12,26 +12,41 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pipeline import Recipe, run
 from pipeline.artifact import Artifact, verify
 from pipeline.collect import collect
 from pipeline.store import Store
 
 KILLED = 137
 """The exit code of a process that was killed with -9, as a shell tells it."""
+NETWORK = """
+from torch import nn
+
+def build():
+    return nn.Sequential(
+        nn.Conv2d(3, 32, 3, stride=2, bias=False), nn.BatchNorm2d(32), nn.ReLU(),
+        nn.Conv2d(32, 64, 3, stride=2, bias=False), nn.BatchNorm2d(64), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10),
+    )
+"""
 TINY = (
-    "train.epochs=2",
-    "prune.rounds=1",
-    "finetune.epochs=1",
-    "data.calibration_images=8",
+    "data.size=8",
+    "data.batch_size=512",
     "data.sample_images=8",
+    "data.calibration_images=8",
+    "train.epochs=2",
+    "finetune.epochs=1",
+    "prune.rounds=1",
 )
 CHANGES = {
     "os.rename",
@@ -100,7 +115,7 @@ def _watch(root: Path, writing: int, point: int | None) -> None:
     def _below(path: Any) -> bool:
         return isinstance(path, str | bytes | os.PathLike) and os.fsdecode(path).startswith(str(root))
 
-    def flushed(handle: int) -> None:
+    def flushed(handle: Any) -> None:
         change(seen[-1])
         flush(handle)
 
@@ -132,7 +147,11 @@ def stage_of(change: str, store: Store) -> str:
     if not path.is_relative_to(store.root):
         return "the run's folder"
     parts = path.relative_to(store.root).parts
-    memo = store.known().get(parts[1].partition(".")[0].removeprefix("gone-")) if len(parts) > 1 else None
+    memo = (
+        store.known().get(parts[1].strip(".").partition(".")[0].removeprefix("gone-"))
+        if len(parts) > 1
+        else None
+    )
     return memo.stage if memo is not None else "the store"
 
 
@@ -140,48 +159,56 @@ def main() -> int:
     """Print a table: points of each stage, how many were tried, how many gave the same digests."""
     options = argparse.ArgumentParser(prog="studies.kills", description=__doc__.partition("\n")[0])
     options.add_argument("--points", type=int, default=50, metavar="N", help="how many kills, spread evenly")
-    points: int = options.parse_args().points
-    import torch.onnx  # noqa: F401 - imported before the first fork, and by none of the children
-
-    from pipeline import (  # noqa: F401
-        Recipe,
-        assess,
-        baseline,
-        equivalence,
-        export,
-        finetune,
-        fold,
-        prune,
-        run,
-        summary,
-        train,
-    )
-
-    recipe = Recipe.load(Path(__file__).resolve().parent.parent / "recipes" / "digits.toml", TINY)
     with tempfile.TemporaryDirectory() as folder:
-        whole = Path(folder, "whole")
-        code, changes = child(whole, lambda: run(recipe, "nano", home=whole) and None)
-        assert code == 0, changes[-1]
-        store = Store(whole / ".store")
-        stages = [stage_of(change, store) for change in changes]
-        tried: Counter[str] = Counter()
-        equal: Counter[str] = Counter()
-        for point in sorted({len(changes) * n // points for n in range(points)}):
-            home = Path(folder, str(point))
-            again = lambda: run(recipe, "nano", home=home) and None  # noqa: B023, E731 - used before the next one
-            killed = child(home, again, point)[0] == KILLED
-            code, said = child(home, again)
-            wrong = [said[-1]] if code else faults(Store(home / ".store"))
-            same = killed and not wrong and digests(Store(home / ".store")) == digests(store)
-            tried[stages[point]] += 1
-            equal[stages[point]] += same
-            if not same:
-                print(f"point {point}, {changes[point]}: {wrong}", file=sys.stderr)
+        return table(Path(folder), options.parse_args().points)
+
+
+def table(folder: Path, points: int) -> int:
+    """The study itself.
+
+    Returns:
+        0: every run that was killed ended as the one that was not
+    """
+    (folder / "net.py").write_text(NETWORK)
+    source = Path(__file__).resolve().parent.parent / "recipes" / "digits.toml"
+    recipe = Recipe.load(source, (*TINY, f"model.builder={folder / 'net.py'}:build", "model.arguments={}"))
+
+    def work(home: Path) -> None:
+        run(recipe, "nano", home=home)
+
+    work(folder / "warm")  # what is computed once in a process is not computed in every child
+    whole = folder / "whole"
+    code, changes = child(whole, partial(work, whole))
+    if code:
+        raise SystemExit(f"the run that is not killed fails: {changes[-1]}")
+    expected = Store(whole / ".store")
+    stages = [stage_of(change, expected) for change in changes]
+    tried: Counter[str] = Counter()
+    equal: Counter[str] = Counter()
+    for point in sorted({len(changes) * number // points for number in range(points)}):
+        home = folder / str(point)
+        wrong = trial(home, partial(work, home), point, digests(expected))
+        tried[stages[point]] += 1
+        equal[stages[point]] += not wrong
+        if wrong:
+            print(f"killed before {point}, {changes[point]}: {wrong}", file=sys.stderr)
+        shutil.rmtree(home)
     print(f"{'stage':<18} {'points':>6} {'killed':>6} {'equal':>6}")
     for stage, count in Counter(stages).items():
         print(f"{stage:<18} {count:>6} {tried[stage]:>6} {equal[stage]:>6}")
     print(f"{'all':<18} {len(changes):>6} {tried.total():>6} {equal.total():>6}")
     return 0 if tried == equal else 1
+
+
+def trial(home: Path, work: Callable[[], None], point: int, expected: Mapping[str, str]) -> list[str]:
+    """Kill, start again; what is then not as it should be."""
+    if (code := child(home, work, point)[0]) != KILLED:
+        return [f"not killed, but ended with {code}"]
+    store = Store(home / ".store")
+    code, said = child(home, work)
+    if code:
+        return said[-1:]
+    return faults(store) + ([] if digests(store) == expected else ["other digests"])
 
 
 if __name__ == "__main__":
