@@ -120,7 +120,7 @@ def _watch(root: Path, writing: int, point: int | None) -> None:
         flush(handle)
 
     sys.addaudithook(hook)
-    os.fsync = flushed
+    os.fsync = flushed  # type: ignore[assignment]
 
 
 def faults(store: Store) -> list[str]:

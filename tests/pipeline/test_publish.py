@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import os
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.artifact import Bundle, listing, verify
+from pipeline.needs import Needs
 from pipeline.publish import clear, publish
 from pipeline.store import Damaged, Store
 
@@ -32,7 +34,10 @@ def publish_alone(store: Store, made: Bundle, folder: Path) -> None:
 
 def _end(root: str, digest: str, folder: str) -> None:
     store = Store(Path(root))
-    publish_alone(store, Bundle.open(store.objects / digest), Path(folder))
+    with Needs(store, Path(folder)) as needs:
+        needs.note(hashlib.sha256(str(os.getpid()).encode()).hexdigest())
+        publish_alone(store, Bundle.open(store.objects / digest), Path(folder))
+        needs.finished()
     assert listing(Path(folder, "bundle")) == listing(store.objects / digest)
 
 
@@ -48,7 +53,7 @@ def test_runs_that_end_at_once_all_end_whole(tmp_path: Path) -> None:
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0] * PROCESSES
-    assert [path.name for path in folder.iterdir()] == ["bundle"]
+    assert {path.name for path in folder.iterdir()} == {"bundle", "needs.json"}
     verify(made)
 
 
