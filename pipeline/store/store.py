@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import re
 import shutil
@@ -51,6 +50,8 @@ Result = TypeVar("Result")
 STATE = "state"
 """The folder of a draft that outlives its process: how far a training had come."""
 DIGEST = re.compile("[0-9a-f]{64}")
+LATEST = 1e12
+"""Seconds since 1970 that no clock of ours will show."""
 
 
 class Damaged(TrustError):
@@ -100,9 +101,10 @@ class Store:
         except (ValueError, RecursionError):
             told = None
         match told:
-            case {"digest": str(digest), "seconds": float() | int(), "stage": str(), "made": float() | int()}:
-                if DIGEST.fullmatch(digest) and math.isfinite(told["seconds"] + told["made"]):
-                    return Memo(digest, told["seconds"], told["stage"], told["made"])
+            case {"digest": str(), "seconds": float() | int(), "stage": str(), "made": float() | int()}:
+                memo = Memo(*(told[name] for name in ("digest", "seconds", "stage", "made")))
+                if DIGEST.fullmatch(memo.digest) and 0 <= memo.seconds < LATEST and 0 <= memo.made < LATEST:
+                    return memo
         console.say(f"  {path} is damaged: what it stood for is made anew")
         path.unlink(missing_ok=True)
         return None
