@@ -95,7 +95,7 @@ def test_a_killed_run_loses_neither_what_it_made_nor_its_draft_nor_what_the_run_
     collect(store)
     assert stages(store) == ["first", "first", "second"]
     assert len(list(store.drafts.iterdir())) == 1
-    assert run(store, "mine", "c", "b").facts == {"parameters": 0, "macs": 0}
+    assert run(store, "mine", "c", "b").facts == CheckpointFacts(0, 0)
     found = collect(store)
     assert stages(store) == ["first", "second"]  # the run that came to its end needs these two
     assert len(found.gone) == 2  # the first stage's, and the draft; both second stages made the same bytes
