@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -36,6 +35,7 @@ from jetpress.pipeline.recipe.sections import (
 from jetpress.pipeline.stages import bundle, equivalence, export, quantize, train
 from jetpress.pipeline.stages.assess_file import assess_file
 from jetpress.pipeline.store.artifact import Checkpoint, OnnxModel
+from jetpress.pipeline.store.facts.network import CheckpointFacts, Rounding, Training
 from jetpress.pipeline.training.evaluate import evaluate
 from tests.pipeline import small
 
@@ -252,12 +252,15 @@ def test_the_rest_in_fp16_where_no_flag_says_so(trained: Checkpoint, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("facts", "learnt"),
+    ("best_epoch", "rounding", "learnt"),
     [
-        ({"best_epoch": 3}, False),  # of fine-tuning
-        ({"best_epoch": 0, "rounded": {"weights": 3}}, False),
-        ({"best_epoch": 1, "rounded": {"weights": 3}}, True),
+        (3, None, False),  # of fine-tuning
+        (0, Rounding(90.0, 0.01, 3, 3, ()), False),
+        (1, Rounding(90.0, 0.01, 3, 3, ()), True),
     ],
 )
-def test_biases_are_corrected_unless_training_with_rounding_won(facts: dict[str, Any], learnt: bool) -> None:
-    assert quantize.learnt_rounded(facts) == learnt
+def test_biases_are_corrected_unless_training_with_rounding_won(
+    best_epoch: int, rounding: Rounding | None, learnt: bool
+) -> None:
+    training = Training(best_epoch, (), "float32", "")
+    assert quantize.learnt_rounded(CheckpointFacts(1, 1, training=training, rounding=rounding)) == learnt
