@@ -19,8 +19,8 @@ from jetpress.deploy import console
 from jetpress.deploy.errors import StageError
 from jetpress.deploy.runner.files import safe_name
 from jetpress.pipeline.graph.cases import IMAGES, filled
-from jetpress.pipeline.graph.divergence import session
-from jetpress.pipeline.graph.tolerance import LIMITS, Array, found_again, score, worst
+from jetpress.pipeline.graph.divergence import Array, session
+from jetpress.pipeline.graph.tolerance import LIMITS, found_again, score, worst
 from jetpress.pipeline.quantization import NOT_MIXED
 from jetpress.pipeline.store.facts.onnx_file import Score, TensorSpec
 

@@ -26,7 +26,7 @@ Array = NDArray[Any]
 OPSET = 18
 
 
-def session(model: onnx.ModelProto | Path, optimise: bool = True) -> Any:
+def session(model: onnx.ModelProto | Path, optimise: bool = True) -> ort.InferenceSession:
     """An ONNX Runtime session on the CPU; of a file where its weights lie beside it."""
     options = ort.SessionOptions()
     options.log_severity_level = 3

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import onnx
@@ -22,9 +21,8 @@ from numpy.typing import NDArray
 
 from jetpress.deploy.console import progress
 from jetpress.pipeline.graph import divergence
-from jetpress.pipeline.quantization.dialect import FP8, Dialect
+from jetpress.pipeline.quantization.dialect import FP8, Array, Dialect
 
-Array = NDArray[Any]
 Feed = Mapping[str, Array]
 BINS = 2048
 """On each side of zero."""

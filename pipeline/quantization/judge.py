@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -23,9 +21,9 @@ from jetpress.pipeline.graph.suppress import RAW
 from jetpress.pipeline.graph.tolerance import cosines
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.models import Network
+from jetpress.pipeline.quantization.dialect import Array
 from jetpress.pipeline.training.evaluate import points as points_of
 
-Array = NDArray[Any]
 Feed = Mapping[str, Array]
 
 
@@ -98,7 +96,7 @@ class Judge:
         )
 
 
-def _rebuilder(network: Network) -> Callable[[list[Tensor]], Any]:
+def _rebuilder(network: Network) -> Callable[[list[Tensor]], object]:
     """From the file's outputs back to what the network returns: a metric of the user's own expects that."""
     if network.data.metric == "top1":
         return lambda tensors: tensors
@@ -106,7 +104,7 @@ def _rebuilder(network: Network) -> Callable[[list[Tensor]], Any]:
         result = network.module.eval()(*models.example_inputs(network.model.inputs))
     leaves, spec = pytree.tree_flatten(dict(result) if isinstance(result, Mapping) else result)
 
-    def rebuild(tensors: list[Tensor]) -> Any:
+    def rebuild(tensors: list[Tensor]) -> object:
         left = iter(tensors)
         return pytree.tree_unflatten([next(left) if isinstance(one, Tensor) else one for one in leaves], spec)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Self
 
 from jetpress.deploy.targets import Target
 from jetpress.pipeline.recipe.sections import (
@@ -49,7 +49,7 @@ class Place:
     """Where the engine is built: the identity is what makes an engine fit or not."""
 
     device: str | None
-    identity: Mapping[str, Any]
+    identity: Mapping[str, object]
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ class Recipe(Section):
         return cls.parse(table, str(path), text).located(path.parent)
 
     @classmethod
-    def parse(cls, table: Mapping[str, Any], where: str = "recipe", text: str = "") -> Self:
+    def parse(cls, table: Mapping[str, object], where: str = "recipe", text: str = "") -> Self:
         """A recipe from a table of plain values. ``where`` and ``text`` make the messages precise."""
         try:
             recipe: Self = _adapter().validate_json(json.dumps(table, default=str), strict=True)
@@ -348,7 +348,7 @@ def _rest(recipe: Recipe, target: Target) -> Literal["fp16", "fp32"]:
     return "fp16"
 
 
-def _toml(value: Any) -> str:
+def _toml(value: object) -> str:
     """One value in TOML's inline form; JSON's scalars are TOML's."""
     if isinstance(value, dict):
         return (

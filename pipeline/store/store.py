@@ -32,7 +32,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, TypeVarTuple
+from typing import TypeVar, TypeVarTuple
 
 from filelock import FileLock, Timeout
 
@@ -72,14 +72,14 @@ class Memo:
 
 
 class Store:
-    """One store on one disk. Any number of processes may use it at once."""
+    """One store on one disk. object number of processes may use it at once."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.objects, self.memos = root / "objects", root / "memo"
         self.drafts, self.locks = root / "drafts", root / "locks"
 
-    def key(self, stage: Callable[..., Any], config: object, inputs: tuple[Artifact[object], ...]) -> str:
+    def key(self, stage: Callable[..., object], config: object, inputs: tuple[Artifact[object], ...]) -> str:
         """The memo key: everything that the result depends on."""
         code, toolchain = fingerprint(stage.__module__)
         parts = {
@@ -103,7 +103,7 @@ class Store:
             else None
         )
 
-    def last_duration(self, stage: Callable[..., Any]) -> float | None:
+    def last_duration(self, stage: Callable[..., object]) -> float | None:
         """Seconds that ``stage`` took when it last ran, on whatever input; None if it never did."""
         memos = (json.loads(path.read_text()) for path in self.memos.glob("*.json"))
         own = [memo for memo in memos if memo["stage"] == stage.__name__]

@@ -24,7 +24,7 @@ from jetpress.pipeline.store.artifact import Checkpoint
 from jetpress.pipeline.training.evaluate import device, layout
 from jetpress.pipeline.training.features import maps_of
 
-Objective = Callable[[tuple[Tensor, ...], Any], Tensor]
+Objective = Callable[[tuple[Tensor, ...], object], Tensor]
 """Inputs and target -> the loss, a scalar."""
 
 
@@ -47,7 +47,7 @@ class Teacher:
     """Patterns of the weights whose feature maps are compared; empty: see `pairs` of features.py."""
 
     @property
-    def numbers(self) -> list[Any]:
+    def numbers(self) -> list[object]:
         """All but the network, as plain values."""
         return [
             self.weight,
@@ -155,7 +155,7 @@ def outputs(
 
 
 def objective(
-    of_labels: Callable[[Any, Any], Tensor],
+    of_labels: Callable[[object, object], Tensor],
     forward: Callable[..., Any],
     teacher: Teacher | None,
     names: Sequence[str],
@@ -171,7 +171,7 @@ def objective(
         classes: whether the first output holds class scores in dimension 1.
     """
 
-    def one(inputs: tuple[Tensor, ...], target: Any) -> Tensor:
+    def one(inputs: tuple[Tensor, ...], target: object) -> Tensor:
         if teacher is None or not (teacher.weight or names):
             return of_labels(forward(*inputs), target)
         result, maps, adapted = forward(*inputs) if names else (forward(*inputs), [], [])
