@@ -12,7 +12,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-import jetpress.pipeline
+import jetpress
 from jetpress.deploy.errors import RecipeError, StageError
 from jetpress.deploy.targets import TARGETS
 from jetpress.pipeline.data import loading
@@ -171,7 +171,7 @@ def test_the_mixed_engine_is_timed_beside_the_one_without(trained: Checkpoint, t
         build=BuildConfig(precision="int8"),
         benchmark=BenchmarkConfig(seconds=0.3, threads=1),
     )
-    report = jetpress.pipeline.run(recipe, "host", home=tmp_path / "runs")
+    report = jetpress.run(recipe, "host", home=tmp_path / "runs")
     assert set(json.loads((Path(report["folder"]) / "engine" / "engine.json").read_text())["models"]) == {
         "compressed",
         "dense",
