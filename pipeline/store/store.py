@@ -31,7 +31,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar, TypeVarTuple
+from typing import TypeVar, TypeVarTuple
 
 from filelock import FileLock, Timeout
 
@@ -69,7 +69,7 @@ class Memo:
 
 
 class Store:
-    """One store on one disk. Any number of processes may use it at once."""
+    """One store on one disk. object number of processes may use it at once."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -79,7 +79,7 @@ class Store:
         """Read in full by this process, or made by it."""
         self._mended: set[str] = set()
 
-    def key(self, stage: Callable[..., Any], config: object, inputs: tuple[Artifact[object], ...]) -> str:
+    def key(self, stage: Callable[..., object], config: object, inputs: tuple[Artifact[object], ...]) -> str:
         """The memo key: everything that the result depends on."""
         code, toolchain = fingerprint(stage.__module__, stage.__name__)
         parts = {
@@ -125,7 +125,7 @@ class Store:
             self._remove(memo.digest, error.what)
             return None
 
-    def last_duration(self, stage: Callable[..., Any]) -> float | None:
+    def last_duration(self, stage: Callable[..., object]) -> float | None:
         """Seconds that ``stage`` took when it last ran, on whatever input; None if it never did."""
         own = [memo for memo in self.known().values() if memo.stage == stage.__name__]
         return max(own, key=lambda memo: memo.made).seconds if own else None

@@ -18,7 +18,7 @@ RESULTS = [{"event": "result", "model": name, "verdict": "valid"} for name in ("
 
 def built(said: SparseTactics | None, counted: int | None = None) -> BuiltEngine:
     """An engine that may have sparse kernels: what the log says, and how many the engine itself counts."""
-    return BuiltEngine(1, 1.0, (), True, Findings(said, 0, 0, 0, 0, ()), sparse_layers=counted)
+    return BuiltEngine(1, 1.0, (), True, Findings(0, 0, 0, 0, (), said), sparse_layers=counted)
 
 
 def test_the_speed_up_is_that_against_the_same_network_without_sparse_kernels() -> None:
