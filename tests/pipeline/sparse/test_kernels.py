@@ -6,36 +6,30 @@ from typing import Any
 
 import pytest
 
-from jetpress.pipeline.sparse.kernels import TWIN, of_engine
+from jetpress.benchmarks.report.record.networks import Ratio
+from jetpress.pipeline.sparse.kernels import of_engine
 
 SAID = {"eligible": 5, "eligible_layers": ["a"], "chosen": 2, "chosen_layers": ["a", "b"]}
-RATIO = {"event": "ratio", "of": "compressed", "against": TWIN, "ratio": 1.2, "interval": [1.1, 1.3]}
-DENSE = {"event": "ratio", "of": "compressed", "against": "dense", "ratio": 9.0, "interval": [8.0, 9.5]}
-RESULTS = [{"event": "result", "model": name, "verdict": "valid"} for name in ("compressed", TWIN)]
+RATIO = Ratio(value=1.2, low=1.1, high=1.3)
 
 
 def test_the_speed_up_is_that_against_the_same_network_without_sparse_kernels() -> None:
-    told = of_engine({"findings": {"sparsity": SAID}, "sparse_layers": 7}, [*RESULTS, DENSE, RATIO])
-    assert told["speed"] == {"value": 1.2, "low": 1.1, "high": 1.3}
-    assert (told["found"], told["chosen"], told["chosen_layers"], told["why"]) == (5, 2, ["a", "b"], "")
+    told = of_engine({"findings": {"sparsity": SAID}, "sparse_layers": 7}, RATIO)
+    assert told.speed == RATIO
+    assert (told.found, told.chosen, told.chosen_layers, told.why) == (5, 2, ("a", "b"), "")
 
 
 @pytest.mark.parametrize(
-    ("built", "events", "why"),
+    ("built", "speed", "invalid", "why"),
     [
-        ({"findings": {"sparsity": {**SAID, "chosen": 0}}}, [*RESULTS, RATIO], "for no layer"),
-        ({"findings": {"sparsity": None}, "sparse_layers": 0}, [*RESULTS, RATIO], "for no layer"),
-        ({"findings": {}, "sparse_layers": None}, [*RESULTS, RATIO], "does not tell"),
-        ({"findings": {"sparsity": SAID}}, [*RESULTS, DENSE], "not measured beside"),
-        ({"findings": {"sparsity": SAID}}, [], "not measured beside"),
-        (
-            {"findings": {"sparsity": SAID}},
-            [RESULTS[0], {**RESULTS[1], "verdict": "invalid"}, RATIO],
-            "benchmark is invalid",
-        ),
+        ({"findings": {"sparsity": {**SAID, "chosen": 0}}}, RATIO, False, "for no layer"),
+        ({"findings": {"sparsity": None}, "sparse_layers": 0}, RATIO, False, "for no layer"),
+        ({"findings": {}, "sparse_layers": None}, RATIO, False, "does not tell"),
+        ({"findings": {"sparsity": SAID}}, None, False, "not measured beside"),
+        ({"findings": {"sparsity": SAID}}, RATIO, True, "benchmark is invalid"),
     ],
 )
-def test_no_speed_up_is_told(built: dict[str, Any], events: list[dict[str, Any]], why: str) -> None:
-    told = of_engine(built, events)
-    assert told["speed"] is None
-    assert why in told["why"]
+def test_no_speed_up_is_told(built: dict[str, Any], speed: Ratio | None, invalid: bool, why: str) -> None:
+    told = of_engine(built, speed, invalid)
+    assert told.speed is None
+    assert why in told.why

@@ -1,0 +1,58 @@
+"""jetpress report | compare | gc"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from jetpress.deploy import console
+from jetpress.pipeline.cli.arguments import Commands, command
+
+
+def add(commands: Commands) -> None:
+    """What runs left behind."""
+    report = command(commands, "report", _report, "print a finished run's report and say where its page is")
+    report.add_argument("run", metavar="RUN", help="a run's folder or its name in runs/")
+    text = "which of two runs is faster: side by side, where both can run"
+    versus = command(commands, "compare", _compare, text)
+    versus.add_argument("first", metavar="A", help="a run's folder or its name in runs/")
+    versus.add_argument("second", metavar="B", help="the other run")
+    versus.add_argument("--device", metavar="USER@HOST", help="where to measure (default: here)")
+    collect = command(commands, "gc", _gc, "remove what no run in runs/ needs")
+    collect.add_argument("--all", action="store_true", help="also what the runs need: everything starts anew")
+
+
+def _report(options: argparse.Namespace) -> int:
+    from jetpress.benchmarks.report.record import read
+    from jetpress.pipeline.summary import find_run
+
+    folder = find_run(options.run)
+    read(folder / "report.json")  # a damaged one is not printed
+    if options.json:
+        print((folder / "report.json").read_text())
+    else:
+        print((folder / "report.md").read_text())
+        console.say(f"page: {folder / 'report.html'}")
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from jetpress.pipeline.compare import compare, in_words
+
+    found = compare(options.first, options.second, options.device)
+    print(json.dumps(asdict(found)) if options.json else in_words(found))
+    return 0
+
+
+def _gc(options: argparse.Namespace) -> int:
+    from jetpress.pipeline.store.store import Store
+    from jetpress.pipeline.summary import home, needed
+
+    removed, freed = Store(home() / ".store").collect(needed(home()), everything=options.all)
+    if options.json:
+        print(json.dumps({"removed": removed, "freed_bytes": freed}))
+    else:
+        console.say(f"removed {removed} folders, {freed / 2**20:.1f} MiB")
+    return 0
