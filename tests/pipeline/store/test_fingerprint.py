@@ -293,6 +293,7 @@ BESIDE = {
     "jetpress.pipeline.store.fingerprint": "reads the code itself",
     "jetpress.pipeline.store.late": "reads the code itself",
     "jetpress.pipeline.cli.arguments": "finds recipes, which are in every key by what they say",
+    "jetpress.pipeline.recipe.reading": "finds recipes, which are in every key by what they say",
     "jetpress.deploy.runner.clocks": "starts itself, and is packed",
 }
 """Modules that know where they lie and have no need to say what they read."""
