@@ -168,18 +168,24 @@ def test_the_mixed_engine_is_timed_beside_the_one_without(trained: Checkpoint, t
         benchmark=BenchmarkConfig(seconds=0.3, threads=1),
     )
     report = jetpress.run(recipe, "host", home=tmp_path / "runs")
-    assert set(json.loads((Path(report["folder"]) / "engine" / "engine.json").read_text())["models"]) == {
+    assert report.folder is not None
+    assert set(json.loads((report.folder / "engine" / "engine.json").read_text())["models"]) == {
         "compressed",
         "dense",
         NOT_MIXED,
     }
-    latency = report["quantization"]["mixed_latency"]
-    if report["benchmark"]["verdict"] == "invalid":  # the machine was too busy: then nothing may be said
+    assert report.quantization is not None
+    assert report.benchmark is not None
+    latency = report.quantization.mixed_latency
+    if report.benchmark.verdict == "invalid":  # the machine was too busy: then nothing may be said
         assert latency is None
         return
-    assert min(latency["mixed_ms"], latency["throughout_ms"]) > 0
-    assert 0 < latency["times_as_fast"]["low"] <= latency["times_as_fast"]["high"]
-    assert "With these layers in higher precision" in (Path(report["folder"]) / "report.md").read_text()
+    assert latency is not None
+    assert min(latency.mixed_ms, latency.throughout_ms) > 0
+    interval = latency.times_as_fast.interval
+    assert interval is not None
+    assert 0 < interval.low <= interval.high
+    assert "With these layers in higher precision" in (report.folder / "report.md").read_text()
 
 
 def test_layers_that_the_recipe_keeps(trained: Checkpoint, exported: OnnxModel, tmp_path: Path) -> None:

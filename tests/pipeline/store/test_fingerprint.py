@@ -169,7 +169,7 @@ UNUSED = {
     "what is said": ("deploy/console.py", "EVERY_S = 15.0", "EVERY_S = 16.0"),
     "what an error says": ("deploy/errors.py", "free some space", "make room"),
     "the store": ("pipeline/store/store.py", "poll_interval=0.2", "poll_interval=0.3"),
-    "the command line": ("pipeline/cli.py", "recipes", "receipts"),
+    "the command line": ("pipeline/cli/arguments.py", "recipes", "receipts"),
 }
 
 
@@ -292,7 +292,7 @@ def test_versions_of_what_is_imported() -> None:
 BESIDE = {
     "jetpress.pipeline.store.fingerprint": "reads the code itself",
     "jetpress.pipeline.store.late": "reads the code itself",
-    "jetpress.pipeline.cli": "finds recipes, which are in every key by what they say",
+    "jetpress.pipeline.cli.arguments": "finds recipes, which are in every key by what they say",
     "jetpress.pipeline.recipe.reading": "finds recipes, which are in every key by what they say",
     "jetpress.deploy.runner.clocks": "starts itself, and is packed",
 }
