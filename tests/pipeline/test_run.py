@@ -218,7 +218,7 @@ def test_an_rtx_engine_needs_no_device(folder: Path) -> None:
 def jetpress(folder: Path, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "JETPRESS_RUNS": str(folder / "runs"), "PYTHONPATH": str(ROOT), **extra}
     return subprocess.run(
-        [sys.executable, "-m", "jetpress.pipeline.cli", *arguments],
+        [sys.executable, "-m", "jetpress", *arguments],
         capture_output=True,
         text=True,
         env=environment,
@@ -275,7 +275,7 @@ def test_a_run_stopped_in_training_goes_on_after_the_last_epoch(
     folder: Path, finished: RunReport, stop: int
 ) -> None:
     environment = {**os.environ, "JETPRESS_RUNS": str(folder / f"stopped-{stop}"), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "jetpress.pipeline.cli", "run", str(folder / "small.toml"), "--json"]
+    command = [sys.executable, "-m", "jetpress", "run", str(folder / "small.toml"), "--json"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stderr is not None
         for line in process.stderr:
