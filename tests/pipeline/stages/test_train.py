@@ -71,7 +71,7 @@ def kill_in(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
 
 def test_the_baseline_learns_the_digits(tmp_path: Path) -> None:
     start = small.start(tmp_path)
-    made = stage(replace(QUICK, epochs=5), start, small.draft(tmp_path, "train"))
+    made = train.train(replace(QUICK, epochs=5), start, small.draft(tmp_path, "train"))
     assert made.facts.validation > 85
     assert len(made.facts.training.curve) == 5
     assert made.facts.data.train == start.facts.data.train
@@ -133,14 +133,14 @@ def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(
 
 def test_a_resumed_stage_makes_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     start = small.start(tmp_path)
-    whole = stage(QUICK, start, small.draft(tmp_path, "whole"))
+    whole = train.train(QUICK, start, small.draft(tmp_path, "whole"))
     draft = small.draft(tmp_path, "killed")
     with monkeypatch.context() as patch:
         kill_in(patch, 1)
         with pytest.raises(Killed):
-            stage(QUICK, start, draft)
+            train.train(QUICK, start, draft)
     (draft / "weights.safetensors").write_bytes(b"half of it")
-    made = stage(QUICK, start, draft)
+    made = train.train(QUICK, start, draft)
     assert made.facts == whole.facts
     for file in whole.path.iterdir():
         assert (draft / file.name).read_bytes() == file.read_bytes()
@@ -264,9 +264,9 @@ def test_nothing_learnt_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[st
     start = small.start(tmp_path)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("jetpress.pipeline.stages.train.guessing", lambda data: 99.0)
-        stage(config, start, small.draft(tmp_path, "train"))
+        train.train(config, start, small.draft(tmp_path, "train"))
     assert "no better than guessing" in capsys.readouterr().err
-    assert 9 < guessing(load(small.DIGITS, 0)) < 12
+    assert 9 < train.guessing(load(small.DIGITS, 0)) < 12
 
 
 def test_two_inputs_a_dict_of_outputs_and_functions_of_the_users_own(tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ def test_two_inputs_a_dict_of_outputs_and_functions_of_the_users_own(tmp_path: P
     )
     loaded = models.load(source)
     assert [(i.name, i.shape) for i in loaded.model.inputs] == [("left", (4,)), ("right", (3,))]
-    made = stage(replace(QUICK, epochs=4), source, small.draft(tmp_path, "t"))
+    made = train.train(replace(QUICK, epochs=4), source, small.draft(tmp_path, "t"))
     assert made.facts.validation > 85
 
 
@@ -325,7 +325,7 @@ def test_training_stops_when_the_target_holds_and_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = replace(QUICK, epochs=8, stop_at=50.0)
-    made = stage(config, small.start(tmp_path), small.draft(tmp_path, "train"))
+    made = train.train(config, small.start(tmp_path), small.draft(tmp_path, "train"))
     assert 2 <= len(made.facts.training.curve) < 8
     assert "in 2 epochs in a row" in made.facts.training.stopped
     assert "training stops: " in capsys.readouterr().err
@@ -334,7 +334,7 @@ def test_training_stops_when_the_target_holds_and_says_so(
 
 def test_a_hopeless_training_is_given_up(tmp_path: Path) -> None:
     config = replace(QUICK, epochs=6, stop_at=100.0, learning_rate=1e-6)
-    made = stage(config, small.start(tmp_path), small.draft(tmp_path, "train"))
+    made = train.train(config, small.start(tmp_path), small.draft(tmp_path, "train"))
     assert len(made.facts.training.curve) == 3
     assert "out of reach" in made.facts.training.stopped
 
@@ -353,7 +353,7 @@ def test_a_stopped_training_stays_stopped_when_it_is_resumed(
 @pytest.mark.parametrize("changed", [{"mixup": 0.2}, {"cutmix": 1.0}, {"mixup": 0.2, "cutmix": 1.0}])
 def test_mixed_images_teach(tmp_path: Path, changed: Any) -> None:
     start = small.start(tmp_path)
-    made = stage(replace(QUICK, epochs=4, **changed), start, small.draft(tmp_path, "train"))
+    made = train.train(replace(QUICK, epochs=4, **changed), start, small.draft(tmp_path, "train"))
     assert made.facts.validation > 70
     losses = [entry.loss for entry in made.facts.training.curve]
     assert losses[-1] < losses[0]
