@@ -17,7 +17,7 @@ from jetpress.pipeline.network import models
 from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.recipe.retraining import Distillation
 from jetpress.pipeline.recipe.sections.training import TrainConfig
-from jetpress.pipeline.stages import assess
+from jetpress.pipeline.stages import assess, train
 from jetpress.pipeline.stages import source as baseline
 from jetpress.pipeline.training import fit, resume, updates
 from jetpress.pipeline.training.distill import Teacher
