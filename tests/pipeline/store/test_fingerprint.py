@@ -291,7 +291,7 @@ def test_versions_of_what_is_imported() -> None:
 
 BESIDE = {
     "jetpress.pipeline.store.fingerprint": "reads the code itself",
-    "jetpress.pipeline.store.late": "reads the code itself",
+    "jetpress.pipeline.store.lazy": "reads the code itself",
     "jetpress.pipeline.cli.arguments": "finds recipes, which are in every key by what they say",
     "jetpress.pipeline.recipe.reading": "finds recipes, which are in every key by what they say",
     "jetpress.deploy.runner.clocks": "starts itself, and is packed",
