@@ -15,7 +15,8 @@ from jetpress.pipeline.store import symbols
 from jetpress.pipeline.store.fingerprint import OURS, ROOT, files, fingerprint, versions
 
 PACKAGE = ROOT / "jetpress"
-SOURCES = sorted(path for top in PACKAGE.iterdir() for path in (top.rglob("*.py") if top.is_dir() else [top]))
+FOLDERS = [path for path in PACKAGE.iterdir() if path.is_dir()]
+SOURCES = sorted([*PACKAGE.glob("*.py"), *(path for top in FOLDERS for path in top.rglob("*.py"))])
 
 
 def name_of(path: Path, root: Path = ROOT) -> str:
