@@ -18,7 +18,7 @@ from typing import Self
 
 from jetpress.deploy import console
 from jetpress.pipeline.store.artifact import canonical
-from jetpress.pipeline.store.store import DIGEST, Store, write_atomically
+from jetpress.pipeline.store.store import DIGEST, LATEST, Store, write_atomically
 
 FILE = "needs.json"
 
@@ -94,8 +94,9 @@ def kept(store: Store, folder: Path) -> Noted:
     except (ValueError, RecursionError):
         told = None
     match told:
-        case {"keys": list(keys), "used": float() | int() as used} if all(map(_is_key, keys)):
-            return Noted(frozenset(keys), used)
+        case {"keys": list(keys), "used": float() | int() as used} if 0 <= used < LATEST:
+            if all(map(_is_key, keys)):
+                return Noted(frozenset(keys), used)
     console.say(f"  {folder / FILE} is damaged: what the report names is kept")
     return _reported(store, folder)
 

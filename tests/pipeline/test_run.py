@@ -240,6 +240,36 @@ def test_report_prints_and_gc_keeps_what_runs_need(folder: Path, finished: RunRe
     }
 
 
+def test_a_flipped_bit_in_the_store_is_found_before_it_is_exported(
+    folder: Path, finished: RunReport, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digests = {step.name: step.digest for step in finished.stages}
+    weights = folder / "runs" / ".store" / "objects" / digests["fold"] / "weights.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    result = run(recipe(folder, "export.batch=2"), "host", home=folder / "runs")
+    said = capsys.readouterr().err
+    assert f"damaged, and made anew: {weights} has SHA-256" in said
+    assert "  fold ..." in said
+    assert "  train ..." not in said
+    assert {step.name: step.digest for step in result.stages}["fold"] == digests["fold"]
+    assert weights.read_bytes() == whole
+
+
+def test_a_cut_report_is_said_and_made_anew(folder: Path, finished: RunReport) -> None:
+    place = finished.folder
+    text = (place / "report.json").read_text()
+    (place / "report.json").write_text(text[: len(text) // 2])
+    for command in (["report", place.name], ["compare", place.name, place.name]):
+        done = jetpress(folder, *command)
+        assert done.returncode == 2
+        assert "report.json is damaged" in done.stderr
+        assert "Traceback" not in done.stderr
+    assert jetpress(folder, "gc").returncode == 0
+    run(recipe(folder), "host", home=folder / "runs")
+    assert json.loads((place / "report.json").read_text())["id"] == place.name
+
+
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
 def test_a_run_stopped_in_training_goes_on_after_the_last_epoch(
     folder: Path, finished: RunReport, stop: int

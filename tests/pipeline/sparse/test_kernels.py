@@ -16,7 +16,7 @@ RATIO = Ratio(value=1.2, low=1.1, high=1.3)
 
 def built(said: SparseTactics | None, counted: int | None = None) -> BuiltEngine:
     """An engine that may have sparse kernels: what the log says, and how many the engine itself counts."""
-    return BuiltEngine(1, 1.0, (), True, Findings(said, 0, 0, 0, 0, ()), sparse_layers=counted)
+    return BuiltEngine(1, 1.0, (), True, Findings(0, 0, 0, 0, (), said), sparse_layers=counted)
 
 
 def test_the_speed_up_is_that_against_the_same_network_without_sparse_kernels() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -13,6 +12,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 
+import jetpress
 from jetpress.deploy.errors import RecipeError, StageError
 from jetpress.deploy.targets import TARGETS
 from jetpress.pipeline.data import loading
@@ -28,10 +28,10 @@ from jetpress.pipeline.recipe.sections.compression import PruneConfig, QuantizeC
 from jetpress.pipeline.recipe.sections.device import BenchmarkConfig, BuildConfig
 from jetpress.pipeline.recipe.sections.export import EquivalenceConfig, ExportConfig
 from jetpress.pipeline.recipe.sections.training import TrainConfig
-from jetpress.pipeline.run import run as whole_run
 from jetpress.pipeline.stages import bundle, equivalence, export, quantize, train
 from jetpress.pipeline.stages.assess_file import assess_file
 from jetpress.pipeline.store.artifact import Checkpoint, OnnxModel
+from jetpress.pipeline.store.facts.network import CheckpointFacts, Rounding, Training
 from jetpress.pipeline.training.evaluate import evaluate
 from tests.pipeline import small
 
@@ -167,7 +167,7 @@ def test_the_mixed_engine_is_timed_beside_the_one_without(trained: Checkpoint, t
         build=BuildConfig(precision="int8"),
         benchmark=BenchmarkConfig(seconds=0.3, threads=1),
     )
-    report = whole_run(recipe, "host", home=tmp_path / "runs")
+    report = jetpress.run(recipe, "host", home=tmp_path / "runs")
     assert report.folder is not None
     assert set(json.loads((report.folder / "engine" / "engine.json").read_text())["models"]) == {
         "compressed",
@@ -254,12 +254,15 @@ def test_the_rest_in_fp16_where_no_flag_says_so(trained: Checkpoint, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("facts", "learnt"),
+    ("best_epoch", "rounding", "learnt"),
     [
-        ({"best_epoch": 3}, False),  # of fine-tuning
-        ({"best_epoch": 0, "rounded": {"weights": 3}}, False),
-        ({"best_epoch": 1, "rounded": {"weights": 3}}, True),
+        (3, None, False),  # of fine-tuning
+        (0, Rounding(90.0, 0.01, 3, 3, ()), False),
+        (1, Rounding(90.0, 0.01, 3, 3, ()), True),
     ],
 )
-def test_biases_are_corrected_unless_training_with_rounding_won(facts: dict[str, Any], learnt: bool) -> None:
-    assert quantize.learnt_rounded(facts) == learnt
+def test_biases_are_corrected_unless_training_with_rounding_won(
+    best_epoch: int, rounding: Rounding | None, learnt: bool
+) -> None:
+    training = Training(best_epoch, (), "float32", "")
+    assert quantize.learnt_rounded(CheckpointFacts(1, 1, training=training, rounding=rounding)) == learnt
