@@ -25,6 +25,7 @@ from jetpress.deploy.errors import DeviceError
 from jetpress.deploy.preflight.graph import Graph
 from jetpress.deploy.runner.backends import module_of
 
+READS = ("../runner/backend_*.py",)
 CAPABILITIES = ((8, 6), (8, 9), (12, 0))
 """That TensorRT-RTX builds for, and that differ in what they compute in."""
 LIMIT_S = 300.0

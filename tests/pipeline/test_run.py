@@ -89,6 +89,8 @@ def finished(folder: Path) -> RunReport:
 
 def test_the_main_job_runs_to_an_engine_and_a_report(finished: RunReport) -> None:
     place = finished.folder
+    assert place is not None
+    assert read(place / "report.json") == finished
     assert finished.engine_built
     assert finished.verdict.met is True
     assert finished.ratios.macs > 2
@@ -228,7 +230,6 @@ def jetpress(folder: Path, *arguments: str, **extra: str) -> subprocess.Complete
 
 def test_report_prints_and_gc_keeps_what_runs_need(folder: Path, finished: RunReport) -> None:
     assert finished.folder is not None
-    assert read(finished.folder / "report.json") == finished
     name = finished.folder.name
     done = jetpress(folder, "report", name)
     assert done.returncode == 0
