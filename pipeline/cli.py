@@ -245,7 +245,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _check_model(options: argparse.Namespace) -> int:
-    from jetpress.deploy.preflight import report_lines
+    from jetpress.deploy.preflight.compatibility import report_lines
 
     lines, found, ok = report_lines(Path(options.model), options.target)
     print(json.dumps(found) if options.json else "\n".join(lines))

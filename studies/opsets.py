@@ -44,7 +44,7 @@ from torch.export import ExportedProgram
 from torch.onnx._internal.exporter import _fx_passes
 
 from jetpress.deploy.errors import JetpressError
-from jetpress.deploy.preflight import preflight
+from jetpress.deploy.preflight.compatibility import preflight
 from jetpress.deploy.targets import Target
 from jetpress.pipeline.graph import exporting
 from jetpress.pipeline.graph.simplify import simplify

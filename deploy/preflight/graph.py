@@ -8,12 +8,9 @@ with bounded memory and time: the inference is native code, and the graph may be
 
 from __future__ import annotations
 
-import math
 import sys
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -22,12 +19,13 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
-from onnx import defs, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from jetpress.deploy import process
 from jetpress.deploy.errors import DeviceError, TrustError
 from jetpress.deploy.onnx_file.external import HINT
 from jetpress.deploy.onnx_file.skeleton import BITS, Skeleton
+from jetpress.deploy.preflight.node import UNKNOWN, Node, Value
 
 Array = NDArray[Any]
 INFERENCE_S = 60
@@ -37,56 +35,6 @@ ONNX_DOMAINS = ("", "ai.onnx")
 GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
 # A constant stays one through these.
 PASSING = ("Identity", "Cast", "Transpose", "QuantizeLinear", "DequantizeLinear")
-
-
-@dataclass(frozen=True)
-class Value:
-    """Element type (as in TensorProto.DataType; 0: unknown) and shape of one tensor."""
-
-    kind: int = 0
-    shape: tuple[int | None, ...] | None = None
-    """None where even the rank is unknown; None for each open dimension."""
-
-    @property
-    def bytes(self) -> int:
-        """Size with every open dimension taken as 1."""
-        return -(-math.prod(d or 1 for d in self.shape or ()) * BITS.get(self.kind, 32) // 8)
-
-    @property
-    def open(self) -> bool:
-        """Whether a dimension is left to the run."""
-        return self.shape is None or None in self.shape
-
-
-UNKNOWN = Value()
-
-
-@dataclass(frozen=True)
-class Node:
-    """One operator at work."""
-
-    op: str
-    domain: str
-    name: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    attributes: dict[str, Any] = field(repr=False)
-    """Plain values; graphs are not among them, their nodes follow in the graph's list."""
-
-    @property
-    def module(self) -> str:
-        """The PyTorch module: exporters put it before the last slash of the name."""
-        return self.name.strip("/").rpartition("/")[0]
-
-    @cached_property
-    def positions(self) -> dict[str, int]:
-        """Where the inputs stand, by the names that ONNX gives them."""
-        return {formal: at for at, formal in enumerate(_formal_inputs(self.op)) if at < len(self.inputs)}
-
-    def input(self, at: int | str) -> str:
-        """Name of an input, by position or formal name; empty where it is left out."""
-        index = self.positions.get(at, len(self.inputs)) if isinstance(at, str) else at
-        return self.inputs[index] if index < len(self.inputs) else ""
 
 
 class Graph:
@@ -186,7 +134,8 @@ class Graph:
 
     def _add(self, protos: Iterable[onnx.NodeProto], prefix: str) -> None:
         for at, proto in enumerate(protos):
-            attributes, inner = {}, []
+            attributes = dict[str, object]()
+            inner = list[onnx.GraphProto]()
             for one in proto.attribute:
                 if one.type in GRAPHS:
                     inner += [one.g] if one.type == onnx.AttributeProto.GRAPH else list(one.graphs)
@@ -269,27 +218,20 @@ def _value(kind: onnx.TypeProto) -> Value:
     return Value(tensor.elem_type, tuple(d if d is not None and d >= 0 else None for d in dims))
 
 
-def _plain(attribute: onnx.AttributeProto) -> Any:
+def _plain(attribute: onnx.AttributeProto) -> object:
     try:
-        value = helper.get_attribute_value(attribute)
+        value: object = helper.get_attribute_value(attribute)
     except ValueError:
         return None
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
-def _as_tensor(attributes: dict[str, Any]) -> onnx.TensorProto | None:
+def _as_tensor(attributes: Mapping[str, object]) -> onnx.TensorProto | None:
     """What a Constant node gives; None for text and sparse tensors."""
     if isinstance(tensor := attributes.get("value"), onnx.TensorProto):
         return tensor
     for name, dtype in (("value_int", np.int64), ("value_float", np.float32)):
-        found = attributes.get(name, attributes.get(f"{name}s"))
-        if found is not None:
-            return numpy_helper.from_array(np.array(found, dtype))
+        numbers = attributes.get(name, attributes.get(f"{name}s"))
+        if numbers is not None:
+            return numpy_helper.from_array(np.array(numbers, dtype))
     return None
-
-
-def _formal_inputs(op: str) -> list[str]:
-    try:
-        return [one.name for one in defs.get_schema(op).inputs]
-    except defs.SchemaError:
-        return []

@@ -18,11 +18,13 @@ import os
 import platform
 import resource
 import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from jetpress.deploy import process
 from jetpress.deploy.errors import DeviceError
+from jetpress.deploy.fields import Fields, Malformed, parse
 from jetpress.deploy.preflight.graph import Graph
 
 RTX, ORT = "tensorrt_rtx", "onnxruntime"
@@ -36,19 +38,32 @@ MOST_MEMORY = max(16 * 2**30, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_P
 LACKING = ("plugin", "creator", "no runners that implement it")
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a runtime made of a model."""
+
+    by: str
+    version: str = ""
+    stage: str = "parse"
+    """How far it came: ``parse``, ``load`` or ``build``."""
+    ok: bool | None = False
+    """None: it gave no answer in time."""
+    lacks: bool = False
+    """It failed for what it does not have, not for what the model is."""
+    error: str = ""
+
+
 def nearest(capability: tuple[int, int] | None) -> str:
     """The compute capability to build for in place of ``capability``: the newest that has nothing more."""
-    older = [one for one in CAPABILITIES if one <= (capability or (0, 0))]
+    older = [known for known in CAPABILITIES if known <= (capability or (0, 0))]
     return "{}.{}".format(*max(older, default=CAPABILITIES[0]))
 
 
-def attempt(
-    runtime: str, graph: Graph, capability: str = "8.6", limit_s: float = LIMIT_S
-) -> dict[str, Any] | None:
-    """``{by, version, stage, ok, error, lacks}``; None where the runtime is not installed here.
+def attempt(runtime: str, graph: Graph, capability: str = "8.6", limit_s: float = LIMIT_S) -> Answer | None:
+    """The answer of a runtime; None where it is not installed here.
 
-    ``stage`` is how far it came: ``parse`` or ``build``. Where later dimensions than the first are open, or
-    shapes are inputs, it is only parsed: nothing says which sizes they have.
+    Where later dimensions than the first are open, or shapes are inputs, the model is only parsed: nothing says
+    which sizes they have.
     """
     if importlib.util.find_spec(runtime) is None:
         return None
@@ -70,45 +85,58 @@ def attempt(
         str(graph.path),
         request,
     ]
-    answer: dict[str, Any] = {"by": TITLES[runtime], "version": "", "stage": "parse", "ok": False}
-    answer |= {"lacks": False, "error": ""}
     try:
         done = process.execute(command, TITLES[runtime], process.Terms(timeout=limit_s))
     except DeviceError as error:
-        return {**answer, "ok": None, "error": error.what}
+        return Answer(TITLES[runtime], ok=None, error=error.what)
     try:
-        answer |= json.loads(done.stdout.strip().rpartition("\n")[2])
-    except ValueError:
-        said = done.stderr.strip().rpartition("\n")[2][:300]
-        return {**answer, "error": f"it ended with code {done.returncode}: {said or 'no reason given'}"}
-    lacks = runtime == RTX and any(word in answer["error"] for word in LACKING)
-    return {**answer, "lacks": lacks}
+        answer = _read(TITLES[runtime], done.stdout.strip().rpartition("\n")[2])
+    except Malformed:
+        reason = done.stderr.strip().rpartition("\n")[2][:300] or "no reason given"
+        return Answer(TITLES[runtime], error=f"it ended with code {done.returncode}: {reason}")
+    return replace(answer, lacks=runtime == RTX and any(word in answer.error for word in LACKING))
+
+
+def _read(title: str, line: str) -> Answer:
+    """The last line of the process that took the model: whatever is in it, the model may have written it."""
+    fields = Fields(parse(line) or {})
+    return Answer(
+        title, fields.text("version"), fields.text("stage"), fields.flag("ok"), error=fields.text("error")
+    )
 
 
 def main(arguments: list[str]) -> int:
     """The far end: load, parse or build."""
     runtime, model, request = arguments
     resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
-    print(json.dumps({RTX: _rtx, ORT: _ort}[runtime](model, json.loads(request))))
+    print(json.dumps(_rtx(model, json.loads(request)) if runtime == RTX else _ort(model)))
     return 0
 
 
-def _ort(model: str, _: dict[str, Any]) -> dict[str, Any]:
+def _ort(model: str) -> dict[str, object]:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     # Folding constants would compute, and a hostile constant is large.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads, options.log_severity_level = 1, 4
-    found = {"version": onnxruntime.__version__, "stage": "load"}
+    base = {"version": onnxruntime.__version__, "stage": "load"}
     try:
         onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # noqa: BLE001 - its errors have no common base
-        return {**found, "ok": False, "error": str(error)[:500]}
-    return {**found, "ok": True, "error": ""}
+        return {**base, "ok": False, "error": str(error)[:500]}
+    return {**base, "ok": True, "error": ""}
 
 
-def _rtx(model: str, request: dict[str, Any]) -> dict[str, Any]:
+class Request(TypedDict):
+    """What TensorRT-RTX is to do with a model."""
+
+    inputs: list[dict[str, object]]
+    build: bool
+    ahead: list[str]
+
+
+def _rtx(model: str, request: Request) -> dict[str, object]:
     from jetpress.deploy.runner.backend_tensorrt import load_library, make_log
     from jetpress.deploy.runner.failures import RunnerError
     from jetpress.deploy.runner.tensorrt_build import build_engine
@@ -116,7 +144,7 @@ def _rtx(model: str, request: dict[str, Any]) -> dict[str, Any]:
 
     trt = load_library(RTX)
     log = make_log(trt)
-    found = {"version": str(trt.__version__), "stage": "build" if request["build"] else "parse"}
+    base = {"version": str(trt.__version__), "stage": "build" if request["build"] else "parse"}
     try:
         if request["build"]:
             settings = {"precision": "fp32", "inputs": request["inputs"], "ahead": request["ahead"]}
@@ -124,16 +152,16 @@ def _rtx(model: str, request: dict[str, Any]) -> dict[str, Any]:
                 trt, log, model, {**settings, "timing_cache": None, "model": Path(model).name}
             )
             error = "" if plan is not None else said(log.recorder)[:500]
-            return {**found, "ok": plan is not None, "error": error}
+            return {**base, "ok": plan is not None, "error": error}
         builder = trt.Builder(log)  # must live as long as its network
         network = builder.create_network(0)
         parser = trt.OnnxParser(network, log)
         ok = parser.parse_from_file(model)
         faults = "; ".join(parser.get_error(at).desc() for at in range(parser.num_errors))
-        return {**found, "ok": ok, "error": faults[:500]}
+        return {**base, "ok": ok, "error": faults[:500]}
     except RunnerError as failure:
         stage = "parse" if "cannot parse" in failure.what else "build"
-        return {**found, "stage": stage, "ok": False, "error": failure.what[:500]}
+        return {**base, "stage": stage, "ok": False, "error": failure.what[:500]}
 
 
 if __name__ == "__main__":
