@@ -2,20 +2,26 @@
 
 Programs that we do not have to trust answer in JSON: a device, the runner on it, a process that opened somebody's
 model. What is not as it should be is one `Malformed`, whatever it is: no JSON, nesting without end, a number of
-thousands of digits, a text where a number belongs.
+thousands of digits, a text where a number belongs. Texts are made plain: an escape of JSON can hide one of a terminal.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from jetpress.deploy.process import plain
+
 T = TypeVar("T")
+SURROGATES = re.compile("[\ud800-\udfff]")
 LARGEST = 2**63
 """No size, count or time of ours is larger."""
+DEEPEST = 32
+"""Nesting; what is parsed may be written again, which takes as deep a stack."""
 
 
 class Malformed(ValueError):
@@ -28,7 +34,21 @@ def parse(text: str) -> dict[str, object] | None:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
+    return value if isinstance(value, dict) and not _is_deep(value) else None
+
+
+def _is_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [
+            inside
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inside in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -47,9 +67,19 @@ class Fields:
         """A whole number."""
         return self._get(name, _integer, "whole number")
 
+    def count(self, name: str) -> int:
+        """A whole number above 0."""
+        return self._get(
+            name, lambda value: _integer(value) if _positive(value) else None, "whole number above 0"
+        )
+
     def number(self, name: str) -> float:
         """A finite number."""
         return self._get(name, _number, "number")
+
+    def positive(self, name: str) -> float:
+        """A finite number above 0: a time, a size."""
+        return self._get(name, _positive, "number above 0")
 
     def flag(self, name: str) -> bool:
         """True or false."""
@@ -62,6 +92,21 @@ class Fields:
     def numbers(self, name: str) -> tuple[float, ...]:
         """A list of finite numbers."""
         return self._get(name, _list_of(_number), "list of numbers")
+
+    def times(self, name: str) -> tuple[float, ...]:
+        """A list of at least one finite number above 0."""
+        return self._get(name, lambda value: _list_of(_positive)(value) or None, "list of numbers above 0")
+
+    def choice(self, name: str, words: Sequence[str]) -> str:
+        """One of these words."""
+        return self._get(
+            name, lambda value: _text(value) if value in words else None, f"one of {', '.join(words)}"
+        )
+
+    def named(self, name: str) -> dict[str, float]:
+        """An object of finite numbers."""
+        members = self._members(name)
+        return {plain(key): members.number(key) for key in members.values}
 
     def interval(self, name: str) -> tuple[float, float]:
         """A list of two finite numbers, the lower first."""
@@ -76,29 +121,32 @@ class Fields:
         values = self._get(name, _list_of(_object), "list of objects")
         return [Fields(value, f"{self.path}{name}[{at}].") for at, value in enumerate(values)]
 
-    def each(self, name: str) -> Iterator[tuple[str, Fields]]:
-        """The objects inside an object, with their names."""
-        members = self.inside(name)
-        for key in members.values:
-            if _text(key) is None:
-                raise Malformed(f"{self.path}{name} has a name that is no text")
-            yield key, members.inside(key)
+    def each(self, name: str) -> dict[str, Fields]:
+        """The objects inside an object, by their names."""
+        members = self._members(name)
+        return {plain(key): members.inside(key) for key in members.values}
 
-    def has(self, name: str) -> bool:
-        """Whether there is such a field, and it is not null."""
-        return self.values.get(name) is not None
+    def is_null(self, name: str) -> bool:
+        """Whether a field that must be there is null."""
+        if name not in self.values:
+            raise Malformed(plain(f"{self.path}{name} is missing"))
+        return self.values[name] is None
+
+    def _members(self, name: str) -> Fields:
+        members = self.inside(name)
+        if any(_text(key) is None for key in members.values):
+            raise Malformed(plain(f"{self.path}{name} has a name that is no text"))
+        return members
 
     def _get(self, name: str, read: Callable[[object], T | None], kind: str) -> T:
-        if name not in self.values:
-            raise Malformed(f"{self.path}{name} is missing")
-        value = read(self.values[name])
+        value = None if self.is_null(name) else read(self.values[name])
         if value is None:
-            raise Malformed(f"{self.path}{name} is no {kind}")
+            raise Malformed(plain(f"{self.path}{name} is not: {kind}"))
         return value
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value) else None
+    return plain(value) if isinstance(value, str) and not SURROGATES.search(value) else None
 
 
 def _flag(value: object) -> bool | None:
@@ -115,6 +163,11 @@ def _number(value: object) -> float | None:
         return value if math.isfinite(value) else None
     whole = _integer(value)
     return None if whole is None else float(whole)
+
+
+def _positive(value: object) -> float | None:
+    number = _number(value)
+    return number if number is not None and number > 0 else None
 
 
 def _object(value: object) -> dict[str, object] | None:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from jetpress.deploy import console
+from jetpress.deploy.device.events import Infer
 from jetpress.deploy.errors import StageError
 from jetpress.deploy.runner.files import safe_name
 from jetpress.pipeline.graph.cases import IMAGES, filled
@@ -30,13 +31,13 @@ REMEDY = (
 DETECTIONS = ("boxes", "scores", "labels")
 
 
-def held(bundle: Path, folder: Path, said: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Score]]:
+def held(bundle: Path, folder: Path, tried: Mapping[str, Infer]) -> dict[str, list[Score]]:
     """Scores of every output of every model.
 
     Args:
         bundle: with ``plan.json``, the ONNX files and the samples.
         folder: where the outputs are that the runner wrote.
-        said: model -> its ``infer`` event.
+        tried: model -> its ``infer`` event.
 
     Raises:
         StageError: an engine is not the same function as its file.
@@ -44,14 +45,14 @@ def held(bundle: Path, folder: Path, said: Mapping[str, Mapping[str, Any]]) -> d
     plan = json.loads((bundle / "plan.json").read_text())
     samples = [_array(bundle / "samples" / f"{safe_name(one['name'])}.npy") for one in plan["inputs"]]
     results = dict[str, list[Score]]()
-    for name, event in said.items():
+    for name, event in tried.items():
         model = plan["models"].get(name)
         if (
             model is None or name == NOT_MIXED
         ):  # the same model on another place of the board; only to be timed
             continue
         kind = model.get("precision", plan["precision"])
-        found = {one["name"]: _array(folder / one["file"]) for one in event["outputs"]}
+        found = {output.name: _array(folder / output.file) for output in event.outputs}
         results[name] = _scores(bundle / model["file"], plan["inputs"], samples, found, kind)
         for one in results[name]:
             if not one.passes(LIMITS[kind]):

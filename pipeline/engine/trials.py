@@ -6,12 +6,12 @@ import hashlib
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import onnx
 from torch import nn
 
 from jetpress.deploy.device import remote_runner
+from jetpress.deploy.device.events import Profile, by_model
 from jetpress.pipeline.engine import contents
 from jetpress.pipeline.engine.place import opened
 from jetpress.pipeline.graph import exporting
@@ -40,12 +40,11 @@ def with_qdq(proto: onnx.ModelProto, dialect: str) -> onnx.ModelProto:
 
 def profiles(
     bench: Bench, protos: Mapping[str, onnx.ModelProto], network: Network, draft: Path
-) -> dict[str, dict[str, Any]]:
-    """Time the networks in one session, interleaved.
+) -> dict[str, Profile]:
+    """Time the networks in one session, interleaved: what undisturbed runs take (`deploy/runner/profile.py`), by name.
 
-    Returns:
-        by name ``latency_ms``, ``rounds_ms`` (side by side) and ``layers`` (the runtime's layer -> ms): of
-        undisturbed runs, see ``deploy/runner/profile.py``
+    Raises:
+        StageError: the runner does not tell of each.
     """
     folder = draft / "trials"
     shutil.rmtree(folder, ignore_errors=True)  # of an earlier session
@@ -65,4 +64,4 @@ def profiles(
         remote_runner.run_detached(device, digest[:32], place, "build", "--bundle", place, "--out", engines)
         events = remote_runner.run(device, place, "profile", "--bundle", place, "--engines", engines)
     shutil.rmtree(folder)
-    return {event["model"]: event for event in events if event["event"] == "profile"}
+    return by_model(events, Profile, needed=protos)

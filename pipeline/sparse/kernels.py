@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from jetpress.deploy.device.events import Event, Ratio, Result
+
 TWIN = "not-sparse"
 """Name of the engine without sparse kernels."""
 
 
-def of_engine(built: Mapping[str, Any], events: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
+def of_engine(built: Mapping[str, Any], events: Iterable[Event] = ()) -> dict[str, Any]:
     """Facts for the report.
 
     Args:
@@ -35,10 +37,8 @@ def of_engine(built: Mapping[str, Any], events: Iterable[Mapping[str, Any]] = ()
         "why": "",
     }
     measured = list(events)
-    ratio = next((one for one in measured if one["event"] == "ratio" and one["against"] == TWIN), None)
-    invalid = [
-        one["model"] for one in measured if one["event"] == "result" and one.get("verdict") == "invalid"
-    ]
+    ratio = next((event for event in measured if isinstance(event, Ratio) and event.against == TWIN), None)
+    invalid = any(isinstance(event, Result) and event.verdict == "invalid" for event in measured)
     if chosen == 0:
         told["why"] = "TensorRT chose sparse kernels for no layer"
     elif chosen is None:
@@ -48,6 +48,6 @@ def of_engine(built: Mapping[str, Any], events: Iterable[Mapping[str, Any]] = ()
     elif invalid:
         told["why"] = "the benchmark is invalid"
     else:
-        low, high = ratio["interval"]
-        told["speed"] = {"value": ratio["ratio"], "low": low, "high": high}
+        low, high = ratio.interval
+        told["speed"] = {"value": ratio.ratio, "low": low, "high": high}
     return told

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from jetpress.deploy.device import remote_runner
+from jetpress.deploy.device.events import Built, last
 from jetpress.pipeline.engine.place import opened
 from jetpress.pipeline.recipe.configs import Place
 from jetpress.pipeline.store.artifact import Bundle, Engine, canonical
@@ -21,10 +22,9 @@ def build(config: Place, bundle: Bundle, draft: Path) -> Engine:
         log = (draft / "build.log").write_text
         events = remote_runner.run_detached(device, _name_of(config, bundle), folder, *arguments, log=log)
         device.get(out, draft)
-    stamp = remote_runner.last(events, "built")["stamp"]
-    sizes = {name: entry["size"] for name, entry in stamp["models"].items()}
-    version = f"{stamp['backend']} {stamp['version']}"
-    return Engine(draft, {"stamp": stamp, "bytes": sizes, "headline": f"{version}, {_megabytes(sizes)}"})
+    built = last(events, Built)
+    headline = f"{built.backend} {built.version}, {_megabytes(built.bytes)}"
+    return Engine(draft, {"stamp": built.stamp, "bytes": dict(built.bytes), "headline": headline})
 
 
 def _name_of(config: Place, bundle: Bundle) -> str:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from jetpress.deploy.device import remote_runner
+from jetpress.deploy.device.events import Infer, by_model
 from jetpress.pipeline.engine.place import opened, sent
 from jetpress.pipeline.recipe.configs import Place
 from jetpress.pipeline.store.artifact import Bundle, Engine, Inference
@@ -23,9 +24,9 @@ def infer(config: Place, bundle: Bundle, engine: Engine, draft: Path) -> Inferen
         folder, arguments = sent(device, bundle, engine)
         events = remote_runner.run(device, folder, "infer", *arguments)
         device.get(arguments[-1], draft)
-    tried = {event["model"]: event for event in events if event["event"] == "infer"}
+    tried = by_model(events, Infer)
     same = sameness.held(bundle.path, draft, tried)
-    top1 = {name: None if one["top1"] is None else 100 * one["top1"] for name, one in tried.items()}
+    top1 = {name: None if ran.top1 is None else 100 * ran.top1 for name, ran in tried.items()}
     said = [f"{name} {value:.2f} %" for name, value in top1.items() if value is not None]
     scores = {name: [asdict(one) for one in found] for name, found in same.items()}
     headline = ", ".join([*said, "engine = ONNX Runtime"])

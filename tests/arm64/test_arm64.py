@@ -14,6 +14,7 @@ import pytest
 
 from jetpress.deploy.device import remote_runner
 from jetpress.deploy.device.device import Local
+from jetpress.deploy.device.events import Built, Result, by_model, last
 from jetpress.deploy.device.probe import probe
 from jetpress.deploy.errors import BenchmarkInvalid
 from jetpress.deploy.pack import pack
@@ -46,14 +47,16 @@ def test_send_build_infer_bench_and_bring_back(tmp_path: Path) -> None:
     folder = device.put(place, "bundle")
     engines = f"{device.folder}/engines"
     built = remote_runner.run_detached(device, "build", folder, "build", "--bundle", folder, "--out", engines)
-    stamp = remote_runner.last(built, "built")["stamp"]
+    stamp = last(built, Built).stamp
     assert (stamp["python"], stamp["version"]) == ("3.9.2", "1.19.2")
     words = ("--bundle", folder, "--engines", engines, "--out", f"{device.folder}/results")
-    said = remote_runner.run(device, folder, "infer", *words)
+    remote_runner.run(device, folder, "infer", *words)
     device.get(words[-1], tmp_path / "results")
     with suppress(BenchmarkInvalid):  # an emulated processor keeps no time
-        said += remote_runner.run(device, folder, "bench", *words, "--seconds", "0.5")
-    assert [fault for event in built + said for fault in faults(event)] == []
+        timed = remote_runner.run(device, folder, "bench", *words, "--seconds", "0.5")
+        assert [
+            fault for result in by_model(timed, Result).values() for fault in faults(dict(result.source))
+        ] == []
     samples = np.load(place / "samples" / "images.npy")
     session = ort.InferenceSession(place / "model.onnx", providers=["CPUExecutionProvider"])
     padded = np.concatenate([samples, samples[-1:]])

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from jetpress.deploy.device.events import Event, Ratio, Result
 from jetpress.pipeline.sparse.kernels import TWIN, of_engine
 
 SAID = {"eligible": 5, "eligible_layers": ["a"], "chosen": 2, "chosen_layers": ["a", "b"]}
-RATIO = {"event": "ratio", "of": "compressed", "against": TWIN, "ratio": 1.2, "interval": [1.1, 1.3]}
-DENSE = {"event": "ratio", "of": "compressed", "against": "dense", "ratio": 9.0, "interval": [8.0, 9.5]}
-RESULTS = [{"event": "result", "model": name, "verdict": "valid"} for name in ("compressed", TWIN)]
+RATIO = Ratio("compressed", TWIN, 1.2, (1.1, 1.3), 16, "faster", {})
+DENSE = Ratio("compressed", "dense", 9.0, (8.0, 9.5), 16, "faster", {})
+RESULTS = [Result(name, "valid", (), 1.0, (1.0,), 1, {}, {}) for name in ("compressed", TWIN)]
 
 
 def test_the_speed_up_is_that_against_the_same_network_without_sparse_kernels() -> None:
@@ -30,12 +32,12 @@ def test_the_speed_up_is_that_against_the_same_network_without_sparse_kernels() 
         ({"findings": {"sparsity": SAID}}, [], "not measured beside"),
         (
             {"findings": {"sparsity": SAID}},
-            [RESULTS[0], {**RESULTS[1], "verdict": "invalid"}, RATIO],
+            [RESULTS[0], replace(RESULTS[1], verdict="invalid"), RATIO],
             "benchmark is invalid",
         ),
     ],
 )
-def test_no_speed_up_is_told(built: dict[str, Any], events: list[dict[str, Any]], why: str) -> None:
+def test_no_speed_up_is_told(built: dict[str, Any], events: list[Event], why: str) -> None:
     told = of_engine(built, events)
     assert told["speed"] is None
     assert why in told["why"]
