@@ -8,8 +8,8 @@ import platform
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 NEEDED = ("torch", "torchvision", "numpy", "onnx", "onnxscript", "safetensors", "polygraphy", "scikit-learn")
 OPTIONAL = {
@@ -22,9 +22,19 @@ TORCH_SAFE = (2, 10)
 DISK_GB = 2.0
 
 
-def check() -> dict[str, Any]:
-    """``{"ready": bool, "findings": [{"what", "found", "ok", "needed", "hint"}]}``."""
-    findings = [
+@dataclass(frozen=True)
+class Finding:
+    """One thing that jetpress needs or can use; the machine is ready where all are ok."""
+
+    what: str
+    found: str
+    ok: bool = True
+    hint: str = ""
+
+
+def check() -> list[Finding]:
+    """Everything in the order in which people ask for it."""
+    return [
         _python(),
         *map(_needed, NEEDED),
         _runtime(),
@@ -34,11 +44,6 @@ def check() -> dict[str, Any]:
         _gpu(),
         _disk(),
     ]
-    return {"ready": all(f["ok"] for f in findings), "findings": findings}
-
-
-def _finding(what: str, found: str, ok: bool = True, hint: str = "") -> dict[str, Any]:
-    return {"what": what, "found": found, "ok": ok, "hint": hint}
 
 
 def _version(package: str) -> str | None:
@@ -48,32 +53,32 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _python() -> dict[str, Any]:
-    return _finding(
+def _python() -> Finding:
+    return Finding(
         "python", platform.python_version(), sys.version_info >= (3, 11), "install Python 3.11 or newer"
     )
 
 
-def _needed(package: str) -> dict[str, Any]:
+def _needed(package: str) -> Finding:
     version = _version(package)
-    return _finding(package, version or "missing", version is not None, f"pip install {package}")
+    return Finding(package, version or "missing", version is not None, f"pip install {package}")
 
 
-def _runtime() -> dict[str, Any]:
+def _runtime() -> Finding:
     version = _version("onnxruntime-gpu") or _version("onnxruntime")
-    return _finding("onnxruntime", version or "missing", version is not None, "pip install onnxruntime-gpu")
+    return Finding("onnxruntime", version or "missing", version is not None, "pip install onnxruntime-gpu")
 
 
-def _optional() -> list[dict[str, Any]]:
+def _optional() -> list[Finding]:
     return [
-        _finding(package, _version(package) or f"not installed ({why})") for package, why in OPTIONAL.items()
+        Finding(package, _version(package) or f"not installed ({why})") for package, why in OPTIONAL.items()
     ]
 
 
-def _torch_is_safe() -> dict[str, Any]:
+def _torch_is_safe() -> Finding:
     version = _version("torch") or "0.0"
     numbers = tuple(int(part) for part in version.split("+")[0].split(".")[:2])
-    return _finding(
+    return Finding(
         "weights_only loading",
         f"torch {version}",
         numbers >= TORCH_SAFE,
@@ -81,8 +86,8 @@ def _torch_is_safe() -> dict[str, Any]:
     )
 
 
-def _cpu() -> dict[str, Any]:
-    return _finding("cpu", f"{cpu_name()}, {cores()} cores")
+def _cpu() -> Finding:
+    return Finding("cpu", f"{cpu_name()}, {cores()} cores")
 
 
 def cores() -> int:
@@ -100,8 +105,8 @@ def cpu_name() -> str:
     return names[0] if names else platform.machine()
 
 
-def _gpu() -> dict[str, Any]:
-    return _finding("gpu", gpu_name() or "none: training runs on the CPU")
+def _gpu() -> Finding:
+    return Finding("gpu", gpu_name() or "none: training runs on the CPU")
 
 
 def gpu_name() -> str | None:
@@ -113,7 +118,7 @@ def gpu_name() -> str | None:
     return done.stdout.strip().splitlines()[0] if done.returncode == 0 and done.stdout.strip() else None
 
 
-def _disk() -> dict[str, Any]:
+def _disk() -> Finding:
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     hint = "a run of the default recipe needs about 0.5 GB; free some, or set JETPRESS_RUNS to another disk"
-    return _finding("free disk", f"{free:.1f} GB", free >= DISK_GB, hint)
+    return Finding("free disk", f"{free:.1f} GB", free >= DISK_GB, hint)

@@ -63,6 +63,10 @@ class Fields:
         """A text that can be written to a file; JSON also knows halves of characters."""
         return self._get(name, _text, "text")
 
+    def verbatim(self, name: str) -> str:
+        """A text as it came, to be searched and not to be shown."""
+        return self._get(name, _verbatim, "text")
+
     def integer(self, name: str) -> int:
         """A whole number."""
         return self._get(name, _integer, "whole number")
@@ -145,8 +149,13 @@ class Fields:
         return value
 
 
+def _verbatim(value: object) -> str | None:
+    return value if isinstance(value, str) and not SURROGATES.search(value) else None
+
+
 def _text(value: object) -> str | None:
-    return plain(value) if isinstance(value, str) and not SURROGATES.search(value) else None
+    text = _verbatim(value)
+    return None if text is None else plain(text)
 
 
 def _flag(value: object) -> bool | None:

@@ -231,17 +231,20 @@ def _sparsity(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     if options.model is not None:
         return _check_model(options)
+    from dataclasses import asdict
+
     from jetpress.deploy.check import check
 
-    report = check()
+    findings = check()
+    ready = all(finding.ok for finding in findings)
     if options.json:
-        print(json.dumps(report))
+        print(json.dumps({"ready": ready, "findings": [asdict(finding) for finding in findings]}))
     else:
-        for line in report["findings"]:
-            print(f"{'ok ' if line['ok'] else 'NO '} {line['what']:<22} {line['found']}")
-            if not line["ok"]:
-                print(f"    hint: {line['hint']}")
-    return 0 if report["ready"] else 3
+        for finding in findings:
+            print(f"{'ok ' if finding.ok else 'NO '} {finding.what:<22} {finding.found}")
+            if not finding.ok:
+                print(f"    hint: {finding.hint}")
+    return 0 if ready else 3
 
 
 def _check_model(options: argparse.Namespace) -> int:
@@ -300,6 +303,8 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _device(options: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
     from jetpress.deploy.device.device import open as open_device
     from jetpress.deploy.device.inventory import lines, show
 
@@ -307,7 +312,7 @@ def _device(options: argparse.Namespace) -> int:
     try:
         if options.do == "show":
             shown = show(device)
-            print(json.dumps(shown) if options.json else "\n".join(lines(shown)))
+            print(json.dumps(asdict(shown)) if options.json else "\n".join(lines(shown)))
             return 0
         folder, held = device.folder, device.clean()
     finally:

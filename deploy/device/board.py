@@ -168,14 +168,14 @@ def gpu(nvidia_smi: str) -> tuple[str, tuple[int, int] | None]:
     return (found[1].strip(), (int(found[2]), int(found[3]))) if found else ("", None)
 
 
-def imported(said: Mapping[str, object] | None) -> tuple[str, str]:
+def imported(answer: Mapping[str, object] | None) -> tuple[str, str]:
     """The version that an import printed, and what it said if it failed (its last line; a crash has none)."""
-    if not said:
+    if not answer:
         return "", ""
-    found = re.search(r"^version (\S+)$", str(said.get("out", "")), re.MULTILINE)
-    if said.get("status") == 0 and found:
+    found = re.search(r"^version (\S+)$", str(answer.get("out", "")), re.MULTILINE)
+    if answer.get("status") == 0 and found:
         return found[1], ""
-    last = (str(said.get("err", "")).strip().splitlines() or [f"it ended with status {said.get('status')}"])[
-        -1
-    ]
+    last = (
+        str(answer.get("err", "")).strip().splitlines() or [f"it ended with status {answer.get('status')}"]
+    )[-1]
     return "", "" if re.search(r"No module named '?(tensorrt|numpy|onnxruntime)'?$", last) else last

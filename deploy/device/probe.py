@@ -11,11 +11,11 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from jetpress.deploy.device import board
 from jetpress.deploy.device.device import Device, Local
 from jetpress.deploy.errors import DeviceError
+from jetpress.deploy.fields import Fields
 from jetpress.deploy.process import Terms, plain
 from jetpress.deploy.targets import TARGETS, Target
 
@@ -28,7 +28,7 @@ DEVICE_TREE = Path("/proc/device-tree/compatible")
 
 @dataclass(frozen=True)
 class Facts:
-    """What was found. Empty or None: the device does not have it, or does not say."""
+    """What the device is. Empty or None: the device does not have it, or does not say."""
 
     name: str
     model: str = ""
@@ -82,32 +82,34 @@ def probe(device: Device) -> Facts:
     Raises:
         DeviceError: it cannot be reached, or its answer makes no sense.
     """
-    said = device.peer().talk("survey", {"folder": device.folder}, Terms(timeout=SURVEY_S))
-    return read(device.name, said)
+    answer = device.channel().talk("survey", {"folder": device.folder}, Terms(timeout=SURVEY_S))
+    return read(device.name, answer)
 
 
-def read(name: str, survey: Mapping[str, Any]) -> Facts:
+def read(name: str, survey: Mapping[str, object]) -> Facts:
     """Facts out of the answer of `deploy/device/scripts/survey.py`. Its texts are the device's: they are made plain."""
+    answer = Fields(survey)
     try:
-        files = {key: str(text) for key, text in survey["files"].items()}
-        said = {key: str(value.get("out", "")) for key, value in survey["commands"].items()}
-        return _facts(plain(name), files, said, survey)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        texts, commands = answer.inside("files"), answer.inside("commands")
+        files = {key: texts.verbatim(key) for key in texts.values}
+        printed = {key: commands.inside(key).verbatim("out") for key in commands.values}
+        return _facts(plain(name), files, printed, answer)
+    except ValueError as error:  # also of a number that is none, in a text
         raise DeviceError(
-            f"{name} describes itself in a way that makes no sense: {error!r:.100}",
+            f"{name} describes itself in a way that makes no sense: {error!s:.100}",
             "see what its python3 is, and whether a login script prints text",
         ) from error
 
 
-def _facts(name: str, files: Mapping[str, str], said: Mapping[str, str], survey: Mapping[str, Any]) -> Facts:
+def _facts(name: str, files: Mapping[str, str], printed: Mapping[str, str], survey: Fields) -> Facts:
     model = plain(" ".join(board.device_tree(files.get("model", ""))))
     compatible = tuple(plain(entry) for entry in board.device_tree(files.get("compatible", "")))
     soc = board.soc(compatible)
-    gpu, capability = board.gpu(said.get("nvidia_smi", ""))
-    release = board.l4t(files.get("nv_tegra_release", ""), said.get("dpkg_core", ""))
-    tensorrt, tensorrt_error = board.imported(survey["commands"].get("import_tensorrt"))
+    gpu, capability = board.gpu(printed.get("nvidia_smi", ""))
+    release = board.l4t(files.get("nv_tegra_release", ""), printed.get("dpkg_core", ""))
+    tensorrt, tensorrt_error = _imported(survey, "tensorrt")
     ram_free, ram_total = board.memory_mb(files.get("meminfo", ""))
-    mode = board.power_mode(said.get("nvpmodel", ""))
+    mode = board.power_mode(printed.get("nvpmodel", ""))
     modes, default = board.power_modes(files.get("nvpmodel_conf", ""))
     system = re.search(r'^PRETTY_NAME="?([^"\n]*)', files.get("os_release", ""), re.MULTILINE)
     return Facts(
@@ -119,22 +121,22 @@ def _facts(name: str, files: Mapping[str, str], said: Mapping[str, str], survey:
         l4t=release,
         jetpack=board.jetpack(release),
         system=plain(system[1]) if system else "",
-        machine=plain(str(survey["machine"])),
+        machine=survey.text("machine"),
         cpu=plain(board.cpu(files.get("cpuinfo", ""))),
-        cores=int(survey["cores"] or 0),
+        cores=0 if survey.is_null("cores") else survey.integer("cores"),
         gpu=plain(gpu),
         compute_capability=board.COMPUTE_CAPABILITY.get(soc, capability),
         cuda=board.cuda(files.get("cuda_json", ""), files.get("cuda_txt", ""), files.get("cuda_header", "")),
-        tensorrt=plain(tensorrt or board.dpkg_version(said.get("dpkg_tensorrt", ""))),
+        tensorrt=plain(tensorrt or board.dpkg_version(printed.get("dpkg_tensorrt", ""))),
         tensorrt_error=plain(tensorrt_error),
-        python=plain(str(survey["python"])),
-        numpy=plain(board.imported(survey["commands"].get("import_numpy"))[0]),
-        onnxruntime=plain(board.imported(survey["commands"].get("import_onnxruntime"))[0]),
-        trtexec=plain(str(survey["trtexec"])),
-        dla_compiler=bool(survey["dla_compiler"]),
+        python=survey.text("python"),
+        numpy=plain(_imported(survey, "numpy")[0]),
+        onnxruntime=plain(_imported(survey, "onnxruntime")[0]),
+        trtexec=survey.text("trtexec"),
+        dla_compiler=survey.flag("dla_compiler"),
         ram_free_mb=ram_free,
         ram_total_mb=ram_total,
-        disk_free_mb=int(survey["disk_free"]) // 2**20,
+        disk_free_mb=survey.integer("disk_free") // 2**20,
         power_mode=plain(mode.name),
         power_mode_number=mode.number,
         power_modes={number: plain(text) for number, text in modes.items()},
@@ -142,7 +144,13 @@ def _facts(name: str, files: Mapping[str, str], said: Mapping[str, str], survey:
     )
 
 
-def identity(facts: Facts) -> dict[str, Any]:
+def _imported(survey: Fields, package: str) -> tuple[str, str]:
+    """Version and error of a package; none of both where it was not asked for."""
+    commands, name = survey.inside("commands"), f"import_{package}"
+    return board.imported(commands.inside(name).values if name in commands.values else None)
+
+
+def identity(facts: Facts) -> dict[str, object]:
     """What makes an engine valid and a timing comparable: the part for cache keys."""
     capability = facts.compute_capability
     return {
@@ -170,7 +178,7 @@ def differences(facts: Facts, target: Target) -> list[str]:
     """What keeps an engine for ``target`` from running on the device: found and wanted, both named."""
     if not target.is_board:
         return []
-    found, wanted = facts.compute_capability, target.compute_capability
+    has, wanted = facts.compute_capability, target.compute_capability
     differing = []
     if not facts.is_jetson:
         differing.append(f"it is {facts.title}, the target is a {target.title}")
@@ -178,8 +186,8 @@ def differences(facts: Facts, target: Target) -> list[str]:
         differing.append(f"its board is not known ({facts.title}), the target is a {target.title}")
     elif facts.module and facts.module != board.module(target.title, ()):
         differing.append(f"it is a {facts.module} ({facts.title}), the target is a {target.title}")
-    if found and wanted and found != wanted:
-        differing.append(f"its compute capability is {_dotted(found)}, the target's is {_dotted(wanted)}")
+    if has and wanted and has != wanted:
+        differing.append(f"its compute capability is {_dotted(has)}, the target's is {_dotted(wanted)}")
     if facts.tensorrt and _series(facts.tensorrt) != _series(target.tensorrt):
         differing.append(f"it has TensorRT {facts.tensorrt}, the target is for {target.tensorrt}")
     return differing
