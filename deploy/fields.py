@@ -93,10 +93,6 @@ class Fields:
         """A list of texts."""
         return self._get(name, _list_of(_text), "list of texts")
 
-    def numbers(self, name: str) -> tuple[float, ...]:
-        """A list of finite numbers."""
-        return self._get(name, _list_of(_number), "list of numbers")
-
     def times(self, name: str) -> tuple[float, ...]:
         """A list of at least one finite number above 0."""
         return self._get(name, lambda value: _list_of(_positive)(value) or None, "list of numbers above 0")
@@ -163,8 +159,9 @@ def _flag(value: object) -> bool | None:
 
 
 def _integer(value: object) -> int | None:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return value if whole and isinstance(value, int) and abs(value) < LARGEST else None
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if abs(value) < LARGEST else None
 
 
 def _number(value: object) -> float | None:

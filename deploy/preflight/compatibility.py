@@ -63,7 +63,7 @@ def preflight(
         opset=graph.opset,
         ir_version=graph.ir_version,
         nodes=counts,
-        problems=problems.problems(),
+        problems=problems.worst_first(),
         memory=need,
         sparsity=sparsity,
         dla=share,
@@ -106,7 +106,7 @@ def _opset(graph: Graph, target: Target, table: Table, problems: Collector) -> N
     if graph.opset <= newest:
         return
     what = f"opset {graph.opset} is newer than {newest}, the newest that TensorRT {table.name} reads"
-    if any(problem.about == "opset" and problem.op for problem in problems.problems()):
+    if any(problem.about == "opset" and problem.op for problem in problems.worst_first()):
         problems.add("error", "opset", what, remedy)
     else:
         problems.add("warning", "opset", f"{what}; no node uses what came later", remedy)

@@ -32,8 +32,8 @@ MEANT: dict[str, tuple[int, ...] | None] = {
 
 def name(kind: int, version: Version) -> str:
     """As TensorRT ``version`` calls it; empty where it has no such type."""
-    found = "INT32" if kind == INT64 and version < (9, 0) else NAMES.get(kind, "")
-    return found if version >= SINCE.get(found, (0, 0)) else ""
+    known = "INT32" if kind == INT64 and version < (9, 0) else NAMES.get(kind, "")
+    return known if version >= SINCE.get(known, (0, 0)) else ""
 
 
 def spelt(kind: int) -> str:

@@ -43,10 +43,10 @@ class Graph:
     def __init__(self, proto: onnx.ModelProto, path: Path) -> None:
         """``path``: of the file; weights may lie beside it."""
         self.path, self.proto = path, proto
-        imports = {one.domain: one.version for one in self.proto.opset_import}
+        imports = {entry.domain: entry.version for entry in self.proto.opset_import}
         self.opset = imports.get("", imports.get("ai.onnx", 1))
         self.ir_version = self.proto.ir_version
-        self.functions = {(one.domain, one.name) for one in self.proto.functions}
+        self.functions = {(entry.domain, entry.name) for entry in self.proto.functions}
         self.constants: dict[str, onnx.TensorProto] = {}
         self.twice: set[str] = set()
         """Names that two constants or two nodes give a value: parsers differ on whose it is."""
@@ -65,11 +65,11 @@ class Graph:
         self.given |= set(self.constants)
         self.producers = {name: node for node in self.nodes for name in node.outputs if name}
         self.inputs = {
-            one.name: self.values[one.name]
-            for one in self.proto.graph.input
-            if one.name not in self.constants
+            entry.name: self.values[entry.name]
+            for entry in self.proto.graph.input
+            if entry.name not in self.constants
         }
-        self.outputs = {one.name: self.value(one.name) for one in self.proto.graph.output}
+        self.outputs = {entry.name: self.value(entry.name) for entry in self.proto.graph.output}
         self.used = {name for node in self.nodes for name in node.inputs} | set(self.outputs)
 
     def value(self, name: str) -> Value:
@@ -90,18 +90,18 @@ class Graph:
 
     def through(self, name: str) -> list[Node]:
         """The nodes between a constant and ``name``, from ``name`` back; empty where it is the constant."""
-        found: list[Node] = []
-        while name not in self.constants and (node := self.producers.get(name)) and node not in found:
+        passed: list[Node] = []
+        while name not in self.constants and (node := self.producers.get(name)) and node not in passed:
             if node.op not in PASSING or not node.inputs:
                 break
-            found.append(node)
+            passed.append(node)
             name = node.inputs[0]
-        return found
+        return passed
 
     @property
     def weight_bytes(self) -> int:
         """Bytes of all constants."""
-        return sum(Value(one.data_type, tuple(one.dims)).bytes for one in self.constants.values())
+        return sum(Value(entry.data_type, tuple(entry.dims)).bytes for entry in self.constants.values())
 
     def _bounded(self, bodies: dict[tuple[str, str], list[Node]]) -> None:
         """Functions may not call themselves, nor double each other: whoever writes them out would not end."""
@@ -125,22 +125,22 @@ class Graph:
         return self.constants.get(name)
 
     def _read(self, graph: onnx.GraphProto, prefix: str = "") -> None:
-        for tensor in [*graph.initializer, *(one.values for one in graph.sparse_initializer)]:
+        for tensor in [*graph.initializer, *(entry.values for entry in graph.sparse_initializer)]:
             self._constant(tensor.name, tensor)
-        self.given.update(one.name for one in graph.input)
-        for one in [*graph.input, *graph.value_info, *graph.output]:
-            self.values.setdefault(one.name, _value(one.type))
+        self.given.update(entry.name for entry in graph.input)
+        for entry in [*graph.input, *graph.value_info, *graph.output]:
+            self.values.setdefault(entry.name, _value(entry.type))
         self._add(graph.node, prefix)
 
     def _add(self, protos: Iterable[onnx.NodeProto], prefix: str) -> None:
         for at, proto in enumerate(protos):
             attributes = dict[str, object]()
             inner = list[onnx.GraphProto]()
-            for one in proto.attribute:
-                if one.type in GRAPHS:
-                    inner += [one.g] if one.type == onnx.AttributeProto.GRAPH else list(one.graphs)
-                elif not one.ref_attr_name:
-                    attributes[one.name] = _plain(one)
+            for entry in proto.attribute:
+                if entry.type in GRAPHS:
+                    inner += [entry.g] if entry.type == onnx.AttributeProto.GRAPH else list(entry.graphs)
+                elif not entry.ref_attr_name:
+                    attributes[entry.name] = _plain(entry)
             name = prefix + (proto.name or f"#{at} {proto.op_type}")
             domain = "" if proto.domain in ONNX_DOMAINS else proto.domain
             self.twice |= {out for out in proto.output if out and out in self.constants}
@@ -164,7 +164,7 @@ def load(tensor: onnx.TensorProto, model: Path) -> Array:
     """The elements of a tensor; where they lie in a file, that part of the file, mapped."""
     if tensor.data_location != onnx.TensorProto.EXTERNAL:
         return np.asarray(numpy_helper.to_array(tensor))
-    where = {one.key: one.value for one in tensor.external_data}
+    where = {entry.key: entry.value for entry in tensor.external_data}
     dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type)).newbyteorder("<")
     if BITS[tensor.data_type] < 8:
         raise TrustError(
@@ -190,8 +190,8 @@ def inferred(skeleton: Skeleton) -> Graph:
     except DeviceError:
         return graph
     if done.returncode == 0 and answer:
-        for one in onnx.GraphProto.FromString(bytes(answer)).value_info:
-            graph.values.setdefault(one.name, _value(one.type))
+        for entry in onnx.GraphProto.FromString(bytes(answer)).value_info:
+            graph.values.setdefault(entry.name, _value(entry.type))
     graph.outputs = {name: graph.value(name) for name in graph.outputs}
     return graph
 

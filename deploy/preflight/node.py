@@ -93,6 +93,6 @@ def _only(kind: type[T], values: object) -> list[T]:
 
 def _formal_inputs(op: str) -> list[str]:
     try:
-        return [one.name for one in defs.get_schema(op).inputs]
+        return [entry.name for entry in defs.get_schema(op).inputs]
     except defs.SchemaError:
         return []

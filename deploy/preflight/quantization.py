@@ -27,7 +27,11 @@ def rules(graph: Graph, node: Node, version: Version) -> Iterator[Finding]:
         yield from _pair(graph, node, version)
     elif node.op in ("Conv", "ConvTranspose") and version < (8, 5):
         bias, weight = node.input(2), graph.through(node.input(1))
-        if bias and bias not in graph.constants and any(one.op == "DequantizeLinear" for one in weight):
+        if (
+            bias
+            and bias not in graph.constants
+            and any(between.op == "DequantizeLinear" for between in weight)
+        ):
             why = "its weight is dequantized and its bias is not an initializer"
             yield Finding("error", why, "keep the bias as a constant in floating point")
 

@@ -70,7 +70,7 @@ def attempt(runtime: str, graph: Graph, capability: str = "8.6", limit_s: float 
     if runtime == RTX and (sys.platform != "linux" or platform.machine() != "x86_64"):
         return None
     known = {name: value.shape or () for name, value in graph.inputs.items()}
-    inputs = [{"name": name, "shape": [size or 1 for size in shape]} for name, shape in known.items()]
+    inputs = {name: [size or 1 for size in shape] for name, shape in known.items()}
     # A list of integers is most often a shape, and a builder wants its values, which nobody has here.
     shapes = any(len(value.shape or ()) < 2 and value.kind in (6, 7) for value in graph.inputs.values())
     build = not shapes and all(None not in shape[1:] for shape in known.values())
@@ -131,7 +131,7 @@ def _ort(model: str) -> dict[str, object]:
 class Request(TypedDict):
     """What TensorRT-RTX is to do with a model."""
 
-    inputs: list[dict[str, object]]
+    inputs: dict[str, list[int]]
     build: bool
     ahead: list[str]
 
@@ -139,19 +139,20 @@ class Request(TypedDict):
 def _rtx(model: str, request: Request) -> dict[str, object]:
     from jetpress.deploy.runner.backend_tensorrt import load_library, make_log
     from jetpress.deploy.runner.failures import RunnerError
+    from jetpress.deploy.runner.manifest import Input
+    from jetpress.deploy.runner.settings import Settings
     from jetpress.deploy.runner.tensorrt_build import build_engine
-    from jetpress.deploy.runner.tensorrt_errors import said
+    from jetpress.deploy.runner.tensorrt_errors import last_errors
 
     trt = load_library(RTX)
     log = make_log(trt)
     base = {"version": str(trt.__version__), "stage": "build" if request["build"] else "parse"}
     try:
         if request["build"]:
-            settings = {"precision": "fp32", "inputs": request["inputs"], "ahead": request["ahead"]}
-            plan, _ = build_engine(
-                trt, log, model, {**settings, "timing_cache": None, "model": Path(model).name}
-            )
-            error = "" if plan is not None else said(log.recorder)[:500]
+            inputs = [Input(name, shape) for name, shape in request["inputs"].items()]
+            settings = Settings(Path(model).name, "fp32", inputs)
+            plan, _ = build_engine(trt, log, model, settings, request["ahead"])
+            error = "" if plan is not None else last_errors(log.recorder)[:500]
             return {**base, "ok": plan is not None, "error": error}
         builder = trt.Builder(log)  # must live as long as its network
         network = builder.create_network(0)

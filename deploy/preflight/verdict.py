@@ -89,7 +89,7 @@ class Collector:
         modules = (*known.modules, module) if new else known.modules
         self.by_key[key] = replace(known, count=known.count + 1, nodes=nodes, modules=modules)
 
-    def problems(self) -> tuple[Problem, ...]:
+    def worst_first(self) -> tuple[Problem, ...]:
         """Worst first, otherwise in the order in which they came."""
         return tuple(sorted(self.by_key.values(), key=lambda problem: LEVELS.index(problem.level)))
 

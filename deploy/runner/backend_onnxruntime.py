@@ -7,13 +7,19 @@ import platform
 import shutil
 import tempfile
 import time
-from typing import Any, Callable, Dict, List, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 
 from .clock import now_ns
 from .failures import BundleError, DeviceError, ToolMissing
+from .manifest import Input
+from .settings import Settings
 from .tensors import Feeds, Tensor
+from .timings import Timings
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession, IOBinding, NodeArg, SessionOptions
 
 PROVIDERS = ["CPUExecutionProvider"]
 DTYPES = {
@@ -44,11 +50,11 @@ class Backend:
             raise ToolMissing(
                 "onnxruntime cannot be imported: %s" % error, "python3 -m pip install onnxruntime"
             )
-        self.ort: Any = onnxruntime
+        self.ort = onnxruntime
         self.version = str(self.ort.__version__)
         self.threads = int(plan.get("threads") or len(os.sched_getaffinity(0)))
-        self.device: Dict[str, Any] = {"name": cpu_name(), "compute_capability": None}
-        self.knobs: Dict[str, Any] = {
+        self.device: Dict[str, object] = {"name": cpu_name(), "compute_capability": None}
+        self.knobs: Dict[str, object] = {
             "threads": self.threads,
             "transfers": False,
             "spin_wait": True,
@@ -57,16 +63,18 @@ class Backend:
             "streams": 1,
         }
 
-    def _options(self) -> Any:
+    def _options(self) -> "SessionOptions":
         options = self.ort.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         return options
 
-    def build(self, model: str, settings: Dict[str, Any], draft: str) -> Dict[str, Any]:
-        """Optimise `model` for this CPU and leave the graph at `draft`."""
-        if settings.get("dla_core") is not None:
+    def build(
+        self, model: str, settings: Settings, draft: str, timings: Optional[Timings]
+    ) -> Dict[str, object]:
+        """Optimise `model` for this CPU and leave the graph at `draft`; there are no timings to keep."""
+        if settings.dla_core is not None:
             raise BundleError("ONNX Runtime's CPU engine has no DLA", "leave --places out")
         started = time.time()
         options = self._options()
@@ -80,12 +88,12 @@ class Backend:
         return {"build_seconds": time.time() - started, "flags": ["ORT_ENABLE_ALL"], "findings": None}
 
     def inspect(
-        self, engine: str, inputs: List[Dict[str, Any]], dla_core: Optional[int] = None
-    ) -> Optional[Dict[str, Any]]:
+        self, engine: str, inputs: List[Input], dla_core: Optional[int] = None
+    ) -> Optional[Dict[str, object]]:
         """The optimised graph is the account of its own layers."""
         return None
 
-    def load(self, engine: str, inputs: List[Dict[str, Any]], dla_core: Optional[int] = None) -> "Session":
+    def load(self, engine: str, inputs: List[Input], dla_core: Optional[int] = None) -> "Session":
         """A session on an engine whose digest has been checked."""
         if dla_core is not None:
             raise BundleError("ONNX Runtime's CPU engine has no DLA", "leave --places out")
@@ -98,7 +106,7 @@ class Backend:
                 "build it again on this machine",
             )
 
-    def _profiling(self, engine: str, prefix: str) -> Any:
+    def _profiling(self, engine: str, prefix: str) -> "InferenceSession":
         """A session on the same engine that notes what each layer takes."""
         options = self._options()
         options.enable_profiling = True
@@ -109,12 +117,17 @@ class Backend:
 class Session:
     """One loaded network with its inputs and outputs bound to memory that stays where it is."""
 
-    def __init__(self, session: Any, inputs: List[Dict[str, Any]], profiling: Callable[[str], Any]) -> None:
+    def __init__(
+        self,
+        session: "InferenceSession",
+        inputs: List[Input],
+        profiling: Callable[[str], "InferenceSession"],
+    ) -> None:
         self.session, self.profiling = session, profiling
-        shapes = {entry["name"]: tuple(entry["shape"]) for entry in inputs}
+        shapes = {entry.name: tuple(entry.shape) for entry in inputs}
         self.inputs = [_tensor(node, shapes.get(node.name)) for node in session.get_inputs()]
         self.output_names: List[str] = [node.name for node in session.get_outputs()]
-        self.binding: Optional[Any] = None
+        self.binding: Optional["IOBinding"] = None
         self.bound: Feeds = {}
 
     def infer(self, feeds: Feeds) -> Feeds:
@@ -149,6 +162,12 @@ class Session:
         """What the last timed run left in the bound outputs."""
         return {name: array.copy() for name, array in self.bound.items()}
 
+    def attach(self) -> None:
+        """ONNX Runtime's sessions belong to every thread."""
+
+    def detach(self) -> None:
+        """There is nothing to give back."""
+
     def profile(self) -> "Profile":
         """Runs of the same network that note what each layer takes."""
         return Profile(self.profiling, self.held)
@@ -157,7 +176,7 @@ class Session:
 class Profile:
     """ONNX Runtime writes what each node took to a file; the first run, which allocates, does not count."""
 
-    def __init__(self, profiling: Callable[[str], Any], feeds: Feeds) -> None:
+    def __init__(self, profiling: Callable[[str], "InferenceSession"], feeds: Feeds) -> None:
         self.folder = tempfile.mkdtemp(prefix="jetpress-")
         self.session = profiling(os.path.join(self.folder, "profile"))
         self.feeds = feeds
@@ -174,14 +193,14 @@ class Profile:
                 events = json.load(source)
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)
-        found: Dict[str, List[float]] = {}
+        layers: Dict[str, List[float]] = {}
         for event in events:
             if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-                found.setdefault(event["name"][: -len("_kernel_time")], []).append(event["dur"] / 1000.0)
-        return {name: times[1:] or times for name, times in found.items()}
+                layers.setdefault(event["name"][: -len("_kernel_time")], []).append(event["dur"] / 1000.0)
+        return {name: times[1:] or times for name, times in layers.items()}
 
 
-def _tensor(node: Any, shape: Any) -> Tensor:
+def _tensor(node: "NodeArg", shape: Optional[Tuple[int, ...]]) -> Tensor:
     if node.type not in DTYPES:
         raise DeviceError("input %s has type %s, which the runner cannot feed" % (node.name, node.type))
     return Tensor(node.name, tuple(node.shape) if shape is None else shape, DTYPES[node.type])

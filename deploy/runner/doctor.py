@@ -6,11 +6,11 @@ import platform
 import shutil
 import subprocess
 import sys
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
+from .cudart import cudart_paths
 from .events import emit, tell
 from .failures import ToolMissing
-from .gpu import cudart_paths
 from .identity import Board
 from .remedies import tensorrt_import
 
@@ -127,14 +127,14 @@ def _has_gpu() -> bool:
 
 
 def _nvdla(board: Board) -> Check:
-    found = [
+    places = [
         folder for folder in NVDLA if glob.glob(os.path.join(board.path(folder), "libnvdla_compiler.so*"))
     ]
     return (
         "nvdla_compiler",
         False,
-        bool(found),
-        found[0] if found else "libnvdla_compiler.so is nowhere",
+        bool(places),
+        places[0] if places else "libnvdla_compiler.so is nowhere",
         tensorrt_import("tensorrt", "nvdla_compiler") + " (older TensorRT cannot be imported without it)",
     )
 
@@ -145,7 +145,7 @@ def _disk(folder: str) -> Check:
 
 
 def _memory(board: Board) -> Check:
-    facts: Dict[str, Any] = {}
+    facts: Dict[str, int] = {}
     for line in (board.read("proc/meminfo") or "").splitlines():
         name, _, rest = line.partition(":")
         facts[name] = int((rest.split() or ["0"])[0]) >> 10
