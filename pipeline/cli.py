@@ -245,7 +245,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _check_model(options: argparse.Namespace) -> int:
-    from jetpress.deploy.preflight import report_lines
+    from jetpress.deploy.preflight.compatibility import report_lines
 
     lines, found, ok = report_lines(Path(options.model), options.target)
     print(json.dumps(found) if options.json else "\n".join(lines))
@@ -300,6 +300,8 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _device(options: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
     from jetpress.deploy.device.device import open as open_device
     from jetpress.deploy.device.inventory import lines, show
 
@@ -307,7 +309,7 @@ def _device(options: argparse.Namespace) -> int:
     try:
         if options.do == "show":
             shown = show(device)
-            print(json.dumps(shown) if options.json else "\n".join(lines(shown)))
+            print(json.dumps(asdict(shown)) if options.json else "\n".join(lines(shown)))
             return 0
         folder, held = device.folder, device.clean()
     finally:

@@ -14,6 +14,7 @@ from jetpress.benchmarks.stats import bootstrap_ratio
 from jetpress.deploy import console
 from jetpress.deploy.device import remote_runner
 from jetpress.deploy.device.device import open as open_device
+from jetpress.deploy.device.events import Ratio, Result, by_model, last
 from jetpress.deploy.errors import BenchmarkInvalid, DeviceError, RecipeError, ToolMissing
 from jetpress.deploy.pack import pack
 from jetpress.deploy.runner.bench import RULER
@@ -73,17 +74,16 @@ def side_by_side(first: Path, second: Path, device: str | None) -> dict[str, Any
             events = remote_runner.run(opened, runner, "compare", *words)
         finally:
             opened.close()
-    ratio = remote_runner.last(events, "ratio")
-    results = {event["model"]: event for event in events if event["event"] == "result"}
+    ratio, results = last(events, Ratio), by_model(events, Result, needed=("A", "B"))
     return {
-        "ratio": ratio["ratio"],
-        "interval": ratio["interval"],
-        "verdict": ratio["verdict"],
-        "rounds": ratio["pairs"],
+        "ratio": ratio.ratio,
+        "interval": list(ratio.interval),
+        "verdict": ratio.verdict,
+        "rounds": ratio.pairs,
         "interleaved": True,
-        "medians_ms": [results[name]["latency"]["median"] for name in ("A", "B")],
-        "measurements": [results[name]["verdict"] for name in ("A", "B")],
-        "knobs": {key: results["B"]["knobs"][key] for key in RULER},
+        "medians_ms": [results[name].median for name in ("A", "B")],
+        "measurements": [results[name].verdict for name in ("A", "B")],
+        "knobs": {key: results["B"].knobs.get(key) for key in RULER},
         "why": "",
     }
 

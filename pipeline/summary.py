@@ -14,6 +14,7 @@ from typing import Any
 from jetpress.benchmarks import stats
 from jetpress.deploy import console
 from jetpress.deploy.check import cores, cpu_name, gpu_name
+from jetpress.deploy.device.events import VERDICTS, Event, Ratio, Result, by_model, understood
 from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.flow.outcome import Outcome
 from jetpress.pipeline.quantization import NOT_MIXED
@@ -169,26 +170,23 @@ def _network(outcome: Outcome, name: str) -> dict[str, Any]:
         "latency": None,
     }
     if outcome.numbers is not None:
-        event = _events(outcome)[name]
-        found["samples_ms"] = event["raw"]["latency"]
-        found["latency"] = stats.summary(found["samples_ms"], event["knobs"]["batch"])
+        result = by_model(_events(outcome), Result)[name]
+        found["samples_ms"] = list(result.latencies)
+        found["latency"] = stats.summary(found["samples_ms"], result.batch)
     return found
 
 
-def _told(outcome: Outcome) -> list[dict[str, Any]]:
-    """All that the runner said while measuring; nothing where it did not."""
+def _events(outcome: Outcome) -> list[Event]:
+    """What the runner measured; nothing where it did not."""
     numbers = outcome.numbers
-    return json.loads((numbers.path / "bench.json").read_text()) if numbers else []
+    sources = json.loads((numbers.path / "bench.json").read_text()) if numbers else []
+    return [understood(source) for source in sources]
 
 
-def _events(outcome: Outcome) -> dict[str, dict[str, Any]]:
-    """The runner's results by model; under ``ratio`` the interleaved one of compressed and dense."""
-    events = _told(outcome)
-    return {
-        event.get("model", event["event"]): event
-        for event in events
-        if event["event"] == "result" or (event["event"] == "ratio" and event["against"] == "dense")
-    }
+def _side_by_side(events: list[Event], against: str) -> Ratio | None:
+    """How many times as fast the compressed engine is as another one of the session."""
+    ratios = [event for event in events if isinstance(event, Ratio) and event.of == "compressed"]
+    return next((ratio for ratio in ratios if ratio.against == against), None)
 
 
 def _timing(outcome: Outcome) -> dict[str, Any]:
@@ -197,11 +195,13 @@ def _timing(outcome: Outcome) -> dict[str, Any]:
     if outcome.numbers is None:
         return {}
     events = _events(outcome)
-    order = ("valid", "noisy", "invalid")
-    verdict = max((events[name]["verdict"] for name in ("dense", "compressed")), key=order.index)
-    reasons = [f"{name}: {why}" for name in ("dense", "compressed") for why in events[name]["reasons"]]
-    benchmark = {"verdict": verdict, "reasons": reasons, "knobs": events["compressed"]["knobs"]}
-    return {"benchmark": benchmark, "ratio": events.get("ratio")}
+    results = by_model(events, Result)
+    both = [results[name] for name in ("dense", "compressed")]
+    verdict = max((result.verdict for result in both), key=VERDICTS.index)
+    reasons = [f"{result.model}: {why}" for result in both for why in result.reasons]
+    benchmark = {"verdict": verdict, "reasons": reasons, "knobs": results["compressed"].knobs}
+    ratio = _side_by_side(events, "dense")
+    return {"benchmark": benchmark, "ratio": ratio.source if ratio else None}
 
 
 def _ratios(
@@ -368,7 +368,7 @@ def _sparsity(outcome: Outcome) -> dict[str, Any]:
     found = {**asdict(told), "layers": layers}
     built = outcome.engine.facts.models.get("compressed") if outcome.engine else None
     if built and built.sparse:
-        found["engine"] = of_engine(built, _told(outcome))
+        found["engine"] = of_engine(built, _events(outcome))
     return found
 
 
@@ -385,21 +385,17 @@ def _quantization(outcome: Outcome) -> dict[str, Any] | None:
 
 def _mixed_latency(outcome: Outcome) -> dict[str, Any] | None:
     """What the layers in higher precision cost: medians of both engines, and how much longer the mixed one takes."""
-    events = _told(outcome)
-    medians = {one["model"]: one["latency"]["median"] for one in events if one["event"] == "result"}
-    ratio = next((one for one in events if one["event"] == "ratio" and one["against"] == NOT_MIXED), None)
-    if NOT_MIXED not in medians or ratio is None:
+    events = _events(outcome)
+    results, ratio = by_model(events, Result), _side_by_side(events, NOT_MIXED)
+    if NOT_MIXED not in results or ratio is None:
         return None
-    low, high = ratio["interval"]
+    low, high = ratio.interval
+    both = [results["compressed"], results[NOT_MIXED]]
     return {
-        "mixed_ms": medians["compressed"],
-        "throughout_ms": medians[NOT_MIXED],
-        "times_as_fast": {"value": ratio["ratio"], "low": low, "high": high},
-        "verdicts": [
-            one["verdict"]
-            for one in events
-            if one.get("model") in ("compressed", NOT_MIXED) and one["event"] == "result"
-        ],
+        "mixed_ms": both[0].median,
+        "throughout_ms": both[1].median,
+        "times_as_fast": {"value": ratio.ratio, "low": low, "high": high},
+        "verdicts": [result.verdict for result in both],
     }
 
 

@@ -7,16 +7,16 @@ without any is noise.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
+from jetpress.deploy.device.events import Event, Ratio, Result
 from jetpress.pipeline.store.facts.device import BuiltEngine
 
 TWIN = "not-sparse"
 """Name of the engine without sparse kernels."""
 
 
-def of_engine(built: BuiltEngine, events: Iterable[Mapping[str, Any]] = ()) -> dict[str, object]:
+def of_engine(built: BuiltEngine, events: Iterable[Event] = ()) -> dict[str, object]:
     """Facts for the report.
 
     Args:
@@ -37,10 +37,8 @@ def of_engine(built: BuiltEngine, events: Iterable[Mapping[str, Any]] = ()) -> d
         "why": "",
     }
     measured = list(events)
-    ratio = next((one for one in measured if one["event"] == "ratio" and one["against"] == TWIN), None)
-    invalid = [
-        one["model"] for one in measured if one["event"] == "result" and one.get("verdict") == "invalid"
-    ]
+    ratio = next((event for event in measured if isinstance(event, Ratio) and event.against == TWIN), None)
+    invalid = any(isinstance(event, Result) and event.verdict == "invalid" for event in measured)
     if chosen == 0:
         told["why"] = "TensorRT chose sparse kernels for no layer"
     elif chosen is None:
@@ -50,6 +48,6 @@ def of_engine(built: BuiltEngine, events: Iterable[Mapping[str, Any]] = ()) -> d
     elif invalid:
         told["why"] = "the benchmark is invalid"
     else:
-        low, high = ratio["interval"]
-        told["speed"] = {"value": ratio["ratio"], "low": low, "high": high}
+        low, high = ratio.interval
+        told["speed"] = {"value": ratio.ratio, "low": low, "high": high}
     return told

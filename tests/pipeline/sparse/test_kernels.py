@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
+from jetpress.deploy.device.events import Event, Ratio, Result
 from jetpress.pipeline.sparse.kernels import TWIN, of_engine
 from jetpress.pipeline.store.facts.device import BuiltEngine, Findings, SparseTactics
 
 SAID = SparseTactics(5, ("a",), 2, ("a", "b"))
-RATIO = {"event": "ratio", "of": "compressed", "against": TWIN, "ratio": 1.2, "interval": [1.1, 1.3]}
-DENSE = {"event": "ratio", "of": "compressed", "against": "dense", "ratio": 9.0, "interval": [8.0, 9.5]}
-RESULTS = [{"event": "result", "model": name, "verdict": "valid"} for name in ("compressed", TWIN)]
+RATIO = Ratio("compressed", TWIN, 1.2, (1.1, 1.3), 16, "faster", {})
+DENSE = Ratio("compressed", "dense", 9.0, (8.0, 9.5), 16, "faster", {})
+RESULTS = [Result(name, "valid", (), 1.0, (1.0,), 1, {}, {}) for name in ("compressed", TWIN)]
 
 
 def built(said: SparseTactics | None, counted: int | None = None) -> BuiltEngine:
@@ -37,12 +37,12 @@ def test_the_speed_up_is_that_against_the_same_network_without_sparse_kernels() 
         (built(SAID), [], "not measured beside"),
         (
             built(SAID),
-            [RESULTS[0], {**RESULTS[1], "verdict": "invalid"}, RATIO],
+            [RESULTS[0], replace(RESULTS[1], verdict="invalid"), RATIO],
             "benchmark is invalid",
         ),
     ],
 )
-def test_no_speed_up_is_told(engine: BuiltEngine, events: list[dict[str, Any]], why: str) -> None:
+def test_no_speed_up_is_told(engine: BuiltEngine, events: list[Event], why: str) -> None:
     told = of_engine(engine, events)
     assert told["speed"] is None
     assert why in told["why"]
