@@ -1,20 +1,11 @@
-"""Statistics that only the host needs: the interval of a ratio, and the summary of a series of latencies.
-
-Percentiles, outliers and whether a series is steady are the runner's own (``deploy/runner/latencies.py``): the
-host uses the same code, so that both print the same numbers.
-"""
+"""Statistics that only the host needs: the interval of a ratio."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
-from jetpress.deploy.runner import latencies as runner
 
 LEAST_SAMPLES = 6
 """Of an interval: of five samples, all lie on one side of the true median once in 16 times, more than 5 %."""
@@ -27,27 +18,6 @@ class Interval:
     value: float
     low: float
     high: float
-
-
-def summary(samples_ms: Sequence[float], batch: int) -> dict[str, Any]:
-    """The latency of an engine as the report shows it: milliseconds, CoV in percent, samples per second.
-
-    A percentile is there only if there are enough samples for it.
-    """
-    if not samples_ms:
-        raise ValueError("no samples")
-    mean = math.fsum(samples_ms) / len(samples_ms)
-    shown = {k: v for k, v in runner.percentiles(samples_ms).items() if not k.endswith("_bound")}
-    return {
-        "n": len(samples_ms),
-        "mean": mean,
-        "min": min(samples_ms),
-        "max": max(samples_ms),
-        **shown,
-        "cov": 100 * runner.cov(samples_ms),
-        "outliers": len(runner.outliers(samples_ms)),
-        "fps": 1000 * batch / mean,
-    }
 
 
 def bootstrap_ratio(first: ArrayLike, second: ArrayLike, seed: int = 0) -> Interval:

@@ -17,6 +17,7 @@ from typing import TypeVar
 from jetpress.deploy.process import plain
 
 T = TypeVar("T")
+W = TypeVar("W", bound=str)
 SURROGATES = re.compile("[\ud800-\udfff]")
 LARGEST = 2**63
 """No size, count or time of ours is larger."""
@@ -97,10 +98,12 @@ class Fields:
         """A list of at least one finite number above 0."""
         return self._get(name, lambda value: _list_of(_positive)(value) or None, "list of numbers above 0")
 
-    def choice(self, name: str, words: Sequence[str]) -> str:
+    def choice(self, name: str, words: Sequence[W]) -> W:
         """One of these words."""
         return self._get(
-            name, lambda value: _text(value) if value in words else None, f"one of {', '.join(words)}"
+            name,
+            lambda value: next((word for word in words if word == value), None),
+            f"one of {', '.join(words)}",
         )
 
     def named(self, name: str) -> dict[str, float]:

@@ -7,7 +7,7 @@
     recipe = jetpress.Recipe.load("digits")  # an embedded recipe, or the path of a .toml file
     for step in jetpress.plan(recipe, "host"):
         print(step.name, step.state)
-    result = jetpress.run(recipe, "host")  # a dict, as in report.json
+    result = jetpress.run(recipe, "host")  # a record; result.to_dict() is report.json
 
 The folders beside this file are the parts: ``pipeline`` (from the network to the report; ``pipeline/run.py`` reads top
 to bottom), ``deploy`` (devices, and the runner that is sent to them), ``benchmarks`` (statistics, the report),

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import statistics
 import tempfile
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from jetpress.benchmarks.ratio import verdict
+from pydantic import JsonValue, TypeAdapter
+
+from jetpress.benchmarks.ratio import Verdict, verdict
+from jetpress.benchmarks.report.record import read
+from jetpress.benchmarks.report.record.networks import State
 from jetpress.benchmarks.stats import bootstrap_ratio
 from jetpress.deploy import console
 from jetpress.deploy.device import remote_runner
@@ -24,7 +27,29 @@ from jetpress.pipeline.summary import find_run
 ORIGIN = ("backend", "version", "device", "compute_capability")
 
 
-def compare(first: str, second: str, device: str | None = None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Compared:
+    """How many times as fast the second run's engine is."""
+
+    first: str
+    """Name of the run's folder."""
+    second: str
+    ratio: float
+    interval: tuple[float, float]
+    """95 %."""
+    verdict: Verdict
+    rounds: int
+    interleaved: bool
+    """Whether both were measured side by side in one session."""
+    medians_ms: tuple[float, float]
+    measurements: tuple[str, ...]
+    """Verdicts on either measurement: valid or noisy."""
+    knobs: dict[str, JsonValue]
+    why: str
+    """Why they were not measured side by side."""
+
+
+def compare(first: str, second: str, device: str | None = None) -> Compared:
     """How many times as fast the second run's engine is.
 
     Args:
@@ -32,13 +57,9 @@ def compare(first: str, second: str, device: str | None = None) -> dict[str, Any
         second: the other run.
         device: where to measure; None: here.
 
-    Returns:
-        ``ratio``, its 95 % ``interval``, the ``verdict`` faster, slower or noise, and whether both were measured
-        ``interleaved``.
-
     Raises:
         BenchmarkInvalid: their knobs differ (the message lists them), or a measurement may not be used.
-        RecipeError: there is no such run, or it has no engine.
+        RecipeError: there is no such run, it has no engine, or its report is damaged.
     """
     folders = find_run(first), find_run(second)
     for folder in folders:
@@ -48,16 +69,15 @@ def compare(first: str, second: str, device: str | None = None) -> dict[str, Any
                 "build and measure it: jetpress run ... --device user@host",
             )
     try:
-        found = side_by_side(*folders, device)
+        return side_by_side(*folders, device)
     except (DeviceError, ToolMissing) as error:
         if device is not None:
             raise
         console.say(f"they cannot be measured here: {error.what}")
-        found = {**as_recorded(*folders), "why": error.what}
-    return {"first": folders[0].name, "second": folders[1].name, **found}
+        return as_recorded(*folders, error.what)
 
 
-def side_by_side(first: Path, second: Path, device: str | None) -> dict[str, Any]:
+def side_by_side(first: Path, second: Path, device: str | None) -> Compared:
     """Both engines in one session, in the order ABBA, by the runner of this jetpress."""
     with tempfile.TemporaryDirectory() as scratch:
         (tool := Path(scratch) / "runner").mkdir()
@@ -75,55 +95,83 @@ def side_by_side(first: Path, second: Path, device: str | None) -> dict[str, Any
         finally:
             opened.close()
     ratio, results = last(events, Ratio), by_model(events, Result, needed=("A", "B"))
-    return {
-        "ratio": ratio.ratio,
-        "interval": list(ratio.interval),
-        "verdict": ratio.verdict,
-        "rounds": ratio.pairs,
-        "interleaved": True,
-        "medians_ms": [results[name].median for name in ("A", "B")],
-        "measurements": [results[name].verdict for name in ("A", "B")],
-        "knobs": {key: results["B"].knobs.get(key) for key in RULER},
-        "why": "",
-    }
-
-
-def as_recorded(first: Path, second: Path) -> dict[str, Any]:
-    """What each run measured in its own session. What the machine did in between is in the ratio, too."""
-    reports = [json.loads((folder / "report.json").read_text()) for folder in (first, second)]
-    for folder, report in zip((first, second), reports, strict=True):
-        state = report.get("benchmark") or {"verdict": "missing", "reasons": ["nothing was measured"]}
-        if state["verdict"] in ("invalid", "missing") or not report["compressed"].get("samples_ms"):
-            raise BenchmarkInvalid(
-                f"{folder.name} has no numbers that may be used: {'; '.join(state['reasons'])}",
-                "measure it again: jetpress run",
-            )
-    one, other = (
-        {**_ruler(report), **_origin(folder)} for report, folder in zip(reports, (first, second), strict=True)
+    one, other = results["A"], results["B"]
+    return Compared(
+        first=first.name,
+        second=second.name,
+        ratio=ratio.ratio,
+        interval=ratio.interval,
+        verdict=ratio.verdict,
+        rounds=ratio.pairs,
+        interleaved=True,
+        medians_ms=(one.median, other.median),
+        measurements=(one.verdict, other.verdict),
+        knobs=TypeAdapter(dict[str, JsonValue]).validate_python({key: other.knobs.get(key) for key in RULER}),
+        why="",
     )
-    if differing := [f"{key}: {one[key]} and {other[key]}" for key in one if one[key] != other[key]]:
+
+
+def as_recorded(first: Path, second: Path, why: str) -> Compared:
+    """What each run measured in its own session. What the machine did in between is in the ratio, too.
+
+    Args:
+        first: the folder of a run.
+        second: the other one.
+        why: they are not measured side by side.
+    """
+    one, other = Recorded.of(first), Recorded.of(second)
+    if differing := [
+        f"{key}: {x} and {other.ruler[key]}" for key, x in one.ruler.items() if x != other.ruler[key]
+    ]:
         raise BenchmarkInvalid(
             f"the two were not measured alike: {'; '.join(differing)}", "measure both with the same knobs"
         )
-    blocks = [_block_medians(report["compressed"]["samples_ms"]) for report in reports]
-    interval = bootstrap_ratio(blocks[0], blocks[1])
-    return {
-        "ratio": interval.value,
-        "interval": [interval.low, interval.high],
-        "verdict": verdict(interval),
-        "rounds": len(blocks[0]),
-        "interleaved": False,
-        "medians_ms": [statistics.median(report["compressed"]["samples_ms"]) for report in reports],
-        "measurements": [report["benchmark"]["verdict"] for report in reports],
-        "knobs": _ruler(reports[1]),
-    }
+    blocks = _block_medians(one.samples_ms), _block_medians(other.samples_ms)
+    interval = bootstrap_ratio(*blocks)
+    return Compared(
+        first=first.name,
+        second=second.name,
+        ratio=interval.value,
+        interval=(interval.low, interval.high),
+        verdict=verdict(interval),
+        rounds=len(blocks[0]),
+        interleaved=False,
+        medians_ms=(statistics.median(one.samples_ms), statistics.median(other.samples_ms)),
+        measurements=(one.verdict, other.verdict),
+        knobs={key: other.ruler[key] for key in RULER},
+        why=why,
+    )
 
 
-def _ruler(report: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: report["benchmark"]["knobs"].get(key) for key in RULER}
+@dataclass(frozen=True)
+class Recorded:
+    """What a run's report says of its compressed engine."""
+
+    verdict: State
+    samples_ms: list[float]
+    ruler: dict[str, JsonValue]
+    """Knobs, and what the engine was built with: two are compared where all of it is equal."""
+
+    @classmethod
+    def of(cls, folder: Path) -> Recorded:
+        """From a run's folder.
+
+        Raises:
+            BenchmarkInvalid: it holds no numbers that may be used.
+        """
+        report = read(folder / "report.json")
+        judged, samples = report.benchmark, [x for x in report.compressed.samples_ms or () if x is not None]
+        if judged is None or judged.verdict == "invalid" or not samples:
+            reasons = judged.reasons if judged else ("nothing was measured",)
+            raise BenchmarkInvalid(
+                f"{folder.name} has no numbers that may be used: {'; '.join(reasons)}",
+                "measure it again: jetpress run",
+            )
+        knobs = {key: judged.knobs.get(key) for key in RULER}
+        return cls(judged.verdict, samples, {**knobs, **_origin(folder)})
 
 
-def _origin(folder: Path) -> dict[str, Any]:
+def _origin(folder: Path) -> dict[str, JsonValue]:
     stamp = json.loads((folder / "engine" / "engine.json").read_text())
     return {key: stamp.get(key) for key in ORIGIN}
 
@@ -134,17 +182,15 @@ def _block_medians(samples: list[float]) -> list[float]:
     return [statistics.median(samples[at : at + size]) for at in range(0, len(samples) - size + 1, size)]
 
 
-def in_words(found: Mapping[str, Any]) -> str:
+def in_words(found: Compared) -> str:
     """The finding for people."""
-    low, high = found["interval"]
+    low, high = found.interval
     said = {"faster": "faster than", "slower": "slower than", "noise": "not distinguishable from"}
     how = (
-        f"side by side in {found['rounds']} rounds"
-        if found["interleaved"]
-        else "in two sessions, not side by side"
+        f"side by side in {found.rounds} rounds" if found.interleaved else "in two sessions, not side by side"
     )
-    medians = [f"{value:.4g} ms" for value in found["medians_ms"]]
+    medians = [f"{value:.4g} ms" for value in found.medians_ms]
     return (
-        f"{found['second']} is {said[found['verdict']]} {found['first']}: {found['ratio']:.3f} times as fast "
+        f"{found.second} is {said[found.verdict]} {found.first}: {found.ratio:.3f} times as fast "
         f"(95 % interval {low:.3f} to {high:.3f}), medians {medians[1]} and {medians[0]}, measured {how}"
     )

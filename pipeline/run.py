@@ -7,8 +7,8 @@ would do. A step's result is an artifact in the store, so whatever was done befo
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+from jetpress.benchmarks.report.record import RunReport
 from jetpress.deploy import console
 from jetpress.deploy.device.device import Device
 from jetpress.deploy.errors import BenchmarkInvalid
@@ -18,14 +18,15 @@ from jetpress.pipeline.data.digests import content
 from jetpress.pipeline.engine.place import can_run
 from jetpress.pipeline.flow.devices import bench_for_pruning, where, where_to_build
 from jetpress.pipeline.flow.eight_bits import dense_export, in_int8
-from jetpress.pipeline.flow.outcome import Outcome
+from jetpress.pipeline.flow.outcome import Exports, Networks, OnDevice, Outcome
 from jetpress.pipeline.flow.rounds import prune_in_rounds
 from jetpress.pipeline.flow.sparsity import sparsify_where_it_pays
 from jetpress.pipeline.flow.teacher import other_teacher
-from jetpress.pipeline.recipe.configs import BundleConfig, PreflightConfig, SourceConfig, Timing
+from jetpress.pipeline.recipe.configs import BundleConfig, Place, PreflightConfig, SourceConfig, Timing
 from jetpress.pipeline.recipe.reading import Recipe
 from jetpress.pipeline.recipe.resolve import Plan, resolve
 from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS
+from jetpress.pipeline.store.artifact import Bundle, Checkpoint
 from jetpress.pipeline.store.late import late_stages
 from jetpress.pipeline.store.needs import Needs
 from jetpress.pipeline.store.steps import Doing, Looking, Step, Walk
@@ -48,76 +49,76 @@ with late_stages():
 
 def pipeline(plan: Plan, device: Device | None, walk: Walk) -> Outcome:
     """From a recipe to an engine and its numbers."""
-    recipe, target, outcome = plan.recipe, plan.target, Outcome(plan)
+    recipe, target, tuned = plan.recipe, plan.target, list[tuple[str, Checkpoint]]()
 
-    config = SourceConfig(recipe.model, recipe.data, recipe.seed, content(recipe))
-    dense = walk.step("source", source, config)
+    dense = walk.step("source", source, SourceConfig(recipe.model, recipe.data, recipe.seed, content(recipe)))
     if "train" in plan.skipped:
         walk.skip("train", plan.skipped["train"])
     else:
         dense = walk.step("train", train, recipe.train, dense)
-        outcome.tuned.append(("train", dense))
-    outcome.dense = dense
+        tuned.append(("train", dense))
 
     place = None if device is None else where(device, target, recipe.benchmark.power_mode)
     packing = BundleConfig(recipe.name, target, recipe.build, recipe.benchmark, recipe.seed)
     timer, teacher = bench_for_pruning(plan, place, packing), other_teacher(plan, walk) or dense
-    best, outcome.rounds = prune_in_rounds(plan, dense, timer, walk, teacher)
-    outcome.tuned += [(f"round {n}", one.tuned) for n, one in enumerate(outcome.rounds, 1) if one.tuned]
-    best = sparsify_where_it_pays(best, dense, teacher, outcome, walk)
-    folded = outcome.compressed = walk.step("fold", fold, None, best)
+    best, rounds = prune_in_rounds(plan, dense, timer, walk, teacher)
+    tuned += [(f"round {n}", one.tuned) for n, one in enumerate(rounds, 1) if one.tuned]
+    best, sparse = sparsify_where_it_pays(plan, best, dense, teacher, walk)
+    tuned += [("2:4", one) for one in sparse]
+    folded = walk.step("fold", fold, None, best)
 
-    outcome.onnx = walk.step("export", export, recipe.export, folded)
-    outcome.dense_onnx = walk.step("export dense", export, dense_export(plan), dense)
-    outcome.same = walk.step("equivalence", equivalence, recipe.equivalence, folded, outcome.onnx)
-    outcome.dense_same = walk.step("same, dense", equivalence, recipe.equivalence, dense, outcome.dense_onnx)
+    onnx = walk.step("export", export, recipe.export, folded)
+    dense_onnx = walk.step("export dense", export, dense_export(plan), dense)
+    same = walk.step("equivalence", equivalence, recipe.equivalence, folded, onnx)
+    dense_same = walk.step("same, dense", equivalence, recipe.equivalence, dense, dense_onnx)
+    same_quantized, training, name = None, "", f"same, {recipe.build.precision.upper()}"
     if recipe.build.precision in EIGHT_BITS:
-        quantized = in_int8(plan, folded, outcome.onnx, teacher, walk)
+        quantized = in_int8(plan, folded, onnx, teacher, walk)
         if quantized.network is not folded:
-            folded = outcome.compressed = quantized.network
-            outcome.tuned.append(("qat", folded))
-            outcome.same = walk.step("same, qat", equivalence, recipe.equivalence, folded, quantized.floating)
-        outcome.floating, outcome.onnx = quantized.floating, quantized.onnx
-        outcome.training = quantized.training
-        outcome.same_int8 = walk.step(
-            f"same, {recipe.build.precision.upper()}", equivalence, recipe.equivalence, folded, quantized.onnx
-        )
-        outcome.accuracy = walk.step("assess", assess_file, None, dense, folded, quantized.onnx)
+            folded = quantized.network
+            tuned.append(("qat", folded))
+            same = walk.step("same, qat", equivalence, recipe.equivalence, folded, quantized.floating)
+        onnx, training = quantized.onnx, quantized.training
+        same_quantized = walk.step(name, equivalence, recipe.equivalence, folded, onnx)
+        accuracy = walk.step("assess", assess_file, None, dense, folded, onnx)
     else:
-        outcome.accuracy = walk.step("assess", assess, None, dense, folded)
-    walk.step("preflight", preflight, PreflightConfig(target, recipe.build.precision), outcome.onnx)
-    outcome.bundle = walk.step("bundle", bundle, packing, folded, outcome.onnx, outcome.dense_onnx)
+        accuracy = walk.step("assess", assess, None, dense, folded)
+    walk.step("preflight", preflight, PreflightConfig(target, recipe.build.precision), onnx)
+    packed = walk.step("bundle", bundle, packing, folded, onnx, dense_onnx)
 
+    networks = Networks(dense, folded, rounds, tuned)
+    exports = Exports(dense_onnx, onnx, dense_same, same, same_quantized, training)
+    return Outcome(plan, networks, exports, accuracy, packed, on_device(plan, place, packed, walk))
+
+
+def on_device(plan: Plan, place: Place | None, packed: Bundle, walk: Walk) -> OnDevice:
+    """From the bundle to an engine and its numbers; what is left to do by hand where it ends before that."""
     if place is None:
-        outcome.next = (
-            f"copy {{bundle}} to the {target.title}, and run in it: python3 runner.pyz"
-            "   (or run this again with DEVICE=user@host)"
-        )
         walk.skip("build", "an engine is built on its own device, and none was given")
         walk.skip("benchmark", "no engine here")
-        return outcome
-    outcome.engine = walk.step("build", build, place, outcome.bundle)
-    if not can_run(target):
-        outcome.next = (
-            f"copy {{bundle}} and {{engine}} to the {target.runtime.title} machine, and run there: "
-            "python3 bundle/runner.pyz bench --bundle bundle --engines engine"
-        )
+        by_hand = f"copy {{bundle}} to the {plan.target.title}, and run in it: python3 runner.pyz"
+        return OnDevice(next=f"{by_hand}   (or run this again with DEVICE=user@host)")
+    engine = walk.step("build", build, place, packed)
+    if not can_run(plan.target):
         walk.skip("benchmark", "there is no NVIDIA GPU here to run the engine on")
-        return outcome
-    outcome.tried = walk.step("infer", infer, place, outcome.bundle, outcome.engine)
-    timing = Timing(place, recipe.benchmark)
+        by_hand = (
+            f"copy {{bundle}} and {{engine}} to the {plan.target.runtime.title} machine, and run there: "
+        )
+        command = "python3 bundle/runner.pyz bench --bundle bundle --engines engine"
+        return OnDevice(engine, next=by_hand + command)
+    tried = walk.step("infer", infer, place, packed, engine)
     try:
-        outcome.numbers = walk.step("benchmark", bench, timing, outcome.bundle, outcome.engine)
+        numbers = walk.step("benchmark", bench, Timing(place, plan.recipe.benchmark), packed, engine)
     except BenchmarkInvalid as error:
         # All else is whole: the report says so, and the next run measures again.
-        outcome.invalid = error.what
         walk.skip("benchmark", error.what)
-    return outcome
+        return OnDevice(engine, tried, invalid=error.what)
+    return OnDevice(engine, tried, numbers)
 
 
 def run(
     recipe: Recipe, target: str | Target, device: str | None = None, home: Path | None = None
-) -> dict[str, Any]:
+) -> RunReport:
     """Run the pipeline and write the run's folder.
 
     Args:
@@ -127,10 +128,10 @@ def run(
         home: folder of runs and store; None: ``$JETPRESS_RUNS`` or ``runs``.
 
     Returns:
-        the run as plain JSON values, as in its ``report.json``; ``["folder"]`` says where that is
+        the record that its ``report.json`` holds; ``folder`` says where that is, ``to_dict()`` gives plain values
 
     Raises:
-        JetpressError: see :mod:`jetpress.deploy.errors`. A budget that is not met raises nothing: see ``["verdict"]``.
+        JetpressError: see :mod:`jetpress.deploy.errors`. A budget that is not met raises nothing: see ``verdict``.
     """
     plan = resolve(recipe, find(target) if isinstance(target, str) else target)
     folder = summary.folder(plan, home)
@@ -138,7 +139,7 @@ def run(
     console.say(f"jetpress: {recipe.name} for {plan.target.title}")
     place = where_to_build(plan.target, device)
 
-    def walk() -> dict[str, Any]:
+    def walk() -> RunReport:
         doing = Doing(store, needs)
         return summary.write(pipeline(plan, place, doing), folder, doing)
 

@@ -12,7 +12,6 @@ INT8 (the run's own samples, enlarged, give the ranges). Accuracy means nothing 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import numpy as np
 import onnx
 import torch
 
+from jetpress.benchmarks.report.record import read
 from jetpress.pipeline.data import loading
 from jetpress.pipeline.graph.ends import Ends
 from jetpress.pipeline.graph.exporting import to_onnx
@@ -38,9 +38,9 @@ from studies.table import row, title
 
 def made_by(run: Path, *stages: str) -> Path:
     """What the first of these stages that a run did made."""
-    told = json.loads((run / "report.json").read_text())["stages"]
-    made = next(one for name in stages for one in told if one["name"] == name and one["digest"])
-    return run.parent / ".store" / "objects" / str(made["digest"])
+    told = read(run / "report.json").stages
+    digest = next(one.digest for name in stages for one in told if one.name == name and one.digest)
+    return run.parent / ".store" / "objects" / digest
 
 
 def network(run: Path, *stages: str) -> Network:
@@ -55,7 +55,7 @@ def dense_of(run: Path) -> Network:
 
 def floating_of(run: Path) -> Path:
     """What was quantized in the end: a training with rounding that was not kept is compared with nothing."""
-    kept = any(one["name"] == "same, qat" for one in json.loads((run / "report.json").read_text())["stages"])
+    kept = any(one.name == "same, qat" for one in read(run / "report.json").stages)
     return made_by(run, "export, qat" if kept else "export") / "model.onnx"
 
 

@@ -2,50 +2,46 @@
 
 from __future__ import annotations
 
-from jetpress.benchmarks.report.page import Mark, Run, Section, Table, at, listed
+from dataclasses import asdict
+
+from jetpress.benchmarks.report.page import Mark, Section, Table
+from jetpress.benchmarks.report.record import RunReport
 from jetpress.benchmarks.report.wording import clock, toml, value
 
 STATES = {"ran": "good", "cached": "plain", "skipped": "plain"}
 
 
-def stages(run: Run) -> Section:
+def stages(run: RunReport) -> Section:
     """What ran, what was there already, and what was left out, with the reason."""
-    found = listed(run, "stages")
     rows = [
         (
-            value(at(s, "name")),
-            Mark(state, STATES[state]) if (state := value(at(s, "state"))) in STATES else state,
-            clock(at(s, "seconds")),
-            str(at(s, "digest") or "")[:12],
-            value(at(s, "why") or ""),
+            one.name,
+            Mark(one.state, STATES[one.state]) if one.state in STATES else one.state,
+            clock(one.seconds),
+            (one.digest or "")[:12],
+            one.why,
         )
-        for s in found
+        for one in run.stages
     ]
-    head = ("Stage", "State", "Time", "Digest", "Why")
     if not rows:
         return Section("stages", "Stages", missing="No stages were recorded.")
+    head = ("Stage", "State", "Time", "Digest", "Why")
     return Section("stages", "Stages", tables=(Table(head, rows, "nsrnw", "Stages"),))
 
 
-def origin(run: Run) -> Section:
+def origin(run: RunReport) -> Section:
     """Everything that is needed to do it again."""
     facts = (
-        ("target", "Target"),
-        ("machine", "Machine of this run"),
-        ("versions", "Versions"),
+        ("Target", run.target),
+        ("Machine of this run", asdict(run.machine)),
+        ("Versions", run.versions),
     )
     tables = [
-        Table(
-            ("", ""),
-            [(name, value(fact)) for name, fact in found.items() if fact not in (None, "")],
-            "nl",
-            title,
-        )
-        for key, title in facts
-        if (found := at(run, key))
+        Table(("", ""), [(k, value(v)) for k, v in found.items() if v not in (None, "")], "nl", title)
+        for title, found in facts
+        if found
     ]
-    command, recipe = at(run, "reproduce"), at(run, "recipe")
-    code = [("The command", value(command))] if command else []
-    code += [("The recipe, every value decided", toml(recipe))] if recipe else []
+    code = [("The command", run.reproduce)] if run.reproduce else []
+    code += [("The recipe, every value decided", toml(run.recipe))] if run.recipe else []
     text = "The same recipe, data and versions give the same artifacts: compare the digests above."
     return Section("origin", "How to reproduce", text=(text,), tables=tables, code=code)

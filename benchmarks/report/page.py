@@ -5,11 +5,8 @@ The page and the Markdown are both written from these, so they cannot disagree.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-Run = Mapping[str, Any]
 
 
 class Mark(str):
@@ -65,19 +62,6 @@ class Section:
     def narrow(self) -> bool:
         """Whether its tables can stand beside one another."""
         return all(len(table.head) <= 2 for table in self.tables)
-
-
-def at(run: Any, *keys: str) -> Any:
-    """The value at a path of keys, None as soon as something on the way is missing."""
-    for key in keys:
-        run = run.get(key) if isinstance(run, Mapping) else None
-    return run
-
-
-def listed(run: Run, *keys: str) -> list[Run]:
-    """The mappings in the list at a path."""
-    found = at(run, *keys)
-    return [item for item in found if isinstance(item, Mapping)] if isinstance(found, list) else []
 
 
 def met(state: bool | None) -> Mark:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from jetpress.benchmarks.ratio import Verdict, verdict
 from jetpress.benchmarks.report import plots
-from jetpress.benchmarks.report.page import Plot, Run, Section, Table, at, listed, met
+from jetpress.benchmarks.report.page import Plot, Section, Table, met
+from jetpress.benchmarks.report.record import RunReport
+from jetpress.benchmarks.report.record.networks import Latency, NetworkReport
 from jetpress.benchmarks.report.wording import (
     MISSING,
     amount,
@@ -24,36 +25,33 @@ from jetpress.benchmarks.stats import Interval
 from jetpress.deploy.runner import latencies as runner
 
 
-def speed(run: Run) -> tuple[Verdict, Interval] | None:
+def speed(run: RunReport) -> tuple[Verdict, Interval] | None:
     """What may be said about latency, None when nothing may.
 
     Nothing may without a benchmark that is not invalid, both latencies, and a ratio with its interval.
     """
-    measured = at(run, "dense", "latency") and at(run, "compressed", "latency")
-    bounds = [at(run, "ratios", "latency", key) for key in ("value", "low", "high")]
-    if at(run, "benchmark", "verdict") not in ("valid", "noisy") or not measured or None in bounds:
+    measured = run.dense.latency and run.compressed.latency and run.ratios.latency
+    if run.benchmark is None or run.benchmark.verdict == "invalid" or not measured:
         return None
-    ratio = Interval(*bounds)
-    return verdict(ratio), ratio
+    ratio = measured.interval
+    return None if ratio is None else (verdict(ratio), ratio)
 
 
-def silence(run: Run) -> str:
+def silence(run: RunReport) -> str:
     """Why no speed is claimed."""
-    if not (at(run, "dense", "latency") and at(run, "compressed", "latency")):
+    if not (run.dense.latency and run.compressed.latency):
         return "latency was not measured"
-    reasons = {"invalid": "the benchmark is invalid", None: "nobody says that the benchmark is valid"}
-    return reasons.get(at(run, "benchmark", "verdict"), "the ratio of latencies has no interval")
+    if run.benchmark is None:
+        return "nobody says that the benchmark is valid"
+    invalid = run.benchmark.verdict == "invalid"
+    return "the benchmark is invalid" if invalid else "the ratio of latencies has no interval"
 
 
-def budget(run: Run) -> Section:
+def budget(run: RunReport) -> Section:
     """Each limit of the recipe and what was found."""
     rows = [
-        (
-            value(at(c, "what")),
-            *(amount(at(c, key), at(c, "unit")) for key in ("limit", "found")),
-            met(at(c, "met")),
-        )
-        for c in listed(run, "verdict", "checks")
+        (check.what, amount(check.limit, check.unit), amount(check.found, check.unit), met(check.met))
+        for check in run.verdict.checks
     ]
     if not rows:
         return Section("budget", "Budget", missing="The recipe sets none.")
@@ -61,45 +59,56 @@ def budget(run: Run) -> Section:
     return Section("budget", "Budget", tables=(table,))
 
 
-def comparison(run: Run) -> Section:
+def comparison(run: RunReport) -> Section:
     """The two networks side by side."""
-    title = "Dense against compressed"
-    if not (at(run, "dense") or at(run, "compressed")):
-        return Section("comparison", title, missing="There is nothing to compare yet.")
-    ratios = at(run, "ratios")
+    title, ratios = "Dense against compressed", run.ratios
+    fewer, smaller = ("fewer", "more"), ("smaller", "larger")
+
+    def row(what: str, show: Callable[[NetworkReport], str], change: str = "") -> tuple[str, ...]:
+        return what, show(run.dense), show(run.compressed), change
+
+    def latency(what: str, show: Callable[[Latency], str], change: str = "") -> tuple[str, ...]:
+        return row(what, lambda x: show(x.latency) if x.latency else MISSING, change)
+
+    drops = (
+        _drop(before, after)
+        for before, after in (
+            (run.dense.validation, run.compressed.validation),
+            (run.dense.test, run.compressed.test),
+            (run.dense.engine_accuracy, run.compressed.engine_accuracy),
+        )
+    )
     rows = [
-        _row(run, "Accuracy, validation", percent, _drop(run, "validation"), "validation"),
-        _row(run, "Accuracy, test", percent, _drop(run, "test"), "test"),
-        _row(run, "Accuracy of the engine", percent, _drop(run, "engine_accuracy"), "engine_accuracy"),
-        _row(run, "Parameters", quantity, times(at(ratios, "parameters"), "fewer", "more"), "parameters"),
-        _row(run, "Multiply-adds", quantity, times(at(ratios, "macs"), "fewer", "more"), "macs"),
-        _row(run, "ONNX file", size, times(at(ratios, "size"), "smaller", "larger"), "onnx_bytes"),
-        _row(run, "Engine file", size, "", "engine_bytes"),
-        _row(run, "Latency, median", ms, _pace(run), "latency", "p50"),
+        row("Accuracy, validation", lambda x: percent(x.validation), next(drops)),
+        row("Accuracy, test", lambda x: percent(x.test), next(drops)),
+        row("Accuracy of the engine", lambda x: percent(x.engine_accuracy), next(drops)),
+        row("Parameters", lambda x: quantity(x.parameters), times(ratios.parameters, *fewer)),
+        row("Multiply-adds", lambda x: quantity(x.macs), times(ratios.macs, *fewer)),
+        row("ONNX file", lambda x: size(x.onnx_bytes), times(ratios.size, *smaller)),
+        row("Engine file", lambda x: size(x.engine_bytes)),
+        latency("Latency, median", lambda x: ms(x.p50), _pace(run)),
+        latency("Latency, p90", lambda x: ms(x.p90)),
+        latency("Latency, p95", lambda x: ms(x.p95)),
+        latency("Latency, p99", lambda x: ms(x.p99)),
+        latency("Latency, p99.9", lambda x: ms(x.p999)),
+        latency("Latency, mean", lambda x: ms(x.mean)),
+        latency("Latency, min", lambda x: ms(x.min)),
+        latency("Latency, max", lambda x: ms(x.max)),
+        latency("Throughput", lambda x: number(x.fps, 3, " FPS")),
+        latency("Spread (CoV)", lambda x: percent(x.cov)),
+        latency("Outliers", lambda x: str(x.outliers)),
+        latency("Runs", lambda x: str(x.n)),
     ]
-    others = ("p90", "p95", "p99", "p99.9", "mean", "min", "max")
-    rows += [_row(run, f"Latency, {name}", ms, "", "latency", name) for name in others]
-    rows += [
-        _row(run, "Throughput", lambda x: number(x, 3, " FPS"), "", "latency", "fps"),
-        _row(run, "Spread (CoV)", percent, "", "latency", "cov"),
-        _row(run, "Outliers", value, "", "latency", "outliers"),
-        _row(run, "Runs", value, "", "latency", "n"),
-    ]
-    known = [row for row in rows if row[1:3] != (MISSING, MISSING)]
+    known = [one for one in rows if one[1:3] != (MISSING, MISSING)]
     table = Table(("", "Dense", "Compressed", "Change"), known, "lrrs", title)
     return Section("comparison", title, text=_unsaid(run), tables=(table,))
 
 
-def _row(run: Run, what: str, show: Callable[[Any], str], change: str, *keys: str) -> tuple[str, ...]:
-    return what, show(at(run, "dense", *keys)), show(at(run, "compressed", *keys)), change
-
-
-def _drop(run: Run, key: str) -> str:
-    before, after = at(run, "dense", key), at(run, "compressed", key)
+def _drop(before: float | None, after: float | None) -> str:
     return points(None if before is None or after is None else after - before)
 
 
-def _pace(run: Run) -> str:
+def _pace(run: RunReport) -> str:
     """The ratio of latencies, which is never without its interval."""
     if called := speed(run):
         word, ratio = called
@@ -108,12 +117,12 @@ def _pace(run: Run) -> str:
     return "no claim"
 
 
-def _unsaid(run: Run) -> list[str]:
+def _unsaid(run: RunReport) -> list[str]:
     """Whether the latencies may be used, which percentiles are not shown, and how many runs they need."""
-    runs = [n for net in ("dense", "compressed") if (n := at(run, net, "latency", "n")) is not None]
+    runs = [one.latency.n for one in (run.dense, run.compressed) if one.latency]
     if not runs:
         return ["Latency was not measured yet."]
-    invalid = at(run, "benchmark", "verdict") == "invalid"
+    invalid = run.benchmark is not None and run.benchmark.verdict == "invalid"
     text = ["The benchmark is invalid: these latencies may not be used."] if invalid else []
     few = [(n, runner.name_of(t)) for t, n in sorted(runner.LEAST_RUNS.items()) if n > min(runs)]
     if few:
@@ -122,27 +131,28 @@ def _unsaid(run: Run) -> list[str]:
     return text
 
 
-def benchmark(run: Run) -> Section:
+def benchmark(run: RunReport) -> Section:
     """Whether the latencies may be used, how they are distributed, and what was set while measuring."""
-    title, found = "Benchmark", at(run, "benchmark", "verdict")
-    series = [
-        [x for x in at(run, net, "samples_ms") or () if x is not None] for net in ("dense", "compressed")
-    ]
-    if found is None and not any(series):
+    title, found = "Benchmark", run.benchmark
+    dense, compressed = (
+        [x for x in one.samples_ms or () if x is not None] for one in (run.dense, run.compressed)
+    )
+    if found is None and not (dense or compressed):
         return Section("benchmark", title, missing="Nothing was measured yet, so no speed is claimed.")
-    reasons = [value(reason) for reason in at(run, "benchmark", "reasons") or ()]
     text = {
         "valid": "The measurement is valid.",
         "noisy": "The measurement is valid but noisy: read its intervals.",
         "invalid": "The measurement is invalid: its latencies may not be used, and no speed is claimed.",
-    }.get(str(found), "It is not known whether this measurement is valid, so no speed is claimed.")
-    knobs = [(name, value(knob)) for name, knob in (at(run, "benchmark", "knobs") or {}).items()]
+        "": "It is not known whether this measurement is valid, so no speed is claimed.",
+    }[found.verdict if found else ""]
+    reasons = [(reason,) for reason in found.reasons] if found else []
+    knobs = [(name, value(knob)) for name, knob in found.knobs.items()] if found else []
     tables = (
-        Table(("Why",), [(reason,) for reason in reasons], "w", "What was wrong with the measurement"),
+        Table(("Why",), reasons, "w", "What was wrong with the measurement"),
         Table(("Knob", "Value"), knobs, "nl", "Knobs of the measurement"),
     )
     filled = [table for table in tables if table.rows]
-    return Section("benchmark", title, text=(text,), plots=_latency_plots(*series), tables=filled)
+    return Section("benchmark", title, text=(text,), plots=_latency_plots(dense, compressed), tables=filled)
 
 
 def _latency_plots(dense: list[float], compressed: list[float]) -> list[Plot]:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jetpress.benchmarks.report import plots
-from jetpress.benchmarks.report.page import Plot, Run, Section, Table, at, listed
-from jetpress.benchmarks.report.wording import sparkline, value
+from jetpress.benchmarks.report.page import Plot, Section, Table
+from jetpress.benchmarks.report.record import RunReport
+from jetpress.benchmarks.report.record.changes import Histogram
+from jetpress.benchmarks.report.wording import sparkline
 
+Array = NDArray[np.generic]
 BINS = 48
 
 
 def histograms(
-    dense: Mapping[str, NDArray[Any]], compressed: Mapping[str, NDArray[Any]], most: int = 12
-) -> list[dict[str, Any]]:
+    dense: Mapping[str, Array], compressed: Mapping[str, Array], most: int = 12
+) -> tuple[Histogram, ...]:
     """Histograms of the ``most`` layers with the most weights, in the order of the network, on common edges.
 
     Vectors (biases, BatchNorm) are left out. The edges hold 999 of 1,000 dense weights; what lies beyond is
@@ -26,64 +28,55 @@ def histograms(
     """
     layers = [name for name, array in dense.items() if array.ndim >= 2 and array.size]
     largest = set(sorted(layers, key=lambda name: -dense[name].size)[:most])
-    return [
+    return tuple(
         _histogram(name, dense[name], compressed.get(name, _NOTHING)) for name in layers if name in largest
-    ]
+    )
 
 
-_NOTHING: NDArray[Any] = np.empty(0)
+_NOTHING = np.empty(0)
 
 
-def _histogram(name: str, before: NDArray[Any], after: NDArray[Any]) -> dict[str, Any]:
-    series = [array[np.isfinite(array)].astype(np.float64) for array in (before, after)]
+def _histogram(name: str, before: Array, after: Array) -> Histogram:
+    whole = [array.astype(np.float64) for array in (before, after)]
+    series = [array[np.isfinite(array)] for array in whole]
     bound = float(np.quantile(np.abs(series[0]), 0.999)) if series[0].size else 0.0
     bound = bound or 1.0
     edges = np.linspace(-bound, bound, BINS + 1)
     counts = [np.histogram(np.clip(s[s != 0], -bound, bound), edges)[0].tolist() for s in series]
     zeros = [int(np.count_nonzero(s == 0)) for s in series]
-    return {
-        "name": name,
-        "edges": edges.tolist(),
-        "dense": counts[0],
-        "compressed": counts[1],
-        "dense_zeros": zeros[0],
-        "compressed_zeros": zeros[1],
-    }
+    return Histogram(
+        name=name,
+        edges=tuple(edges.tolist()),
+        dense=tuple(counts[0]),
+        compressed=tuple(counts[1]),
+        dense_zeros=zeros[0],
+        compressed_zeros=zeros[1],
+    )
 
 
-def weights(run: Run) -> Section:
+def weights(run: RunReport) -> Section:
     """Small multiples of the largest layers."""
-    found = [
-        h
-        for h in listed(run, "histograms")
-        if len(at(h, "edges") or ()) >= 2
-        and all(len(at(h, net) or ()) == len(h["edges"]) - 1 for net in ("dense", "compressed"))
-        and not any(x is None for key in ("edges", "dense", "compressed") for x in h[key])
-    ]
+    found, title = run.histograms, "Weights before and after"
     if not found:
-        return Section("weights", "Weights before and after", missing="No histograms of weights were kept.")
+        return Section("weights", title, missing="No histograms of weights were kept.")
     drawn = [
         Plot(
-            value(at(h, "name")),
-            plots.histogram(h["edges"], h["dense"], h["compressed"], f"weights-{place}"),
-            f"Histogram of weights: {sum(h['dense']):,.0f} before, {sum(h['compressed']):,.0f} after.",
-            _zeros(h),
+            one.name,
+            plots.histogram(one.edges, one.dense, one.compressed, f"weights-{place}"),
+            f"Histogram of weights: {sum(one.dense):,} before, {sum(one.compressed):,} after.",
+            _zeros(one),
         )
-        for place, h in enumerate(found)
+        for place, one in enumerate(found)
     ]
     text = (
         f"The {len(found)} layers with the most weights: dense pale, compressed strong. "
         "The outermost bars hold all that lies beyond; exact zeros are not drawn."
     )
-    rows = [
-        (value(at(h, "name")), sparkline(h["dense"]), sparkline(h["compressed"]), _zeros(h)) for h in found
-    ]
+    rows = [(one.name, sparkline(one.dense), sparkline(one.compressed), _zeros(one)) for one in found]
     table = Table(("Layer", "Dense", "Compressed", "Zeros"), rows, "nrrl", "Histograms as text", folded=True)
-    return Section(
-        "weights", "Weights before and after", text=(text,), plots=drawn, small=True, tables=(table,)
-    )
+    return Section("weights", title, text=(text,), plots=drawn, small=True, tables=(table,))
 
 
-def _zeros(histogram: Run) -> str:
-    zeros, others = at(histogram, "compressed_zeros") or 0, sum(histogram["compressed"])
+def _zeros(one: Histogram) -> str:
+    zeros, others = one.compressed_zeros, sum(one.compressed)
     return f"{100 * zeros / (zeros + others):.0f} % exactly zero" if zeros else ""

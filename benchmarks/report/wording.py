@@ -7,19 +7,11 @@ import math
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import Any
+
+from pydantic import JsonValue
 
 MISSING = "—"
 _BIDI = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c")
-
-
-def finite(value: Any) -> Any:
-    """``value`` with every NaN and infinity in it made None: JSON has none of them."""
-    if isinstance(value, Mapping):
-        return {str(key): finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def printable(text: str) -> str:
@@ -103,7 +95,7 @@ def clock(seconds: float | None) -> str:
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def value(item: Any) -> str:
+def value(item: object) -> str:
     """Any JSON value that is only to be shown."""
     if item is None:
         return MISSING
@@ -112,15 +104,15 @@ def value(item: Any) -> str:
     return item if isinstance(item, str) else json.dumps(item, ensure_ascii=False)
 
 
-def toml(table: Mapping[str, Any], prefix: str = "") -> str:
+def toml(table: Mapping[str, JsonValue], prefix: str = "") -> str:
     """A nested mapping as TOML. What is None is left out: TOML has no word for it."""
-    plain = {k: v for k, v in table.items() if not isinstance(v, Mapping) and v is not None}
+    plain = {k: v for k, v in table.items() if not isinstance(v, dict) and v is not None}
     lines = [f"{_key(k)} = {_inline(v)}" for k, v in plain.items()]
     if prefix and (lines or not table):
         lines.insert(0, f"[{prefix}]")
     blocks = ["\n".join(lines)] if lines else []
     for key, inner in table.items():
-        if isinstance(inner, Mapping):
+        if isinstance(inner, dict):
             blocks.append(toml(inner, f"{prefix}.{_key(key)}" if prefix else _key(key)))
     return "\n\n".join(block for block in blocks if block)
 
@@ -129,10 +121,10 @@ def _key(key: str) -> str:
     return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
 
 
-def _inline(item: Any) -> str:
-    if isinstance(item, Mapping):
+def _inline(item: JsonValue) -> str:
+    if isinstance(item, dict):
         return "{ " + ", ".join(f"{_key(k)} = {_inline(v)}" for k, v in item.items() if v is not None) + " }"
-    if isinstance(item, (list, tuple)):
+    if isinstance(item, list):
         return "[" + ", ".join(_inline(i) for i in item if i is not None) + "]"
     return json.dumps(item, ensure_ascii=False)
 

@@ -10,14 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from jetpress.deploy.errors import DeviceError, StageError
 from jetpress.deploy.fields import Fields, Malformed, parse
 
 Source = Mapping[str, object]
-VERDICTS = ("valid", "noisy", "invalid")
-COMPARISONS = ("faster", "slower", "noise")
+Verdict = Literal["valid", "noisy", "invalid"]
+Comparison = Literal["faster", "slower", "noise"]
+VERDICTS: tuple[Verdict, ...] = ("valid", "noisy", "invalid")
+COMPARISONS: tuple[Comparison, ...] = ("faster", "slower", "noise")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,250}")
 
 
@@ -64,7 +66,7 @@ class Result:
     """What was measured of one engine; times in ms."""
 
     model: str
-    verdict: str
+    verdict: Verdict
     reasons: tuple[str, ...]
     median: float
     latencies: tuple[float, ...] = field(repr=False)
@@ -82,7 +84,7 @@ class Ratio:
     ratio: float
     interval: tuple[float, float]
     pairs: int
-    verdict: str
+    verdict: Comparison
     source: Source = field(repr=False, compare=False)
 
 

@@ -6,7 +6,6 @@ import hashlib
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from torchvision.transforms import v2
 
 from jetpress.deploy.errors import RecipeError
 
-Mixing = Callable[[tuple[Tensor, ...], Any, int], tuple[tuple[Tensor, ...], Any]]
+Mixing = Callable[[tuple[Tensor, ...], object, int], tuple[tuple[Tensor, ...], object]]
 """Inputs, target, seed -> inputs and target, mixed."""
 
 WHOLE = slice(None)
@@ -94,13 +93,13 @@ def mixing(mixup: float, cutmix: float, classes: int) -> Mixing | None:
     Raises:
         RecipeError: not one input of images with class numbers.
     """
-    kinds: list[Any] = [v2.MixUp(alpha=mixup, num_classes=classes)] if mixup else []
+    kinds: list[object] = [v2.MixUp(alpha=mixup, num_classes=classes)] if mixup else []
     kinds += [v2.CutMix(alpha=cutmix, num_classes=classes)] if cutmix else []
     if not kinds:
         return None
     one = v2.RandomChoice(kinds)
 
-    def mixed(inputs: tuple[Tensor, ...], target: Any, seed: int) -> tuple[tuple[Tensor, ...], Any]:
+    def mixed(inputs: tuple[Tensor, ...], target: object, seed: int) -> tuple[tuple[Tensor, ...], object]:
         if len(inputs) != 1 or inputs[0].ndim != 4 or not isinstance(target, Tensor) or target.ndim != 1:
             raise RecipeError(
                 "mixup and cutmix take one input of images and one class number for each",

@@ -190,7 +190,7 @@ class _Work(Dataset[Any]):
             return error
 
 
-def _unchanged(batch: Any) -> Any:
+def _unchanged(batch: object) -> object:
     return batch
 
 

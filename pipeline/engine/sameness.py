@@ -20,7 +20,8 @@ from jetpress.deploy.errors import StageError
 from jetpress.deploy.runner.files import safe_name
 from jetpress.pipeline.graph import session
 from jetpress.pipeline.graph.cases import IMAGES
-from jetpress.pipeline.graph.tolerance import LIMITS, Array, found_again, score, worst
+from jetpress.pipeline.graph.session import Array
+from jetpress.pipeline.graph.tolerance import LIMITS, found_again, score, worst
 from jetpress.pipeline.quantization import NOT_MIXED
 from jetpress.pipeline.store.facts.onnx_file import Score, TensorSpec
 

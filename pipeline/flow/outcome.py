@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from jetpress.pipeline.flow.rounds import Round
 from jetpress.pipeline.recipe.resolve import Plan
@@ -18,26 +19,36 @@ from jetpress.pipeline.store.artifact import (
 )
 
 
-@dataclass
-class Outcome:
-    """All that a walk came by, for the report."""
+@dataclass(frozen=True)
+class Networks:
+    """The dense network, and what became of it."""
 
-    plan: Plan
-    rounds: list[Round] = field(default_factory=list)
-    dense: Checkpoint | None = None
-    tuned: list[tuple[str, Checkpoint]] = field(default_factory=list)
-    compressed: Checkpoint | None = None
-    onnx: OnnxModel | None = None
-    dense_onnx: OnnxModel | None = None
-    floating: OnnxModel | None = None
-    """What was quantized; None where nothing was."""
-    training: str = ""
-    """Why it was trained with rounding, and whether that was kept."""
-    same: Equivalence | None = None
-    same_int8: Equivalence | None = None
-    dense_same: Equivalence | None = None
-    accuracy: Assessment | None = None
-    bundle: Bundle | None = None
+    dense: Checkpoint
+    compressed: Checkpoint
+    rounds: Sequence[Round]
+    tuned: Sequence[tuple[str, Checkpoint]]
+    """All that was trained, by the name of its curve."""
+
+
+@dataclass(frozen=True)
+class Exports:
+    """Both networks as ONNX, and each held against its network."""
+
+    dense: OnnxModel
+    compressed: OnnxModel
+    dense_same: Equivalence
+    same: Equivalence
+    """Of the compressed network in floating point."""
+    same_quantized: Equivalence | None
+    """And in eight bits; None where nothing was quantized."""
+    training: str
+    """Why it was trained with rounding, and whether that was kept; empty where it was not tried."""
+
+
+@dataclass(frozen=True)
+class OnDevice:
+    """What the bundle became where its engine runs; None is what there was no device for."""
+
     engine: Engine | None = None
     tried: Inference | None = None
     numbers: Measurement | None = None
@@ -45,3 +56,15 @@ class Outcome:
     """Why the numbers that were measured may not be used."""
     next: str = ""
     """What is left to do by hand: on which device to build."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All that a walk came by, for the report."""
+
+    plan: Plan
+    networks: Networks
+    exports: Exports
+    accuracy: Assessment
+    bundle: Bundle
+    device: OnDevice

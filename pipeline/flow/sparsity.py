@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from jetpress.pipeline.flow.outcome import Outcome
 from jetpress.pipeline.flow.rounds import too_much_lost
+from jetpress.pipeline.recipe.resolve import Plan
 from jetpress.pipeline.store.artifact import Checkpoint
 from jetpress.pipeline.store.late import late_stages
 from jetpress.pipeline.store.steps import Walk
@@ -14,20 +14,22 @@ with late_stages():
 
 
 def sparsify_where_it_pays(
-    best: Checkpoint, dense: Checkpoint, teacher: Checkpoint, outcome: Outcome, walk: Walk
-) -> Checkpoint:
-    """2:4 masks and their fine-tuning; the network as it was when the target or the budget says no."""
-    plan = outcome.plan
+    plan: Plan, best: Checkpoint, dense: Checkpoint, teacher: Checkpoint, walk: Walk
+) -> tuple[Checkpoint, list[Checkpoint]]:
+    """2:4 masks and their fine-tuning; the network as it was when the target or the budget says no.
+
+    Returns:
+        the network, and what was trained for it, kept or not
+    """
     if "sparsify" in plan.skipped:
         walk.skip("sparsify", plan.skipped["sparsify"])
-        return best
+        return best, []
     masked = walk.step("sparsify", sparsify, plan.recipe.sparsify, best)
     if masked.known and masked.known.pruned is False:
         walk.skip("finetune 2:4", "no layer is eligible")
-        return best
+        return best, []
     tuned = walk.step("finetune 2:4", finetune, plan.finetune, masked, teacher)
-    outcome.tuned.append(("2:4", tuned))
     if why := too_much_lost(plan, dense, tuned):
         walk.skip("2:4", f"not kept: {why}")
-        return best
-    return tuned
+        return best, [tuned]
+    return tuned, [tuned]

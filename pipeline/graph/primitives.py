@@ -7,7 +7,7 @@ those of the ONNX operator reference (onnx/docs/Operators.md).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,7 +63,12 @@ class Site:
             raise RefusedError("the rank of its input is not known")
         return len(shape)
 
-    def op(self, op_type: str, *inputs: ir.Value | None, **attributes: Any) -> ir.Value:
+    def op(
+        self,
+        op_type: str,
+        *inputs: ir.Value | None,
+        **attributes: int | float | str | Sequence[int] | Sequence[float],
+    ) -> ir.Value:
         """A new node, named after the old one; gives its output."""
         made = ir.node(op_type, inputs, attributes, name=f"{self.node.name}/{op_type}")
         made.outputs[0].name = f"{self.node.outputs[0].name}/{op_type}_{len(self.new)}"

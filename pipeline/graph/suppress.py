@@ -71,7 +71,7 @@ class _Tail:
         self.graph.append(node)
         return node.outputs[0] if outputs == 1 else node.outputs
 
-    def constant(self, *numbers: float, kind: Any = np.int64) -> ir.Value:
+    def constant(self, *numbers: float, kind: type[np.generic] = np.int64) -> ir.Value:
         name = f"suppress_boxes/constant_{self.made}"
         self.made += 1
         value = ir.val(name, const_value=ir.tensor(np.array(numbers, kind), name=name))

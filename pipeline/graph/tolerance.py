@@ -8,20 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from jetpress.deploy.errors import StageError
 from jetpress.deploy.runner.detections import detections
 from jetpress.pipeline.graph.cases import IMAGES
 from jetpress.pipeline.graph.ends import ARGMAX, SOFTMAX
+from jetpress.pipeline.graph.session import Array
 from jetpress.pipeline.graph.suppress import LABELS
 from jetpress.pipeline.store.facts.onnx_file import DetectionRules, Score
 
-Array = NDArray[Any]
 DETECTED = 0.98
 """Of the detections in the graph: boxes that overlap by just the limit may be kept by one and dropped by the other."""
 EXACT, NEAR = (1e-4, 0.1), (0.05, 4.0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from typing import Any
 
@@ -136,8 +136,12 @@ class _PlainAttention(TorchFunctionMode):
     """
 
     def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+        self,
+        func: Callable[..., Any],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> object:
         attends = func in (
             F.scaled_dot_product_attention,
             torch.ops.aten.scaled_dot_product_attention.default,
@@ -146,14 +150,14 @@ class _PlainAttention(TorchFunctionMode):
 
 
 def _attention(
-    func: Any,
+    func: Callable[..., Tensor],
     query: Tensor,
     key: Tensor,
     value: Tensor,
     attn_mask: Tensor | None = None,
     dropout_p: float = 0.0,
     is_causal: bool = False,
-    **named: Any,
+    **named: object,
 ) -> Tensor:
     """``[..., heads, tokens, width]`` as ``[n, heads, tokens, width]`` and back."""
     leading = query.shape[:-3]
@@ -163,7 +167,7 @@ def _attention(
         query, key, value = (t.flatten(0, -4) for t in (query, key, value))
         if attn_mask is not None and attn_mask.ndim > 3:
             attn_mask = attn_mask.expand(*leading, *attn_mask.shape[-3:]).flatten(0, -4)
-    found: Tensor = func(query, key, value, attn_mask, dropout_p, is_causal, **named).contiguous()
+    found = func(query, key, value, attn_mask, dropout_p, is_causal, **named).contiguous()
     if len(leading) > 1:
         found = found.unflatten(0, leading)
     return found if leading else found.squeeze(0)

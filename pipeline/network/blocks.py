@@ -6,10 +6,10 @@ bottleneck with a shortcut, an encoder layer. Such a block can be bypassed, it i
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,18 +38,18 @@ def _inputs(module: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
     """What goes into every module that is called once, with one tensor, and returns one of the same shape."""
     calls: dict[str, list[Tensor | None]] = {}
 
-    def note(name: str) -> Any:
-        def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-            alone = (
-                len(args) == 1 and not kwargs and isinstance(args[0], Tensor) and isinstance(output, Tensor)
-            )
-            fits = alone and args[0].shape == output.shape and args[0].dtype == output.dtype
-            calls.setdefault(name, []).append(args[0] if fits else None)
-
-        return hook
+    def note(
+        name: str, _: nn.Module, args: tuple[object, ...], kwargs: dict[str, object], output: object
+    ) -> None:
+        one = args[0] if len(args) == 1 and not kwargs else None
+        seen = calls.setdefault(name, [])
+        if isinstance(one, Tensor) and isinstance(output, Tensor):
+            seen.append(one if one.shape == output.shape and one.dtype == output.dtype else None)
+        else:
+            seen.append(None)
 
     hooks = [
-        part.register_forward_hook(note(name), with_kwargs=True)
+        part.register_forward_hook(functools.partial(note, name), with_kwargs=True)
         for name, part in module.named_modules()
         if name and any(p.ndim > 1 for p in part.parameters())
     ]

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -75,7 +74,7 @@ class Detector(nn.Module):
             "detections": detector.detections_per_img,
         }
 
-    def forward(self, images: Tensor) -> Any:
+    def forward(self, images: Tensor) -> object:
         """``(boxes, scores)`` of images ``[n, 3, height, width]``, normalised."""
         _, found, anchors = self._raw(images)
         if self.training:

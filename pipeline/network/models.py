@@ -10,7 +10,7 @@ import collections
 import errno
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ def build(model: ModelConfig, seed: int = 0) -> nn.Module:
     return module
 
 
-def _builder(name: str) -> Any:
+def _builder(name: str) -> Callable[..., object]:
     if is_file_reference(name):
         return user_code.load(name)
     library, _, network = name.partition(":")
@@ -160,7 +160,7 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         raise RuntimeError(f"the weights are those of another network: {', '.join(wrong[:5])}")
 
 
-def _read_weights(path: Path) -> Any:
+def _read_weights(path: Path) -> object:
     if not path.is_file():
         raise RecipeError(f"there are no weights {path}", "model.weights is relative to the recipe")
     try:
@@ -176,7 +176,7 @@ def _read_weights(path: Path) -> Any:
         ) from None
 
 
-def _unwrap(found: Any) -> dict[str, Tensor]:
+def _unwrap(found: object) -> dict[str, Tensor]:
     while isinstance(found, Mapping) and not any(isinstance(v, Tensor) for v in found.values()):
         inner = next((found[key] for key in WRAPPINGS if isinstance(found.get(key), Mapping)), None)
         if inner is None:
@@ -201,7 +201,7 @@ def example_inputs(inputs: tuple[InputConfig, ...], batch: int = 2, seed: int = 
     return tuple(tensors)
 
 
-def outputs_of(result: Any) -> tuple[Tensor, ...]:
+def outputs_of(result: object) -> tuple[Tensor, ...]:
     """Every tensor that a network returned, in order: from a tensor, tuple, list, dict or dataclass."""
     leaves, _ = tree_flatten(dict(result) if isinstance(result, Mapping) else result)
     tensors = tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))

@@ -14,10 +14,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.numpy import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -113,7 +113,7 @@ def _curve(
 
 
 @contextmanager
-def _without(module: nn.Module, group: Group, units: Any) -> Iterator[None]:
+def _without(module: nn.Module, group: Group, units: NDArray[np.int64]) -> Iterator[None]:
     """These units at zero in every parameter and buffer that goes with them."""
     held = {**dict(module.named_buffers()), **dict(module.named_parameters())}
     saved = {name: held[name].clone() for name, _ in group.slices if name in held}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -75,10 +74,16 @@ class _Watch(TorchFunctionMode):
         self.zeros: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        weight = next((a for a in args[1:2] if id(a) in self.names), None)
-        if weight is not None and isinstance(args[0], Tensor):
-            self._note(self.names[id(weight)], args[0], weight)
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: object,
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
+        x, weight = (*args, None, None)[:2]
+        if id(weight) in self.names and isinstance(x, Tensor) and isinstance(weight, Tensor):
+            self._note(self.names[id(weight)], x, weight)
         return func(*args, **(kwargs or {}))
 
     def _note(self, name: str, x: Tensor, weight: Tensor) -> None:

@@ -47,7 +47,7 @@ def widths(graph: ChannelGraph, room: Room, seed: int) -> list[Removal]:
     for each in ratios:
         removal: Removal = {}
         for group, ratio in zip(groups, each, strict=True):
-            # Any units do: what a layer takes depends on how many there are.
+            # It does not matter which units: what a layer takes depends on how many there are.
             keep = rounded(group, max(room.least(group, ratio), 1), room.multiple)
             removal |= lowest(group, np.arange(group.units, 0, -1.0), keep)
         if removal not in found:

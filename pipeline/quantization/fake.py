@@ -120,12 +120,12 @@ class _RoundedWeight(torch.autograd.Function):
     """Nothing is clipped: the scale is that of the largest weight."""
 
     @staticmethod
-    def forward(_: Any, weight: Tensor, scale: Tensor, numbers: Numbers) -> Tensor:
+    def forward(_: object, weight: Tensor, scale: Tensor, numbers: Numbers) -> Tensor:
         scaled = torch.div(weight, scale)
         return _nearest(scaled, -numbers.largest, numbers.largest, numbers is FP8).mul_(scale)
 
     @staticmethod
-    def backward(_: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(_: object, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         return gradients[0], None, None
 
 
@@ -155,7 +155,7 @@ def quantized(module: nn.Module, grids: Grids) -> Iterator[None]:
     """Inside, ``module`` (and every copy made of it) computes with rounded weights and activations."""
     entered: list[_Rounding] = []
 
-    def enter(one: nn.Module, inputs: tuple[Any, ...]) -> None:
+    def enter(one: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         entered.append(_Rounding(one, grids, inputs))
         entered[-1].__enter__()  # type: ignore[no-untyped-call]
 
@@ -176,7 +176,7 @@ def quantized(module: nn.Module, grids: Grids) -> Iterator[None]:
 class _Rounding(TorchFunctionMode):
     """One forward pass, in which operators are given rounded tensors."""
 
-    def __init__(self, module: nn.Module, grids: Grids, inputs: Sequence[Any]) -> None:
+    def __init__(self, module: nn.Module, grids: Grids, inputs: Sequence[Tensor]) -> None:
         super().__init__()
         self.grids = grids
         self.names = {id(parameter): name for name, parameter in module.named_parameters()}
@@ -186,11 +186,11 @@ class _Rounding(TorchFunctionMode):
 
     def __torch_function__(
         self,
-        function: Callable[..., Any],
+        function: Callable[..., object],
         kinds: Sequence[type],
         arguments: tuple[Any, ...] = (),
-        rest: Mapping[str, Any] | None = None,
-    ) -> Any:
+        rest: Mapping[str, object] | None = None,
+    ) -> object:
         name, rest = origin.spelled(function), dict(rest or {})
         if name in WEIGHTED:
             return self._weighted(function, WEIGHTED[name], arguments, rest)
@@ -213,8 +213,8 @@ class _Rounding(TorchFunctionMode):
         return self._noted(function(*given, **rest), made)
 
     def _weighted(
-        self, function: Callable[..., Any], axis: int, arguments: tuple[Any, ...], rest: dict[str, Any]
-    ) -> Any:
+        self, function: Callable[..., object], axis: int, arguments: tuple[Any, ...], rest: dict[str, Any]
+    ) -> object:
         """A layer: its input by where it comes from, its weight by its name."""
         given = dict(zip(("input", "weight"), arguments, strict=False)) | rest
         made = self.names.get(id(given["weight"]), UNKNOWN)
@@ -249,15 +249,15 @@ class _Rounding(TorchFunctionMode):
         self.known[x] = (state, result := rounded(x, grid))
         return result
 
-    def _noted(self, result: Any, made: str) -> Any:
+    def _noted(self, result: object, made: str) -> object:
         if isinstance(result, Tensor):
             self.origins[result] = made
         return result
 
 
 def _in_inference(
-    function: Callable[..., Any], arguments: tuple[Any, ...], rest: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    function: Callable[..., object], arguments: tuple[object, ...], rest: dict[str, object]
+) -> tuple[tuple[object, ...], dict[str, object]]:
     """Arguments of ``batch_norm`` with its running statistics used, if it has any."""
     place = 1 if function is F.batch_norm else 3
     mean = arguments[place] if len(arguments) > place else rest.get("running_mean")
@@ -268,5 +268,5 @@ def _in_inference(
     return arguments, {**rest, "training": False}
 
 
-def _tensors(arguments: Any) -> list[Tensor]:
+def _tensors(arguments: object) -> list[Tensor]:
     return [one for one in pytree.tree_leaves(arguments) if isinstance(one, Tensor)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx
@@ -76,7 +75,7 @@ class Judge:
         return wanted[1 if self.ends.output == DETECTIONS else 0], session.load(proto, shown=wanted)
 
 
-def _rebuilder(network: Network) -> Callable[[list[Tensor]], Any]:
+def _rebuilder(network: Network) -> Callable[[list[Tensor]], object]:
     """From the file's outputs back to what the network returns: a metric of the user's own expects that."""
     if network.data.metric == "top1":
         return lambda tensors: tensors
@@ -84,7 +83,7 @@ def _rebuilder(network: Network) -> Callable[[list[Tensor]], Any]:
         result = network.module.eval()(*models.example_inputs(network.model.inputs))
     leaves, spec = pytree.tree_flatten(dict(result) if isinstance(result, Mapping) else result)
 
-    def rebuild(tensors: list[Tensor]) -> Any:
+    def rebuild(tensors: list[Tensor]) -> object:
         left = iter(tensors)
         return pytree.tree_unflatten([next(left) if isinstance(one, Tensor) else one for one in leaves], spec)
 

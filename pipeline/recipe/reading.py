@@ -38,6 +38,10 @@ NO_TEXT = re.compile(r"[\0\ud800-\udfff]")
 """NUL ends a path, and half a character has no UTF-8."""
 
 
+EMBEDDED = Path(__file__).parents[2] / "recipes"
+"""Recipes that are installed with jetpress."""
+
+
 @dataclass(frozen=True)
 class Recipe(Section):
     """A whole recipe."""
@@ -62,12 +66,16 @@ class Recipe(Section):
 
     @classmethod
     def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-        """Read a TOML recipe; ``overrides`` are ``"section.key=value"``, the value as in TOML.
+        """Read a TOML recipe.
+
+        Args:
+            path: of a ``.toml`` file, or the name of a recipe that comes with jetpress: ``digits``.
+            overrides: ``"section.key=value"``, the value as in TOML.
 
         Raises:
             RecipeError: no such file, not TOML, an unknown key, a wrong type, an impossible combination.
         """
-        path = Path(path)
+        path = _found(path)
         text = _text(path)
         try:
             table = _parsed(text, str(path))
@@ -146,6 +154,22 @@ def _check(recipe: Recipe, written: Written) -> None:
     checks.pattern(recipe.sparsify, written)
     checks.inputs(recipe.model, written)
     checks.batch(recipe.export, written)
+
+
+def _found(path: str | Path) -> Path:
+    """The file itself, or that of an embedded recipe, which is named without its ending.
+
+    Raises:
+        RecipeError: there is no recipe of this name.
+    """
+    path = Path(path)
+    if path.suffix == ".toml" or path.is_file():
+        return path
+    embedded = EMBEDDED / f"{path}.toml"
+    if path.name != str(path) or not embedded.is_file():
+        known = ", ".join(sorted(file.stem for file in EMBEDDED.glob("*.toml")))
+        raise RecipeError(f"{path} is not a .toml file", f"give its path, or one of jetpress's own: {known}")
+    return embedded
 
 
 def _text(path: Path) -> str:

@@ -30,7 +30,7 @@ class Plan:
     target: Target
     finetune: Retraining
     qat: Retraining
-    skipped: Mapping[str, str] = field(default_factory=dict, hash=False)
+    skipped: Mapping[str, str] = field(hash=False)
     """Stage name -> why it is not for this target or this recipe."""
 
 

@@ -7,47 +7,37 @@ without any is noise.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from jetpress.deploy.device.events import Event, Ratio, Result
+from jetpress.benchmarks.report.record.changes import SparseEngine
+from jetpress.benchmarks.report.record.networks import Ratio
 from jetpress.pipeline.store.facts.device import BuiltEngine
 
 TWIN = "not-sparse"
 """Name of the engine without sparse kernels."""
 
 
-def of_engine(built: BuiltEngine, events: Iterable[Event] = ()) -> dict[str, object]:
-    """Facts for the report.
+def of_engine(built: BuiltEngine, speed: Ratio | None = None, invalid: bool = False) -> SparseEngine:
+    """For the report.
 
     Args:
         built: the sparse engine.
-        events: of the benchmark; none where nothing was measured.
-
-    Returns:
-        ``found`` and ``chosen``: layers by TensorRT's count (None: it did not say), ``chosen_layers``: their names
-        where it gave them, ``speed``: ``value``, ``low``, ``high`` or None, and ``why`` there is none.
+        speed: against the engine without sparse kernels; None where they were not measured side by side.
+        invalid: whether the benchmark is.
     """
     said = built.findings.sparsity if built.findings else None
     chosen = said.chosen if said else built.sparse_layers
-    told: dict[str, object] = {
-        "found": said.eligible if said else None,
-        "chosen": chosen,
-        "chosen_layers": list(said.chosen_layers) if said else [],
-        "speed": None,
-        "why": "",
-    }
-    measured = list(events)
-    ratio = next((event for event in measured if isinstance(event, Ratio) and event.against == TWIN), None)
-    invalid = any(isinstance(event, Result) and event.verdict == "invalid" for event in measured)
+    why = ""
     if chosen == 0:
-        told["why"] = "TensorRT chose sparse kernels for no layer"
+        why = "TensorRT chose sparse kernels for no layer"
     elif chosen is None:
-        told["why"] = "the engine does not tell whether sparse kernels were chosen"
-    elif ratio is None:
-        told["why"] = "it was not measured beside an engine without sparse kernels"
+        why = "the engine does not tell whether sparse kernels were chosen"
+    elif speed is None:
+        why = "it was not measured beside an engine without sparse kernels"
     elif invalid:
-        told["why"] = "the benchmark is invalid"
-    else:
-        low, high = ratio.interval
-        told["speed"] = {"value": ratio.ratio, "low": low, "high": high}
-    return told
+        why = "the benchmark is invalid"
+    return SparseEngine(
+        found=said.eligible if said else None,
+        chosen=chosen,
+        chosen_layers=said.chosen_layers if said else (),
+        speed=None if why else speed,
+        why=why,
+    )

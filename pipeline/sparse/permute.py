@@ -11,7 +11,6 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -191,7 +190,7 @@ def _legal(source: Trace, inputs: tuple[Tensor, ...], moves: Sequence[Move]) -> 
     return accepted, worst
 
 
-def _difference(found: Any, expected: Any) -> float:
+def _difference(found: object, expected: object) -> float:
     """Largest difference over all outputs, relative to the largest value of each."""
     pairs = [
         (a, b)

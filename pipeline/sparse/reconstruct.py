@@ -113,11 +113,14 @@ def _walk(
                     run.env.pop(used, None)
 
 
-def _operand(product: Product) -> Any:
+def _operand(product: Product) -> fx.Node:
     """What the weight is multiplied with."""
     names = {"weight": "input", "self": "other", "other": "self", "mat1": "mat2", "mat2": "mat1"}
     name = names[product.argument]
-    return product.call.arguments["mat2" if name == "other" and "mat2" in product.call.arguments else name]
+    operand: fx.Node = product.call.arguments[
+        "mat2" if name == "other" and "mat2" in product.call.arguments else name
+    ]
+    return operand
 
 
 # A layer as a matrix product

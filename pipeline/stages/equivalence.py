@@ -25,8 +25,9 @@ from jetpress.pipeline.data import loading
 from jetpress.pipeline.graph import divergence, session
 from jetpress.pipeline.graph.cases import IMAGES, Case, cases, filled
 from jetpress.pipeline.graph.ends import DETECTIONS, SCORES, Ends
+from jetpress.pipeline.graph.session import Array
 from jetpress.pipeline.graph.suppress import RAW
-from jetpress.pipeline.graph.tolerance import LIMITS, REPORT, Array, Limits, search, worst
+from jetpress.pipeline.graph.tolerance import LIMITS, REPORT, Limits, search, worst
 from jetpress.pipeline.graph.tolerance import score as score_of
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.models import Network

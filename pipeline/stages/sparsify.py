@@ -103,7 +103,7 @@ def make_sparse(network: Network, config: SparsifyConfig, inputs: tuple[Tensor, 
         name, stayed = layer.name, permuted.reasons if config.permute else {layer.name: "not asked"}
         kept_of, unpermuted, efficacy = _judged(layer, plain, dense, network.masks[name], kept, group)
         no_gain, not_moved = gain(layer, parameters[name]), stayed.get(name, "")
-        judged[name] = LayerMask(kept_of, unpermuted, efficacy, no_gain, not_moved, errors.get(name))
+        judged[name] = LayerMask(kept_of, unpermuted, no_gain, not_moved, efficacy, errors.get(name))
     return Sparsity(
         config.method,
         config.pattern,

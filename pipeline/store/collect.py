@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jetpress.pipeline.store.needs import FILE, is_running, kept
-from jetpress.pipeline.store.store import Memo, Store
+from jetpress.pipeline.store.store import Store
 
 DAY_S = 86400.0
 
@@ -59,7 +59,9 @@ def collect(
             unfinished = path.name in keys - memos.keys() or _held(store.locks / f"{path.name}.lock")
             (found.stays if unfinished else found.gone).append(_folder(path, makers))
         if not dry_run:
-            _remove(store, found, memos, needed)
+            for key in memos.keys() - keys:
+                (store.memos / f"{key}.json").unlink()
+            _remove(store, found)
     return found
 
 
@@ -74,10 +76,7 @@ def _needed(store: Store, everything: bool, older_than: float | None) -> set[str
     return keys
 
 
-def _remove(store: Store, found: Collected, memos: dict[str, Memo], needed: set[str]) -> None:
-    for key, memo in memos.items():
-        if memo.digest not in needed:
-            (store.memos / f"{key}.json").unlink()
+def _remove(store: Store, found: Collected) -> None:
     for folder in found.gone:
         store.discard(folder.path)
     for lock in store.locks.glob("*"):

@@ -33,7 +33,7 @@ class Late:
     def __init__(self, module: str, name: str) -> None:
         self.__module__, self.__name__ = module, name
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, *arguments: object) -> object:
         """Import the module and call the function."""
         return getattr(importlib.import_module(self.__module__), self.__name__)(*arguments)
 
@@ -41,7 +41,7 @@ class Late:
 class _StandIn(ModuleType):
     """Whatever is imported from it is :class:`Late`."""
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Late:
         if name.startswith("__"):
             raise AttributeError(name)
         return Late(self.__name__, name)
@@ -51,7 +51,9 @@ class _Finder:
     """Finds a stand-in for every stage."""
 
     @staticmethod
-    def find_spec(name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> Any:
+    def find_spec(
+        name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         return ModuleSpec(name, _Finder) if name.startswith(f"{STAGES}.") else None  # type: ignore[arg-type]
 
     @staticmethod

@@ -14,11 +14,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from jetpress.deploy import console
 from jetpress.pipeline.store.artifact import canonical
-from jetpress.pipeline.store.store import DIGEST, Store, write_atomically
+from jetpress.pipeline.store.store import DIGEST, LATEST, Store, write_atomically
 
 FILE = "needs.json"
 
@@ -94,8 +94,9 @@ def kept(store: Store, folder: Path) -> Noted:
     except (ValueError, RecursionError):
         told = None
     match told:
-        case {"keys": list(keys), "used": float() | int() as used} if all(map(_is_key, keys)):
-            return Noted(frozenset(keys), used)
+        case {"keys": list(keys), "used": float() | int() as used} if 0 <= used < LATEST:
+            if all(map(_is_key, keys)):
+                return Noted(frozenset(keys), used)
     console.say(f"  {folder / FILE} is damaged: what the report names is kept")
     return _reported(store, folder)
 
@@ -110,18 +111,13 @@ def is_running(store: Store, folder: Path) -> bool:
     return False
 
 
-def report_of(folder: Path) -> dict[str, Any] | None:
-    """The report in a run's folder; None: there is none, or it is damaged."""
-    try:
-        found = json.loads((folder / "report.json").read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
 def _reported(store: Store, folder: Path) -> Noted:
     """Of a run from before needs were noted, or whose note is damaged."""
-    match report_of(folder):
+    try:
+        report = json.loads((folder / "report.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        report = None
+    match report:
         case {"stages": list(stages)}:
             digests = [one.get("digest") for one in stages if isinstance(one, dict)]
         case _:

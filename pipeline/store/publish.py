@@ -7,10 +7,11 @@ import shutil
 from pathlib import Path
 
 from jetpress.pipeline.store.artifact import DESCRIPTION, Artifact
+from jetpress.pipeline.store.needs import FILE
 from jetpress.pipeline.store.store import Store, sync_tree
 
-UNFINISHED = re.compile(r"\..+\.(?:draft|old|\d+|\d+\.tmp)")
-"""What a killed process leaves beside what it was about to replace."""
+UNFINISHED = re.compile(rf"\.(?!{re.escape(FILE)}).+\.(?:draft|old|\d+|\d+\.tmp)")
+"""What a killed process leaves beside what it was about to replace. Needs are written under another lock: see gc."""
 
 
 def publish(store: Store, artifact: Artifact[object], place: Path) -> None:

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import re
 import shutil
@@ -32,7 +31,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar, TypeVarTuple
+from typing import TypeVar, TypeVarTuple
 
 from filelock import FileLock, Timeout
 
@@ -51,6 +50,8 @@ Result = TypeVar("Result")
 STATE = "state"
 """The folder of a draft that outlives its process: how far a training had come."""
 DIGEST = re.compile("[0-9a-f]{64}")
+LATEST = 1e12
+"""Seconds since 1970 that no clock of ours will show."""
 
 
 class Damaged(TrustError):
@@ -68,7 +69,7 @@ class Memo:
 
 
 class Store:
-    """One store on one disk. Any number of processes may use it at once."""
+    """One store on one disk. object number of processes may use it at once."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -78,7 +79,7 @@ class Store:
         """Read in full by this process, or made by it."""
         self._mended: set[str] = set()
 
-    def key(self, stage: Callable[..., Any], config: object, inputs: tuple[Artifact[object], ...]) -> str:
+    def key(self, stage: Callable[..., object], config: object, inputs: tuple[Artifact[object], ...]) -> str:
         """The memo key: everything that the result depends on."""
         code, toolchain = fingerprint(stage.__module__, stage.__name__)
         parts = {
@@ -100,9 +101,10 @@ class Store:
         except (ValueError, RecursionError):
             told = None
         match told:
-            case {"digest": str(digest), "seconds": float() | int(), "stage": str(), "made": float() | int()}:
-                if DIGEST.fullmatch(digest) and math.isfinite(told["seconds"] + told["made"]):
-                    return Memo(digest, told["seconds"], told["stage"], told["made"])
+            case {"digest": str(), "seconds": float() | int(), "stage": str(), "made": float() | int()}:
+                memo = Memo(*(told[name] for name in ("digest", "seconds", "stage", "made")))
+                if DIGEST.fullmatch(memo.digest) and 0 <= memo.seconds < LATEST and 0 <= memo.made < LATEST:
+                    return memo
         console.say(f"  {path} is damaged: what it stood for is made anew")
         path.unlink(missing_ok=True)
         return None
@@ -123,7 +125,7 @@ class Store:
             self._remove(memo.digest, error.what)
             return None
 
-    def last_duration(self, stage: Callable[..., Any]) -> float | None:
+    def last_duration(self, stage: Callable[..., object]) -> float | None:
         """Seconds that ``stage`` took when it last ran, on whatever input; None if it never did."""
         own = [memo for memo in self.known().values() if memo.stage == stage.__name__]
         return max(own, key=lambda memo: memo.made).seconds if own else None

@@ -25,7 +25,7 @@ from jetpress.pipeline.store.artifact import Checkpoint
 from jetpress.pipeline.training.evaluate import device, layout
 from jetpress.pipeline.training.features import maps_of
 
-Objective = Callable[[tuple[Tensor, ...], Any], Tensor]
+Objective = Callable[[tuple[Tensor, ...], object], Tensor]
 """Inputs and target -> the loss, a scalar."""
 
 
@@ -120,7 +120,7 @@ def outputs(
 
 
 def objective(
-    of_labels: Callable[[Any, Any], Tensor],
+    of_labels: Callable[[object, object], Tensor],
     forward: Callable[..., Any],
     teacher: Teacher | None,
     names: Sequence[str],
@@ -140,7 +140,7 @@ def objective(
         return lambda inputs, target: of_labels(forward(*inputs), target)
     module, how = teacher.module, teacher.how
 
-    def one(inputs: tuple[Tensor, ...], target: Any) -> Tensor:
+    def one(inputs: tuple[Tensor, ...], target: object) -> Tensor:
         result, maps, adapted = forward(*inputs) if names else (forward(*inputs), [], [])
         with torch.no_grad():
             shown, theirs = maps_of(module, names, inputs)

@@ -6,11 +6,11 @@ average, so it is 0.0 in the average.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 def average_of(module: nn.Module, decay: float) -> AveragedModel:
@@ -20,7 +20,7 @@ def average_of(module: nn.Module, decay: float) -> AveragedModel:
     """
 
     @torch.no_grad()
-    def follow(averages: Any, weights: Any, steps: Any) -> None:
+    def follow(averages: Tensors, weights: Tensors, steps: Tensor | int) -> None:
         count = float(steps)
         share = 1 - min(decay, (1 + count) / (10 + count))
         if averages[0].is_floating_point():

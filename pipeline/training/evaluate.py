@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,8 @@ from jetpress.pipeline.network import user_code
 from jetpress.pipeline.network.models import Network, outputs_of
 from jetpress.pipeline.recipe.sections.data import DataConfig
 
-Judge = Callable[[Any, Any], Tensor]
+Moved = TypeVar("Moved")
+Judge = Callable[[object, Any], Tensor]
 """What the network returned and the target -> a tensor."""
 
 
@@ -28,16 +29,15 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def to_device(values: Any, place: torch.device) -> Any:
+def to_device(values: Moved, place: torch.device) -> Moved:
     """Every tensor in ``values`` moved to ``place``; images become channels-last."""
 
-    def move(value: Any) -> Any:
-        if not isinstance(value, Tensor):
-            return value
+    def move(value: Tensor) -> Tensor:
         layout = torch.channels_last if value.ndim == 4 else torch.preserve_format
         return value.to(place, non_blocking=True, memory_format=layout)
 
-    return pytree.tree_map(move, values)
+    moved: Moved = pytree.tree_map_only(Tensor, move, values)
+    return moved
 
 
 def loss(config: DataConfig, smoothing: float = 0.0) -> Judge:
@@ -45,7 +45,7 @@ def loss(config: DataConfig, smoothing: float = 0.0) -> Judge:
     if config.loss != "cross_entropy":
         return user_code.load(config.loss)
 
-    def cross_entropy(outputs: Any, target: Any) -> Tensor:
+    def cross_entropy(outputs: object, target: Tensor) -> Tensor:
         scores = outputs_of(outputs)[0].float()
         if not target.is_floating_point():  # it is where classes are mixed: shares of each
             target = target.long()
@@ -65,7 +65,7 @@ def points(config: DataConfig) -> Judge:
     if config.metric != "top1":
         return user_code.load(config.metric)
 
-    def top1(outputs: Any, target: Any) -> Tensor:
+    def top1(outputs: object, target: Tensor) -> Tensor:
         right = outputs_of(outputs)[0].argmax(1) == target
         each: Tensor = right.float().reshape(len(right), -1).mean(1)
         return 100 * each

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatch
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,11 +29,11 @@ class Watch(TorchFunctionMode):
 
     def __torch_function__(
         self,
-        function: Callable[..., Any],
+        function: Callable[..., object],
         kinds: Sequence[type],
-        arguments: tuple[Any, ...] = (),
-        rest: Mapping[str, Any] | None = None,
-    ) -> Any:
+        arguments: tuple[object, ...] = (),
+        rest: Mapping[str, object] | None = None,
+    ) -> object:
         result = function(*arguments, **(rest or {}))
         if isinstance(result, Tensor):
             for given in (*arguments, *(rest or {}).values()):
@@ -51,7 +50,9 @@ def as_map(features: Tensor) -> Tensor:
     return features.reshape(*features.shape, *(1,) * (4 - features.ndim))
 
 
-def maps_of(module: nn.Module, names: Sequence[str], inputs: tuple[Tensor, ...]) -> tuple[Any, list[Tensor]]:
+def maps_of(
+    module: nn.Module, names: Sequence[str], inputs: tuple[Tensor, ...]
+) -> tuple[object, list[Tensor]]:
     """What ``module`` returns, and the feature maps of these weights ``[n, c, h, w]``, in their order."""
     with Watch({name: module.get_parameter(name) for name in names}) as watch:
         result = module(*inputs)
@@ -120,7 +121,7 @@ class Student(nn.Module):
                 for ours, theirs in channels.values()
             )
 
-    def forward(self, *inputs: Tensor) -> tuple[Any, list[Tensor], list[Tensor]]:
+    def forward(self, *inputs: Tensor) -> tuple[object, list[Tensor], list[Tensor]]:
         """What the network returns, its feature maps, and these at the teacher's width."""
         result, maps = maps_of(self.module, self.names, inputs)
         return result, maps, [adapt(one) for adapt, one in zip(self.adapters, maps, strict=True)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +22,7 @@ from jetpress.pipeline.training.distill import Teacher
 from jetpress.pipeline.training.evaluate import device, loss, to_device
 from jetpress.pipeline.training.updates import Updates
 
-Learn = Callable[[tuple[Tensor, ...], Any, float, int], Tensor]
+Learn = Callable[[tuple[Tensor, ...], object, float, int], Tensor]
 """Inputs, target, learning rate, seed of what is mixed -> the sum of the samples' losses."""
 
 
@@ -69,7 +68,7 @@ def learner(
     objective = distill.objective(labels, forward, teacher, theirs, classes)
     mixed = mixing(settings.mixup, settings.cutmix, _classes(data))
 
-    def learn(inputs: tuple[Tensor, ...], target: Any, rate: float, seed: int) -> Tensor:
+    def learn(inputs: tuple[Tensor, ...], target: object, rate: float, seed: int) -> Tensor:
         inputs, target = to_device(inputs, place), to_device(target, place)
         if mixed is not None:
             inputs, target = mixed(inputs, target, seed)
@@ -94,15 +93,15 @@ def _without_exchange(module: nn.Module, wanted: bool) -> AbstractContextManager
 
 
 def _parts(
-    inputs: tuple[Tensor, ...], target: Any, count: int
-) -> Iterator[tuple[tuple[Tensor, ...], Any, int]]:
+    inputs: tuple[Tensor, ...], target: object, count: int
+) -> Iterator[tuple[tuple[Tensor, ...], object, int]]:
     """A batch in ``count`` parts of equal size, or one more: inputs, target, number of samples."""
     whole = len(inputs[0])
     count = min(count, whole)
     for number in range(count):
         part = ranks.Part(number, count).of(whole)
 
-        def cut(value: Any, part: slice = part) -> Any:
+        def cut(value: object, part: slice = part) -> object:
             return value[part] if isinstance(value, Tensor) and value.ndim and len(value) == whole else value
 
         yield pytree.tree_map(cut, inputs), pytree.tree_map(cut, target), part.stop - part.start

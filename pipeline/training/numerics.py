@@ -62,7 +62,7 @@ def _float32_as(kind: str, place: torch.device) -> Iterator[None]:
         yield
         return
     cudnn: Any = torch.backends.cudnn
-    switches: list[Any] = [torch.backends.cuda.matmul, cudnn.conv]
+    switches = [torch.backends.cuda.matmul, cudnn.conv]
     before = [switch.fp32_precision for switch in switches]
     for switch in switches:
         switch.fp32_precision = kind

@@ -7,10 +7,17 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from jetpress.benchmarks.ratio import compare
-from jetpress.benchmarks.report import histograms
-from jetpress.benchmarks.stats import summary
+from jetpress.benchmarks.report.latency import summary
+from jetpress.benchmarks.report.weights import histograms
+
+
+def plain(record: Any) -> Any:
+    """As in the JSON."""
+    return TypeAdapter(type(record)).dump_python(record, mode="json", by_alias=True, exclude_defaults=True)
+
 
 WIDTHS = (64, 128, 256, 512)
 
@@ -50,7 +57,7 @@ def _network(rng: np.random.Generator, samples: np.ndarray, scale: float) -> dic
         "onnx_bytes": int(44_731_210 * scale),
         "engine_bytes": None,
         "engine_accuracy": 98.44 - 0.4 * (scale < 1),
-        "latency": summary(samples.tolist(), 1),
+        "latency": plain(summary(samples.tolist(), 1)),
         "samples_ms": samples.tolist(),
     }
 
@@ -75,7 +82,9 @@ def _quantization(rng: np.random.Generator) -> dict[str, Any]:
     ]
     counts = np.histogram(np.maximum(rng.standard_normal(9999), 0), 64, (-4, 4))[0].tolist()
     return {
+        "dialect": "onnxruntime",
         "numbers": "INT8",
+        "bias_correction": True,
         "cosine": 0.9971,
         "least_cosine": 0.99,
         "trained": "cosine 0.9700 of the scores to FP32's, equivalence asks for 0.99: kept",
@@ -115,6 +124,7 @@ def _realistic() -> str:
         "id": "digits-host-1a2b3c4d",
         "name": "digits",
         "created": "2026-11-23T15:00:00Z",
+        "digest": "5e" * 32,
         "jetpress": "0.1.0",
         "target": {
             "name": "host",
@@ -135,8 +145,16 @@ def _realistic() -> str:
                     "found": 0.37,
                     "unit": "points",
                     "met": True,
+                    "at_most": True,
                 },
-                {"what": "latency", "limit": 5.0, "found": 1.17, "unit": "ms", "met": True},
+                {
+                    "what": "latency",
+                    "limit": 5.0,
+                    "found": 1.17,
+                    "unit": "ms",
+                    "met": True,
+                    "at_most": True,
+                },
             ],
         },
         "engine_built": True,
@@ -156,6 +174,7 @@ def _realistic() -> str:
         },
         "quantization": _quantization(rng),
         "layers": [{"name": name, "before": b, "after": a} for name, b, a in _layers()],
+        "unpruned": {"fixed": {"fc.weight": "it gives the outputs"}, "as_graph": None},
         "rounds": [
             {
                 "round": 1,
@@ -166,6 +185,9 @@ def _realistic() -> str:
                 "after_recalibration": 91.5,
                 "validation": 98.9,
                 "removed_channels": 1152,
+                "blocks": [],
+                "time": None,
+                "check": {"error": 3e-7, "precision": "double"},
                 "why": "",
             },
             {
@@ -177,6 +199,9 @@ def _realistic() -> str:
                 "after_recalibration": 80.7,
                 "validation": 98.5,
                 "removed_channels": 768,
+                "blocks": [],
+                "time": None,
+                "check": None,
                 "why": "",
             },
             {
@@ -188,6 +213,9 @@ def _realistic() -> str:
                 "after_recalibration": 38.0,
                 "validation": 96.3,
                 "removed_channels": 768,
+                "blocks": [],
+                "time": None,
+                "check": None,
                 "why": "2.6 points below dense, the budget is 1.0: the last good round is kept",
             },
         ],
@@ -195,7 +223,7 @@ def _realistic() -> str:
             {"stage": "train", "points": _points(rng, 8, 2.2, 98.0)},
             *({"stage": f"finetune, round {r}", "points": _points(rng, 4, 0.5, 98.0)} for r in (1, 2, 3)),
         ],
-        "histograms": histograms(_weights(rng, 1.0), _weights(rng, 0.5)),
+        "histograms": [plain(one) for one in histograms(_weights(rng, 1.0), _weights(rng, 0.5))],
         "sparsity": {"skipped": "this computer has no sparse tensor cores: 2:4 cannot pay here"},
         "builder": [
             {
@@ -209,7 +237,7 @@ def _realistic() -> str:
                     "int64_casts": 1,
                     "dla_fallback": 0,
                     "lines": ["WARNING: Skipping tactic 3 due to insufficient memory"],
-                    "sparsity": {"eligible": 39, "chosen": 4},
+                    "sparsity": {"eligible": 39, "eligible_layers": [], "chosen": 4, "chosen_layers": []},
                 },
             }
             for name in ("dense", "compressed")
@@ -292,14 +320,13 @@ def hostile() -> dict[str, Any]:
     for place, name in enumerate(names):
         run["layers"][place]["name"] = run["histograms"][place]["name"] = name
         run["stages"][place]["name"] = run["stages"][place]["why"] = name
-    run.update(
-        id=EVIL, name=long, created=EVIL, reproduce=EVIL, next=EVIL, machine={EVIL: EVIL, "x": [1, None]}
-    )
+    machine = {"cpu": EVIL, "cores": None, "gpu": long}
+    run.update(id=EVIL, name=long, created=EVIL, reproduce=EVIL, next=EVIL, machine=machine)
     run["target"]["title"] = EVIL
     run["stages"][0]["state"] = EVIL
     run["verdict"] = {
         "met": False,
-        "checks": [{"what": EVIL, "limit": NAN, "found": NAN, "unit": EVIL, "met": False}],
+        "checks": [{"what": EVIL, "limit": NAN, "found": NAN, "unit": EVIL, "met": False, "at_most": True}],
     }
     run["benchmark"] = {"verdict": "invalid", "reasons": [EVIL, long], "knobs": {EVIL: long}}
     run["dense"].update(test=NAN, validation=float("inf"), parameters=None, latency=None)
@@ -310,8 +337,12 @@ def hostile() -> dict[str, Any]:
         "macs": 0.0,
         "size": 0.5,
     }
-    run["curves"][1] = {"stage": EVIL, "points": [{"epoch": 1, "loss": NAN}, {"epoch": 2}]}
-    run["histograms"][0]["dense"] = []
+    points = [{"epoch": 1, "loss": NAN}, {"epoch": 2, "loss": None}]
+    run["curves"][1] = {
+        "stage": EVIL,
+        "points": [{**one, "learning_rate": NAN, "validation": None} for one in points],
+    }
+    run["unpruned"] = {"fixed": {EVIL: long}, "as_graph": EVIL}
     run["equivalence"][0].update(output=EVIL, max_abs=NAN, cosine=None, top1_agreement=None, met=False)
     run["builder"][0].update(engine=EVIL, warnings=[EVIL], seconds=NAN)
     run["rounds"][0].update(why=EVIL, ratio=NAN)
@@ -325,11 +356,21 @@ def hostile() -> dict[str, Any]:
 
 
 def bare() -> dict[str, Any]:
-    """The least that a run may hold: a board that was not there."""
+    """The least that a run may hold: a board that was not there, a network that was given and left as it is."""
+    network = {
+        "validation": None,
+        "test": None,
+        "parameters": 650,
+        "macs": 640,
+        "onnx_bytes": 2900,
+        "engine_bytes": None,
+        "engine_accuracy": None,
+        "latency": None,
+    }
     return {
         "format": 1,
-        "id": "digits-orin-nano-1a2b3c4d",
         "name": "digits",
+        "jetpress": "0.1.0",
         "target": {"name": "orin-nano", "title": "Jetson Orin Nano 8GB (JetPack 6.2)"},
         "verdict": {
             "met": None,
@@ -340,13 +381,32 @@ def bare() -> dict[str, Any]:
                     "found": 0.37,
                     "unit": "points",
                     "met": True,
+                    "at_most": True,
                 },
-                {"what": "latency", "limit": 5.0, "found": None, "unit": "ms", "met": None},
+                {"what": "latency", "limit": 5.0, "found": None, "unit": "ms", "met": None, "at_most": True},
             ],
         },
         "engine_built": False,
         "next": "copy runs/digits-orin-nano/bundle to the device and run `python3 runner.pyz build`",
-        "stages": [],
-        "recipe": {},
+        "dense": network,
+        "compressed": dict(network),
+        "ratios": {"parameters": 1.0, "macs": 1.0, "size": 1.0, "latency": None},
+        "benchmark": None,
+        "layers": [],
+        "unpruned": None,
+        "rounds": [],
+        "curves": [],
+        "histograms": [],
+        "sparsity": {"skipped": "no layer was made 2:4"},
+        "quantization": None,
+        "equivalence": [],
+        "builder": [],
         "versions": {},
+        "machine": {"cpu": None, "cores": None, "gpu": None},
+        "recipe": {},
+        "reproduce": "",
+        "id": "digits-orin-nano-1a2b3c4d",
+        "created": "2026-11-23T15:00:00+00:00",
+        "stages": [],
+        "digest": "5e" * 32,
     }

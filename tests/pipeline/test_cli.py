@@ -142,13 +142,24 @@ def test_gc_on_nothing(
 ) -> None:
     monkeypatch.setenv("JETPRESS_RUNS", str(tmp_path))
     assert main(["gc", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {
-        "removed": 0,
-        "freed_bytes": 0,
-        "kept": 0,
-        "kept_bytes": 0,
-        "dry_run": False,
-    }
+    nothing = {"removed": 0, "freed_bytes": 0, "kept": 0, "kept_bytes": 0, "dry_run": False}
+    assert json.loads(capsys.readouterr().out) == nothing
+
+
+def test_gc_says_what_would_go_and_how_much_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("JETPRESS_RUNS", str(tmp_path))
+    draft = tmp_path / ".store" / "drafts" / "idle"
+    draft.mkdir(parents=True)
+    (draft / "file").write_bytes(bytes(2**20))
+    assert main(["gc", "--dry-run"]) == 0
+    said = capsys.readouterr()
+    assert said.out == f"     1.0 MiB  unfinished     {draft}\n"
+    assert said.err == "would remove 1 folders, 1.0 MiB; kept 0 folders, 0.0 MiB\n"
+    assert main(["gc", "--older-than", "3"]) == 0
+    assert "removed 1 folders, 1.0 MiB" in capsys.readouterr().err
+    assert not draft.exists()
 
 
 def test_sensitivity_is_a_table_and_a_plot_and_a_run_takes_it_up(

@@ -15,7 +15,8 @@ import pytest
 from jetpress.deploy.errors import BenchmarkInvalid, DeviceError, RecipeError
 from jetpress.deploy.runner.__main__ import main as runner
 from jetpress.pipeline.cli import main
-from jetpress.pipeline.compare import compare, in_words
+from jetpress.pipeline.compare import Compared, compare, in_words
+from tests.benchmarks.runs import bare
 from tests.deploy import sshd
 from tests.deploy.runner_bundles import bundle, network, seal
 
@@ -32,10 +33,9 @@ def a_run(runs: Path, name: str, *, width: int = 8, median: float = 1.0, **chang
     assert runner(["build", "--bundle", str(place), "--out", str(folder / "engine")]) == 0
     draw = random.Random(name)
     samples = [median * draw.gauss(1, 0.02) for _ in range(320)]
-    report = {
-        "compressed": {"samples_ms": samples},
-        "benchmark": {"verdict": "valid", "reasons": [], "knobs": KNOBS},
-    }
+    report = bare()
+    report["compressed"]["samples_ms"] = samples
+    report["benchmark"] = {"verdict": "valid", "reasons": [], "knobs": KNOBS}
     (folder / "report.json").write_text(json.dumps(report))
     return folder
 
@@ -66,8 +66,9 @@ def test_the_narrow_network_is_faster_side_by_side(capsys: pytest.CaptureFixture
     assert 1 < found["interval"][0] <= found["ratio"] <= found["interval"][1]
     assert found["rounds"] >= 16
     assert found["medians_ms"][0] > found["medians_ms"][1]
-    assert "narrow is faster than wide" in in_words(found)
-    assert "side by side" in in_words(found)
+    told = Compared(**found)
+    assert "narrow is faster than wide" in in_words(told)
+    assert "side by side" in in_words(told)
 
 
 def test_differing_knobs_are_refused_and_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,12 +93,12 @@ def test_what_cannot_run_here_is_compared_as_it_was_recorded(
 ) -> None:
     one, other = foreign(runs / "wide", tmp_path / "a"), foreign(runs / "narrow", tmp_path / "b")
     found = compare(str(one), str(other))
-    assert "built with onnxruntime" in found["why"]
-    assert found["interleaved"] is False
-    assert found["verdict"] == "faster"
-    assert found["ratio"] == pytest.approx(2.0, rel=0.02)
+    assert "built with onnxruntime" in found.why
+    assert found.interleaved is False
+    assert found.verdict == "faster"
+    assert found.ratio == pytest.approx(2.0, rel=0.02)
     assert "in two sessions" in in_words(found)
-    assert compare(str(one), str(one))["verdict"] == "noise"
+    assert compare(str(one), str(one)).verdict == "noise"
     with pytest.raises(DeviceError):
         compare(str(one), str(other), "local")  # asked for by name: then there is no other way
 
@@ -127,9 +128,22 @@ def test_two_machines_are_not_one(runs: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_without_an_engine(tmp_path: Path) -> None:
-    (tmp_path / "report.json").write_text("{}")
+    (tmp_path / "report.json").write_text(json.dumps(bare()))
     with pytest.raises(RecipeError, match="no engine to compare"):
         compare(str(tmp_path), "narrow")
+
+
+def test_a_damaged_report_is_named(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cut = foreign(runs / "narrow", tmp_path / "cut")
+    text = (cut / "report.json").read_text()
+    for damaged in (text[:-200], "{}", text.replace('"format": 1', '"format": 0')):
+        (cut / "report.json").write_text(damaged)
+        for command in (["compare", str(cut), str(cut)], ["report", str(cut)]):
+            assert main(command) == RecipeError.exit_code
+            said = capsys.readouterr()
+            assert "report.json" in said.err
+            assert "hint: run it again" in said.err
+            assert said.out == ""
 
 
 @pytest.mark.skipif(bool(sshd.MISSING), reason=sshd.MISSING)

@@ -9,12 +9,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 
+from jetpress.benchmarks.report.record import RunReport, read
 from jetpress.deploy.errors import DeviceError, JetpressError, RecipeError
 from jetpress.pipeline.api import Recipe, plan, run
 from jetpress.pipeline.store.steps import Step
@@ -83,48 +83,48 @@ def to_do(steps: list[Step]) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def finished(folder: Path) -> dict[str, Any]:
+def finished(folder: Path) -> RunReport:
     return run(recipe(folder), "host", home=folder / "runs")
 
 
-def test_the_main_job_runs_to_an_engine_and_a_report(finished: dict[str, Any]) -> None:
-    place = Path(finished["folder"])
-    assert finished["engine_built"]
-    assert finished["verdict"]["met"] is True
-    assert finished["ratios"]["macs"] > 2
-    assert finished["ratios"]["size"] > 2
-    assert finished["dense"]["test"] > 60
-    if finished["benchmark"]["verdict"] == "invalid":  # a busy machine: then nothing may be claimed
-        assert finished["ratios"]["latency"] is None
+def test_the_main_job_runs_to_an_engine_and_a_report(finished: RunReport) -> None:
+    place = finished.folder
+    assert finished.engine_built
+    assert finished.verdict.met is True
+    assert finished.ratios.macs > 2
+    assert finished.ratios.size > 2
+    assert finished.dense.test > 60
+    if finished.benchmark.verdict == "invalid":  # a busy machine: then nothing may be claimed
+        assert finished.ratios.latency is None
     else:
-        assert finished["compressed"]["latency"]["n"] >= 64
-    assert {e["met"] for e in finished["equivalence"]} == {True}
-    assert finished["sparsity"]["skipped"].startswith("2:4 cannot pay")
+        assert finished.compressed.latency.n >= 64
+    assert {row.met for row in finished.equivalence} == {True}
+    assert finished.sparsity.skipped.startswith("2:4 cannot pay")
     for name in ("report.html", "report.md", "report.json", "bundle/runner.pyz", "engine/engine.json"):
         assert (place / name).is_file()
-    assert all(layer["after"] % 16 == 0 for layer in finished["layers"])
+    assert all(layer.after % 16 == 0 for layer in finished.layers)
 
 
-def test_the_engine_is_as_accurate_as_the_network(finished: dict[str, Any]) -> None:
-    place = Path(finished["folder"])
+def test_the_engine_is_as_accurate_as_the_network(finished: RunReport) -> None:
+    place = finished.folder
     labels = np.load(place / "bundle" / "samples" / "labels.npy", allow_pickle=False)
     assert len(labels) == 32
-    assert abs(finished["compressed"]["engine_accuracy"] - finished["compressed"]["test"]) < 25
+    assert abs(finished.compressed.engine_accuracy - finished.compressed.test) < 25
 
 
 def test_the_second_run_does_nothing(
-    folder: Path, finished: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    folder: Path, finished: RunReport, capsys: pytest.CaptureFixture[str]
 ) -> None:
     again = run(recipe(folder), "host", home=folder / "runs")
     said = capsys.readouterr().err
     again_done = {line.split(" ...")[0].strip() for line in said.splitlines() if line.endswith(" ...")}
     assert again_done <= DISTURBED
-    assert said.count("  cached") >= sum(step["state"] != "skipped" for step in finished["stages"]) - 1
+    assert said.count("  cached") >= sum(step.state != "skipped" for step in finished.stages) - 1
     if not again_done:
-        assert again["digest"] == finished["digest"]
+        assert again.digest == finished.digest
 
 
-def test_the_plan_knows_what_is_done(folder: Path, finished: dict[str, Any]) -> None:
+def test_the_plan_knows_what_is_done(folder: Path, finished: RunReport) -> None:
     steps = plan(recipe(folder), "host", home=folder / "runs")
     assert not to_do(steps)
     fresh = plan(recipe(folder, "benchmark.seconds=0.4"), "host", home=folder / "runs")
@@ -136,13 +136,13 @@ def test_the_plan_knows_what_is_done(folder: Path, finished: dict[str, Any]) -> 
     assert next(s for s in longer if s.name == "source").state == "cached"
 
 
-def test_what_a_run_wrote_down_reproduces_it(folder: Path, finished: dict[str, Any]) -> None:
-    written = Path(finished["folder"]) / "recipe.toml"
-    assert str(written) in finished["reproduce"]
+def test_what_a_run_wrote_down_reproduces_it(folder: Path, finished: RunReport) -> None:
+    written = finished.folder / "recipe.toml"
+    assert str(written) in finished.reproduce
     assert not to_do(plan(Recipe.load(written), "host", home=folder / "runs"))
 
 
-def test_reordered_keys_change_nothing(folder: Path, finished: dict[str, Any]) -> None:
+def test_reordered_keys_change_nothing(folder: Path, finished: RunReport) -> None:
     lines = (
         (folder / "small.toml")
         .read_text()
@@ -155,29 +155,28 @@ def test_reordered_keys_change_nothing(folder: Path, finished: dict[str, Any]) -
 
 @pytest.mark.parametrize(("target", "opset"), [("nano", 13), ("xavier", 17), ("orin-nano", 18), ("thor", 18)])
 def test_a_board_gets_a_bundle_and_no_engine(
-    folder: Path, finished: dict[str, Any], target: str, opset: int
+    folder: Path, finished: RunReport, target: str, opset: int
 ) -> None:
     result = run(recipe(folder, "sparsify.min_channels=16"), target, home=folder / "runs")
-    place = Path(result["folder"])
-    assert not result["engine_built"]
+    place = result.folder
+    assert not result.engine_built
     assert not (place / "engine").exists()
-    assert "runner.pyz" in result["next"]
-    assert "DEVICE=user@host" in result["next"]
+    assert "runner.pyz" in result.next
+    assert "DEVICE=user@host" in result.next
     model = onnx.load(place / "bundle" / "model.onnx")
     assert [o.version for o in model.opset_import if not o.domain] == [opset]
     written = json.loads((place / "bundle" / "plan.json").read_text())
     assert written["target"]["name"] == target
     assert written["precision"] == "fp16"
     assert len((place / "bundle" / "README.txt").read_text().splitlines()) == 3
-    sparse = result["sparsity"].get("layers")
     can = target in ("orin-nano", "thor")
-    assert (sparse is not None and any(layer["sparse"] for layer in sparse)) == can
+    assert any(layer.sparse for layer in result.sparsity.layers) == can
     models = written["models"]
     assert {name for name, one in models.items() if one["sparse"]} == ({"compressed"} if can else set())
     assert (models.get("not-sparse", {}).get("twin_of") == "compressed") == can
 
 
-def test_a_broken_budget_keeps_the_last_good_round(folder: Path, finished: dict[str, Any]) -> None:
+def test_a_broken_budget_keeps_the_last_good_round(folder: Path, finished: RunReport) -> None:
     hard = [
         "budget.accuracy_drop=0.0",
         "prune.ratio=0.75",
@@ -187,13 +186,13 @@ def test_a_broken_budget_keeps_the_last_good_round(folder: Path, finished: dict[
         "finetune.distill=0.0",
     ]
     result = run(recipe(folder, *hard), "host", home=folder / "runs")
-    rejected = [r for r in result["rounds"] if not r["kept"] and r["pruned"]]
+    rejected = [r for r in result.rounds if not r.kept and r.pruned]
     assert len(rejected) == 1
-    assert "budget is 0" in rejected[0]["why"]
-    assert rejected[0]["round"] == len(result["rounds"])
+    assert "budget is 0" in rejected[0].why
+    assert rejected[0].round == len(result.rounds)
 
 
-def test_a_latency_budget_that_cannot_be_met_is_exit_code_8(folder: Path, finished: dict[str, Any]) -> None:
+def test_a_latency_budget_that_cannot_be_met_is_exit_code_8(folder: Path, finished: RunReport) -> None:
     arguments = ["run", str(folder / "small.toml"), "--json", "--set", "budget.latency_ms=0.000001"]
     done = jetpress(folder, *arguments)
     assert done.returncode == 8
@@ -201,14 +200,14 @@ def test_a_latency_budget_that_cannot_be_met_is_exit_code_8(folder: Path, finish
     assert "NOT met" in done.stderr
 
 
-def test_rtx_is_built_without_a_gpu(folder: Path, finished: dict[str, Any]) -> None:
+def test_rtx_is_built_without_a_gpu(folder: Path, finished: RunReport) -> None:
     pytest.importorskip("tensorrt_rtx", reason="the extra `rtx` is not installed")
     result = run(recipe(folder, "sparsify.mode='off'"), "rtx", home=folder / "runs")
-    place = Path(result["folder"])
-    assert result["engine_built"]
+    place = result.folder
+    assert result.engine_built
     assert (place / "engine" / "compressed.engine").stat().st_size > 1000
-    assert result["compressed"]["latency"] is None
-    assert "RTX machine" in result["next"]
+    assert result.compressed.latency is None
+    assert "RTX machine" in result.next
 
 
 def test_an_rtx_engine_needs_no_device(folder: Path) -> None:
@@ -227,8 +226,10 @@ def jetpress(folder: Path, *arguments: str, **extra: str) -> subprocess.Complete
     )
 
 
-def test_report_prints_and_gc_keeps_what_runs_need(folder: Path, finished: dict[str, Any]) -> None:
-    name = Path(finished["folder"]).name
+def test_report_prints_and_gc_keeps_what_runs_need(folder: Path, finished: RunReport) -> None:
+    assert finished.folder is not None
+    assert read(finished.folder / "report.json") == finished
+    name = finished.folder.name
     done = jetpress(folder, "report", name)
     assert done.returncode == 0
     assert done.stdout.startswith("# ")
@@ -239,9 +240,39 @@ def test_report_prints_and_gc_keeps_what_runs_need(folder: Path, finished: dict[
     }
 
 
+def test_a_flipped_bit_in_the_store_is_found_before_it_is_exported(
+    folder: Path, finished: RunReport, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digests = {step.name: step.digest for step in finished.stages}
+    weights = folder / "runs" / ".store" / "objects" / digests["fold"] / "weights.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    result = run(recipe(folder, "export.batch=2"), "host", home=folder / "runs")
+    said = capsys.readouterr().err
+    assert f"damaged, and made anew: {weights} has SHA-256" in said
+    assert "  fold ..." in said
+    assert "  train ..." not in said
+    assert {step.name: step.digest for step in result.stages}["fold"] == digests["fold"]
+    assert weights.read_bytes() == whole
+
+
+def test_a_cut_report_is_said_and_made_anew(folder: Path, finished: RunReport) -> None:
+    place = finished.folder
+    text = (place / "report.json").read_text()
+    (place / "report.json").write_text(text[: len(text) // 2])
+    for command in (["report", place.name], ["compare", place.name, place.name]):
+        done = jetpress(folder, *command)
+        assert done.returncode == 2
+        assert "report.json is damaged" in done.stderr
+        assert "Traceback" not in done.stderr
+    assert jetpress(folder, "gc").returncode == 0
+    run(recipe(folder), "host", home=folder / "runs")
+    assert json.loads((place / "report.json").read_text())["id"] == place.name
+
+
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
 def test_a_run_stopped_in_training_goes_on_after_the_last_epoch(
-    folder: Path, finished: dict[str, Any], stop: int
+    folder: Path, finished: RunReport, stop: int
 ) -> None:
     environment = {**os.environ, "JETPRESS_RUNS": str(folder / f"stopped-{stop}"), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "jetpress.pipeline.cli", "run", str(folder / "small.toml"), "--json"]
@@ -260,7 +291,7 @@ def test_a_run_stopped_in_training_goes_on_after_the_last_epoch(
     assert "going on after epoch" in done.stderr
     assert "epoch 1/4" not in done.stderr
     result = json.loads(done.stdout)
-    digests = {s["name"]: s["digest"] for s in finished["stages"]}
+    digests = {stage.name: stage.digest for stage in finished.stages}
     assert {s["name"]: s["digest"] for s in result["stages"] if s["name"] == "train"} == {
         "train": digests["train"]
     }
@@ -285,17 +316,17 @@ def test_errors_all_derive_from_one(folder: Path) -> None:
 
 @pytest.mark.skipif(bool(sshd.MISSING), reason=sshd.MISSING)
 def test_a_device_behind_ssh_builds_and_measures(
-    folder: Path, finished: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, finished: RunReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same runner from the same bundle; and a board that is not the target is refused before anything is sent."""
     path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
     with sshd.running(tmp_path / "s", {"PATH": path}) as server:
         monkeypatch.setenv("JETPRESS_SSH_CONFIG", str(server.config))
         result = run(recipe(folder), "host", device=server.name, home=folder / "runs")
-        states = {step["name"]: step["state"] for step in result["stages"]}
+        states = {step.name: step.state for step in result.stages}
         assert states["bundle"] == "cached"
         assert states["build"] == "ran"
-        assert result["compressed"]["engine_accuracy"] == finished["compressed"]["engine_accuracy"]
+        assert result.compressed.engine_accuracy == finished.compressed.engine_accuracy
         assert list((server.home / ".jetpress").iterdir())
         with pytest.raises(DeviceError, match="is not the target xavier"):
             run(recipe(folder), "xavier", device=server.name, home=folder / "runs")

@@ -209,7 +209,7 @@ class TracedNet(fx.GraphModule):
         self.recompile()
         return super().train(mode)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
         """With its forward hooks, as any module is copied: torch leaves those of a graph behind."""
         made = cast("Self", super().__deepcopy__(memo))
         for name in ("_forward_pre_hooks", "_forward_hooks", "_forward_hooks_always_called"):

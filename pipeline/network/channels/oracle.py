@@ -65,7 +65,7 @@ def _draw(tensor: Tensor, generator: torch.Generator) -> Tensor:
 
 def masked(
     source: Trace, survivors: Survivors, weights: Mapping[str, Tensor], inputs: tuple[Tensor, ...]
-) -> Any:
+) -> object:
     """The dense network's output with the channels that go held at zero."""
     with torch.no_grad(), _double_by_default():
         return _Masking(source, survivors, weights).run(*map(_widened, inputs))
@@ -82,7 +82,7 @@ def _double_by_default() -> Iterator[None]:
         torch.set_default_dtype(usual)
 
 
-def _in_double(function: Callable[..., Any], args: Any, kwargs: Any, single: set[str]) -> Any:
+def _in_double(function: Callable[..., Any], args: object, kwargs: object, single: set[str]) -> Any:
     """Call with every tensor and every type widened. Operators that exist in single precision only are noted."""
     try:
         return function(*tree_map(_widened, args), **tree_map(_widened, kwargs))
@@ -99,7 +99,13 @@ class _Double(TorchFunctionMode):
         super().__init__()
         self.single = single
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: object,
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
         if func in NARROWING:
             return _widened(args[0])
         result = _in_double(func, args, kwargs or {}, self.single)
@@ -115,13 +121,13 @@ class _Wide(fx.Interpreter):
         self.single: set[str] = set()
         """Operators that had to be computed in single precision."""
 
-    def run_node(self, n: fx.Node) -> Any:
+    def run_node(self, n: fx.Node) -> object:
         if (weight := self.weights.get(n.meta.get("name", ""))) is not None:
             return _widened(weight.clone())
         result = super().run_node(n)
         return _widened(result) if n.op == "get_attr" else result
 
-    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+    def call_function(self, target: Any, args: object, kwargs: object) -> object:
         return _in_double(target, args, kwargs, self.single)
 
 
@@ -131,14 +137,14 @@ class _Masking(_Wide):
         self.source = source
         self.survivors = survivors
 
-    def run_node(self, n: fx.Node) -> Any:
+    def run_node(self, n: fx.Node) -> object:
         call, value = self.source.calls.get(n), self.source.values.get(n)
         if (
             call is not None
             and call.name in STATISTICS
             and any(map(self.survivors.changes, tensors_of(call)))
         ):
-            result = self._of_survivors(n, call)
+            result: object = self._of_survivors(n, call)
         else:
             result = super().run_node(n)
         if isinstance(result, Tensor) and value:
@@ -158,7 +164,7 @@ class _Masking(_Wide):
                 tensor.index_fill_(k, gone.nonzero().flatten(), 0)
         return tensor
 
-    def _of_survivors(self, n: fx.Node, call: Call) -> Any:
+    def _of_survivors(self, n: fx.Node, call: Call) -> Tensor | list[Tensor]:
         """Take the survivors out, compute, and put the result back among zeros."""
 
         def taken(node: fx.Node) -> Any:
@@ -171,7 +177,7 @@ class _Masking(_Wide):
             )
 
         arguments = map_arg(bound(n) | resized_arguments(call, self.survivors), taken)
-        result = _in_double(cast("Callable[..., Any]", n.target), (), arguments, self.single)
+        result = _in_double(cast("Callable[..., object]", n.target), (), arguments, self.single)
         if isinstance(result, Tensor):
             return self._put(result, cast("Axes", call.result))
         return [self._put(t, axes) for t, axes in zip(result, cast("list[Axes]", call.result), strict=True)]
@@ -202,13 +208,13 @@ class Verdict:
     why: str = ""
     """What tells them apart; empty where they are the same."""
 
-    def as_step(self) -> dict[str, Any]:
+    def as_step(self) -> dict[str, object]:
         """What a recorded cut says of its check."""
         return {"error": self.error, "precision": self.precision}
 
 
 def verdict(
-    module: nn.Module, weights: Mapping[str, Tensor], inputs: tuple[Tensor, ...], expected: Any
+    module: nn.Module, weights: Mapping[str, Tensor], inputs: tuple[Tensor, ...], expected: object
 ) -> Verdict:
     """Whether ``module`` on ``weights`` (already cut) gives ``expected``."""
     single: set[str] = set()
@@ -223,7 +229,7 @@ def verdict(
 
 def _run(
     module: nn.Module, weights: Mapping[str, Tensor], inputs: tuple[Tensor, ...], single: set[str]
-) -> Any:
+) -> object:
     inputs = tuple(map(_widened, inputs))
     with torch.no_grad(), evaluating(module), _double_by_default():
         if isinstance(module, fx.GraphModule):
@@ -236,7 +242,7 @@ def _run(
             return torch.func.functional_call(module, own, inputs)
 
 
-def _distance(found: Any, expected: Any) -> float:
+def _distance(found: object, expected: object) -> float:
     """Largest difference, relative to the largest value of its output; infinite where shapes differ."""
     pairs = list(zip(tree_leaves(found), tree_leaves(expected), strict=True))
     worst = 0.0

@@ -13,7 +13,7 @@ import functools
 import logging
 import operator
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 
@@ -110,8 +110,8 @@ class _Recorder(SchemaCheckMode):
         self.path = [""]
 
     def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+        self, func: Any, types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> object:
         arguments = map_aggregate((args, kwargs or {}), self.noted)
         result = _blank(func, args, kwargs or {}) if func in PRODUCTS else func(*args, **(kwargs or {}))
         if isinstance(result, Tensor):
@@ -137,7 +137,7 @@ class _Recorder(SchemaCheckMode):
             node.meta["val"] = value
         return node
 
-    def described(self, node: fx.Node, value: Any) -> fx.Node:
+    def described(self, node: fx.Node, value: object) -> fx.Node:
         """With shapes and the path of the module that is running."""
         return _described(node, value, self.path[-1])
 
@@ -154,10 +154,10 @@ class _Recorder(SchemaCheckMode):
             for hook in hooks:
                 hook.remove()
 
-    def _enter(self, path: str, *_: Any) -> None:
+    def _enter(self, path: str, *_: object) -> None:
         self.path.append(path)
 
-    def _leave(self, *_: Any) -> None:
+    def _leave(self, *_: object) -> None:
         self.path.pop()
 
 
@@ -174,13 +174,11 @@ PRODUCTS = frozenset(
 """Operators that take most of a forward pass."""
 
 
-def _blank(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+def _blank(func: Callable[..., Tensor], args: tuple[object, ...], kwargs: dict[str, object]) -> Tensor:
     """Zeros of the shape that a product would have: what is recorded does not depend on values."""
     place = next(leaf.device for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))
     with no_python_dispatcher():
-        shape: Tensor = func(
-            *tree_map_only(Tensor, _outline, args), **tree_map_only(Tensor, _outline, kwargs)
-        )
+        shape = func(*tree_map_only(Tensor, _outline, args), **tree_map_only(Tensor, _outline, kwargs))
         return torch.empty_strided(shape.shape, shape.stride(), dtype=shape.dtype, device=place).zero_()
 
 
@@ -189,9 +187,9 @@ def _outline(tensor: Tensor) -> Tensor:
     return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
 
 
-def _described(node: fx.Node, value: Any, where: str) -> fx.Node:
+def _described(node: fx.Node, value: object, where: str) -> fx.Node:
     several = isinstance(value, tuple | list)
-    tensors = [t for t in (value if several else [value]) if isinstance(t, Tensor)]
+    tensors = [t for t in (value if isinstance(value, tuple | list) else [value]) if isinstance(t, Tensor)]
     shapes = [tuple(_number(size) for size in t.shape) for t in tensors]
     node.meta.update(shapes=shapes, several=several, where=where)
     return node

@@ -49,8 +49,6 @@ class SparseTactics:
 class Findings:
     """What the builder's log tells (``deploy/runner/findings.py``)."""
 
-    sparsity: SparseTactics | None
-    """None where the log says nothing of it."""
     skipped_tactics: int
     skipped_for_memory: int
     """Of these, because memory was short."""
@@ -60,6 +58,8 @@ class Findings:
     """Lines about layers that run on the GPU instead of the DLA."""
     lines: tuple[str, ...]
     """A few of each kind."""
+    sparsity: SparseTactics | None = None
+    """None where the log says nothing of it."""
 
 
 @dataclass(frozen=True)

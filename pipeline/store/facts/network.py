@@ -141,13 +141,13 @@ class LayerMask:
     kept: float
     kept_unpermuted: float
     """Had no channel been moved."""
-    efficacy: float | None
-    """Share of what permuting could win back at best that it did win back; None where there was nothing to win."""
     no_gain: str
     """Why TensorRT will hardly run the layer faster; empty where it may."""
     not_permuted: str
     """Why its channels were not moved; empty where they were."""
-    output_error: float | None
+    efficacy: float | None = None
+    """Share of what permuting could win back at best that it did win back; None where there was nothing to win."""
+    output_error: float | None = None
     """Relative error of the layer's output on calibration data; None where masks go by magnitude alone."""
 
 

@@ -98,12 +98,12 @@ class QuantizedLayer:
     """Name of its weight."""
     weights: int
     """How many numbers that holds."""
-    error: float | None
-    """Relative error of the scores with this layer alone in eight bits; None where that was not tried."""
     int8: bool
     """Whether it is in eight bits (INT8 or FP8)."""
     why: str
     """Why it is not."""
+    error: float | None = None
+    """Relative error of the scores with this layer alone in eight bits; None where that was not tried."""
 
 
 @dataclass(frozen=True)

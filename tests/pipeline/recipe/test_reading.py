@@ -228,3 +228,13 @@ def test_any_file_is_a_recipe_or_one_message(tmp_path: Path, content: bytes) -> 
     path.write_bytes(content)
     found = outcome(Recipe.load, path)
     assert isinstance(found, Recipe) or (found.hint and "any.toml" in found.what)
+
+
+def test_a_recipe_of_ours_is_called_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Recipe.load("digits") == Recipe.load(DIGITS)
+    with pytest.raises(RecipeError, match=r"digitz is not a \.toml file") as caught:
+        Recipe.load("digitz")
+    assert "digits-int8" in caught.value.hint
+    with pytest.raises(RecipeError, match="recipes/digits is not"):
+        Recipe.load("recipes/digits")

@@ -128,7 +128,7 @@ def test_a_small_difference_that_changes_the_class_fails() -> None:
 
 def sparse(name: str) -> Sparsity:
     """As a checkpoint says that this weight is 2:4."""
-    mask = LayerMask(0.8, 0.7, None, "", "", None)
+    mask = LayerMask(0.8, 0.7, "", "")
     return Sparsity("magnitude", "2:4", (SparseLayer(name, "", mask),), 1)
 
 

@@ -121,7 +121,7 @@ def test_what_is_better_is_kept(broken: Quantized) -> None:
             cosine=cosine,
             validation=QuantizedPoints(95.0, points, 90.0, 100),
             layers=tuple(
-                QuantizedLayer("a", "a.weight", 10, 0.1, number >= out, TOO_SENSITIVE if number < out else "")
+                QuantizedLayer("a", "a.weight", 10, number >= out, TOO_SENSITIVE if number < out else "")
                 for number in range(4)
             ),
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -13,7 +12,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-import jetpress.pipeline
+import jetpress
 from jetpress.deploy.errors import RecipeError, StageError
 from jetpress.deploy.targets import TARGETS
 from jetpress.pipeline.data import loading
@@ -32,6 +31,7 @@ from jetpress.pipeline.recipe.sections.training import TrainConfig
 from jetpress.pipeline.stages import bundle, equivalence, export, quantize, train
 from jetpress.pipeline.stages.assess_file import assess_file
 from jetpress.pipeline.store.artifact import Checkpoint, OnnxModel
+from jetpress.pipeline.store.facts.network import CheckpointFacts, Rounding, Training
 from jetpress.pipeline.training.evaluate import evaluate
 from tests.pipeline import small
 
@@ -167,19 +167,25 @@ def test_the_mixed_engine_is_timed_beside_the_one_without(trained: Checkpoint, t
         build=BuildConfig(precision="int8"),
         benchmark=BenchmarkConfig(seconds=0.3, threads=1),
     )
-    report = jetpress.pipeline.run(recipe, "host", home=tmp_path / "runs")
-    assert set(json.loads((Path(report["folder"]) / "engine" / "engine.json").read_text())["models"]) == {
+    report = jetpress.run(recipe, "host", home=tmp_path / "runs")
+    assert report.folder is not None
+    assert set(json.loads((report.folder / "engine" / "engine.json").read_text())["models"]) == {
         "compressed",
         "dense",
         NOT_MIXED,
     }
-    latency = report["quantization"]["mixed_latency"]
-    if report["benchmark"]["verdict"] == "invalid":  # the machine was too busy: then nothing may be said
+    assert report.quantization is not None
+    assert report.benchmark is not None
+    latency = report.quantization.mixed_latency
+    if report.benchmark.verdict == "invalid":  # the machine was too busy: then nothing may be said
         assert latency is None
         return
-    assert min(latency["mixed_ms"], latency["throughout_ms"]) > 0
-    assert 0 < latency["times_as_fast"]["low"] <= latency["times_as_fast"]["high"]
-    assert "With these layers in higher precision" in (Path(report["folder"]) / "report.md").read_text()
+    assert latency is not None
+    assert min(latency.mixed_ms, latency.throughout_ms) > 0
+    interval = latency.times_as_fast.interval
+    assert interval is not None
+    assert 0 < interval.low <= interval.high
+    assert "With these layers in higher precision" in (report.folder / "report.md").read_text()
 
 
 def test_layers_that_the_recipe_keeps(trained: Checkpoint, exported: OnnxModel, tmp_path: Path) -> None:
@@ -248,12 +254,15 @@ def test_the_rest_in_fp16_where_no_flag_says_so(trained: Checkpoint, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("facts", "learnt"),
+    ("best_epoch", "rounding", "learnt"),
     [
-        ({"best_epoch": 3}, False),  # of fine-tuning
-        ({"best_epoch": 0, "rounded": {"weights": 3}}, False),
-        ({"best_epoch": 1, "rounded": {"weights": 3}}, True),
+        (3, None, False),  # of fine-tuning
+        (0, Rounding(90.0, 0.01, 3, 3, ()), False),
+        (1, Rounding(90.0, 0.01, 3, 3, ()), True),
     ],
 )
-def test_biases_are_corrected_unless_training_with_rounding_won(facts: dict[str, Any], learnt: bool) -> None:
-    assert quantize.learnt_rounded(facts) == learnt
+def test_biases_are_corrected_unless_training_with_rounding_won(
+    best_epoch: int, rounding: Rounding | None, learnt: bool
+) -> None:
+    training = Training(best_epoch, (), "float32", "")
+    assert quantize.learnt_rounded(CheckpointFacts(1, 1, training=training, rounding=rounding)) == learnt

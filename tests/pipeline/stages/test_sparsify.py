@@ -39,6 +39,7 @@ from jetpress.pipeline.stages.equivalence import check_sparse
 from jetpress.pipeline.stages.export import export
 from jetpress.pipeline.stages.fold import fold
 from jetpress.pipeline.store.artifact import Checkpoint
+from jetpress.pipeline.store.facts.network import LayerMask, SparseLayer, Sparsity
 from tests.equivalence.networks import checkpoint, network
 from tests.pipeline import small
 
@@ -357,12 +358,12 @@ def test_the_rule_looks_behind_quantization(tmp_path: Path, stored: str, axis: i
     assert (layer.name, layer.eligible, layer.is_2_4) == ("w", True, axis == 1)
     # Polygraphy passes over integers without a word.
     assert polygraphy(tmp_path / "model.onnx") == ({"w"} if layer.is_2_4 and stored == "float" else set())
-    facts = {"sparsity": {"layers": [{"name": "w", "sparse": True}]}}
+    told = Sparsity("magnitude", "2:4", (SparseLayer("w", "", LayerMask(0.8, 0.7, "", "")),), 1)
     if axis == 1:
-        assert check_sparse(facts, model) == [layer]
+        assert check_sparse(told, model) == [layer]
     else:
         with pytest.raises(StageError, match="w should be 2:4 sparse and is not"):
-            check_sparse(facts, model)
+            check_sparse(told, model)
 
 
 def test_zero_is_where_the_zero_point_is() -> None:

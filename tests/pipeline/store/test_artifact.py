@@ -64,6 +64,12 @@ def test_a_link_in_place_of_a_file_is_refused(artifact: Checkpoint, tmp_path: Pa
         verify(artifact)
 
 
+def test_an_added_file_is_refused(artifact: Checkpoint) -> None:
+    (artifact.path / "sub" / "stray").touch()
+    with pytest.raises(TrustError, match="stray was added"):
+        verify(artifact)
+
+
 def test_an_artifact_opens_only_as_what_it_is(artifact: Checkpoint) -> None:
     assert Checkpoint.open(artifact.path).facts == CheckpointFacts(2048, 1)
     with pytest.raises(TrustError, match="Checkpoint, not a Bundle"):

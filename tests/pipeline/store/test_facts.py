@@ -67,7 +67,7 @@ WHOLE = CheckpointFacts(
     training=Training(1, (Epoch(1, 0.5, 0.1, 91.5),), "float32", ""),
     pruned=True,
     pruning=Pruning((Width("a", 8, 4),), whole={"macs": 30000.0}),
-    sparsity=Sparsity("magnitude", "2:4", (SparseLayer("a", "", LayerMask(0.9, 0.8, None, "", "", 0.1)),), 1),
+    sparsity=Sparsity("magnitude", "2:4", (SparseLayer("a", "", LayerMask(0.9, 0.8, "", "", None, 0.1)),), 1),
     masked=("a",),
     rounding=Rounding(90.0, 0.01, 3, 3, ()),
 )
@@ -83,6 +83,25 @@ def record_of(kind: type[Artifact[object]]) -> type[DataclassInstance]:
 
 def test_every_kind_is_tried() -> None:
     assert len(KINDS) == 11
+
+
+def records(kind: Any) -> Iterator[Any]:
+    """All records that a type is made of."""
+    if is_dataclass(kind):
+        yield kind
+    for one in get_type_hints(kind).values() if is_dataclass(kind) else get_args(kind):
+        yield from records(one)
+
+
+def test_what_may_be_none_is_none_unless_it_is_told() -> None:
+    found = {record for kind in KINDS for record in records(record_of(kind))}
+    assert len(found) > 30
+    for record in found:
+        hints = get_type_hints(record)
+        optional = {
+            one.name: one.default for one in fields(record) if type(None) in get_args(hints[one.name])
+        }
+        assert set(optional.values()) <= {None}, (record, optional)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)

@@ -1,0 +1,208 @@
+"""The report is written: a page, the same as Markdown, and as JSON.
+
+The verdict comes first, then the few numbers that matter, then how they came about. Nothing is said that was
+not measured: without a valid benchmark there is no speed, and a ratio is never without its interval.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from jetpress.benchmarks.report import builder, changes, pruning, quantization, record, results, weights
+from jetpress.benchmarks.report.origin import origin, stages
+from jetpress.benchmarks.report.record import Headline, RunReport
+from jetpress.benchmarks.report.record.networks import Limit, NetworkReport
+from jetpress.benchmarks.report.results import silence, speed
+from jetpress.benchmarks.report.wording import (
+    amount,
+    ms,
+    percent,
+    points,
+    printable,
+    quantity,
+    size,
+    times,
+    value,
+)
+
+TEMPLATES = Path(__file__).parent / "templates"
+READS = ("templates/*",)
+SECTIONS = (
+    results.budget,
+    results.comparison,
+    results.benchmark,
+    pruning.layers,
+    pruning.rounds,
+    weights.weights,
+    changes.training,
+    changes.sparsity,
+    quantization.quantization,
+    quantization.calibration,
+    changes.equivalence,
+    builder.builder,
+    stages,
+    origin,
+)
+
+
+@dataclass(frozen=True)
+class Card:
+    """One number that matters."""
+
+    title: str
+    figure: str
+    notes: list[str]
+
+
+def render(run: RunReport, directory: Path) -> RunReport:
+    """Write ``report.html``, ``report.md`` and ``report.json``; each appears whole or not at all.
+
+    The same run gives the same bytes. Parts of the run that are missing are named as missing.
+
+    Returns:
+        the run as its ``report.json`` holds it
+    """
+    run = record.of(run.to_dict())  # a number that is not finite is unknown: in the file, so on the page, too
+    run = replace(run, folder=None, headline=headline(run))
+    sections = [section(run) for section in SECTIONS]
+    content = {
+        "run": run,
+        "where": where(run),
+        "headline": run.headline,
+        "tone": {True: "good", False: "bad", None: "open"}[run.verdict.met],
+        "cards": cards(run),
+        "sections": [section for section in sections if not section.missing],
+        "missing": [section for section in sections if section.missing],
+    }
+    _write(directory / "report.html", _html().get_template("report.html").render(content))
+    _write(directory / "report.md", _markdown().get_template("report.md").render(content))
+    _write(directory / "report.json", json.dumps(run.to_dict(), indent=1, allow_nan=False) + "\n")
+    return replace(run, folder=directory)
+
+
+def where(run: RunReport) -> str:
+    """The target as a person names it."""
+    return value(run.target.get("title") or run.target.get("name"))
+
+
+def headline(run: RunReport) -> Headline:
+    """What came out: the budget, what is missing or broken, the speed if one was measured, what to do."""
+    checks = run.verdict.checks
+    begun = any(check.met is not None for check in checks)
+    open_ = "Not all measured yet" if begun else "Not measured yet"
+    title = {True: "Budget met", False: "Budget not met", None: open_}[run.verdict.met]
+    lines = [_missed(check) for check in checks if check.met is False]
+    if waiting := [check.what for check in checks if check.met is None]:
+        lines.append(f"Not measured yet: {', '.join(waiting)}.")
+    return Headline(title=title, lines=(*lines, _speed_sentence(run), *_engine_sentences(run)))
+
+
+def _missed(check: Limit) -> str:
+    found, limit = amount(check.found, check.unit), amount(check.limit, check.unit)
+    return f"{check.what[:1].upper()}{check.what[1:]}: {found}, the limit is {limit}."
+
+
+def _speed_sentence(run: RunReport) -> str:
+    if called := speed(run):
+        word, ratio = called
+        bounds = f"95 % interval {ratio.low:.2f} to {ratio.high:.2f}"
+        noisy = " The measurement is noisy." if run.benchmark and run.benchmark.verdict == "noisy" else ""
+        if word == "noise":
+            same = f"{ratio.value:.3f} times as fast ({bounds})"
+            return f"No difference in latency beyond noise: {same}.{noisy}"
+        slower = ", so it is slower" if word == "slower" else ""
+        return f"The compressed engine is {ratio.value:.2f} times as fast as dense ({bounds}){slower}.{noisy}"
+    return f"No speed is claimed: {silence(run)}."
+
+
+def _engine_sentences(run: RunReport) -> list[str]:
+    built = [] if run.engine_built else ["No engine was built here."]
+    return built + ([f"Next: {run.next}"] if run.next else [])
+
+
+def cards(run: RunReport) -> list[Card]:
+    """Accuracy, latency, size, computation: dense against compressed."""
+    before, after = run.dense.test, run.compressed.test
+    change = "" if before is None or after is None else f"{points(after - before)}, "
+    smaller = times(run.ratios.size, "smaller", "larger")
+    fewer = times(run.ratios.macs, "fewer", "more")
+    return [
+        Card("Accuracy on the test split", percent(after), [f"{change}dense {percent(before)}"]),
+        _latency_card(run),
+        Card("ONNX file", smaller, [_change(run, lambda x: size(x.onnx_bytes))]),
+        Card("Multiply-adds", fewer, [_change(run, lambda x: quantity(x.macs))]),
+    ]
+
+
+def _latency_card(run: RunReport) -> Card:
+    if called := speed(run):
+        word, ratio = called
+        bounds = f"95 % interval {ratio.low:.2f} to {ratio.high:.2f}"
+        medians = _change(run, lambda x: ms(x.latency.p50 if x.latency else None))
+        if word == "noise":
+            return Card("Latency", "within noise", [f"{ratio.value:.3f} ×, {bounds}", medians])
+        return Card("Latency", f"{ratio.value:.2f} × as fast", [bounds, medians])
+    return Card("Latency", "no claim", [silence(run)])
+
+
+def _change(run: RunReport, show: Callable[[NetworkReport], str]) -> str:
+    return f"{show(run.dense)} → {show(run.compressed)}"
+
+
+@cache
+def _html() -> jinja2.Environment:
+    """Every value is escaped, but our own style sheet and drawings."""
+    return _environment(True, printable, printable)
+
+
+@cache
+def _markdown() -> jinja2.Environment:
+    """Every value is escaped, so that none of its characters is taken for Markdown or HTML."""
+    return _environment(False, _escaped, lambda line: f"    {printable(line)}")
+
+
+def _environment(html: bool, inline: Callable[[str], str], line: Callable[[str], str]) -> jinja2.Environment:
+    """Templates whose every value goes through ``inline``, or its lines through ``line`` by ``| code``."""
+
+    def finalize(item: object) -> object:
+        return inline(item) if isinstance(item, str) and not isinstance(item, Markup) else item
+
+    def code(text: str) -> Markup:
+        block = "\n".join(map(line, text.splitlines()))
+        return Markup.escape(block) if html else Markup(block)  # noqa: S704 - an indented block of Markdown
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=html,  # noqa: S701 - Markdown has its own escape, in finalize
+        finalize=finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["code"] = code
+    return environment
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([\\`*_{}\[\]<>#|~&$])", r"\\\1", " ".join(printable(text).split()))
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with draft.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)

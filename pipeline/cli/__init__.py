@@ -1,0 +1,84 @@
+"""The commands: jetpress run, plan, check, targets, device, report, compare, gc, completion.
+
+stdout carries results (one JSON object with --json), stderr the prose. Knobs live in the recipe: ``--set`` takes
+any of its keys, and there is no other. Heavy imports come after the arguments are understood.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+from jetpress.deploy import console
+from jetpress.deploy.errors import INTERRUPTED, JetpressError, from_os_error
+from jetpress.deploy.suggest import misspelt_command
+from jetpress.pipeline.cli import building, machines, results
+from jetpress.pipeline.cli.arguments import command
+
+EXIT_CODES = """exit codes: 0 done, 2 recipe or input, 3 something is not installed, 4 a stage broke its promise,
+5 device or disk, 6 trust, 7 benchmark invalid, 8 budget not met, 130 Ctrl-C (run again to go on)"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and options; a test freezes the list."""
+    top = argparse.ArgumentParser(
+        prog="jetpress",
+        description="From a trained PyTorch vision network to the fastest engine that meets your accuracy budget.",
+        epilog=EXIT_CODES,
+    )
+    top.add_argument("--version", action="store_true", help="print the version and exit")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
+    for group in (building, machines, results):
+        group.add(commands)
+    completion = command(commands, "completion", _completion, "print a completion script", results=False)
+    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
+    top.set_defaults(commands=tuple(commands.choices))
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The program: runs a command and turns every foreseen failure into one message and an exit code."""
+    top = parser()
+    given = sys.argv[1:] if arguments is None else arguments
+    if wrong := misspelt_command(given, top.get_default("commands")):
+        top.error(wrong)
+    options = top.parse_args(given)
+    if options.version:
+        from importlib.metadata import version
+
+        print(f"jetpress {version('jetpress')}")
+        return 0
+    if options.command is None:
+        top.print_help()
+        return 0
+    try:
+        code: int = options.act(options)
+        sys.stdout.flush()
+    except JetpressError as error:
+        return _fail(options, error)
+    except KeyboardInterrupt:
+        console.say("\ninterrupted: what was finished is kept, run the same command again to go on")
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        return _fail(options, from_os_error(error))
+    return code
+
+
+def _fail(options: argparse.Namespace, error: JetpressError) -> int:
+    console.say(f"jetpress: error: {error}")
+    if getattr(options, "json", False):
+        print(json.dumps({"error": error.what, "hint": error.hint, "exit_code": error.exit_code}))
+    return error.exit_code
+
+
+def _completion(options: argparse.Namespace) -> int:
+    import shtab
+
+    print(shtab.complete(parser(), shell=options.shell))
+    return 0

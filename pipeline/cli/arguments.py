@@ -1,0 +1,52 @@
+"""What the commands have in common: ``--json``, and the recipe."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from jetpress.deploy.errors import RecipeError
+
+if TYPE_CHECKING:
+    from jetpress.pipeline.recipe.reading import Recipe
+
+
+class Commands(Protocol):
+    """What ``add_subparsers`` returns; argparse has no public name for it."""
+
+    def add_parser(self, name: str, *, help: str, description: str) -> argparse.ArgumentParser:  # noqa: A002
+        """The parser of a command."""
+
+
+def command(
+    commands: Commands,
+    name: str,
+    act: Callable[[argparse.Namespace], int],
+    text: str,
+    results: bool = True,
+) -> argparse.ArgumentParser:
+    """A command that calls ``act``; with ``--json`` if it has ``results``."""
+    added = commands.add_parser(name, help=text, description=text)
+    added.set_defaults(act=act)
+    if results:
+        added.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    return added
+
+
+def recipe(options: argparse.Namespace) -> Recipe:
+    """The recipe that the options name, with their ``--set``."""
+    from jetpress.deploy.targets import find
+    from jetpress.pipeline.recipe.reading import Recipe
+
+    find(options.target)  # a misspelt target is said before anything is read
+    path = Path(options.recipe)
+    if path.suffix != ".toml":
+        embedded = Path(__file__).parents[2] / "recipes" / f"{path.name}.toml"
+        if path.name != options.recipe or not embedded.is_file():
+            raise RecipeError(
+                f"{path} is not a .toml file", "for example recipes/digits.toml, or just digits"
+            )
+        path = embedded
+    return Recipe.load(path, options.set)

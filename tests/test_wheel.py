@@ -1,0 +1,106 @@
+"""What is installed: one package, whole, that works outside of a checkout."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (made,) = folder.glob("jetpress-*.whl")
+    return made
+
+
+@pytest.fixture(scope="module")
+def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+def test_jetpress_is_all_that_is_installed(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.split("/")[0].partition("-")[0] for name in names} == {"jetpress"}
+    assert {name.split("/")[1] for name in names if name.startswith("jetpress/")} == {
+        "__init__.py", "__main__.py", "pipeline", "deploy", "benchmarks", "recipes", "py.typed",
+    }  # fmt: skip
+
+
+def test_every_file_of_the_package_is_in_it(wheel: Path) -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True)
+    ours = {
+        f"jetpress/{name}"
+        for name in listed.stdout.splitlines()
+        if name.split("/")[0] in ("pipeline", "deploy", "benchmarks", "recipes")
+    }
+    assert ours <= set(zipfile.ZipFile(wheel).namelist())
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["plan", "digits", "--json"], '"train"'),
+        (["plan", "digits-int8", "--target", "xavier"], "quantize"),
+        (["targets", "xavier"], "Xavier"),
+        (["--version"], "jetpress"),
+    ],
+)
+def test_the_command_runs_outside_of_a_checkout(
+    site: Path, tmp_path: Path, words: list[str], shown: str
+) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(site), "JETPRESS_RUNS": str(tmp_path / "runs")}
+    done = subprocess.run(
+        [sys.executable, "-m", "jetpress", *words],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert shown in done.stdout
+
+
+def test_what_import_jetpress_offers(site: Path, tmp_path: Path) -> None:
+    """Frozen: a name that goes or changes is a breaking change."""
+    code = (
+        "import json, sys, jetpress; from pathlib import Path;"
+        "assert 'torch' not in sys.modules;"
+        "offered = {name: type(getattr(jetpress, name)).__name__ for name in jetpress.__all__};"
+        "print(json.dumps([str(Path(jetpress.__file__).parent), offered,"
+        " jetpress.Recipe.load('digits').name, sorted(dir(jetpress))]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    where, offered, name, listed = json.loads(done.stdout)
+    assert Path(where) == site / "jetpress"
+    assert offered == {"Recipe": "type", "plan": "function", "run": "function"}
+    assert name == "digits"
+    assert set(offered) <= set(listed)
+
+
+def test_a_name_that_is_not_there() -> None:
+    import jetpress
+
+    with pytest.raises(AttributeError, match="has no attribute 'prune_it'"):
+        jetpress.prune_it  # noqa: B018
