@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from jetpress.deploy.errors import RecipeError
-from jetpress.pipeline.data.digests import content
 from jetpress.pipeline.data.loading import Data, load
 from jetpress.pipeline.network import detectors, models
 from jetpress.pipeline.network.models import Network, outputs_of
@@ -18,15 +17,13 @@ from jetpress.pipeline.recipe.sections.model import InputConfig
 from jetpress.pipeline.store.artifact import Checkpoint
 from jetpress.pipeline.training.evaluate import evaluate
 
-__all__ = ["SourceConfig", "content", "source"]
-
 DTYPES = {"float32", "int32", "int64", "uint8"}
 
 
 def source(config: SourceConfig, draft: Path) -> Checkpoint:
     """Build the network, load its weights, try it on real samples.
 
-    Facts: ``data`` and ``content``; where weights are given also ``validation``.
+    Facts: ``data`` and ``inputs``; where weights are given also ``validation``.
 
     Raises:
         RecipeError: network, weights, inputs and data do not fit together.
@@ -44,9 +41,7 @@ def source(config: SourceConfig, draft: Path) -> Checkpoint:
     points = None
     if config.model.weights is not None:
         points = evaluate(network, data.validation, "accuracy of the weights given")
-    facts = replace(
-        models.measure(network), data=data.facts(), content=dict(config.content), validation=points
-    )
+    facts = replace(models.measure(network), data=data.facts(), inputs=dict(config.inputs), validation=points)
     return models.save(network, draft, facts)
 
 
