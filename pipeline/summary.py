@@ -13,6 +13,7 @@ from typing import Any
 
 from jetpress.benchmarks import stats
 from jetpress.deploy import console
+from jetpress.deploy.backends import BACKENDS
 from jetpress.deploy.check import cores, cpu_name, gpu_name
 from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.flow.outcome import Outcome
@@ -26,7 +27,14 @@ from jetpress.pipeline.store.store import versions, write_atomically
 
 HISTOGRAMS = 12
 """Calibrated tensors that are shown."""
-LIBRARIES = {"torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "numpy", "tensorrt_rtx", "tensorrt"}
+LIBRARIES = {
+    "torch",
+    "torchvision",
+    "onnx",
+    "onnxscript",
+    "numpy",
+    *(one.library for one in BACKENDS.values()),
+}
 
 
 def home() -> Path:
@@ -226,13 +234,19 @@ def _verdict(outcome: Outcome, dense: Mapping[str, Any], compressed: Mapping[str
     budget = outcome.plan.recipe.budget
     drop = None if dense["test"] is None else round(dense["test"] - compressed["test"], 4)
     latency = compressed["latency"] or {}
-    checks = [_limit("accuracy drop on the test split", budget.accuracy_drop, drop, "points", at_most=True)]
+    what = f"{_measured(outcome)} drop on the test split"
+    checks = [_limit(what, budget.accuracy_drop, drop, "points", at_most=True)]
     if budget.latency_ms is not None:
         checks.append(_limit("median latency", budget.latency_ms, latency.get("p50"), "ms", at_most=True))
     if budget.fps is not None:
         checks.append(_limit("throughput", budget.fps, latency.get("fps"), "samples/s", at_most=False))
     met = [check["met"] for check in checks]
     return {"met": False if False in met else None if None in met else True, "checks": checks}
+
+
+def _measured(outcome: Outcome) -> str:
+    """What the points are called."""
+    return str(outcome.dense.facts.get("measured", "accuracy")) if outcome.dense else "accuracy"
 
 
 def _limit(what: str, limit: float, found: float | None, unit: str, *, at_most: bool) -> dict[str, Any]:

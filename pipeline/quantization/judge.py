@@ -18,11 +18,12 @@ from jetpress.pipeline.data import loading
 from jetpress.pipeline.data.splits import Split
 from jetpress.pipeline.graph import divergence
 from jetpress.pipeline.graph.cases import filled
-from jetpress.pipeline.graph.ends import DETECTIONS, SCORES, Ends
-from jetpress.pipeline.graph.suppress import RAW
+from jetpress.pipeline.graph.ends import SCORES, Ends
 from jetpress.pipeline.graph.tolerance import cosines
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.models import Network
+from jetpress.pipeline.tasks import decoded_as, task_of
+from jetpress.pipeline.training.evaluate import by_the_task
 from jetpress.pipeline.training.evaluate import points as points_of
 
 Array = NDArray[Any]
@@ -54,7 +55,7 @@ class Judge:
             yield len(some[0]), dict(zip((one.name for one in proto.graph.input), arrays, strict=True))
 
     def scores(self, proto: onnx.ModelProto, feeds: Sequence[Feed]) -> Array:
-        """The first output on all feeds, ``[samples, numbers]``, before a softmax or argmax that the file ends with."""
+        """The scores on all feeds, ``[samples, numbers]``, before a softmax or argmax that the file ends with."""
         name, run = self._runner(proto)
         return np.concatenate(
             [np.asarray(run(feed)[name]).reshape(len(next(iter(feed.values()))), -1) for feed in feeds]
@@ -80,8 +81,8 @@ class Judge:
     def _network_outputs(self, proto: onnx.ModelProto) -> list[str]:
         """What the network itself returns, as the graph names it: the file may end with more."""
         names = [one.name for one in proto.graph.output]
-        if self.ends.output == DETECTIONS:
-            return list(RAW)
+        if decoded := decoded_as(self.ends.output):
+            return list(decoded.raw)
         return names if self.ends.output == SCORES else [f"{names[0]}_scores", *names[1:]]
 
     def _runner(self, proto: onnx.ModelProto) -> tuple[str, Callable[[Feed], dict[str, Array]]]:
@@ -92,15 +93,14 @@ class Judge:
         shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted if name not in present)
         session = divergence.session(shown)
         names = [one.name for one in session.get_outputs()]
-        # Of a detector the scores are the second.
-        return wanted[1 if self.ends.output == DETECTIONS else 0], lambda feed: dict(
+        return wanted[task_of(self.network.data).scores], lambda feed: dict(
             zip(names, session.run(names, dict(feed)), strict=True)
         )
 
 
 def _rebuilder(network: Network) -> Callable[[list[Tensor]], Any]:
     """From the file's outputs back to what the network returns: a metric of the user's own expects that."""
-    if network.data.metric == "top1":
+    if by_the_task(network.data):
         return lambda tensors: tensors
     with torch.no_grad():
         result = network.module.eval()(*models.example_inputs(network.model.inputs))

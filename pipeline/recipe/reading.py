@@ -44,6 +44,7 @@ from jetpress.pipeline.recipe.sections import (
 )
 
 Tuned = TypeVar("Tuned", FinetuneConfig, QatConfig)
+Named = TypeVar("Named", str, str | None)
 
 
 NEW_QDQ_SINCE, NEW_QDQ = 19, 20
@@ -127,8 +128,8 @@ class Recipe(Section):
         def place(value: str | None) -> str | None:
             return value if value is None else str((folder / value).resolve())
 
-        def place_function(value: str) -> str:
-            return str(place(value)) if is_file_reference(value) else value
+        def place_function(value: Named) -> Named:
+            return str(folder.joinpath(value).resolve()) if value and is_file_reference(value) else value
 
         def place_model(model: ModelConfig) -> ModelConfig:
             return replace(model, builder=place_function(model.builder), weights=place(model.weights))
@@ -308,9 +309,7 @@ def _refuse_fp8(recipe: Recipe, target: Target) -> None:
     if recipe.build.precision != "fp8":
         return
     if why := target.why_not_fp8:
-        ada = (
-            ', or set build.compute_capabilities = ["8.9"] (Ada)' if target.backend == "tensorrt_rtx" else ""
-        )
+        ada = ', or set build.compute_capabilities = ["8.9"] (Ada)' if target.runtime.ahead_of_time else ""
         raise RecipeError(
             f'build.precision = "fp8" for {target.title}: {why}',
             f'take build.precision = "int8"{ada}'

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
+
+from jetpress.pipeline.recipe.known import keys
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -18,6 +20,12 @@ NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]
 Pattern = Annotated[str, Field(pattern=r"^([1-9]\d?:[1-9]\d?|unstructured)$")]
+if TYPE_CHECKING:
+    CriterionName = str
+    TaskName = str
+else:
+    CriterionName = Literal[keys("pruning/criteria.py", "CRITERIA")]
+    TaskName = Literal[keys("tasks/__init__.py", "TASKS")]
 EIGHT_BITS = ("int8", "fp8")
 """The precisions that a graph is quantized for."""
 
@@ -98,11 +106,15 @@ class DataConfig(Section):
     """Test images that travel with the bundle, so that the engine's own accuracy is measured."""
     max_corrupt: Count = 0
     """How many unreadable images are left out before the run ends with an error naming them."""
-    loss: str = "cross_entropy"
-    """``cross_entropy`` of the first output, or ``path/to/file.py:function(outputs, target)``, a scalar tensor."""
-    metric: str = "top1"
-    """``top1`` of the first output in percent, or ``path/to/file.py:function(outputs, target)`` giving the points
-    of each sample (a tensor of batch length, 0 to 100, higher is better)."""
+    task: TaskName | None = None
+    """What the network is for. None: ``detection`` where it says how its boxes become detections (docs/detection.md),
+    ``custom`` where ``loss`` is a function, otherwise ``classification``."""
+    loss: str | None = None
+    """``path/to/file.py:function(outputs, target)``, a scalar tensor. None: the task's own (``classification``:
+    ``cross_entropy`` of the first output)."""
+    metric: str | None = None
+    """``path/to/file.py:function(outputs, target)`` giving the points of each sample (a tensor of batch length, 0 to
+    100, higher is better). None: the task's own (``classification``: ``top1`` of the first output in percent)."""
 
 
 @dataclass(frozen=True)
@@ -183,9 +195,7 @@ class PruneConfig(Section):
     steps: Literal["adaptive", "even"] = "adaptive"
     """``adaptive``: rounds take more while less than half of the accuracy budget is used; after a round that breaks
     it, a smaller one is tried from the last good network. ``even``: equal steps, ended by the first that breaks it."""
-    criterion: Literal[
-        "l1", "l2", "fpgm", "bn_scale", "taylor", "fisher", "activation", "apoz", "lamp", "random"
-    ] = "l2"
+    criterion: CriterionName = "l2"
     """How much a channel matters within its layer: by its weights (``l1``, ``l2``, ``fpgm``, ``bn_scale``,
     ``lamp``), by the loss on training data (``taylor``, ``fisher``), by what it shows there (``activation``,
     ``apoz``), or at ``random``."""
@@ -467,9 +477,9 @@ class BudgetConfig(Section):
     """Smallest throughput of the compressed engine, in samples per second."""
 
 
-def is_file_reference(value: str) -> bool:
+def is_file_reference(value: str | None) -> bool:
     """Whether ``value`` is ``path/to/file.py:function``."""
-    path, _, function = value.rpartition(":")
+    path, _, function = (value or "").rpartition(":")
     return path.endswith(".py") and function.isidentifier()
 
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from jetpress.pipeline.engine.contents import complete, precision_of
 from jetpress.pipeline.quantization import NOT_MIXED, THROUGHOUT
@@ -25,15 +24,13 @@ from jetpress.pipeline.recipe.configs import BundleConfig
 from jetpress.pipeline.sparse.kernels import TWIN
 from jetpress.pipeline.store.artifact import Bundle, Checkpoint, OnnxModel
 
-if TYPE_CHECKING:
-    pass
-
 
 def bundle(
     config: BundleConfig, model: Checkpoint, compressed: OnnxModel, dense: OnnxModel, draft: Path
 ) -> Bundle:
     """Put the ONNX files, the plan, samples of the test split and the runner into one directory."""
     from jetpress.pipeline.network.models import load
+    from jetpress.pipeline.tasks import decoded_as
 
     sparse = {"compressed"} if model.facts.get("sparsity", {}).get("eligible") else set()
     files = {"compressed": ("model.onnx", compressed), "dense": ("dense.onnx", dense)}
@@ -50,8 +47,8 @@ def bundle(
     if (compressed.path / THROUGHOUT).exists():
         shutil.copyfile(compressed.path / THROUGHOUT, draft / THROUGHOUT)
         models[NOT_MIXED] = {**models["compressed"], "file": THROUGHOUT, "twin_of": "compressed"}
-    searched = compressed.facts.get("ends", {}).get("output") == "detections"  # in the graph already
-    detection = None if searched else compressed.facts.get("detection")
+    decoded = decoded_as(compressed.facts.get("ends", {}).get("output", ""))  # in the graph already
+    detection = None if decoded else compressed.facts.get("detection")
     samples = complete(draft, config, models, compressed.facts["inputs"], load(model), detection)
     return Bundle(
         draft, {"target": config.target.name, "opset": compressed.facts["opset"], "samples": samples}

@@ -28,9 +28,8 @@ from jetpress.deploy.preflight.sparse import SparseLayer
 from jetpress.pipeline.data import loading
 from jetpress.pipeline.graph import divergence
 from jetpress.pipeline.graph.cases import IMAGES, Case, cases, filled
-from jetpress.pipeline.graph.ends import DETECTIONS, SCORES, Ends
-from jetpress.pipeline.graph.suppress import RAW
-from jetpress.pipeline.graph.tolerance import LIMITS, REPORT, Array, Limits, Score, search, worst
+from jetpress.pipeline.graph.ends import SCORES, Ends
+from jetpress.pipeline.graph.tolerance import LIMITS, REPORT, Array, Limits, Score, worst
 from jetpress.pipeline.graph.tolerance import score as score_of
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.models import Network
@@ -38,6 +37,7 @@ from jetpress.pipeline.recipe.sections import EquivalenceConfig
 from jetpress.pipeline.sparse import masks
 from jetpress.pipeline.sparse.rule import sparse_layers
 from jetpress.pipeline.store.artifact import Checkpoint, Equivalence, OnnxModel
+from jetpress.pipeline.tasks import decoded_as
 from jetpress.pipeline.training.evaluate import layout, to_device
 
 AT_ONCE = 16
@@ -67,8 +67,8 @@ def equivalence(
     scores = compare(network, proto, given, limits, ends, path if beside else None)
     sparse = check_sparse(model.facts, proto)
     names = _names(proto.graph.output)
-    if ends.output == DETECTIONS:
-        names = [*RAW, "detections"]
+    if decoded := decoded_as(ends.output):
+        names = [*decoded.raw, decoded.name]
     judged = [one for one in scores if limits.edges or one.case == IMAGES]
     outputs = [worst([one for one in judged if one.output == name]) for name in names]
     report = {
@@ -116,9 +116,10 @@ def compare(
     _mask(network)
     fixed = proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value  # 0 where the batch is open
     inputs, outputs = _names(proto.graph.input), _names(proto.graph.output)
+    decoded = decoded_as(ends.output)
     if ends.output != SCORES and path is None:
         # Classes alone hide much: the scores behind them are compared as well.
-        behind = RAW if ends.output == DETECTIONS else (f"{outputs[0]}_scores",)
+        behind = decoded.raw if decoded else (f"{outputs[0]}_scores",)
         proto = _showing(proto, *behind)
     results, failing = dict[tuple[str, str], Score](), dict[tuple[str, str], dict[str, Array]]()
     suspect = dict[tuple[str, str], dict[str, Array]]()
@@ -129,9 +130,7 @@ def compare(
     ):
         for group in _grouped(given):
             expected = _pytorch(network, [tensors for _, tensors in group], ends, fixed)
-            given_by_file = len(outputs) - (
-                ends.output == DETECTIONS
-            )  # the labels are no output of the network
+            given_by_file = len(outputs) - (len(decoded.outputs) - len(decoded.raw) if decoded else 0)
             if len(expected[0]) != given_by_file:
                 what = f"PyTorch gives {len(expected[0])} outputs, the ONNX file {given_by_file}"
                 raise StageError(what, REPORT)
@@ -174,11 +173,11 @@ def _scores(
     ends: Ends,
 ) -> Iterator[Score]:
     """One score for each output of the file on one case."""
-    if ends.output == DETECTIONS:
-        raw = {name: found.pop(name, one) for name, one in zip(RAW, wanted, strict=True)}
+    if decoded := decoded_as(ends.output):
+        raw = {name: found.pop(name, one) for name, one in zip(decoded.raw, wanted, strict=True)}
         if case == IMAGES:  # where all scores are equal any choice is right
-            yield search(case, ends.rules or {}, raw["boxes_raw"], raw["scores_raw"], found)
-        found, outputs, ends = raw, list(RAW), Ends()
+            yield decoded.held(case, ends.rules or {}, raw, found)
+        found, outputs, ends = raw, list(decoded.raw), Ends()
     for name, got in found.items():
         expected = wanted[outputs.index(name)] if name in outputs else wanted[0]
         end = ends.output if name == outputs[0] else ""
