@@ -367,17 +367,21 @@ class RoundConfig(Section):
     said = tree.python(
         """
 import json
-recipe = Recipe.load("recipe.toml", ["round.step=0.01"])
-first = jetpress.run(recipe, "nano")["stages"]
 from jetpress.pipeline.network import models
-from jetpress.pipeline.store.artifact import Checkpoint
-made = next(step["digest"] for step in first if step["name"] == "round")
-module = models.load(Checkpoint.open(Path("runs/.store/objects") / made)).module
+from jetpress.pipeline.run import pipeline
+from jetpress.pipeline.store.steps import Doing, Looking
+from jetpress.pipeline.store.store import Store
+
+def walked(kind, *sets):
+    walk = kind(Store(Path("store")))
+    outcome = pipeline(resolve(Recipe.load("recipe.toml", sets), find("nano")), None, walk)
+    return outcome.compressed, {step.name: step.state for step in walk.steps}
+
+made, first = walked(Doing, "round.step=0.01")
+weights = [one / 0.01 for one in models.load(made).module.parameters()]
 print(json.dumps({
-    "off": max(float((one / 0.01 - (one / 0.01).round()).abs().max()) for one in module.parameters()),
-    "first": {step["name"]: step["state"] for step in first},
-    "again": {step.name: step.state for step in jetpress.plan(recipe, "nano")},
-    "other": {step.name: step.state for step in jetpress.plan(Recipe.load("recipe.toml"), "nano")},
+    "off": max(float((one - one.round()).abs().max()) for one in weights),
+    "first": first, "again": walked(Doing, "round.step=0.01")[1], "other": walked(Looking)[1],
 }))
 """
     )
