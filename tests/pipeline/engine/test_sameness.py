@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 from jetpress.deploy.errors import StageError
 from jetpress.deploy.runner.__main__ import main
 from jetpress.pipeline.engine import sameness
-from jetpress.pipeline.graph.tolerance import DETECTED_NEAR, found_again
+from jetpress.pipeline.tasks.detection import DETECTED_NEAR, found_again
 from tests.deploy.runner_bundles import bundle, seal
 
 Array = NDArray[Any]
