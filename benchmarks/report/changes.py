@@ -31,11 +31,11 @@ def training(run: RunReport) -> Section:
     ]
     head = ("Stage", "Epoch", "Loss", "Validation", "Learning rate", "Time")
     table = Table(head, rows, "nrrrrr", "Every epoch", folded=True)
-    drawn = _training_plots(found)
+    drawn = _training_plots(found, run.measured)
     return Section("training", "Training", text=(f"Stages: {order}.",), plots=drawn, tables=(table,))
 
 
-def _training_plots(found: Sequence[Curve]) -> list[Plot]:
+def _training_plots(found: Sequence[Curve], measured: str) -> list[Plot]:
     losses = [[(p.epoch, p.loss) for p in curve.points if p.loss is not None] for curve in found]
     accuracies = [
         [(p.epoch, p.validation) for p in curve.points if p.validation is not None] for curve in found
@@ -43,7 +43,7 @@ def _training_plots(found: Sequence[Curve]) -> list[Plot]:
     drawn = []
     for series, key, title, label in (
         (losses, "loss", "Loss", "loss"),
-        (accuracies, "validation", "Validation accuracy", "%"),
+        (accuracies, "validation", f"Validation {measured}", "%"),
     ):
         if any(series):
             last = next(points[-1][1] for points in reversed(series) if points)

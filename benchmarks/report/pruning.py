@@ -69,7 +69,9 @@ def rounds(run: RunReport) -> Section:
     if not found:
         return Section("rounds", "Rounds of pruning", missing="No channels were pruned.")
     head = ("Round", "Ratio", "Channels removed", "Pruned", "Recalibrated", "Fine-tuned", "", "Why")
-    text = "Validation accuracy right after pruning, after new batch statistics, and after fine-tuning."
+    text = (
+        f"Validation {run.measured} right after pruning, after new batch statistics, and after fine-tuning."
+    )
     table = Table(head, [_row(one) for one in found], "rrrrrrsw", "Rounds of pruning")
     tables = (table, *_tries(found))
     return Section("rounds", "Rounds of pruning", text=(text, *_missed(found)), tables=tables)

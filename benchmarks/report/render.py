@@ -29,6 +29,7 @@ from jetpress.benchmarks.report.wording import (
     points,
     printable,
     quantity,
+    sentence,
     size,
     times,
     value,
@@ -136,7 +137,11 @@ def cards(run: RunReport) -> list[Card]:
     smaller = times(run.ratios.size, "smaller", "larger")
     fewer = times(run.ratios.macs, "fewer", "more")
     return [
-        Card("Accuracy on the test split", percent(after), [f"{change}dense {percent(before)}"]),
+        Card(
+            f"{sentence(run.measured)} on the test split",
+            percent(after),
+            [f"{change}dense {percent(before)}"],
+        ),
         _latency_card(run),
         Card("ONNX file", smaller, [_change(run, lambda x: size(x.onnx_bytes))]),
         Card("Multiply-adds", fewer, [_change(run, lambda x: quantity(x.macs))]),

@@ -17,6 +17,7 @@ from jetpress.benchmarks.report.wording import (
     percent,
     points,
     quantity,
+    sentence,
     size,
     times,
     value,
@@ -61,7 +62,7 @@ def budget(run: RunReport) -> Section:
 
 def comparison(run: RunReport) -> Section:
     """The two networks side by side."""
-    title, ratios = "Dense against compressed", run.ratios
+    title, ratios, measured = "Dense against compressed", run.ratios, sentence(run.measured)
     fewer, smaller = ("fewer", "more"), ("smaller", "larger")
 
     def row(what: str, show: Callable[[NetworkReport], str], change: str = "") -> tuple[str, ...]:
@@ -79,9 +80,9 @@ def comparison(run: RunReport) -> Section:
         )
     )
     rows = [
-        row("Accuracy, validation", lambda x: percent(x.validation), next(drops)),
-        row("Accuracy, test", lambda x: percent(x.test), next(drops)),
-        row("Accuracy of the engine", lambda x: percent(x.engine_accuracy), next(drops)),
+        row(f"{measured}, validation", lambda x: percent(x.validation), next(drops)),
+        row(f"{measured}, test", lambda x: percent(x.test), next(drops)),
+        row(f"{measured} of the engine", lambda x: percent(x.engine_accuracy), next(drops)),
         row("Parameters", lambda x: quantity(x.parameters), times(ratios.parameters, *fewer)),
         row("Multiply-adds", lambda x: quantity(x.macs), times(ratios.macs, *fewer)),
         row("ONNX file", lambda x: size(x.onnx_bytes), times(ratios.size, *smaller)),

@@ -47,6 +47,11 @@ def percent(value: float | None, places: int = 2) -> str:
     return MISSING if value is None else f"{value:.{places}f} %"
 
 
+def sentence(text: str) -> str:
+    """With a capital letter at its start."""
+    return text[:1].upper() + text[1:]
+
+
 def points(value: float | None) -> str:
     """A difference of accuracies, with its sign."""
     return MISSING if value is None else f"{value:+.2f} points".replace("-", "\N{MINUS SIGN}")

@@ -38,7 +38,7 @@ def input_digests(recipe: Recipe) -> dict[str, str]:
         "data.metric": recipe.data.metric,
     }
     return digests | {
-        key: user_code.digest(value) for key, value in named.items() if is_file_reference(value)
+        key: user_code.digest(value) for key, value in named.items() if value and is_file_reference(value)
     }
 
 

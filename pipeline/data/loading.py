@@ -25,6 +25,7 @@ from jetpress.pipeline.data.ranks import ALONE, Part
 from jetpress.pipeline.data.splits import Batch, Images, Split
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.store.facts.network import DataFacts
+from jetpress.pipeline.tasks import task_of
 
 Work = tuple[list[int], int | None, slice]
 """What one batch is made of: numbers of samples, the key of their augmentation, the part that is made."""
@@ -122,21 +123,9 @@ def cut(split: Split, share: float, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def _check_labels(name: str, split: Split, classes: tuple[str, ...]) -> None:
-    """Labels name classes; training data has at least two of them."""
-    if split.labels is None or split.config.loss != "cross_entropy":
-        return
-    source, present = split.config.source, torch.unique(split.labels).tolist()
-    if present[0] < 0 or (classes and present[-1] >= len(classes)):
-        raise RecipeError(
-            f"{source}: the {name} split has labels {present[0]} to {present[-1]} for {len(classes)} classes",
-            "labels count from 0",
-        )
-    if name == "train" and len(present) < 2:
-        only = classes[present[0]] if classes else present[0]
-        raise RecipeError(
-            f"the training data of {source} has one class only, {only}: nothing is to be told apart",
-            "put the images of each class into a folder of their own, or set data.loss to a function",
-        )
+    """What the task asks of them."""
+    if split.labels is not None:
+        task_of(split.config).check_labels(split.config.source, name, split.labels, classes)
 
 
 def batches(split: Split, epoch: int | None = None, part: Part = ALONE) -> Iterator[Batch]:

@@ -21,15 +21,15 @@ from jetpress.deploy.runner.files import safe_name
 from jetpress.pipeline.graph import session
 from jetpress.pipeline.graph.cases import IMAGES
 from jetpress.pipeline.graph.session import Array
-from jetpress.pipeline.graph.tolerance import LIMITS, found_again, score, worst
+from jetpress.pipeline.graph.tolerance import LIMITS, score, worst
 from jetpress.pipeline.quantization import NOT_MIXED
 from jetpress.pipeline.store.facts.onnx_file import Score, TensorSpec
+from jetpress.pipeline.tasks import decoded_by
 
 REMEDY = (
     'set build.precision = "fp32" to see whether the precision is the cause; if it is not, TensorRT built another '
     "function: `polygraphy run model.onnx --trt --onnxrt` on the device compares layer by layer"
 )
-DETECTIONS = ("boxes", "scores", "labels")
 
 
 def held(bundle: Path, folder: Path, tried: Mapping[str, Infer]) -> dict[str, tuple[Score, ...]]:
@@ -70,8 +70,8 @@ def _scores(
     limits, known = LIMITS[kind], dict[str, list[Score]]()
     for at, expected in _expected(path, inputs, samples, kind):
         here = {name: array[at] for name, array in found.items()}
-        if tuple(here) == DETECTIONS:
-            known.setdefault("detections", []).append(found_again(expected, here, kind))
+        if decoded := decoded_by(list(here)):
+            known.setdefault(decoded.name, []).append(decoded.found_again(expected, here, kind))
             continue
         for name, got in here.items():
             wanted, scale = expected[name], worst(known[name]) if name in known else None

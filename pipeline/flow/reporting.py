@@ -31,6 +31,7 @@ from jetpress.benchmarks.report.record.changes import (
 )
 from jetpress.benchmarks.report.record.engines import BuilderLog, EquivalenceRow, Findings, QuantizationReport
 from jetpress.benchmarks.report.record.networks import Benchmark, Limit, NetworkReport, Ratio, Ratios, Verdict
+from jetpress.deploy.backends import BACKENDS
 from jetpress.deploy.check import cores, cpu_name, gpu_name
 from jetpress.pipeline.flow.measured import Session, benchmark, mixed_latency, session
 from jetpress.pipeline.flow.outcome import Exports, OnDevice, Outcome
@@ -48,20 +49,27 @@ from jetpress.pipeline.store.steps import Step
 
 HISTOGRAMS = 12
 """Calibrated tensors that are shown."""
-LIBRARIES = {"torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "numpy", "tensorrt_rtx", "tensorrt"}
+LIBRARIES = {
+    "torch",
+    "torchvision",
+    "onnx",
+    "onnxscript",
+    "numpy",
+    *(one.library for one in BACKENDS.values()),
+}
 
 
 def report(outcome: Outcome, place: Path, steps: Sequence[Step], digest: str) -> RunReport:
     """All that is known about a run whose folder is ``place``; ``digest`` is of what the report is made of."""
     plan, device, found = outcome.plan, outcome.device, session(outcome.device.numbers)
     dense, compressed = _network(outcome, found, "dense"), _network(outcome, found, "compressed")
-    judged = benchmark(found, device.invalid)
+    judged, measured = benchmark(found, device.invalid), outcome.networks.dense.facts.measured
     return RunReport(
         format=record.FORMAT,
         name=plan.recipe.name,
         jetpress=versions({"jetpress"}).get("jetpress", "0.1.0"),
         target=_target(plan),
-        verdict=_verdict(plan.recipe.budget, dense, compressed),
+        verdict=_verdict(plan.recipe.budget, measured, dense, compressed),
         engine_built=device.engine is not None,
         next=device.next.format(bundle=place / "bundle", engine=place / "engine") or None,
         dense=dense,
@@ -85,6 +93,7 @@ def report(outcome: Outcome, place: Path, steps: Sequence[Step], digest: str) ->
         created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         stages=tuple(Stage(**as_table(step)) for step in steps),
         digest=digest,
+        measured=measured,
     )
 
 
@@ -132,12 +141,13 @@ def _over(dense: int | None, compressed: int | None) -> float | None:
     return dense / compressed if dense is not None and compressed else None
 
 
-def _verdict(budget: BudgetConfig, dense: NetworkReport, compressed: NetworkReport) -> Verdict:
+def _verdict(budget: BudgetConfig, measured: str, dense: NetworkReport, compressed: NetworkReport) -> Verdict:
     """Each limit of the budget against what was found; None where it could not be measured."""
     before, after = dense.test, compressed.test
     drop = None if before is None or after is None else round(before - after, 4)
     p50, fps = (latency.p50, latency.fps) if (latency := compressed.latency) else (None, None)
-    checks = [_limit("accuracy drop on the test split", budget.accuracy_drop, drop, "points", at_most=True)]
+    what = f"{measured} drop on the test split"
+    checks = [_limit(what, budget.accuracy_drop, drop, "points", at_most=True)]
     if budget.latency_ms is not None:
         checks.append(_limit("median latency", budget.latency_ms, p50, "ms", at_most=True))
     if budget.fps is not None:

@@ -188,4 +188,4 @@ def too_much_lost(plan: Plan, dense: Checkpoint, tuned: Checkpoint) -> str:
     lost, limit = drop(dense, tuned), plan.recipe.budget.accuracy_drop
     if lost is None or lost <= limit:
         return ""
-    return f"{lost:.2f} points of validation accuracy lost, the budget is {limit:g}"
+    return f"{lost:.2f} points of validation {dense.facts.measured} lost, the budget is {limit:g}"

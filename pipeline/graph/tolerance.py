@@ -6,26 +6,17 @@ the same. NaN or Inf anywhere fails.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from jetpress.deploy.errors import StageError
-from jetpress.deploy.runner.detections import detections
 from jetpress.pipeline.graph.cases import IMAGES
 from jetpress.pipeline.graph.ends import ARGMAX, SOFTMAX
 from jetpress.pipeline.graph.session import Array
-from jetpress.pipeline.graph.suppress import LABELS
-from jetpress.pipeline.store.facts.onnx_file import DetectionRules, Score
+from jetpress.pipeline.store.facts.onnx_file import Score
 
-DETECTED = 0.98
-"""Of the detections in the graph: boxes that overlap by just the limit may be kept by one and dropped by the other."""
-EXACT, NEAR = (1e-4, 0.1), (0.05, 4.0)
-"""Score and pixels within which two detections are the same, in FP32 and below."""
-DETECTED_NEAR = 0.9
-"""Share that an engine in FP16 or INT8 must have in common with its file, whose boxes and scores differ a little."""
 REPORT = "please report this with the network's source"
 
 
@@ -146,40 +137,3 @@ def worst(scores: list[Score]) -> Score:
         mean_cosine=sum(one.mean_cosine * one.samples for one in scores)
         / max(1, sum(one.samples for one in scores)),
     )
-
-
-def search(
-    case: str, rules: DetectionRules, boxes: Array, scores: Array, found: Mapping[str, Array]
-) -> Score:
-    """The search in the graph, ``found``, against that of the runner, on the same boxes and scores."""
-    shares, finite = [], all(bool(np.isfinite(one).all()) for one in found.values())
-    for at, wanted in enumerate(detections(boxes, scores, asdict(rules))):
-        there = found["scores"][at] > 0
-        mine = (found["boxes"][at][there], found["scores"][at][there], found[LABELS][at][there])
-        shares += [_matched(mine, wanted, EXACT), _matched(wanted, mine, EXACT)]
-    share = float(np.mean(shares))
-    return Score("detections", case, len(boxes), finite, 0.0, 0.0, 0.0, 1.0, share, DETECTED)
-
-
-def found_again(expected: Mapping[str, Array], found: Mapping[str, Array], kind: str) -> Score:
-    """Detections of an engine among those of its file, both with the suppression in the graph."""
-    within, shares = EXACT if kind == "fp32" else NEAR, []
-    for at in range(len(found["scores"])):
-        one, other = (
-            tuple(side[name][at][side["scores"][at] > 0] for name in ("boxes", "scores", LABELS))
-            for side in (found, expected)
-        )
-        shares += [_matched(one, other, within), _matched(other, one, within)]
-    finite = all(bool(np.isfinite(one).all()) for one in found.values())
-    needed = DETECTED if kind == "fp32" else DETECTED_NEAR
-    share = float(np.mean(shares))
-    return Score("detections", IMAGES, len(found["scores"]), finite, 0.0, 0.0, 0.0, 1.0, share, needed)
-
-
-def _matched(some: tuple[Array, ...], others: tuple[Array, ...], within: tuple[float, float]) -> float:
-    """Share of detections that are among the others: same label, score and box within so much."""
-    if not len(some[1]):
-        return 1.0
-    near = np.abs(some[0][:, None] - others[0]).max(-1, initial=0) < within[1]
-    same = (some[2][:, None] == others[2]) & (np.abs(some[1][:, None] - others[1]) < within[0])
-    return float((near & same).any(1).mean())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
@@ -47,7 +48,13 @@ class Material:
     evidence: Evidence
 
 
-Criterion = Callable[[Group, Material], Scores]
+@dataclass(frozen=True)
+class Criterion:
+    """A function, and what it must see."""
+
+    score: Callable[[Group, Material], Scores]
+    data: Literal["", "gradients", "activations"] = ""
+    """What must be collected on training data first; empty: weights are enough."""
 
 
 def scores(
@@ -62,13 +69,13 @@ def scores(
     Args:
         name: a key of ``CRITERIA``.
         module: the network that ``graph`` was made of.
-        evidence: what ``NEEDS_DATA`` names need.
+        evidence: what criteria that look at data need.
         seed: of ``random``.
 
     Raises:
         StageError: the criterion looks at data and got none.
     """
-    if name in NEEDS_DATA and evidence is None:
+    if CRITERIA[name].data and evidence is None:
         raise StageError(f"the criterion {name} looks at data", "give it training data, or take l2")
     scales = (
         call.arguments["weight"].meta.get("name", "")
@@ -77,7 +84,7 @@ def scores(
     )
     material = Material(dict(module.named_parameters()), frozenset(scales), seed, evidence or Evidence())
     with torch.no_grad():
-        return {group.name: CRITERIA[name](group, material) for group in graph.groups}
+        return {group.name: CRITERIA[name].score(group, material) for group in graph.groups}
 
 
 def _units(tensor: Tensor, axis: int, indices: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -180,15 +187,14 @@ def _summed(group: Group, parts: Iterable[Scores]) -> Scores:
 
 
 CRITERIA: dict[str, Criterion] = {
-    "l1": l1,
-    "l2": l2,
-    "fpgm": fpgm,
-    "bn_scale": bn_scale,
-    "taylor": taylor,
-    "fisher": fisher,
-    "activation": activation,
-    "apoz": apoz,
-    "lamp": lamp,
-    "random": random,
+    "l1": Criterion(l1),
+    "l2": Criterion(l2),
+    "fpgm": Criterion(fpgm),
+    "bn_scale": Criterion(bn_scale),
+    "taylor": Criterion(taylor, "gradients"),
+    "fisher": Criterion(fisher, "gradients"),
+    "activation": Criterion(activation, "activations"),
+    "apoz": Criterion(apoz, "activations"),
+    "lamp": Criterion(lamp),
+    "random": Criterion(random),
 }
-NEEDS_DATA = frozenset({"taylor", "fisher", "activation", "apoz"})

@@ -32,6 +32,7 @@ from jetpress.pipeline.pruning.allocate import Room, rounded
 from jetpress.pipeline.pruning.criteria import Scores
 from jetpress.pipeline.recipe.configs import SensitivityConfig
 from jetpress.pipeline.store.artifact import Sensitivity
+from jetpress.pipeline.tasks import task_of
 from jetpress.pipeline.training.evaluate import device, to_device
 from jetpress.pipeline.training.norms import of_the_batch
 
@@ -76,7 +77,7 @@ def measure(
     room = Room(config.multiple, config.ignore)
     groups = room.candidates(graph)
     names = removable(module, images, config.ignore) if config.blocks else ()
-    classes = network.data.loss == "cross_entropy"
+    classes = task_of(network.data).class_scores
     curves, lost = {}, {}
     with (
         progress("sensitivity", len(groups) + len(names)) as line,

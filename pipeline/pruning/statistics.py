@@ -13,19 +13,19 @@ from jetpress.pipeline.data.loading import batches, load, steps
 from jetpress.pipeline.data.splits import Batch
 from jetpress.pipeline.network.channels import ChannelGraph
 from jetpress.pipeline.network.models import Network
-from jetpress.pipeline.pruning.criteria import NEEDS_DATA, Evidence, Scores, scores
-from jetpress.pipeline.training.evaluate import Judge, device, loss, to_device
+from jetpress.pipeline.pruning.criteria import CRITERIA, Evidence, Scores, scores
+from jetpress.pipeline.tasks.task import Judge
+from jetpress.pipeline.training.evaluate import device, loss, to_device
 
 BATCHES = 8
-GRADIENTS = frozenset({"taylor", "fisher"})
 
 
 def judged(criterion: str, network: Network, graph: ChannelGraph) -> dict[str, Scores]:
     """Scores of every group by ``criterion``, with what it needs to see collected on training data."""
-    evidence = None
-    if criterion in NEEDS_DATA:
+    evidence, wanted = None, CRITERIA[criterion].data
+    if wanted:
         network.module.to(device()).eval()
-        if criterion in GRADIENTS:
+        if wanted == "gradients":
             evidence = gradients(network.module, _some(network, "gradients"), loss(network.data))
         else:
             evidence = activations(network.module, _some(network, "activations"))

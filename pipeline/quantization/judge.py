@@ -15,12 +15,13 @@ from jetpress.deploy.console import progress
 from jetpress.pipeline.data import loading
 from jetpress.pipeline.data.splits import Split
 from jetpress.pipeline.graph import session
-from jetpress.pipeline.graph.ends import DETECTIONS, SCORES, Ends
+from jetpress.pipeline.graph.ends import SCORES, Ends
 from jetpress.pipeline.graph.session import Array, Feed, Run
-from jetpress.pipeline.graph.suppress import RAW
 from jetpress.pipeline.graph.tolerance import cosines
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.models import Network
+from jetpress.pipeline.tasks import decoded_as, task_of
+from jetpress.pipeline.training.evaluate import by_the_task
 from jetpress.pipeline.training.evaluate import points as points_of
 
 
@@ -38,7 +39,7 @@ class Judge:
         return session.feeds(proto, self.ends.to_file(inputs), self.batch)
 
     def scores(self, proto: onnx.ModelProto, feeds: Sequence[Feed]) -> Array:
-        """The first output on all feeds, ``[samples, numbers]``, before a softmax or argmax that the file ends with."""
+        """The scores on all feeds, ``[samples, numbers]``, before a softmax or argmax that the file ends with."""
         name, run = self._runner(proto)
         return np.concatenate(
             [np.asarray(run(feed)[name]).reshape(len(next(iter(feed.values()))), -1) for feed in feeds]
@@ -64,20 +65,19 @@ class Judge:
     def _network_outputs(self, proto: onnx.ModelProto) -> list[str]:
         """What the network itself returns, as the graph names it: the file may end with more."""
         names = [one.name for one in proto.graph.output]
-        if self.ends.output == DETECTIONS:
-            return list(RAW)
+        if decoded := decoded_as(self.ends.output):
+            return list(decoded.raw)
         return names if self.ends.output == SCORES else [f"{names[0]}_scores", *names[1:]]
 
     def _runner(self, proto: onnx.ModelProto) -> tuple[str, Run]:
         """Name of the scores, and from a feed to all outputs."""
         wanted = self._network_outputs(proto)
-        # Of a detector the scores are the second.
-        return wanted[1 if self.ends.output == DETECTIONS else 0], session.load(proto, shown=wanted)
+        return wanted[task_of(self.network.data).scores], session.load(proto, shown=wanted)
 
 
 def _rebuilder(network: Network) -> Callable[[list[Tensor]], object]:
     """From the file's outputs back to what the network returns: a metric of the user's own expects that."""
-    if network.data.metric == "top1":
+    if by_the_task(network.data):
         return lambda tensors: tensors
     with torch.no_grad():
         result = network.module.eval()(*models.example_inputs(network.model.inputs))

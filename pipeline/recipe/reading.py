@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -29,6 +29,7 @@ from jetpress.pipeline.recipe.sections.fields import Count, Section, as_table, i
 from jetpress.pipeline.recipe.sections.model import ModelConfig
 from jetpress.pipeline.recipe.sections.training import FinetuneConfig, QatConfig, TrainConfig
 
+Named = TypeVar("Named", str, str | None)
 NOWHERE = Written()
 LARGEST = 2**63 - 1
 """TOML's whole numbers have 64 bits."""
@@ -114,8 +115,8 @@ class Recipe(Section):
         def place(value: str | None) -> str | None:
             return value if value is None else _absolute(folder, value)
 
-        def place_function(value: str) -> str:
-            return _absolute(folder, value) if is_file_reference(value) else value
+        def place_function(value: Named) -> Named:
+            return _absolute(folder, value) if value and is_file_reference(value) else value
 
         def place_model(model: ModelConfig) -> ModelConfig:
             return replace(model, builder=place_function(model.builder), weights=place(model.weights))

@@ -69,9 +69,7 @@ def _refuse_fp8(recipe: Recipe, target: Target) -> None:
     if recipe.build.precision != "fp8":
         return
     if why := target.why_not_fp8:
-        ada = (
-            ', or set build.compute_capabilities = ["8.9"] (Ada)' if target.backend == "tensorrt_rtx" else ""
-        )
+        ada = ', or set build.compute_capabilities = ["8.9"] (Ada)' if target.runtime.ahead_of_time else ""
         raise RecipeError(
             f'build.precision = "fp8" for {target.title}: {why}',
             f'take build.precision = "int8"{ada}'

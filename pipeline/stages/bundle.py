@@ -31,6 +31,7 @@ def bundle(
 ) -> Bundle:
     """Put the ONNX files, the plan, samples of the test split and the runner into one directory."""
     from jetpress.pipeline.network.models import load
+    from jetpress.pipeline.tasks import decoded_as
 
     sparse = {"compressed"} if model.facts.sparsity and model.facts.sparsity.eligible else set()
     files = {"compressed": ("model.onnx", compressed), "dense": ("dense.onnx", dense)}
@@ -48,7 +49,7 @@ def bundle(
         shutil.copyfile(compressed.path / THROUGHOUT, draft / THROUGHOUT)
         models[NOT_MIXED] = {**models["compressed"], "file": THROUGHOUT, "twin_of": "compressed"}
     facts = compressed.facts
-    detection = None if facts.ends.output == "detections" else facts.detection  # else it is in the graph
+    detection = None if decoded_as(facts.ends.output) else facts.detection  # else it is in the graph
     samples = complete(draft, config, models, facts.inputs, load(model), detection)
     return Bundle(draft, BundleFacts(config.target.name, facts.opset, samples))
 

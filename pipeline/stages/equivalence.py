@@ -24,10 +24,9 @@ from jetpress.deploy.preflight.sparse import SparseLayer
 from jetpress.pipeline.data import loading
 from jetpress.pipeline.graph import divergence, session
 from jetpress.pipeline.graph.cases import IMAGES, Case, cases, filled
-from jetpress.pipeline.graph.ends import DETECTIONS, SCORES, Ends
+from jetpress.pipeline.graph.ends import SCORES, Ends
 from jetpress.pipeline.graph.session import Array
-from jetpress.pipeline.graph.suppress import RAW
-from jetpress.pipeline.graph.tolerance import LIMITS, REPORT, Limits, search, worst
+from jetpress.pipeline.graph.tolerance import LIMITS, REPORT, Limits, worst
 from jetpress.pipeline.graph.tolerance import score as score_of
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.models import Network
@@ -37,6 +36,7 @@ from jetpress.pipeline.sparse.rule import sparse_layers
 from jetpress.pipeline.store.artifact import Checkpoint, Equivalence, OnnxModel
 from jetpress.pipeline.store.facts.network import Sparsity
 from jetpress.pipeline.store.facts.onnx_file import EquivalenceFacts, OnnxModelFacts, Score
+from jetpress.pipeline.tasks import decoded_as
 from jetpress.pipeline.training.evaluate import layout, to_device
 
 AT_ONCE = 16
@@ -66,8 +66,8 @@ def equivalence(
     scores = compare(network, proto, given, limits, ends, path if beside else None)
     sparse = check_sparse(model.facts.sparsity, proto)
     names = _names(proto.graph.output)
-    if ends.output == DETECTIONS:
-        names = [*RAW, "detections"]
+    if decoded := decoded_as(ends.output):
+        names = [*decoded.raw, decoded.name]
     judged = [one for one in scores if limits.edges or one.case == IMAGES]
     outputs = [worst([one for one in judged if one.output == name]) for name in names]
     report = {
@@ -108,18 +108,16 @@ def compare(
     """
     _mask(network)
     fixed = proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value  # 0 where the batch is open
-    outputs = _names(proto.graph.output)
+    outputs, decoded = _names(proto.graph.output), decoded_as(ends.output)
     # Classes alone hide much: the scores behind them are compared as well.
-    behind: tuple[str, ...] = {SCORES: (), DETECTIONS: RAW}.get(ends.output, (f"{outputs[0]}_scores",))
+    behind = decoded.raw if decoded else () if ends.output == SCORES else (f"{outputs[0]}_scores",)
     run = session.load(path or proto, shown=behind)
     results, failing = dict[tuple[str, str], Score](), dict[tuple[str, str], dict[str, Array]]()
     suspect = dict[tuple[str, str], dict[str, Array]]()
     with _channels_last(network.module):
         for group in _grouped(given):
             expected = _pytorch(network, [tensors for _, tensors in group], ends, fixed)
-            given_by_file = len(outputs) - (
-                ends.output == DETECTIONS
-            )  # the labels are no output of the network
+            given_by_file = len(outputs) - (len(decoded.outputs) - len(decoded.raw) if decoded else 0)
             if len(expected[0]) != given_by_file:
                 what = f"PyTorch gives {len(expected[0])} outputs, the ONNX file {given_by_file}"
                 raise StageError(what, REPORT)
@@ -161,11 +159,11 @@ def _scores(
     ends: Ends,
 ) -> Iterator[Score]:
     """One score for each output of the file on one case."""
-    if ends.output == DETECTIONS:
-        raw = {name: found.pop(name, one) for name, one in zip(RAW, wanted, strict=True)}
+    if decoded := decoded_as(ends.output):
+        raw = {name: found.pop(name, one) for name, one in zip(decoded.raw, wanted, strict=True)}
         if case == IMAGES and ends.rules:  # where all scores are equal any choice is right
-            yield search(case, ends.rules, raw["boxes_raw"], raw["scores_raw"], found)
-        found, outputs, ends = raw, list(RAW), Ends()
+            yield decoded.held(case, ends.rules, raw, found)
+        found, outputs, ends = raw, list(decoded.raw), Ends()
     for name, got in found.items():
         expected = wanted[outputs.index(name)] if name in outputs else wanted[0]
         end = ends.output if name == outputs[0] else ""

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from jetpress.deploy.errors import RecipeError
+from jetpress.pipeline import tasks
 from jetpress.pipeline.data.loading import Data, load
-from jetpress.pipeline.network import detectors, models
+from jetpress.pipeline.network import models
 from jetpress.pipeline.network.models import Network, outputs_of
 from jetpress.pipeline.recipe.configs import SourceConfig
 from jetpress.pipeline.recipe.sections.model import InputConfig
 from jetpress.pipeline.store.artifact import Checkpoint
+from jetpress.pipeline.tasks.task import Shown
 from jetpress.pipeline.training.evaluate import evaluate
 
 DTYPES = {"float32", "int32", "int64", "uint8"}
@@ -28,20 +30,27 @@ def source(config: SourceConfig, draft: Path) -> Checkpoint:
     Raises:
         RecipeError: network, weights, inputs and data do not fit together.
     """
-    data = load(config.data, config.seed)
     module = models.build(config.model, config.seed)
+    decided = replace(config.data, task=tasks.name_of(config.data, module))
+    task, data = tasks.task_of(decided), load(decided, config.seed)
     if config.model.weights is not None:
         models.load_weights(module, Path(config.model.weights))
-    detectors.fits(module, config.data)
+    task.check_network(module, decided)
     samples = data.train.batch(range(min(2, len(data.train))), None)[0]
-    outputs = config.model.outputs or (detectors.OUTPUTS if isinstance(module, detectors.Detector) else ())
-    model = replace(config.model, inputs=_inputs(config.model.inputs, data, samples), outputs=outputs)
-    network = Network(module.eval(), model, config.data, config.seed)
+    inputs = _inputs(config.model.inputs, data, samples)
+    model = replace(config.model, inputs=inputs, outputs=config.model.outputs or task.outputs)
+    network = Network(module.eval(), model, decided, config.seed)
     _fits(network, data, samples)
     points = None
     if config.model.weights is not None:
         points = evaluate(network, data.validation, "accuracy of the weights given")
-    facts = replace(models.measure(network), data=data.facts(), inputs=dict(config.inputs), validation=points)
+    facts = replace(
+        models.measure(network),
+        data=data.facts(),
+        inputs=dict(config.inputs),
+        measured=task.measured,
+        validation=points,
+    )
     return models.save(network, draft, facts)
 
 
@@ -72,7 +81,7 @@ def _listed(inputs: tuple[InputConfig, ...]) -> str:
 
 
 def _fits(network: Network, data: Data, samples: tuple[Tensor, ...]) -> None:
-    """A forward pass works, is finite, and has a score for every class."""
+    """A forward pass works, is finite, and gives what the task asks for."""
     named = network.model.builder
     try:
         with torch.no_grad():
@@ -88,14 +97,6 @@ def _fits(network: Network, data: Data, samples: tuple[Tensor, ...]) -> None:
         raise RecipeError(
             f"{named} gives NaN or Inf on the data", "check the weights, data.mean and data.std"
         )
-    if data.config.loss != "cross_entropy":
-        return
-    shape = list(outputs[0].shape)
     labels = data.train.labels
     classes = len(data.classes) or (int(labels.max()) + 1 if labels is not None else 0)
-    if len(shape) < 2 or shape[0] != len(samples[0]) or (classes and shape[1] != classes):
-        raise RecipeError(
-            f"the first output of {named} has shape {shape} for {len(samples[0])} samples, "
-            f"the data has {classes or 'an unknown number of'} classes",
-            f"set the number of classes in model.arguments, for example {{ num_classes = {classes or 10} }}",
-        )
+    tasks.task_of(network.data).check_outputs(Shown(named, outputs, len(samples[0]), classes))

@@ -9,6 +9,8 @@ from jetpress.pipeline.data.loading import Data, load
 from jetpress.pipeline.network import models
 from jetpress.pipeline.recipe.sections.training import TrainConfig
 from jetpress.pipeline.store.artifact import Checkpoint
+from jetpress.pipeline.tasks import task_of
+from jetpress.pipeline.training.evaluate import by_the_task
 from jetpress.pipeline.training.fit import finish, fit
 from jetpress.pipeline.training.torchrun import joint
 
@@ -25,8 +27,8 @@ def train(config: TrainConfig, model: Checkpoint, draft: Path) -> Checkpoint:
 
 
 def guessing(data: Data) -> float:
-    """Points of always naming the validation split's most frequent class; -1 where that means nothing."""
+    """Points on the validation split of whoever has learnt nothing; -1 where that means nothing."""
     labels = data.validation.labels
-    if labels is None or data.config.metric != "top1":
+    if labels is None or not by_the_task(data.config):
         return -1.0
-    return 100 * int(labels.bincount().max()) / len(labels)
+    return task_of(data.config).guessing(labels)

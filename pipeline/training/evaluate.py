@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
 from jetpress.deploy.console import progress
@@ -18,10 +16,11 @@ from jetpress.pipeline.data.splits import Split
 from jetpress.pipeline.network import user_code
 from jetpress.pipeline.network.models import Network, outputs_of
 from jetpress.pipeline.recipe.sections.data import DataConfig
+from jetpress.pipeline.recipe.sections.fields import is_file_reference
+from jetpress.pipeline.tasks import task_of
+from jetpress.pipeline.tasks.task import Judge
 
 Moved = TypeVar("Moved")
-Judge = Callable[[object, Any], Tensor]
-"""What the network returned and the target -> a tensor."""
 
 
 def device() -> torch.device:
@@ -42,35 +41,30 @@ def to_device(values: Moved, place: torch.device) -> Moved:
 
 def loss(config: DataConfig, smoothing: float = 0.0) -> Judge:
     """``data.loss``: a scalar."""
-    if config.loss != "cross_entropy":
-        return user_code.load(config.loss)
-
-    def cross_entropy(outputs: object, target: Tensor) -> Tensor:
-        scores = outputs_of(outputs)[0].float()
-        if not target.is_floating_point():  # it is where classes are mixed: shares of each
-            target = target.long()
-        try:
-            return F.cross_entropy(scores, target, label_smoothing=smoothing)
-        except IndexError:
-            raise RecipeError(
-                f"the data has class {int(target.max())}, the network scores {scores.shape[1]} classes",
-                "labels count from 0; set the number of classes in model.arguments",
-            ) from None
-
-    return cross_entropy
+    task = task_of(config)
+    if config.loss not in (None, task.loss_name):
+        return _of_the_user("data.loss", str(config.loss), task.loss_name)
+    return lambda outputs, target: task.loss(outputs, target, smoothing)
 
 
 def points(config: DataConfig) -> Judge:
     """``data.metric``: points of each sample ``[batch]``, 0 to 100."""
-    if config.metric != "top1":
-        return user_code.load(config.metric)
+    task = task_of(config)
+    if by_the_task(config):
+        return task.metric
+    return _of_the_user("data.metric", str(config.metric), task.metric_name)
 
-    def top1(outputs: object, target: Tensor) -> Tensor:
-        right = outputs_of(outputs)[0].argmax(1) == target
-        each: Tensor = right.float().reshape(len(right), -1).mean(1)
-        return 100 * each
 
-    return top1
+def _of_the_user(key: str, value: str, own: str) -> Judge:
+    if not is_file_reference(value):
+        instead = f"{own!r} or " if own else ""
+        raise RecipeError(f"{key} = {value!r} is not known", f"{instead}path/to/file.py:function")
+    return user_code.load(value)
+
+
+def by_the_task(config: DataConfig) -> bool:
+    """Whether the points are those of the task's own metric."""
+    return config.metric in (None, task_of(config).metric_name)
 
 
 def evaluate(network: Network, split: Split, what: str) -> float:

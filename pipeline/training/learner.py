@@ -17,6 +17,7 @@ from jetpress.pipeline.data.augment import mixing
 from jetpress.pipeline.data.loading import Data, step_size
 from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.recipe.sections.training import TrainConfig
+from jetpress.pipeline.tasks import task_of
 from jetpress.pipeline.training import distill, features, numerics
 from jetpress.pipeline.training.distill import Teacher
 from jetpress.pipeline.training.evaluate import device, loss, to_device
@@ -63,7 +64,7 @@ def learner(
         raise RecipeError(f"{whole} samples a step for {world} processes", "raise data.batch_size")
     averaging = ranks.averaging(trained)
     forward = torch.compile(averaging) if settings.compile else averaging
-    classes = network.data.loss == "cross_entropy"
+    classes = task_of(network.data).class_scores
     labels = loss(network.data, settings.label_smoothing)
     objective = distill.objective(labels, forward, teacher, theirs, classes)
     mixed = mixing(settings.mixup, settings.cutmix, _classes(data))

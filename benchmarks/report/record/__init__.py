@@ -111,6 +111,8 @@ class RunReport:
     stages: tuple[Stage, ...]
     digest: str
     """Of what the report was made of: the same digest, the same report."""
+    measured: str = "accuracy"
+    """What the points of both networks are called."""
     headline: Headline | None = None
     """As written on the page; None where that is still to come."""
     folder: Path | None = None

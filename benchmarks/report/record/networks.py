@@ -65,7 +65,7 @@ class NetworkReport:
     """The dense or the compressed network."""
 
     validation: float | None
-    """Accuracy in percent, as are the next one and the engine's."""
+    """Points in percent (of what ``measured`` says), as are the next one and the engine's."""
     test: float | None
     parameters: int | None
     macs: int | None

@@ -15,6 +15,7 @@ from jetpress.pipeline.recipe.sections.fields import (
     Positive,
     Section,
 )
+from jetpress.pipeline.recipe.sections.known import CriterionName
 
 Pattern = Annotated[str, Field(pattern=r"^([1-9]\d?:[1-9]\d?|unstructured)$")]
 EIGHT_BITS = ("int8", "fp8")
@@ -49,9 +50,7 @@ class PruneConfig(Section):
     steps: Literal["adaptive", "even"] = "adaptive"
     """``adaptive``: rounds take more while less than half of the accuracy budget is used; after a round that breaks
     it, a smaller one is tried from the last good network. ``even``: equal steps, ended by the first that breaks it."""
-    criterion: Literal[
-        "l1", "l2", "fpgm", "bn_scale", "taylor", "fisher", "activation", "apoz", "lamp", "random"
-    ] = "l2"
+    criterion: CriterionName = "l2"
     """How much a channel matters within its layer: by its weights (``l1``, ``l2``, ``fpgm``, ``bn_scale``,
     ``lamp``), by the loss on training data (``taylor``, ``fisher``), by what it shows there (``activation``,
     ``apoz``), or at ``random``."""

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from jetpress.pipeline.recipe.sections.fields import AtLeastOne, Count, Positive, Section
+from jetpress.pipeline.recipe.sections.known import TaskName
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,12 @@ class DataConfig(Section):
     """Test images that travel with the bundle, so that the engine's own accuracy is measured."""
     max_corrupt: Count = 0
     """How many unreadable images are left out before the run ends with an error naming them."""
-    loss: str = "cross_entropy"
-    """``cross_entropy`` of the first output, or ``path/to/file.py:function(outputs, target)``, a scalar tensor."""
-    metric: str = "top1"
-    """``top1`` of the first output in percent, or ``path/to/file.py:function(outputs, target)`` giving the points
-    of each sample (a tensor of batch length, 0 to 100, higher is better)."""
+    task: TaskName | None = None
+    """What the network is for. None: ``detection`` where it says how its boxes become detections (docs/detection.md),
+    ``custom`` where ``loss`` is a function, otherwise ``classification``."""
+    loss: str | None = None
+    """``path/to/file.py:function(outputs, target)``, a scalar tensor. None: the task's own (``classification``:
+    ``cross_entropy`` of the first output)."""
+    metric: str | None = None
+    """``path/to/file.py:function(outputs, target)`` giving the points of each sample (a tensor of batch length, 0 to
+    100, higher is better). None: the task's own (``classification``: ``top1`` of the first output in percent)."""

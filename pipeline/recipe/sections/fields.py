@@ -23,9 +23,9 @@ class Section:
     )
 
 
-def is_file_reference(value: str) -> bool:
+def is_file_reference(value: str | None) -> bool:
     """Whether ``value`` is ``path/to/file.py:function``."""
-    path, _, function = value.rpartition(":")
+    path, _, function = (value or "").rpartition(":")
     return path.endswith(".py") and function.isidentifier()
 
 

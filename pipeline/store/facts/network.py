@@ -218,6 +218,8 @@ class CheckpointFacts:
     inputs: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of what decides the result and is not in the recipe, by recipe key."""
     data: DataFacts | None = None
+    measured: str = "accuracy"
+    """What the points are called, by what the network is for."""
     validation: float | None = None
     """Points on the validation split; with rounded weights and activations after quantization-aware training.
     None where they were not measured since the network was cut."""

@@ -121,6 +121,17 @@ def test_markdown_is_whole_and_holds_no_markup(rendered: tuple[Page, str, str]) 
     assert tables
 
 
+def test_the_page_names_what_the_task_measures(tmp_path: Path) -> None:
+    run = realistic() | {"measured": "mean average precision"}
+    _, markdown, found = report(run, tmp_path)
+    assert found["measured"] == "mean average precision"
+    assert "**Mean average precision on the test split**" in markdown
+    for what in ("Mean average precision, test", "Mean average precision of the engine"):
+        assert f"| {what} |" in markdown
+    assert "Validation mean average precision right after pruning" in markdown
+    assert "Validation accuracy" not in markdown
+
+
 def test_nothing_that_a_user_named_escapes(tmp_path: Path) -> None:
     html, markdown, found = report(hostile(), tmp_path)
     prose = "\n".join(line for line in markdown.splitlines() if not line.startswith("    "))

@@ -17,7 +17,7 @@ from jetpress.deploy.device.events import Infer, by_model, read
 from jetpress.deploy.errors import StageError
 from jetpress.deploy.runner.__main__ import main
 from jetpress.pipeline.engine import sameness
-from jetpress.pipeline.graph.tolerance import DETECTED_NEAR, found_again
+from jetpress.pipeline.tasks.detection import DETECTED_NEAR, found_again
 from tests.deploy.runner_bundles import bundle, seal
 
 Array = NDArray[Any]

@@ -30,7 +30,7 @@ def test_a_limit_is_met_broken_or_open(
 ) -> None:
     compressed = replace(EMPTY, test=after, latency=summary(samples, 1) if samples else None)
     budget = BudgetConfig(accuracy_drop=drop, latency_ms=limit, fps=100.0)
-    found = _verdict(budget, replace(EMPTY, test=before), compressed)
+    found = _verdict(budget, "accuracy", replace(EMPTY, test=before), compressed)
     accuracy, latency, speed = (check.met for check in found.checks)
     assert (accuracy is None) == (before is None or after is None)
     if before is not None and after is not None:
@@ -42,8 +42,9 @@ def test_a_limit_is_met_broken_or_open(
     assert found.met == (False if broken else None if open_ else True)
 
 
-def test_a_budget_of_accuracy_alone_has_one_check() -> None:
-    assert len(_verdict(BudgetConfig(), EMPTY, EMPTY).checks) == 1
+def test_a_budget_of_accuracy_alone_has_one_check_named_after_what_is_measured() -> None:
+    (check,) = _verdict(BudgetConfig(), "share of right labels", EMPTY, EMPTY).checks
+    assert check.what == "share of right labels drop on the test split"
 
 
 def one_round(kept: bool, *layers: Width, **found: Any) -> Round:

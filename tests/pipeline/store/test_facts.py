@@ -117,7 +117,7 @@ def test_facts_survive_the_disk(kind: type[Artifact[object]], data: st.DataObjec
 
 def test_what_is_not_known_is_not_written(tmp_path: Path) -> None:
     text, _ = describe(Checkpoint(tmp_path, CheckpointFacts(1, 2)))
-    assert set(json.loads(text)["facts"]) == {"parameters", "macs", "content", "masked"}
+    assert set(json.loads(text)["facts"]) == {"parameters", "macs", "content", "measured", "masked"}
 
 
 def refused(made: Artifact[object], text: bytes) -> None:

@@ -1,0 +1,90 @@
+"""Detection: boxes and their scores (:mod:`jetpress.pipeline.network.detectors`).
+
+Two searches are the same where they find the same boxes: same label, score and place within so much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import numpy as np
+from torch import Tensor, nn
+
+from jetpress.deploy.errors import RecipeError
+from jetpress.deploy.runner.detections import detections
+from jetpress.pipeline.graph.cases import IMAGES
+from jetpress.pipeline.graph.session import Array
+from jetpress.pipeline.graph.suppress import LABELS, RAW
+from jetpress.pipeline.network import detectors
+from jetpress.pipeline.recipe.sections.data import DataConfig
+from jetpress.pipeline.store.facts.onnx_file import DetectionRules, Score
+
+OUTPUTS = detectors.OUTPUTS
+SCORES = OUTPUTS.index("scores")
+FOUND = "detections"
+"""What they are called in a report."""
+DETECTED = 0.98
+"""Of the detections in the graph: boxes that overlap by just the limit may be kept by one and dropped by the other."""
+EXACT, NEAR = (1e-4, 0.1), (0.05, 4.0)
+"""Score and pixels within which two detections are the same, in FP32 and below."""
+DETECTED_NEAR = 0.9
+"""Share that an engine in FP16 or INT8 must have in common with its file, whose boxes and scores differ a little."""
+
+
+def no_loss(outputs: object, target: object, smoothing: float) -> Tensor:
+    """How anchors are matched is no matter of a network alone.
+
+    Raises:
+        RecipeError: always.
+    """
+    raise RecipeError(
+        "a detector has no loss that fits every data set",
+        "set data.loss to path/to/file.py:function, as recipes/detection.toml does",
+    )
+
+
+def check_network(module: nn.Module, data: DataConfig) -> None:
+    """The data is normalised as torchvision normalises for this detector."""
+    detectors.fits(module, data)
+
+
+def is_detector(module: nn.Module) -> bool:
+    """Whether it says by which rules its boxes and scores become detections."""
+    return callable(getattr(module, "rules", None))
+
+
+def search(case: str, rules: DetectionRules, raw: Mapping[str, Array], found: Mapping[str, Array]) -> Score:
+    """The search in the graph, ``found``, against that of the runner, on the same boxes and scores."""
+    boxes, scores = (raw[name] for name in RAW)
+    shares, finite = [], all(bool(np.isfinite(one).all()) for one in found.values())
+    for at, wanted in enumerate(detections(boxes, scores, asdict(rules))):
+        there = found["scores"][at] > 0
+        mine = (found["boxes"][at][there], found["scores"][at][there], found[LABELS][at][there])
+        shares += [_matched(mine, wanted, EXACT), _matched(wanted, mine, EXACT)]
+    share = float(np.mean(shares))
+    return Score(FOUND, case, len(boxes), finite, 0.0, 0.0, 0.0, 1.0, share, DETECTED)
+
+
+def found_again(expected: Mapping[str, Array], found: Mapping[str, Array], kind: str) -> Score:
+    """Detections of an engine among those of its file, both with the suppression in the graph."""
+    within, shares = EXACT if kind == "fp32" else NEAR, []
+    for at in range(len(found["scores"])):
+        one, other = (
+            tuple(side[name][at][side["scores"][at] > 0] for name in ("boxes", "scores", LABELS))
+            for side in (found, expected)
+        )
+        shares += [_matched(one, other, within), _matched(other, one, within)]
+    finite = all(bool(np.isfinite(one).all()) for one in found.values())
+    needed = DETECTED if kind == "fp32" else DETECTED_NEAR
+    share = float(np.mean(shares))
+    return Score(FOUND, IMAGES, len(found["scores"]), finite, 0.0, 0.0, 0.0, 1.0, share, needed)
+
+
+def _matched(some: tuple[Array, ...], others: tuple[Array, ...], within: tuple[float, float]) -> float:
+    """Share of detections that are among the others: same label, score and box within so much."""
+    if not len(some[1]):
+        return 1.0
+    near = np.abs(some[0][:, None] - others[0]).max(-1, initial=0) < within[1]
+    same = (some[2][:, None] == others[2]) & (np.abs(some[1][:, None] - others[1]) < within[0])
+    return float((near & same).any(1).mean())

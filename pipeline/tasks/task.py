@@ -1,0 +1,80 @@
+"""What a network is for, as one frozen record: everything that is decided by it, and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from jetpress.pipeline.graph.session import Array
+from jetpress.pipeline.recipe.sections.data import DataConfig
+from jetpress.pipeline.store.facts.onnx_file import DetectionRules, Score
+
+Judge = Callable[[object, Any], Tensor]
+"""What the network returned and the target -> a tensor."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a network gives for a few samples, and what the data says of the classes."""
+
+    builder: str
+    outputs: tuple[Tensor, ...]
+    samples: int
+    classes: int
+    """0: the data does not say."""
+
+
+def nothing_to_check(*_: object) -> None:
+    """For what a task asks nothing of."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A graph that ends with what is made of the network's outputs, as numbers that can be used."""
+
+    name: str
+    """Of ``export.output``, and what is compared in the report."""
+    raw: tuple[str, ...]
+    """The network's own outputs, inside of the graph."""
+    outputs: tuple[str, ...]
+    """What the file gives in their place."""
+    held: Callable[[str, DetectionRules, Mapping[str, Array], Mapping[str, Array]], Score]
+    """Case, rules, raw outputs, the file's outputs -> whether the graph decodes as the runner does."""
+    found_again: Callable[[Mapping[str, Array], Mapping[str, Array], str], Score]
+    """The file's outputs, the engine's, its precision -> whether they mean the same."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What training, pruning, quantization and the report must know of it."""
+
+    loss: Callable[[object, Any, float], Tensor]
+    """What the network returned, the target, label smoothing -> a scalar. Where ``data.loss`` names no function."""
+    metric: Judge
+    """Points of each sample ``[batch]``, 0 to 100. Where ``data.metric`` names no function."""
+    loss_name: str = ""
+    """Of ``data.loss``; empty: the task has none of its own."""
+    metric_name: str = "top1"
+    """Of ``data.metric``."""
+    measured: str = "accuracy"
+    """What the points are called in the report."""
+    class_scores: bool = False
+    """The first output has scores along dimension 1, of classes of which one is right: they are softened where a
+    teacher is followed, and compared by their divergence. Otherwise numbers are compared as numbers."""
+    scores: int = 0
+    """Which output is compared where a graph is judged without labels."""
+    outputs: tuple[str, ...] = ()
+    """Names of the outputs in the ONNX file, where the recipe gives none."""
+    decoded: Decoded | None = None
+    """How a graph may end for it beside scores, classes and shares of classes."""
+    check_labels: Callable[[str, str, Tensor, tuple[str, ...]], None] = nothing_to_check
+    """Source, split, labels ``[n]``, class names: raises RecipeError where they do not fit together."""
+    check_network: Callable[[nn.Module, DataConfig], None] = nothing_to_check
+    """Raises RecipeError where the network was made for other data."""
+    check_outputs: Callable[[Shown], None] = nothing_to_check
+    """Raises RecipeError where the loss cannot be computed of the outputs."""
+    guessing: Callable[[Tensor], float] = lambda labels: -1.0
+    """Labels ``[n]`` -> points of whoever has learnt nothing, by the task's own metric; -1: that means nothing."""
