@@ -19,7 +19,7 @@ from jetpress.pipeline.recipe.configs import Place
 from jetpress.pipeline.store.artifact import Bundle, Engine
 
 
-def sent(device: Device, bundle: Bundle, engine: Engine) -> tuple[str, tuple[str, ...]]:
+def deliver(device: Device, bundle: Bundle, engine: Engine) -> tuple[str, tuple[str, ...]]:
     """Bundle and engines on the device: the bundle's folder there, and what the runner is told."""
     folder, engines = (
         remote_runner.send(device, bundle.path, bundle.digest),

@@ -10,7 +10,7 @@ from jetpress.deploy.device import remote_runner
 from jetpress.deploy.device.device import Device
 from jetpress.deploy.device.events import Event, Other, Ratio, Result, by_model
 from jetpress.deploy.errors import BenchmarkInvalid
-from jetpress.pipeline.engine.place import clock_offset, opened, sent
+from jetpress.pipeline.engine.place import clock_offset, deliver, opened
 from jetpress.pipeline.recipe.configs import Timing
 from jetpress.pipeline.recipe.sections.device import BenchmarkConfig
 from jetpress.pipeline.store.artifact import Bundle, Engine, Measurement
@@ -26,7 +26,7 @@ def bench(config: Timing, bundle: Bundle, engine: Engine, draft: Path) -> Measur
         BenchmarkInvalid: the numbers may not be used, three times in a row; the reasons are in the message.
     """
     with opened(config.place, draft) as device:
-        folder, arguments = sent(device, bundle, engine)
+        folder, arguments = deliver(device, bundle, engine)
         offset = clock_offset(device)
         events = _until_valid(device, folder, arguments, config.benchmark)
     sources = [event.source for event in events if isinstance(event, Result | Ratio | Other)]

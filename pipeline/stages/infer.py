@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jetpress.deploy.device import remote_runner
 from jetpress.deploy.device.events import Infer, by_model
-from jetpress.pipeline.engine.place import opened, sent
+from jetpress.pipeline.engine.place import deliver, opened
 from jetpress.pipeline.recipe.configs import Place
 from jetpress.pipeline.store.artifact import Bundle, Engine, Inference
 from jetpress.pipeline.store.facts.device import InferenceFacts
@@ -21,7 +21,7 @@ def infer(config: Place, bundle: Bundle, engine: Engine, draft: Path) -> Inferen
     from jetpress.pipeline.engine import sameness
 
     with opened(config, draft) as device:
-        folder, arguments = sent(device, bundle, engine)
+        folder, arguments = deliver(device, bundle, engine)
         events = remote_runner.run(device, folder, "infer", *arguments)
         device.get(arguments[-1], draft)
     tried = by_model(events, Infer)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jetpress.pipeline.pruning.cutting import cut_and_saved, goals, limits, loaded, whole_of
+from jetpress.pipeline.pruning.apply import cut_and_saved, goals, limits, loaded, whole_of
 from jetpress.pipeline.pruning.reduction import Reduction
 from jetpress.pipeline.recipe.sections.compression import PruneConfig
 from jetpress.pipeline.store.artifact import Checkpoint, Sensitivity

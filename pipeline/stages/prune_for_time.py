@@ -8,7 +8,7 @@ from statistics import median
 from jetpress.deploy.console import say
 from jetpress.pipeline.engine import trials
 from jetpress.pipeline.network import models
-from jetpress.pipeline.pruning.cutting import cut_and_saved, cut_in_place, goals, limits, loaded, whole_of
+from jetpress.pipeline.pruning.apply import cut_and_saved, cut_in_place, goals, limits, loaded, whole_of
 from jetpress.pipeline.pruning.reduction import Limit, Proposal, Reduction, cost_of
 from jetpress.pipeline.pruning.timing import time_model
 from jetpress.pipeline.recipe.configs import TimedConfig
