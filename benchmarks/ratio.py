@@ -49,8 +49,7 @@ def compare(first: Sequence[Sequence[float]], second: Sequence[Sequence[float]],
     if not all(np.isfinite(x) and x > 0 for x in (*above, *below)):
         raise ValueError("latencies must be positive and finite")
     found = runner.ratio(above, below, seed)
-    low, high = cast("list[float]", found["interval"])
-    ratio = Interval(cast("float", found["ratio"]), low, high)
+    ratio = Interval(found.ratio, *found.interval)
     return Comparison(ratio, len(first), verdict(ratio))
 
 

@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import JsonValue
+from pydantic import JsonValue, TypeAdapter
 
 from jetpress.benchmarks.ratio import Verdict, verdict
 from jetpress.benchmarks.report.record import read
@@ -17,6 +17,7 @@ from jetpress.benchmarks.stats import bootstrap_ratio
 from jetpress.deploy import console
 from jetpress.deploy.device import remote_runner
 from jetpress.deploy.device.device import open as open_device
+from jetpress.deploy.device.events import Ratio, Result, by_model, last
 from jetpress.deploy.errors import BenchmarkInvalid, DeviceError, RecipeError, ToolMissing
 from jetpress.deploy.pack import pack
 from jetpress.deploy.runner.bench import RULER
@@ -93,20 +94,19 @@ def side_by_side(first: Path, second: Path, device: str | None) -> Compared:
             events = remote_runner.run(opened, runner, "compare", *words)
         finally:
             opened.close()
-    ratio = remote_runner.last(events, "ratio")
-    results = {event["model"]: event for event in events if event["event"] == "result"}
+    ratio, results = last(events, Ratio), by_model(events, Result, needed=("A", "B"))
     one, other = results["A"], results["B"]
     return Compared(
         first=first.name,
         second=second.name,
-        ratio=ratio["ratio"],
-        interval=(ratio["interval"][0], ratio["interval"][1]),
-        verdict=ratio["verdict"],
-        rounds=ratio["pairs"],
+        ratio=ratio.ratio,
+        interval=ratio.interval,
+        verdict=ratio.verdict,
+        rounds=ratio.pairs,
         interleaved=True,
-        medians_ms=(one["latency"]["median"], other["latency"]["median"]),
-        measurements=(one["verdict"], other["verdict"]),
-        knobs={key: other["knobs"][key] for key in RULER},
+        medians_ms=(one.median, other.median),
+        measurements=(one.verdict, other.verdict),
+        knobs=TypeAdapter(dict[str, JsonValue]).validate_python({key: other.knobs.get(key) for key in RULER}),
         why="",
     )
 

@@ -27,12 +27,13 @@ from jetpress.pipeline.recipe.reading import Recipe
 from jetpress.pipeline.recipe.resolve import Plan, resolve
 from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS
 from jetpress.pipeline.store.artifact import Bundle, Checkpoint
-from jetpress.pipeline.store.late import late_stages
+from jetpress.pipeline.store.lazy import lazy_stages
 from jetpress.pipeline.store.needs import Needs
+from jetpress.pipeline.store.runs import run_folder
 from jetpress.pipeline.store.steps import Doing, Looking, Step, Walk
 from jetpress.pipeline.store.store import Store, until_whole
 
-with late_stages():
+with lazy_stages():
     from jetpress.pipeline.stages.assess import assess
     from jetpress.pipeline.stages.assess_file import assess_file
     from jetpress.pipeline.stages.bench import bench
@@ -134,7 +135,7 @@ def run(
         JetpressError: see :mod:`jetpress.deploy.errors`. A budget that is not met raises nothing: see ``verdict``.
     """
     plan = resolve(recipe, find(target) if isinstance(target, str) else target)
-    folder = summary.folder(plan, home)
+    folder = run_folder(plan, home)
     store = Store(folder.parent / ".store")
     console.say(f"jetpress: {recipe.name} for {plan.target.title}")
     place = where_to_build(plan.target, device)
@@ -154,6 +155,6 @@ def plan(
 ) -> list[Step]:
     """What ``run`` would do: cached, will run (and how long it took last time) or skipped, and why."""
     resolved = resolve(recipe, find(target) if isinstance(target, str) else target)
-    looking = Looking(Store(summary.folder(resolved, home).parent / ".store"))
+    looking = Looking(Store(run_folder(resolved, home).parent / ".store"))
     pipeline(resolved, where_to_build(resolved.target, device), looking)
     return looking.steps

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,24 +11,12 @@ from jetpress.deploy import console
 from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.flow import reporting
 from jetpress.pipeline.flow.outcome import Outcome
-from jetpress.pipeline.recipe.resolve import Plan
-from jetpress.pipeline.recipe.sections.fields import as_table
 from jetpress.pipeline.store.artifact import canonical
 from jetpress.pipeline.store.fingerprint import fingerprint, versions
 from jetpress.pipeline.store.publish import clear, publish
+from jetpress.pipeline.store.runs import home
 from jetpress.pipeline.store.steps import Doing, Step
 from jetpress.pipeline.store.store import write_atomically
-
-
-def home() -> Path:
-    """Folder of all runs."""
-    return Path(os.environ.get("JETPRESS_RUNS", "runs"))
-
-
-def folder(plan: Plan, root: Path | None) -> Path:
-    """The folder of a plan's run: the same recipe and target always give the same one."""
-    digest = hashlib.sha256(canonical([as_table(plan.recipe), plan.target.name]).encode()).hexdigest()[:8]
-    return (root or home()) / f"{plan.recipe.name}-{plan.target.name}-{digest}"
 
 
 def find_run(name: str) -> Path:

@@ -22,7 +22,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from jetpress.deploy.onnx_file import guard
-from jetpress.deploy.preflight import preflight, trial
+from jetpress.deploy.preflight import trial
+from jetpress.deploy.preflight.compatibility import preflight
 from jetpress.deploy.preflight.graph import inferred
 from jetpress.deploy.preflight.verdict import Verdict
 from jetpress.deploy.targets import find
@@ -165,10 +166,10 @@ def tried(path: Path) -> str:
     found = trial.attempt("tensorrt_rtx", inferred(guard.check_onnx(path)))
     if found is None:
         return "not installed"
-    if found["ok"]:
-        return f"{found['stage']}s"
-    why = found["error"].rpartition("cannot parse model.onnx: ")[2][:120]
-    return f"lacks it: {why}" if found["lacks"] else f"no: {why}"
+    if found.ok:
+        return f"{found.stage}s"
+    why = found.error.rpartition("cannot parse model.onnx: ")[2][:120]
+    return f"lacks it: {why}" if found.lacks else f"no: {why}"
 
 
 def main() -> int:

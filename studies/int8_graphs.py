@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,8 @@ import onnx_ir as ir
 import torch
 from onnx_ir.passes import common
 
-from jetpress.deploy import preflight
 from jetpress.deploy.onnx_file import guard
-from jetpress.deploy.preflight import trial
+from jetpress.deploy.preflight import compatibility, trial
 from jetpress.deploy.preflight.graph import inferred
 from jetpress.deploy.targets import TARGETS, Target
 from jetpress.pipeline.graph import fp16_layers
@@ -103,7 +102,7 @@ def study(network: str, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
                 "rtx": trial.attempt("tensorrt_rtx", inferred(guard.check_onnx(path))),
             }
         built = builds[key]
-        told = preflight.preflight(built["path"], target, precision="int8", trial=False)
+        told = compatibility.preflight(built["path"], target, precision="int8", trial=False)
         problems = [f"{one.level}: {one.what}" for one in told.problems if one.level != "note"]
         yield {
             "network": network,
@@ -114,7 +113,7 @@ def study(network: str, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
             "nodes": sum(told.nodes.values()),
             "ok": told.ok,
             "problems": problems,
-            "rtx": built["rtx"],
+            "rtx": asdict(built["rtx"]) if built["rtx"] else None,
         }
 
 

@@ -43,7 +43,7 @@ from torch.export import ExportedProgram
 from torch.onnx._internal.exporter import _fx_passes
 
 from jetpress.deploy.errors import JetpressError
-from jetpress.deploy.preflight import preflight
+from jetpress.deploy.preflight.compatibility import preflight
 from jetpress.deploy.targets import Target
 from jetpress.pipeline.graph import exporting, session
 from jetpress.pipeline.graph.simplify import simplify
@@ -241,26 +241,20 @@ def furthest(found: NDArray[Any], expected: NDArray[Any]) -> float:
 def rtx(path: Path, inputs: tuple[InputConfig, ...]) -> Record:
     """A real build, as the runner does it."""
     from jetpress.deploy.runner.backend_tensorrt import load_library, make_log
+    from jetpress.deploy.runner.settings import Input, Settings
     from jetpress.deploy.runner.tensorrt_build import build_engine
-    from jetpress.deploy.runner.tensorrt_errors import said
+    from jetpress.deploy.runner.tensorrt_errors import last_errors
 
     started = time.process_time()
     try:
         trt = load_library("tensorrt_rtx")
-        told = [{"name": one.name, "shape": [1, *one.shape]} for one in inputs]
-        settings = {
-            "precision": "fp32",
-            "inputs": told,
-            "ahead": [AHEAD],
-            "timing_cache": None,
-            "model": "model",
-        }
+        settings = Settings("model", "fp32", [Input(one.name, [1, *one.shape]) for one in inputs])
         log = make_log(trt)
-        plan, _ = build_engine(trt, log, str(path), settings)
+        plan, _ = build_engine(trt, log, str(path), settings, [AHEAD])
     except Exception as error:  # noqa: BLE001
         return {"ok": False, "reason": line(error)}
     if plan is None:
-        return {"ok": False, "reason": said(log.recorder)[:300]}
+        return {"ok": False, "reason": last_errors(log.recorder)[:300]}
     return {"ok": True, "bytes": plan.nbytes, "seconds": round(time.process_time() - started, 1)}
 
 

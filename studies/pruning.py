@@ -149,11 +149,11 @@ def table(places: list[Path], recipe: Path) -> str:
         "| method | test, % | MACs left | median, ms | times as fast as dense (95 %) |",
         "|---|---|---|---|---|",
     ]
-    rounds = {name: [[ms] for ms in one.rounds_ms] for name, one in timed.items()}
-    for name, one in sorted(facts.items(), key=lambda item: median(timed[item[0]].rounds_ms), reverse=True):
+    rounds = {name: [[ms] for ms in one.rounds] for name, one in timed.items()}
+    for name, one in sorted(facts.items(), key=lambda item: median(timed[item[0]].rounds), reverse=True):
         ratio = compare(rounds["dense"], rounds[name]).ratio
         said = f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
-        taken = f"{median(timed[name].rounds_ms):.3f}"
+        taken = f"{median(timed[name].rounds):.3f}"
         lines.append(f"| {one['name']} | {one['test']:.2f} | {100 * one['macs']:.0f} % | {taken} | {said} |")
     return "\n".join(lines)
 

@@ -25,6 +25,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from jetpress.deploy.runner import latencies
 from jetpress.deploy.runner.backend_onnxruntime import Backend
+from jetpress.deploy.runner.settings import Input
 
 SHAPE = [1, 64, 16, 16]
 BLOCK_MS = 8.0  # short: what a neighbour does is then the same for all loops of a round
@@ -80,7 +81,7 @@ def sized(backend: Backend, milliseconds: float, folder: Path) -> tuple[Any, int
     for _ in range(3):
         path = folder / f"{layers}.onnx"
         onnx.save(network(layers), path)
-        session = backend.load(str(path), [{"name": "x0", "shape": SHAPE}])
+        session = backend.load(str(path), [Input("x0", SHAPE)])
         session.bind({"x0": np.zeros(SHAPE, np.float32)})
         session.block(100.0, 1)
         found = statistics.median(session.block(200.0, 5)["latency"])
@@ -114,8 +115,8 @@ def main() -> None:
         said[name] = statistics.median(values)
     for other in ("bare", "bare, bound"):
         ratio = latencies.ratio(found["runner"], found[other])
-        low, high = (100 * (x - 1) for x in ratio["interval"])  # type: ignore[attr-defined]
-        overhead = 100 * (float(str(ratio["ratio"])) - 1)
+        low, high = (100 * (x - 1) for x in ratio.interval)
+        overhead = 100 * (ratio.ratio - 1)
         print(f"the runner against {other}: {overhead:+.2f} % (95 % {low:+.2f} to {high:+.2f})")
         said[f"overhead against {other}, %"] = [overhead, low, high]
     print(json.dumps(said))

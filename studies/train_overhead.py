@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch.nn import functional as F
@@ -138,9 +138,9 @@ def main() -> None:
     for clock in ("wall",) if torch.cuda.is_available() else ("wall", "cpu"):
         one, other = ([times[clock] for times in found[name]] for name in ("bare", "fit"))
         ratio = latencies.ratio(one, other)
-        said[clock] = ratio
-        low, high = cast("list[float]", ratio["interval"])
-        share = 100 * cast("float", ratio["ratio"])
+        said[clock] = ratio._asdict()
+        low, high = ratio.interval
+        share = 100 * ratio.ratio
         say(
             f"fit has {share:.1f} % ({100 * low:.1f} to {100 * high:.1f}) of the bare throughput, {clock} time"
         )

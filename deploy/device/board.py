@@ -82,8 +82,8 @@ def device_tree(text: str) -> tuple[str, ...]:
 
 def soc(compatible: Sequence[str]) -> str:
     """``tegra234`` out of ``nvidia,tegra234``; the generic ``tegra23x`` says too little."""
-    found = (re.fullmatch(r"nvidia,(tegra\d{3})", entry) for entry in compatible)
-    return next((match[1] for match in found if match), "")
+    matches = (re.fullmatch(r"nvidia,(tegra\d{3})", entry) for entry in compatible)
+    return next((match[1] for match in matches if match), "")
 
 
 def module(model: str, compatible: Sequence[str]) -> str:
@@ -98,10 +98,10 @@ def module(model: str, compatible: Sequence[str]) -> str:
 
 def l4t(nv_tegra_release: str, dpkg_core: str = "") -> str:
     """``36.4.3`` out of /etc/nv_tegra_release, or of `dpkg -s nvidia-l4t-core` where that is missing."""
-    if found := re.search(r"R(\d+) \(release\), REVISION: (\d+(?:\.\d+)*)", nv_tegra_release):
-        return f"{found[1]}.{found[2]}"
-    found = re.search(r"^Version: (\d+\.\d+\.\d+)", dpkg_core, re.MULTILINE)
-    return found[1] if found else ""
+    if match := re.search(r"R(\d+) \(release\), REVISION: (\d+(?:\.\d+)*)", nv_tegra_release):
+        return f"{match[1]}.{match[2]}"
+    match = re.search(r"^Version: (\d+\.\d+\.\d+)", dpkg_core, re.MULTILINE)
+    return match[1] if match else ""
 
 
 def jetpack(release: str) -> str:
@@ -121,8 +121,8 @@ def cuda(version_json: str, version_txt: str, header: str) -> str:
         (r'"cuda"\s*:\s*\{[^}]*"version"\s*:\s*"(\d+\.\d+)', version_json),
         (r"CUDA Version (\d+\.\d+)", version_txt),
     ):
-        if found := re.search(pattern, text):
-            return found[1]
+        if match := re.search(pattern, text):
+            return match[1]
     number = re.search(r"#define CUDA_VERSION (\d+)", header)
     return f"{int(number[1]) // 1000}.{int(number[1]) % 1000 // 10}" if number else ""
 
@@ -137,8 +137,8 @@ class PowerMode:
 
 def power_mode(nvpmodel_q: str) -> PowerMode:
     """``NV Power Mode: 25W`` and, on the next line, its number; warnings and verbose lines around them."""
-    found = re.search(r"NV Power Mode: *(\S+)[^\n]*\n\s*(\d+)\s*$", nvpmodel_q, re.MULTILINE)
-    return PowerMode(found[1], int(found[2])) if found else PowerMode()
+    match = re.search(r"NV Power Mode: *(\S+)[^\n]*\n\s*(\d+)\s*$", nvpmodel_q, re.MULTILINE)
+    return PowerMode(match[1], int(match[2])) if match else PowerMode()
 
 
 def power_modes(nvpmodel_conf: str) -> tuple[dict[int, str], int | None]:
@@ -150,32 +150,32 @@ def power_modes(nvpmodel_conf: str) -> tuple[dict[int, str], int | None]:
 
 def memory_mb(meminfo: str) -> tuple[int, int]:
     """Available and total memory in MiB."""
-    found = dict(re.findall(r"^(MemAvailable|MemTotal):\s+(\d+) kB", meminfo, re.MULTILINE))
-    return int(found.get("MemAvailable", 0)) // 1024, int(found.get("MemTotal", 0)) // 1024
+    sizes = dict(re.findall(r"^(MemAvailable|MemTotal):\s+(\d+) kB", meminfo, re.MULTILINE))
+    return int(sizes.get("MemAvailable", 0)) // 1024, int(sizes.get("MemTotal", 0)) // 1024
 
 
 def cpu(cpuinfo: str) -> str:
     """The processor's name; on Arm its implementer and part, which is what the kernel knows."""
-    if found := re.search(r"^(?:model name|Processor)\s*: *(.+)$", cpuinfo, re.MULTILINE):
-        return found[1].strip()
+    if match := re.search(r"^(?:model name|Processor)\s*: *(.+)$", cpuinfo, re.MULTILINE):
+        return match[1].strip()
     codes = [re.search(rf"^CPU {what}\s*: *(\S+)", cpuinfo, re.MULTILINE) for what in ("implementer", "part")]
     return " ".join(f"{code[0].split(':')[0].split()[-1]} {code[1]}" for code in codes if code)
 
 
 def gpu(nvidia_smi: str) -> tuple[str, tuple[int, int] | None]:
     """Name and compute capability out of ``NVIDIA H200, 9.0``; the stub on Orin prints neither."""
-    found = re.search(r"^(.+), (\d+)\.(\d+)$", nvidia_smi.strip(), re.MULTILINE)
-    return (found[1].strip(), (int(found[2]), int(found[3]))) if found else ("", None)
+    match = re.search(r"^(.+), (\d+)\.(\d+)$", nvidia_smi.strip(), re.MULTILINE)
+    return (match[1].strip(), (int(match[2]), int(match[3]))) if match else ("", None)
 
 
-def imported(package: str, said: Mapping[str, object] | None) -> tuple[str, str]:
+def imported(package: str, answer: Mapping[str, object] | None) -> tuple[str, str]:
     """The version that an import printed, and what it said if it failed (its last line; a crash has none)."""
-    if not said:
+    if not answer:
         return "", ""
-    found = re.search(r"^version (\S+)$", str(said.get("out", "")), re.MULTILINE)
-    if said.get("status") == 0 and found:
-        return found[1], ""
-    last = (str(said.get("err", "")).strip().splitlines() or [f"it ended with status {said.get('status')}"])[
-        -1
-    ]
+    match = re.search(r"^version (\S+)$", str(answer.get("out", "")), re.MULTILINE)
+    if answer.get("status") == 0 and match:
+        return match[1], ""
+    last = (
+        str(answer.get("err", "")).strip().splitlines() or [f"it ended with status {answer.get('status')}"]
+    )[-1]
     return "", "" if re.search(rf"No module named '?{re.escape(package)}'?$", last) else last

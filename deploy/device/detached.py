@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from jetpress.deploy import console
-from jetpress.deploy.device.protocol import Peer
+from jetpress.deploy.device.protocol import Channel
 from jetpress.deploy.device.retry import Attempts
 from jetpress.deploy.device.ssh import ConnectionLost
 from jetpress.deploy.errors import DeviceError
+from jetpress.deploy.fields import parse
 from jetpress.deploy.process import Completed, Terms, plain
 
 FOLDER = "running"
@@ -36,35 +35,34 @@ class _Heard:
     ended: bool = False
     status: int | None = None
     begun: float = field(default_factory=time.monotonic)
-    told: float = field(default_factory=time.monotonic)
+    shown: float = field(default_factory=time.monotonic)
 
     def take(self, line: str) -> None:
         """One line of `follow`. Half a line, from a connection that was cut, is sent again."""
-        try:
-            said = json.loads(line)
-        except ValueError:
-            return
-        if not isinstance(said, dict):
+        answer = parse(line)
+        if answer is None:
             return
         self.attempts.moved()
-        if "status" in said:
-            self.ended, self.status = True, said["status"] if isinstance(said["status"], int) else None
+        if "status" in answer:
+            status = answer["status"]
+            self.ended, self.status = True, status if isinstance(status, int) else None
             return
         for stream, act in (("out", self.on_line), ("err", self.on_error)):
-            if isinstance(said.get(stream), str) and isinstance(said.get("next"), int):
-                self.seen[stream] = said["next"]
-                text = plain(said[stream])
+            printed, goes_on = answer.get(stream), answer.get("next")
+            if isinstance(printed, str) and isinstance(goes_on, int):
+                self.seen[stream] = goes_on
+                text = plain(printed)
                 self.last[stream] = [*self.last[stream][-KEPT:], text]
-                self.told = time.monotonic()
+                self.shown = time.monotonic()
                 if act is not None:
                     act(text)
-        if time.monotonic() - self.told > SIGN_OF_LIFE_S:
-            self.told = time.monotonic()
-            console.say(f"    {self.who} is at work, for {console.duration(self.told - self.begun)} now")
+        if time.monotonic() - self.shown > SIGN_OF_LIFE_S:
+            self.shown = time.monotonic()
+            console.say(f"    {self.who} is at work, for {console.duration(self.shown - self.begun)} now")
 
 
 def run(
-    device: Peer,
+    device: Channel,
     name: str,
     argv: Sequence[str],
     on_line: OnLine | None = None,
@@ -111,14 +109,14 @@ def run(
     return Completed(heard.status, "\n".join(heard.last["out"]), "\n".join(heard.last["err"]))
 
 
-def _start(device: Peer, folder: str, argv: Sequence[str]) -> None:
-    said: dict[str, Any] = device.talk("keep", {"do": "start", "folder": folder, "argv": list(argv)}, Terms())
-    found = {"running": "runs there", "finished": "has ended there"}.get(str(said.get("found")))
-    if found:
-        console.say(f"    an earlier run started it: it {found}, and is not started again")
+def _start(device: Channel, folder: str, argv: Sequence[str]) -> None:
+    answer = device.talk("keep", {"do": "start", "folder": folder, "argv": list(argv)}, Terms())
+    state = {"running": "runs there", "finished": "has ended there"}.get(str(answer.get("found")))
+    if state:
+        console.say(f"    an earlier run started it: it {state}, and is not started again")
 
 
-def forget(device: Peer, folder: str) -> None:
+def forget(device: Channel, folder: str) -> None:
     """Its result has arrived; if the connection is lost just now, the next `clean` will do it."""
     try:
         device.talk("keep", {"do": "forget", "folder": folder}, Terms())

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from jetpress.deploy.device import detached, transfer
-from jetpress.deploy.device.protocol import Peer
+from jetpress.deploy.device.protocol import Channel
 from jetpress.deploy.device.ssh import Connection, parse
 from jetpress.deploy.errors import DeviceError
 from jetpress.deploy.process import Completed, Terms, execute
@@ -42,9 +42,9 @@ class Contents:
     """Bytes."""
 
     @classmethod
-    def read(cls, said: Mapping[str, Any]) -> Contents:
+    def read(cls, answer: Mapping[str, object]) -> Contents:
         """Out of the device's answer, which is a claim."""
-        files, size = said.get("files"), said.get("bytes")
+        files, size = answer.get("files"), answer.get("bytes")
         if not isinstance(files, int) or not isinstance(size, int):
             raise DeviceError("the device does not say what it holds", "see what its python3 is")
         return cls(files, size)
@@ -74,13 +74,13 @@ class Device(Protocol):
     def close(self) -> None:
         """Let go of the connection. The device stays as it is."""
 
-    def call(self, program: str, request: Mapping[str, Any], terms: Terms) -> Completed:
-        """Run one of the programs of `deploy/sent` there; ``request`` is the first line that it reads."""
+    def call(self, program: str, request: Mapping[str, object], terms: Terms) -> Completed:
+        """Run one of the programs of `deploy/device/scripts` there; ``request`` is the first line that it reads."""
         source = (SCRIPTS / f"{program}.py").read_bytes()
         # Isolated and without site packages: nothing that lies around there can get in, and it starts sooner.
         start = f"import sys;exec(compile(sys.stdin.buffer.read({len(source)}),{program!r},'exec'))"
 
-        def feed() -> Any:
+        def feed() -> Iterator[bytes]:
             yield source + json.dumps(request).encode("ascii") + b"\n"
             yield from terms.feed
 
@@ -90,9 +90,9 @@ class Device(Protocol):
         self.judge(done)
         return done
 
-    def peer(self) -> Peer:
+    def channel(self) -> Channel:
         """The device, as far as a conversation with it goes."""
-        return Peer(self.name, self.folder, self.call)
+        return Channel(self.name, self.folder, self.call)
 
     def run(
         self,
@@ -120,7 +120,7 @@ class Device(Protocol):
         self, name: str, argv: Sequence[str], on_line: OnLine | None = None, on_error: OnLine | None = None
     ) -> Completed:
         """Run a program that goes on there when we end; see :func:`jetpress.deploy.device.detached.run`."""
-        return detached.run(self.peer(), name, argv, on_line, on_error)
+        return detached.run(self.channel(), name, argv, on_line, on_error)
 
     def read(self, path: str) -> bytes:
         """The content of a file of at most 64 MiB."""
@@ -132,30 +132,30 @@ class Device(Protocol):
             if len(content) > LARGEST_READ:
                 raise DeviceError(f"{path} on {self.name} is larger than 64 MiB", "bring it back with `get`")
 
-        self.peer().succeeded(self.call("files", request, Terms(quiet=ANSWER_S, sink=keep)))
+        self.channel().succeeded(self.call("files", request, Terms(quiet=ANSWER_S, sink=keep)))
         return bytes(content)
 
     def write(self, path: str, data: bytes) -> None:
         """Make a file with this content: it is there whole, or as it was before."""
         request = {"do": "write", "path": path, "size": len(data)}
-        self.peer().talk("files", request, Terms(feed=[data], quiet=ANSWER_S))
+        self.channel().talk("files", request, Terms(feed=[data], quiet=ANSWER_S))
 
     def put(self, directory: Path, name: str, progress: transfer.OnBytes | None = None) -> str:
         """Send a directory and return its path there; see :func:`jetpress.deploy.device.transfer.put`."""
-        return transfer.put(self.peer(), directory, name, progress)
+        return transfer.put(self.channel(), directory, name, progress)
 
     def get(self, remote: str, local: Path, progress: transfer.OnBytes | None = None) -> None:
         """Bring the files of a directory back; see :func:`jetpress.deploy.device.transfer.get`."""
-        transfer.get(self.peer(), remote, local, progress)
+        transfer.get(self.channel(), remote, local, progress)
 
     def clean(self) -> Contents:
         """Remove the working folder and end what runs in it; say what that was."""
-        self.peer().talk("keep", {"do": "stop", "folder": f"{self.folder}/{detached.FOLDER}"}, Terms())
-        return Contents.read(self.peer().ask("remove", folder=self.folder))
+        self.channel().talk("keep", {"do": "stop", "folder": f"{self.folder}/{detached.FOLDER}"}, Terms())
+        return Contents.read(self.channel().ask("remove", folder=self.folder))
 
     def contents(self) -> Contents:
         """What the working folder holds."""
-        return Contents.read(self.peer().ask("usage", folder=self.folder))
+        return Contents.read(self.channel().ask("usage", folder=self.folder))
 
 
 @dataclass(frozen=True)

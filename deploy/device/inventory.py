@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
+from dataclasses import dataclass
 
 from jetpress.deploy.backends import BACKENDS
 from jetpress.deploy.device import detached
 from jetpress.deploy.device.device import Device
 from jetpress.deploy.device.probe import Facts, differences, probe
+from jetpress.deploy.errors import DeviceError
 from jetpress.deploy.process import Terms
 from jetpress.deploy.targets import TARGETS
 
 
-def show(device: Device) -> dict[str, Any]:
-    """Everything known of a device, as plain values; nothing is written there.
+@dataclass(frozen=True)
+class Inventory:
+    """A device, and what jetpress keeps there."""
+
+    device: Facts
+    targets: tuple[str, ...]
+    """Those that fit it."""
+    folder: str
+    files: int
+    bytes: int
+    running: int
+    """Builds that go on without us."""
+
+
+def show(device: Device) -> Inventory:
+    """Everything known of a device; nothing is written there.
 
     Raises:
         DeviceError: it cannot be reached, or its answer makes no sense.
@@ -22,15 +36,10 @@ def show(device: Device) -> dict[str, Any]:
     facts = probe(device)
     held = device.contents()
     request = {"do": "running", "folder": f"{device.folder}/{detached.FOLDER}"}
-    running = device.peer().talk("keep", request, Terms())
-    return {
-        "device": asdict(facts),
-        "targets": fitting(facts),
-        "folder": device.folder,
-        "files": held.files,
-        "bytes": held.size,
-        "running": running.get("running"),
-    }
+    running = device.channel().talk("keep", request, Terms()).get("running")
+    if not isinstance(running, int):
+        raise DeviceError(f"{device.name} does not say what runs there", "see what its python3 is")
+    return Inventory(facts, tuple(fitting(facts)), device.folder, held.files, held.size, running)
 
 
 def fitting(facts: Facts) -> list[str]:
@@ -41,9 +50,9 @@ def fitting(facts: Facts) -> list[str]:
     return [name for name, target in TARGETS.items() if target.is_board and not differences(facts, target)]
 
 
-def lines(shown: dict[str, Any]) -> list[str]:
+def lines(shown: Inventory) -> list[str]:
     """The same for people; what the device does not say is left out."""
-    facts = Facts(**shown["device"])
+    facts = shown.device
     mode = f"{facts.power_mode} ({facts.power_mode_number})" if facts.power_mode else ""
     capability = ".".join(map(str, facts.compute_capability or ()))
     rows = {
@@ -64,8 +73,8 @@ def lines(shown: dict[str, Any]) -> list[str]:
         "memory": f"{facts.ram_free_mb} of {facts.ram_total_mb} MiB free",
         "disk": f"{facts.disk_free_mb} MiB free",
         "power mode": mode,
-        "targets that fit": ", ".join(shown["targets"]) or "none",
-        shown["folder"]: f"{shown['files']} files, {shown['bytes'] / 2**20:.1f} MiB",
-        "running there": f"{shown['running']} builds" if shown["running"] else "",
+        "targets that fit": ", ".join(shown.targets) or "none",
+        shown.folder: f"{shown.files} files, {shown.bytes / 2**20:.1f} MiB",
+        "running there": f"{shown.running} builds" if shown.running else "",
     }
     return [f"{name:<20} {text}" for name, text in rows.items() if text]

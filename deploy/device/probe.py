@@ -11,12 +11,12 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from jetpress.deploy.backends import BACKENDS
 from jetpress.deploy.device import board
 from jetpress.deploy.device.device import Device, Local
 from jetpress.deploy.errors import DeviceError
+from jetpress.deploy.fields import Fields
 from jetpress.deploy.process import Terms, plain
 from jetpress.deploy.targets import TARGETS, Target
 
@@ -32,7 +32,7 @@ DEVICE_TREE = Path("/proc/device-tree/compatible")
 
 @dataclass(frozen=True)
 class Facts:
-    """What was found. Empty or None: the device does not have it, or does not say."""
+    """What the device is. Empty or None: the device does not have it, or does not say."""
 
     name: str
     model: str = ""
@@ -87,35 +87,37 @@ def probe(device: Device) -> Facts:
     Raises:
         DeviceError: it cannot be reached, or its answer makes no sense.
     """
-    said = device.peer().talk(
+    answer = device.channel().talk(
         "survey", {"folder": device.folder, "packages": PACKAGES}, Terms(timeout=SURVEY_S)
     )
-    return read(device.name, said)
+    return read(device.name, answer)
 
 
-def read(name: str, survey: Mapping[str, Any]) -> Facts:
+def read(name: str, survey: Mapping[str, object]) -> Facts:
     """Facts out of the answer of `deploy/device/scripts/survey.py`. Its texts are the device's: they are made plain."""
+    answer = Fields(survey)
     try:
-        files = {key: str(text) for key, text in survey["files"].items()}
-        said = {key: str(value.get("out", "")) for key, value in survey["commands"].items()}
-        return _facts(plain(name), files, said, survey)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        texts, commands = answer.inside("files"), answer.inside("commands")
+        files = {key: texts.verbatim(key) for key in texts.values}
+        printed = {key: commands.inside(key).verbatim("out") for key in commands.values}
+        return _facts(plain(name), files, printed, answer)
+    except ValueError as error:  # also of a number that is none, in a text
         raise DeviceError(
-            f"{name} describes itself in a way that makes no sense: {error!r:.100}",
+            f"{name} describes itself in a way that makes no sense: {error!s:.100}",
             "see what its python3 is, and whether a login script prints text",
         ) from error
 
 
-def _facts(name: str, files: Mapping[str, str], said: Mapping[str, str], survey: Mapping[str, Any]) -> Facts:
+def _facts(name: str, files: Mapping[str, str], printed: Mapping[str, str], survey: Fields) -> Facts:
     model = plain(" ".join(board.device_tree(files.get("model", ""))))
     compatible = tuple(plain(entry) for entry in board.device_tree(files.get("compatible", "")))
     soc = board.soc(compatible)
-    gpu, capability = board.gpu(said.get("nvidia_smi", ""))
-    release = board.l4t(files.get("nv_tegra_release", ""), said.get("dpkg_core", ""))
-    imports = {name: board.imported(name, survey["commands"].get(f"import_{name}")) for name in PACKAGES}
+    gpu, capability = board.gpu(printed.get("nvidia_smi", ""))
+    release = board.l4t(files.get("nv_tegra_release", ""), printed.get("dpkg_core", ""))
+    imports = {package: _imported(survey, package) for package in PACKAGES}
     tensorrt, tensorrt_error = imports["tensorrt"]
     ram_free, ram_total = board.memory_mb(files.get("meminfo", ""))
-    mode = board.power_mode(said.get("nvpmodel", ""))
+    mode = board.power_mode(printed.get("nvpmodel", ""))
     modes, default = board.power_modes(files.get("nvpmodel_conf", ""))
     system = re.search(r'^PRETTY_NAME="?([^"\n]*)', files.get("os_release", ""), re.MULTILINE)
     return Facts(
@@ -127,22 +129,22 @@ def _facts(name: str, files: Mapping[str, str], said: Mapping[str, str], survey:
         l4t=release,
         jetpack=board.jetpack(release),
         system=plain(system[1]) if system else "",
-        machine=plain(str(survey["machine"])),
+        machine=survey.text("machine"),
         cpu=plain(board.cpu(files.get("cpuinfo", ""))),
-        cores=int(survey["cores"] or 0),
+        cores=0 if survey.is_null("cores") else survey.integer("cores"),
         gpu=plain(gpu),
         compute_capability=board.COMPUTE_CAPABILITY.get(soc, capability),
         cuda=board.cuda(files.get("cuda_json", ""), files.get("cuda_txt", ""), files.get("cuda_header", "")),
-        tensorrt=plain(tensorrt or board.dpkg_version(said.get("dpkg_tensorrt", ""))),
+        tensorrt=plain(tensorrt or board.dpkg_version(printed.get("dpkg_tensorrt", ""))),
         tensorrt_error=plain(tensorrt_error),
-        python=plain(str(survey["python"])),
+        python=survey.text("python"),
         numpy=plain(imports["numpy"][0]),
         libraries={name: plain(imports[name][0]) for name in LIBRARIES},
-        trtexec=plain(str(survey["trtexec"])),
-        dla_compiler=bool(survey["dla_compiler"]),
+        trtexec=survey.text("trtexec"),
+        dla_compiler=survey.flag("dla_compiler"),
         ram_free_mb=ram_free,
         ram_total_mb=ram_total,
-        disk_free_mb=int(survey["disk_free"]) // 2**20,
+        disk_free_mb=survey.integer("disk_free") // 2**20,
         power_mode=plain(mode.name),
         power_mode_number=mode.number,
         power_modes={number: plain(text) for number, text in modes.items()},
@@ -150,7 +152,13 @@ def _facts(name: str, files: Mapping[str, str], said: Mapping[str, str], survey:
     )
 
 
-def identity(facts: Facts) -> dict[str, Any]:
+def _imported(survey: Fields, package: str) -> tuple[str, str]:
+    """Version and error of a package; none of both where it was not asked for."""
+    commands, name = survey.inside("commands"), f"import_{package}"
+    return board.imported(package, commands.inside(name).values if name in commands.values else None)
+
+
+def identity(facts: Facts) -> dict[str, object]:
     """What makes an engine valid and a timing comparable: the part for cache keys."""
     capability = facts.compute_capability
     return {
@@ -178,7 +186,7 @@ def differences(facts: Facts, target: Target) -> list[str]:
     """What keeps an engine for ``target`` from running on the device: found and wanted, both named."""
     if not target.is_board:
         return []
-    found, wanted = facts.compute_capability, target.compute_capability
+    has, wanted = facts.compute_capability, target.compute_capability
     differing = []
     if not facts.is_jetson:
         differing.append(f"it is {facts.title}, the target is a {target.title}")
@@ -186,8 +194,8 @@ def differences(facts: Facts, target: Target) -> list[str]:
         differing.append(f"its board is not known ({facts.title}), the target is a {target.title}")
     elif facts.module and facts.module != board.module(target.title, ()):
         differing.append(f"it is a {facts.module} ({facts.title}), the target is a {target.title}")
-    if found and wanted and found != wanted:
-        differing.append(f"its compute capability is {_dotted(found)}, the target's is {_dotted(wanted)}")
+    if has and wanted and has != wanted:
+        differing.append(f"its compute capability is {_dotted(has)}, the target's is {_dotted(wanted)}")
     if facts.tensorrt and _series(facts.tensorrt) != _series(target.tensorrt):
         differing.append(f"it has TensorRT {facts.tensorrt}, the target is for {target.tensorrt}")
     return differing

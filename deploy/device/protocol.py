@@ -1,15 +1,14 @@
-"""Asking the programs of `deploy/sent`, once they run on a device, and understanding what they answer."""
+"""Asking the programs of `deploy/device/scripts`, once they run on a device, and understanding what they answer."""
 
 from __future__ import annotations
 
 import errno
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from jetpress.deploy.errors import DeviceError
-from jetpress.deploy.process import Completed, Terms, plain
+from jetpress.deploy.fields import Fields, Malformed, parse
+from jetpress.deploy.process import Completed, Terms
 
 ANSWER_S = 600.0
 """A Nano hashes a gigabyte in ten seconds; no question takes so long on a device that works."""
@@ -23,20 +22,20 @@ HINTS = {
 
 
 @dataclass(frozen=True)
-class Peer:
+class Channel:
     """A device, as far as a conversation with it goes."""
 
     name: str
     folder: str
     """Its working folder."""
-    call: Callable[[str, Mapping[str, Any], Terms], Completed]
-    """Runs a program of `deploy/sent` with a request."""
+    call: Callable[[str, Mapping[str, object], Terms], Completed]
+    """Runs a program of `deploy/device/scripts` with a request."""
 
-    def ask(self, do: str, **request: Any) -> dict[str, Any]:
+    def ask(self, do: str, **request: object) -> dict[str, object]:
         """One question to `deploy/device/scripts/files.py`, and its answer."""
         return self.talk("files", {"do": do, **request}, Terms(timeout=ANSWER_S))
 
-    def talk(self, program: str, request: Mapping[str, Any], terms: Terms) -> dict[str, Any]:
+    def talk(self, program: str, request: Mapping[str, object], terms: Terms) -> dict[str, object]:
         """Run a program and return the one line of JSON that it answers with.
 
         Raises:
@@ -44,27 +43,25 @@ class Peer:
         """
         done = self.call(program, request, terms)
         self.succeeded(done)
-        try:
-            said = json.loads(done.stdout)
-        except (ValueError, RecursionError):
-            said = None
-        if not isinstance(said, dict):
+        answer = parse(done.stdout)
+        if answer is None:
             raise DeviceError(
                 f"{self.name} did not answer as jetpress's own program does: {done.stdout.strip()[:200]!r}",
                 "see what its python3 is, and whether a login script prints text",
             )
-        return said
+        return answer
 
     def succeeded(self, done: Completed) -> None:
         """Raise the failure that a program reports in the last line of its stderr."""
         if done.returncode == 0:
             return
         last = (done.stderr.strip().splitlines() or [""])[-1]
+        report = Fields(parse(last) or {})
         try:
-            report = json.loads(last)
-            what, number, path = str(report["error"]), report["errno"], str(report["path"])
-        except (ValueError, RecursionError, TypeError, KeyError):
+            number = None if report.is_null("errno") else report.integer("errno")
+            what, path = report.text("error"), "" if report.is_null("path") else report.text("path")
+        except Malformed:
             what, number, path = f"status {done.returncode}: {last[-300:]}", None, ""
-        where = f" ({plain(path)[:200]})" if path else ""
-        hint = HINTS.get(number, "") if isinstance(number, int) else ""
-        raise DeviceError(f"{self.name}: {plain(what)[:300]}{where}", hint or "see the message of the device")
+        where = f" ({path[:200]})" if path else ""
+        hint = HINTS.get(number, "") if number is not None else ""
+        raise DeviceError(f"{self.name}: {what[:300]}{where}", hint or "see the message of the device")

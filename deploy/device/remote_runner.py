@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from jetpress.deploy import console
+from jetpress.deploy.device import events
 from jetpress.deploy.device.device import Device
+from jetpress.deploy.device.events import Event, Failure, Progress, Result
 from jetpress.deploy.device.retry import Attempts
 from jetpress.deploy.device.ssh import ConnectionLost
 from jetpress.deploy.errors import (
@@ -29,7 +29,6 @@ FAILURES: dict[int, type[JetpressError]] = {
 PROGRESS_S = 10.0
 KILLED = 137
 """128 and signal 9, as a shell says it."""
-Event = dict[str, Any]
 
 
 class _Listener:
@@ -37,20 +36,23 @@ class _Listener:
 
     def __init__(self) -> None:
         self.events: list[Event] = []
+        self.malformed: DeviceError | None = None
+        """The first event that makes no sense; why the runner failed, if it did, is more worth telling."""
         self.prose: list[str] = []
         self.shown = time.monotonic()
 
     def event(self, line: str) -> None:
         try:
-            event = json.loads(line)
-        except json.JSONDecodeError:
-            return  # a library that prints to stdout is not an event
-        if not isinstance(event, dict) or "event" not in event:
+            event = events.read(line)
+        except DeviceError as error:
+            self.malformed = self.malformed or error
             return
+        if event is None:
+            return  # a library that prints to stdout is not an event
         self.events.append(event)
-        if event["event"] == "progress" and time.monotonic() - self.shown > PROGRESS_S:
+        if isinstance(event, Progress) and time.monotonic() - self.shown > PROGRESS_S:
             self.shown = time.monotonic()
-            console.say(f"    {event['model']}: {event['phase']}, {event['step']} of {event['steps']}")
+            console.say(f"    {event.model}: {event.phase}, {event.step} of {event.steps}")
 
     def say(self, line: str) -> None:
         self.prose.append(line)
@@ -79,7 +81,7 @@ def run(device: Device, folder: str, *arguments: str) -> list[Event]:
         heard = _Listener()
         try:
             done = device.run(_argv(device, folder, arguments), on_line=heard.event, on_error=heard.say)
-            return _judged(device, arguments[0], done, heard.events)
+            return _judged(device, arguments[0], done, heard)
         except ConnectionLost as lost:
             attempts.pause(lost)
 
@@ -100,38 +102,27 @@ def run_detached(
     done = device.run_detached(name, _argv(device, folder, arguments), heard.event, heard.say)
     if log is not None:
         log("".join(f"{line}\n" for line in heard.prose))
-    return _judged(device, arguments[0], done, heard.events)
-
-
-def last(events: list[Event], name: str) -> Event:
-    """The last event of a kind.
-
-    Raises:
-        StageError: there is none.
-    """
-    found = [event for event in events if event["event"] == name]
-    if not found:
-        raise StageError(
-            f"the runner ended without saying {name!r}", "run `python3 runner.pyz doctor` in the bundle"
-        )
-    return found[-1]
+    return _judged(device, arguments[0], done, heard)
 
 
 def _argv(device: Device, folder: str, arguments: tuple[str, ...]) -> list[str]:
     return [device.python, f"{folder}/runner.pyz", *arguments]
 
 
-def _judged(device: Device, command: str, done: Completed, events: list[Event]) -> list[Event]:
+def _judged(device: Device, command: str, done: Completed, heard: _Listener) -> list[Event]:
     if done.returncode == 0:
-        return events
+        if heard.malformed is not None:
+            raise heard.malformed
+        return heard.events
     failure = FAILURES.get(done.returncode, DeviceError)
-    said = next((e for e in reversed(events) if e["event"] in ("error", "skipped")), None)
-    what = str(said["what"]) if said else done.stderr.strip()[-500:]
-    hint = (said or {}).get("hint") or "see what the runner said"
-    if done.returncode == KILLED and said is None:
+    reason = next((event for event in reversed(heard.events) if isinstance(event, Failure)), None)
+    what = reason.what if reason else done.stderr.strip()[-500:]
+    hint = (reason.hint if reason else "") or "see what the runner said"
+    if done.returncode == KILLED and reason is None:
         what = "it was killed: the memory there has probably run out"
         hint = "stop other programs there, add swap, or lower build.workspace_mb; `dmesg` there says who killed it"
     what = what or f"the runner ended with {done.returncode}"
-    reasons = [f"{e['model']}: {e['reasons'][0]}" for e in events if e.get("verdict") == "invalid"]
+    invalid = [event for event in heard.events if isinstance(event, Result) and event.verdict == "invalid"]
+    reasons = [f"{result.model}: {why}" for result in invalid for why in result.reasons[:1]]
     what += f" ({'; '.join(reasons)})" if reasons else ""
     raise failure(f"{command} on {device.name}: {plain(what)}", plain(hint))

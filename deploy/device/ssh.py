@@ -87,15 +87,15 @@ def parse(name: str) -> Address:
     Raises:
         DeviceError: it is no host name, or could be taken for an option of ssh.
     """
-    found = _NAME.fullmatch(name)
-    port = int(found["port"]) if found and found["port"] else None
-    if found is None or port == 0 or (port or 0) > 65535:
+    match = _NAME.fullmatch(name)
+    port = int(match["port"]) if match and match["port"] else None
+    if match is None or port == 0 or (port or 0) > 65535:
         raise DeviceError(
             f"{plain(name)[:80]!r} cannot be a device",
             "write user@host or user@host:port; anything unusual belongs into a Host entry of ~/.ssh/config",
         )
-    host = found["host"].strip("[]")
-    return Address(f"{found['user']}@{host}" if found["user"] else host, port)
+    host = match["host"].strip("[]")
+    return Address(f"{match['user']}@{host}" if match["user"] else host, port)
 
 
 class Connection:
@@ -129,7 +129,7 @@ class Connection:
             if self._master is not None:
                 self._master.wait(1.0)
         raise ConnectionLost(
-            f"the connection to {self.address} was lost: {_said(done.stderr)}",
+            f"the connection to {self.address} was lost: {_reply(done.stderr)}",
             "see that the device is up and reachable, then run it again: it goes on where it stopped",
         )
 
@@ -158,19 +158,19 @@ class Connection:
         master = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True)
         self._end = weakref.finalize(self, _end, master, self._folder)
         out, errors = _first_words(master)
-        found = re.search(f"^{MARK}(.*)$", out, re.MULTILINE)
-        if found is None:
+        match = re.search(f"^{MARK}(.*)$", out, re.MULTILINE)
+        if match is None:
             failure = why(self.address, master.poll(), out, errors, known=self._home is not None)
             self.close()
             raise failure
-        if found.start() > 0:
+        if match.start() > 0:
             self.close()
             raise DeviceError(
-                f"the login shell of {self.address} prints text of its own: {_said(out[: found.start()])}",
+                f"the login shell of {self.address} prints text of its own: {_reply(out[: match.start()])}",
                 "guard that line of its ~/.bashrc with: case $- in *i*) ... esac",
             )
         self._master = master
-        self._home = self._read_hello(found[1])
+        self._home = self._read_hello(match[1])
 
     def _read_hello(self, hello: str) -> str:
         try:
@@ -239,40 +239,40 @@ def why(address: Address, status: int | None, out: str, errors: str, known: bool
         errors: what ssh and the device said on stderr.
         known: whether the device had answered before; then this is an outage, and trying again may help.
     """
-    said, hand = _said(errors or out), address.by_hand()
+    reply, hand = _reply(errors or out), address.by_hand()
     if "REMOTE HOST IDENTIFICATION HAS CHANGED" in errors or re.search(
         r"host key .* has changed", errors, re.I
     ):
         return DeviceError(
-            f"the host key of {address} has changed: this may be another machine. Nothing was sent: {said}",
+            f"the host key of {address} has changed: this may be another machine. Nothing was sent: {reply}",
             "if the device was reinstalled, compare the fingerprint on the device itself, remove the old key "
             f"with `ssh-keygen -R`, then connect once by hand: {hand}",
         )
     if "Host key verification failed" in errors or re.search("No .* host key is known", errors):
         return DeviceError(
-            f"the host key of {address} is not known: {said}",
+            f"the host key of {address} is not known: {reply}",
             f"connect once by hand and compare the fingerprint: {hand}",
         )
     if "Permission denied" in errors or "Too many authentication failures" in errors:
         return DeviceError(
-            f"{address} refused the login: {said}",
+            f"{address} refused the login: {reply}",
             f"jetpress asks for no password: set up a key ({address.by_hand('ssh-copy-id')}) until this "
             f"works without one: {hand} true",
         )
     if status in (126, 127) or "python3: not found" in errors or "python3: command not found" in errors:
-        return DeviceError(f"{address} has no python3: {said}", "install it there: sudo apt install python3")
+        return DeviceError(f"{address} has no python3: {reply}", "install it there: sudo apt install python3")
     if status is None or status == SSH_FAILED:
         kind = ConnectionLost if known else DeviceError
         within = f"gave no sign within {HELLO_S:g} s" if status is None else "is not reachable"
         return kind(
-            f"{address} {within}: {said}", f"check power, cable and address until this works: {hand} true"
+            f"{address} {within}: {reply}", f"check power, cable and address until this works: {hand} true"
         )
     return DeviceError(
-        f"{address} could not run python3 (status {status}): {said}", f"try it: {hand} python3 -V"
+        f"{address} could not run python3 (status {status}): {reply}", f"try it: {hand} python3 -V"
     )
 
 
-def _said(text: str) -> str:
+def _reply(text: str) -> str:
     """The end of what was said, on one line."""
     lines = [line.strip() for line in text.splitlines() if line.strip("@ ")]
     return " | ".join(lines)[-600:] or "it said nothing"

@@ -16,9 +16,8 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-from jetpress.deploy.device.protocol import Peer
+from jetpress.deploy.device.protocol import Channel
 from jetpress.deploy.device.retry import Attempts
 from jetpress.deploy.device.ssh import ConnectionLost
 from jetpress.deploy.errors import DeviceError, TrustError
@@ -44,7 +43,7 @@ class Entry:
     sha256: str
 
 
-def put(device: Peer, directory: Path, name: str, progress: OnBytes | None = None) -> str:
+def put(device: Channel, directory: Path, name: str, progress: OnBytes | None = None) -> str:
     """Send ``directory`` to the device, where it appears whole and is never changed.
 
     Args:
@@ -97,9 +96,9 @@ def contents(directory: Path) -> dict[str, Entry]:
 
 
 def _send_missing(
-    device: Peer,
+    device: Channel,
     wanted: Mapping[str, tuple[Entry, Path]],
-    stock: Mapping[str, Any],
+    stock: Mapping[str, object],
     attempts: Attempts,
     progress: OnBytes | None,
 ) -> None:
@@ -126,21 +125,21 @@ def _send_missing(
 
     files = [{"offset": there[sha], **asdict(wanted[sha][0])} for sha in missing]
     request = {"do": "append", "folder": device.folder, "files": files}
-    said = device.talk("files", request, Terms(feed=feed(), quiet=QUIET_S))
-    if said.get("moved"):
+    answer = device.talk("files", request, Terms(feed=feed(), quiet=QUIET_S))
+    if answer.get("moved"):
         raise ConnectionLost(f"{device.name} is still busy with an earlier attempt", "wait a little")
-    if said.get("complete") is not True:
-        sha = str(said.get("sha256"))
+    if answer.get("complete") is not True:
+        sha = str(answer.get("sha256"))
         name = wanted[sha][1].name if sha in wanted else "a file"
         raise TrustError(
-            f"{name} is another file on {device.name}: {sha:.64} expected, {said.get('found')!s:.64} found",
+            f"{name} is another file on {device.name}: {sha:.64} expected, {answer.get('found')!s:.64} found",
             "leave the files alone while they are sent, then run the command again",
         )
 
 
-def _checked(said: Mapping[str, Any], sizes: Mapping[str, int]) -> tuple[dict[str, int], set[str], int]:
+def _checked(stock: Mapping[str, object], sizes: Mapping[str, int]) -> tuple[dict[str, int], set[str], int]:
     """How many bytes of each file the device says it has, which it says are whole, and its free disk."""
-    whole, parts, free = said.get("whole"), said.get("parts"), said.get("free")
+    whole, parts, free = stock.get("whole"), stock.get("parts"), stock.get("free")
     if not isinstance(whole, list) or not isinstance(parts, dict) or not isinstance(free, int):
         raise DeviceError("the device does not say what it has", "see what its python3 is")
     there = {sha: size if sha in whole else parts.get(sha) for sha, size in sizes.items()}
@@ -156,7 +155,7 @@ def _pieces(path: Path, offset: int, end: int) -> Iterator[bytes]:
             yield chunk
 
 
-def get(device: Peer, remote: str, local: Path, progress: OnBytes | None = None) -> None:
+def get(device: Channel, remote: str, local: Path, progress: OnBytes | None = None) -> None:
     """Bring the files below ``remote`` into ``local``. Each appears whole and verified, or not at all.
 
     Raises:
@@ -178,9 +177,9 @@ def get(device: Peer, remote: str, local: Path, progress: OnBytes | None = None)
             attempts.pause(lost)
 
 
-def _claims(device: Peer, said: Mapping[str, Any], local: Path) -> dict[str, Entry]:
+def _claims(device: Channel, listing: Mapping[str, object], local: Path) -> dict[str, Entry]:
     """The listing, if a file can safely be made of every entry."""
-    files, listed = {}, said.get("files")
+    files, listed = {}, listing.get("files")
     if not isinstance(listed, dict) or len(listed) > MOST_FILES:
         raise TrustError(
             f"{device.name} sent no usable list of files", "do not use this device until it is understood"
@@ -220,7 +219,7 @@ def _is_contained(name: str) -> bool:
     )
 
 
-def _fetch(device: Peer, remote: str, entry: Entry, local: Path, attempts: Attempts) -> None:
+def _fetch(device: Channel, remote: str, entry: Entry, local: Path, attempts: Attempts) -> None:
     if local.is_file() and local.stat().st_size == entry.size and _sha256(local) == entry.sha256:
         return
     local.parent.mkdir(parents=True, exist_ok=True)
@@ -242,11 +241,11 @@ def _fetch(device: Peer, remote: str, entry: Entry, local: Path, attempts: Attem
         device.succeeded(device.call("files", request, Terms(quiet=QUIET_S, sink=keep)))
         file.flush()
         os.fsync(file.fileno())
-    found = _sha256(part)
-    if found != entry.sha256:
+    came = _sha256(part)
+    if came != entry.sha256:
         part.unlink()
         raise TrustError(
-            f"{local.name} came from {device.name} as another file: expected {entry.sha256}, found {found}",
+            f"{local.name} came from {device.name} as another file: expected {entry.sha256}, found {came}",
             "see that nothing writes to it there, then run the command again",
         )
     part.replace(local)

@@ -51,13 +51,13 @@ def plain_file(path: Path) -> None:
         TrustError: it is something else, or not there.
     """
     try:
-        found = path.lstat()
+        status = path.lstat()
     except (OSError, ValueError) as error:
         raise TrustError(f"{path} cannot be looked at: {error}", HINT) from None
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise TrustError(f"{path} is not a plain file", HINT)
-    if found.st_nlink > 1:
-        raise TrustError(f"{path} has {found.st_nlink} names (hard links)", HINT)
+    if status.st_nlink > 1:
+        raise TrustError(f"{path} has {status.st_nlink} names (hard links)", HINT)
 
 
 def _number(model: Path, text: str) -> int:

@@ -8,9 +8,11 @@ a copy.
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from jetpress.deploy.preflight.graph import Graph, Node
+from jetpress.deploy.preflight.graph import Graph
+from jetpress.deploy.preflight.node import Node
 
 # fmt: off
 ANY = frozenset({
@@ -26,23 +28,31 @@ FREE = frozenset({"Constant", "Identity", "Dropout", "QuantizeLinear", "Dequanti
 # fmt: on
 
 
-def estimate(graph: Graph, compute_capability: tuple[int, int] | None) -> dict[str, Any]:
-    """Nodes that could run there, in how many pieces, and what falls back by operator."""
+@dataclass(frozen=True)
+class Share:
+    """How much of a graph the DLA could take."""
+
+    nodes: int
+    """Those that are work."""
+    on_dla: int
+    pieces: int
+    """Stretches of nodes that follow one another there."""
+    fallback: Mapping[str, int]
+    """What the GPU would take, by operator, the most frequent first."""
+
+
+def estimate(graph: Graph, compute_capability: tuple[int, int] | None) -> Share:
+    """What could run there by NVIDIA's list."""
     taken = ORIN if (compute_capability or (0, 0)) >= (8, 0) else ANY
     work = [node for node in graph.nodes if node.op not in FREE]
     places = [_fits(graph, node, taken) for node in work]
     pieces = sum(here and not before for here, before in zip(places, [False, *places], strict=False))
     fallback = Counter(node.op for node, here in zip(work, places, strict=True) if not here)
-    return {
-        "nodes": len(work),
-        "on_dla": sum(places),
-        "pieces": pieces,
-        "fallback": dict(fallback.most_common()),
-    }
+    return Share(len(work), sum(places), pieces, dict(fallback.most_common()))
 
 
 def _fits(graph: Graph, node: Node, taken: frozenset[str]) -> bool:
-    value, get = graph.value(node.outputs[0] if node.outputs else ""), node.attributes.get
+    value = graph.value(node.outputs[0] if node.outputs else "")
     if node.op not in taken or value.open or len(value.shape or ()) != 4:
         return False
     sizes = {
@@ -53,10 +63,11 @@ def _fits(graph: Graph, node: Node, taken: frozenset[str]) -> bool:
     }
     if node.op in sizes:
         kernel, stride = sizes[node.op]
-        if max(get("kernel_shape", [1])) > kernel or max(get("strides", [1])) > stride:
+        if max([1, *node.integers("kernel_shape")]) > kernel or max([1, *node.integers("strides")]) > stride:
             return False
     if node.op == "ConvTranspose":
-        return get("group", 1) == 1 and not any(get("pads", ())) and max(get("dilations", [1])) == 1
+        plain = node.integer("group", 1) == 1 and not any(node.integers("pads"))
+        return plain and max([1, *node.integers("dilations")]) == 1
     if node.op == "Concat":
-        return bool(get("axis") in (1, -3))
-    return not (node.op == "Resize" and get("mode") == "cubic")
+        return node.attributes.get("axis") in (1, -3)
+    return not (node.op == "Resize" and node.attributes.get("mode") == "cubic")

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 
 from onnx import TensorProto
 
-from jetpress.deploy.preflight.graph import Graph, Node
+from jetpress.deploy.preflight.finding import Finding
+from jetpress.deploy.preflight.graph import Graph
+from jetpress.deploy.preflight.node import Node
 from jetpress.deploy.preflight.operators import Row, Version
-from jetpress.deploy.preflight.restrictions import Said
 
 INT64, DOUBLE, UINT8, FP8 = 7, 11, 2, 17
 NAMES = {
@@ -31,8 +32,8 @@ MEANT: dict[str, tuple[int, ...] | None] = {
 
 def name(kind: int, version: Version) -> str:
     """As TensorRT ``version`` calls it; empty where it has no such type."""
-    found = "INT32" if kind == INT64 and version < (9, 0) else NAMES.get(kind, "")
-    return found if version >= SINCE.get(found, (0, 0)) else ""
+    known = "INT32" if kind == INT64 and version < (9, 0) else NAMES.get(kind, "")
+    return known if version >= SINCE.get(known, (0, 0)) else ""
 
 
 def spelt(kind: int) -> str:
@@ -40,7 +41,7 @@ def spelt(kind: int) -> str:
     return TensorProto.DataType.Name(kind) if kind in TensorProto.DataType.values() else f"type {kind}"
 
 
-def node_types(graph: Graph, node: Node, row: Row, version: Version) -> Iterator[Said]:
+def node_types(graph: Graph, node: Node, row: Row, version: Version) -> Iterator[Finding]:
     """What speaks against the types that a node works on."""
     for place in MEANT.get(node.op, (0,)) or ():
         value = graph.value(node.outputs[0] if place < 0 and node.outputs else node.input(max(place, 0)))
@@ -50,21 +51,23 @@ def node_types(graph: Graph, node: Node, row: Row, version: Version) -> Iterator
         taken = f"TensorRT takes {', '.join(sorted(row.types))}"
         remedy = "cast before it, e.g. `.to(torch.float32)` or `.to(torch.int32)` in the network"
         if called in OFTEN_TAKEN:
-            yield Said("warning", f"it works on {spelt(value.kind)}; of its types {taken}", remedy)
+            yield Finding("warning", f"it works on {spelt(value.kind)}; of its types {taken}", remedy)
         else:
-            yield Said("error", f"it works on {spelt(value.kind)}, and {taken}", remedy)
+            yield Finding("error", f"it works on {spelt(value.kind)}, and {taken}", remedy)
 
 
-def io_type(kind: int, version: Version) -> Said | None:
+def io_type(kind: int, version: Version) -> Finding | None:
     """What is to be said about the type of a model's input or output."""
     if kind == INT64 and version < (9, 0):
         what = "it is INT64: TensorRT 8 makes it INT32, and a buffer of INT64 holds nonsense"
-        return Said(
+        return Finding(
             "warning", what, "cast it in the network: `.to(torch.int32)`; jetpress's runner asks the engine"
         )
     if kind == DOUBLE:
-        return Said("warning", "it is DOUBLE: TensorRT makes it FLOAT", "cast it in the network: `.float()`")
+        return Finding(
+            "warning", "it is DOUBLE: TensorRT makes it FLOAT", "cast it in the network: `.float()`"
+        )
     if not name(kind, version):
         what = f"it is {spelt(kind)}, which this TensorRT has not" if kind else "it is not a tensor"
-        return Said("error", what, "cast it in the network, or leave it to the code around the engine")
+        return Finding("error", what, "cast it in the network, or leave it to the code around the engine")
     return None

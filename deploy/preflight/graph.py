@@ -8,12 +8,9 @@ with bounded memory and time: the inference is native code, and the graph may be
 
 from __future__ import annotations
 
-import math
 import sys
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -22,12 +19,13 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
-from onnx import defs, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from jetpress.deploy import process
 from jetpress.deploy.errors import DeviceError, TrustError
 from jetpress.deploy.onnx_file.external import HINT
 from jetpress.deploy.onnx_file.skeleton import BITS, Skeleton
+from jetpress.deploy.preflight.node import UNKNOWN, Node, Value
 
 Array = NDArray[Any]
 INFERENCE_S = 60
@@ -39,66 +37,16 @@ GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
 PASSING = ("Identity", "Cast", "Transpose", "QuantizeLinear", "DequantizeLinear")
 
 
-@dataclass(frozen=True)
-class Value:
-    """Element type (as in TensorProto.DataType; 0: unknown) and shape of one tensor."""
-
-    kind: int = 0
-    shape: tuple[int | None, ...] | None = None
-    """None where even the rank is unknown; None for each open dimension."""
-
-    @property
-    def bytes(self) -> int:
-        """Size with every open dimension taken as 1."""
-        return -(-math.prod(d or 1 for d in self.shape or ()) * BITS.get(self.kind, 32) // 8)
-
-    @property
-    def open(self) -> bool:
-        """Whether a dimension is left to the run."""
-        return self.shape is None or None in self.shape
-
-
-UNKNOWN = Value()
-
-
-@dataclass(frozen=True)
-class Node:
-    """One operator at work."""
-
-    op: str
-    domain: str
-    name: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    attributes: dict[str, Any] = field(repr=False)
-    """Plain values; graphs are not among them, their nodes follow in the graph's list."""
-
-    @property
-    def module(self) -> str:
-        """The PyTorch module: exporters put it before the last slash of the name."""
-        return self.name.strip("/").rpartition("/")[0]
-
-    @cached_property
-    def positions(self) -> dict[str, int]:
-        """Where the inputs stand, by the names that ONNX gives them."""
-        return {formal: at for at, formal in enumerate(_formal_inputs(self.op)) if at < len(self.inputs)}
-
-    def input(self, at: int | str) -> str:
-        """Name of an input, by position or formal name; empty where it is left out."""
-        index = self.positions.get(at, len(self.inputs)) if isinstance(at, str) else at
-        return self.inputs[index] if index < len(self.inputs) else ""
-
-
 class Graph:
     """A model's nodes, values and constants."""
 
     def __init__(self, proto: onnx.ModelProto, path: Path) -> None:
         """``path``: of the file; weights may lie beside it."""
         self.path, self.proto = path, proto
-        imports = {one.domain: one.version for one in self.proto.opset_import}
+        imports = {entry.domain: entry.version for entry in self.proto.opset_import}
         self.opset = imports.get("", imports.get("ai.onnx", 1))
         self.ir_version = self.proto.ir_version
-        self.functions = {(one.domain, one.name) for one in self.proto.functions}
+        self.functions = {(entry.domain, entry.name) for entry in self.proto.functions}
         self.constants: dict[str, onnx.TensorProto] = {}
         self.twice: set[str] = set()
         """Names that two constants or two nodes give a value: parsers differ on whose it is."""
@@ -117,11 +65,11 @@ class Graph:
         self.given |= set(self.constants)
         self.producers = {name: node for node in self.nodes for name in node.outputs if name}
         self.inputs = {
-            one.name: self.values[one.name]
-            for one in self.proto.graph.input
-            if one.name not in self.constants
+            entry.name: self.values[entry.name]
+            for entry in self.proto.graph.input
+            if entry.name not in self.constants
         }
-        self.outputs = {one.name: self.value(one.name) for one in self.proto.graph.output}
+        self.outputs = {entry.name: self.value(entry.name) for entry in self.proto.graph.output}
         self.used = {name for node in self.nodes for name in node.inputs} | set(self.outputs)
 
     def value(self, name: str) -> Value:
@@ -142,18 +90,18 @@ class Graph:
 
     def through(self, name: str) -> list[Node]:
         """The nodes between a constant and ``name``, from ``name`` back; empty where it is the constant."""
-        found: list[Node] = []
-        while name not in self.constants and (node := self.producers.get(name)) and node not in found:
+        passed: list[Node] = []
+        while name not in self.constants and (node := self.producers.get(name)) and node not in passed:
             if node.op not in PASSING or not node.inputs:
                 break
-            found.append(node)
+            passed.append(node)
             name = node.inputs[0]
-        return found
+        return passed
 
     @property
     def weight_bytes(self) -> int:
         """Bytes of all constants."""
-        return sum(Value(one.data_type, tuple(one.dims)).bytes for one in self.constants.values())
+        return sum(Value(entry.data_type, tuple(entry.dims)).bytes for entry in self.constants.values())
 
     def _bounded(self, bodies: dict[tuple[str, str], list[Node]]) -> None:
         """Functions may not call themselves, nor double each other: whoever writes them out would not end."""
@@ -177,21 +125,22 @@ class Graph:
         return self.constants.get(name)
 
     def _read(self, graph: onnx.GraphProto, prefix: str = "") -> None:
-        for tensor in [*graph.initializer, *(one.values for one in graph.sparse_initializer)]:
+        for tensor in [*graph.initializer, *(entry.values for entry in graph.sparse_initializer)]:
             self._constant(tensor.name, tensor)
-        self.given.update(one.name for one in graph.input)
-        for one in [*graph.input, *graph.value_info, *graph.output]:
-            self.values.setdefault(one.name, _value(one.type))
+        self.given.update(entry.name for entry in graph.input)
+        for entry in [*graph.input, *graph.value_info, *graph.output]:
+            self.values.setdefault(entry.name, _value(entry.type))
         self._add(graph.node, prefix)
 
     def _add(self, protos: Iterable[onnx.NodeProto], prefix: str) -> None:
         for at, proto in enumerate(protos):
-            attributes, inner = {}, []
-            for one in proto.attribute:
-                if one.type in GRAPHS:
-                    inner += [one.g] if one.type == onnx.AttributeProto.GRAPH else list(one.graphs)
-                elif not one.ref_attr_name:
-                    attributes[one.name] = _plain(one)
+            attributes = dict[str, object]()
+            inner = list[onnx.GraphProto]()
+            for entry in proto.attribute:
+                if entry.type in GRAPHS:
+                    inner += [entry.g] if entry.type == onnx.AttributeProto.GRAPH else list(entry.graphs)
+                elif not entry.ref_attr_name:
+                    attributes[entry.name] = _plain(entry)
             name = prefix + (proto.name or f"#{at} {proto.op_type}")
             domain = "" if proto.domain in ONNX_DOMAINS else proto.domain
             self.twice |= {out for out in proto.output if out and out in self.constants}
@@ -215,7 +164,7 @@ def load(tensor: onnx.TensorProto, model: Path) -> Array:
     """The elements of a tensor; where they lie in a file, that part of the file, mapped."""
     if tensor.data_location != onnx.TensorProto.EXTERNAL:
         return np.asarray(numpy_helper.to_array(tensor))
-    where = {one.key: one.value for one in tensor.external_data}
+    where = {entry.key: entry.value for entry in tensor.external_data}
     dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type)).newbyteorder("<")
     if BITS[tensor.data_type] < 8:
         raise TrustError(
@@ -241,8 +190,8 @@ def inferred(skeleton: Skeleton) -> Graph:
     except DeviceError:
         return graph
     if done.returncode == 0 and answer:
-        for one in onnx.GraphProto.FromString(bytes(answer)).value_info:
-            graph.values.setdefault(one.name, _value(one.type))
+        for entry in onnx.GraphProto.FromString(bytes(answer)).value_info:
+            graph.values.setdefault(entry.name, _value(entry.type))
     graph.outputs = {name: graph.value(name) for name in graph.outputs}
     return graph
 
@@ -269,27 +218,20 @@ def _value(kind: onnx.TypeProto) -> Value:
     return Value(tensor.elem_type, tuple(d if d is not None and d >= 0 else None for d in dims))
 
 
-def _plain(attribute: onnx.AttributeProto) -> Any:
+def _plain(attribute: onnx.AttributeProto) -> object:
     try:
-        value = helper.get_attribute_value(attribute)
+        value: object = helper.get_attribute_value(attribute)
     except ValueError:
         return None
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
-def _as_tensor(attributes: dict[str, Any]) -> onnx.TensorProto | None:
+def _as_tensor(attributes: Mapping[str, object]) -> onnx.TensorProto | None:
     """What a Constant node gives; None for text and sparse tensors."""
     if isinstance(tensor := attributes.get("value"), onnx.TensorProto):
         return tensor
     for name, dtype in (("value_int", np.int64), ("value_float", np.float32)):
-        found = attributes.get(name, attributes.get(f"{name}s"))
-        if found is not None:
-            return numpy_helper.from_array(np.array(found, dtype))
+        numbers = attributes.get(name, attributes.get(f"{name}s"))
+        if numbers is not None:
+            return numpy_helper.from_array(np.array(numbers, dtype))
     return None
-
-
-def _formal_inputs(op: str) -> list[str]:
-    try:
-        return [one.name for one in defs.get_schema(op).inputs]
-    except defs.SchemaError:
-        return []

@@ -20,10 +20,10 @@ def main() -> int:
     model = onnx.ModelProto.FromString(sys.stdin.buffer.read())
     del model.functions[:]
     try:
-        found = onnx.shape_inference.infer_shapes(model, data_prop=True)
+        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
     except (onnx.shape_inference.InferenceError, ValueError):
-        found = onnx.shape_inference.infer_shapes(model)
-    answer = onnx.GraphProto(value_info=found.graph.value_info)
+        inferred = onnx.shape_inference.infer_shapes(model)
+    answer = onnx.GraphProto(value_info=inferred.graph.value_info)
     sys.stdout.buffer.write(answer.SerializeToString())
     return 0
 

@@ -7,6 +7,8 @@ that, and how much scratch is enough, are rules of thumb.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from jetpress.deploy.preflight.graph import Graph
 
 SYSTEM = int(1.5 * 2**30)
@@ -14,13 +16,24 @@ WORKSPACE = 256 * 2**20
 """TensorRT takes more where it can, and is slower with less."""
 
 
-def estimate(graph: Graph, precision: str) -> dict[str, int]:
+@dataclass(frozen=True)
+class Need:
+    """Estimated bytes."""
+
+    weights: int
+    """As the file has them, like the activations."""
+    activations: int
+    building: int
+    running: int
+
+
+def estimate(graph: Graph, precision: str) -> Need:
     """Bytes of the weights and activations as the file has them, and what building and running take."""
     share = 1.0 if precision == "fp32" else 0.5
     weights, activations = graph.weight_bytes, most_alive(graph)
     running = int((weights + activations) * share)
     building = 2 * weights + running + WORKSPACE
-    return {"weights": weights, "activations": activations, "building": building, "running": running}
+    return Need(weights, activations, building, running)
 
 
 def most_alive(graph: Graph) -> int:

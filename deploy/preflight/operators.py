@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from jetpress.deploy.errors import RecipeError
 
@@ -37,6 +37,20 @@ REMEDIES = {
 """What to do about an operator that is not taken, where more can be said than to replace it."""
 SHIPPED_PLUGINS = ("EfficientNMS_TRT", "BatchedNMSDynamic_TRT", "BatchedNMS_TRT")
 """Nodes that exporters for TensorRT write, and that its own plugin library has had since 8.0."""
+
+
+class Source(TypedDict):
+    """Where one version's rows come from; operators.json also names the address."""
+
+    derived: bool
+
+
+class Facts(TypedDict):
+    """operators.json: versions in the order in which they came, and what changed with each."""
+
+    sources: dict[str, Source]
+    opset: dict[str, list[int]]
+    operators: dict[str, dict[str, list[str] | None]]
 
 
 @dataclass(frozen=True)
@@ -87,11 +101,14 @@ def table(tensorrt: str) -> Table:
     rows = {}
     for op, history in facts["operators"].items():
         since = _newest(list(history), parse(name))
-        if since is not None and history[since] is not None:
-            types, *restriction = history[since]
+        row = history[since] if since is not None else None
+        if row is not None:
+            types, *restriction = row
             rows[op] = Row(frozenset(types.split()), "".join(restriction))
-    opsets = facts["opset"][_newest(list(facts["opset"]), parse(tensorrt))]
-    return Table(name, facts["sources"][name]["derived"], (opsets[0], opsets[1]), rows)
+    changed = _newest(list(facts["opset"]), parse(tensorrt))
+    assert changed is not None  # the first opset is that of the first version
+    oldest, newest = facts["opset"][changed]
+    return Table(name, facts["sources"][name]["derived"], (oldest, newest), rows)
 
 
 @cache
@@ -108,11 +125,11 @@ def remedy(op: str) -> str:
 
 def _newest(known: list[str], limit: Version) -> str | None:
     """The newest known version that is not newer than ``limit``."""
-    fitting = [one for one in known if parse(one) <= limit]
+    fitting = [version for version in known if parse(version) <= limit]
     return max(fitting, key=parse, default=None)
 
 
 @cache
-def _facts() -> dict[str, Any]:
-    facts: dict[str, Any] = json.loads((Path(__file__).parent / "operators.json").read_text())
+def _facts() -> Facts:
+    facts: Facts = json.loads((Path(__file__).parent / "operators.json").read_text())
     return facts

@@ -6,12 +6,10 @@ changed; where a node uses nothing that came later, the definitions mean the sam
 
 from __future__ import annotations
 
-from typing import Any
-
-from onnx import defs
+from onnx import AttributeProto, defs
 from onnx.helper import get_attribute_value
 
-from jetpress.deploy.preflight.graph import Node
+from jetpress.deploy.preflight.node import Node
 
 
 def needs_newer(node: Node, opset: int, newest: int) -> str:
@@ -32,6 +30,6 @@ def needs_newer(node: Node, opset: int, newest: int) -> str:
     return ""
 
 
-def _same(default: Any, value: Any) -> bool:
-    found = get_attribute_value(default)
-    return bool((found.decode() if isinstance(found, bytes) else found) == value)
+def _same(default: AttributeProto, value: object) -> bool:
+    known = get_attribute_value(default)
+    return bool((known.decode() if isinstance(known, bytes) else known) == value)

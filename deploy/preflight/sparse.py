@@ -12,19 +12,33 @@ convolutions (#4054); TensorRT times both kernels and takes the faster.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from jetpress.deploy.preflight.graph import Array, Graph, Node
+from jetpress.deploy.preflight.graph import Array, Graph
+from jetpress.deploy.preflight.node import Node
 from jetpress.deploy.targets import Target
 
 GROUP, KEPT = 4, 2
 PAYS_FROM = 256
 AT_ONCE = 2**22
 """Elements looked at in one step: weights lie in files and may be larger than memory."""
+
+
+@dataclass(frozen=True)
+class Layers:
+    """How many layers with constant weights a graph has, and what 2:4 could do for them."""
+
+    layers: int
+    could_be: int
+    """Their shape fits."""
+    are: int
+    can_pay: int
+    """Are, and can be faster for it."""
+    why_not: str
+    """Why the target has no sparse kernels; empty where it has."""
 
 
 @dataclass(frozen=True)
@@ -66,25 +80,25 @@ class Weight:
     @property
     def groups(self) -> int:
         """Of the convolution; 1 for products."""
-        return int(self.node.attributes.get("group") or 1) if self.node.op == "Conv" else 1
+        return (self.node.integer("group", 1) or 1) if self.node.op == "Conv" else 1
 
 
-def count(graph: Graph, target: Target, precision: str) -> dict[str, int]:
-    """Layers with constant weights; those whose shape fits; those that are 2:4; those that can be faster."""
-    found = {"layers": 0, "could_be": 0, "are": 0, "can_pay": 0}
+def count(graph: Graph, target: Target, precision: str) -> Layers:
+    """The layers of a graph, for a target that computes in ``precision``."""
+    total = could_be = are = can_pay = 0
     pays = target.sparse_tensor_cores and precision != "fp32"
     for weight in weights(graph):
-        found["layers"] += 1
+        total += 1
         if weight.channels % GROUP:
             continue
-        found["could_be"] += 1
+        could_be += 1
         if not is_2_4(weight.array, weight.axis):
             continue
-        found["are"] += 1
+        are += 1
         shape = weight.array.shape
         products = weight.array.size // shape[0] if len(shape) > 2 else weight.channels
-        found["can_pay"] += pays and not why_no_gain(products, weight.groups)
-    return found
+        can_pay += pays and not why_no_gain(products, weight.groups)
+    return Layers(total, could_be, are, can_pay, target.why_not_sparse)
 
 
 def layers(graph: Graph, kept: int = KEPT, group: int = GROUP) -> list[SparseLayer]:
@@ -142,13 +156,13 @@ def _over(weight: Array, axis: int, kept: int, group: int) -> Iterator[Array]:
 def weights(graph: Graph) -> Iterator[Weight]:
     """Of every convolution and matrix product that has a constant one."""
     for node in graph.nodes:
-        for index, axis in operands(node.op, node.attributes):
+        for index, axis in operands(node):
             array = graph.array(node.input(index))
             if array is None or array.ndim < 2:
                 continue
             name, passed = node.input(index), graph.through(node.input(index))
-            for one in reversed(passed):
-                array = _passed(graph, one, array)
+            for between in reversed(passed):
+                array = _passed(graph, between, array)
             yield Weight(passed[-1].inputs[0] if passed else name, node, array, axis)
             break
 
@@ -156,22 +170,23 @@ def weights(graph: Graph) -> Iterator[Weight]:
 def _passed(graph: Graph, node: Node, array: Array) -> Array:
     """What a node between a constant and its use makes of its zeros."""
     if node.op == "Transpose":
-        return np.transpose(array, node.attributes.get("perm"))
+        return np.transpose(array, node.integers("perm") or None)
     point = graph.array(node.input(2)) if node.op == "DequantizeLinear" and node.input(2) else None
     if point is None or array.dtype.kind not in "iu" or not np.any(point):
         return array
     shape = [1] * array.ndim
     if point.size > 1:  # one for each channel
-        shape[node.attributes.get("axis", 1)] = point.size
+        shape[node.integer("axis", 1)] = point.size
     return array.astype(np.int32) - point.astype(np.int32).reshape(shape)
 
 
-def operands(op: str, attributes: Mapping[str, Any]) -> list[tuple[int, int]]:
+def operands(node: Node) -> list[tuple[int, int]]:
     """``(input, reduction axis)`` of every input that may be the weight."""
-    if op == "Conv":
+    if node.op == "Conv":
         return [(1, 1)]
-    if op == "MatMul":
+    if node.op == "MatMul":
         return [(1, -2), (0, -1)]
-    if op == "Gemm":
-        return [(1, 1 if attributes.get("transB") else 0), (0, 0 if attributes.get("transA") else 1)]
+    if node.op == "Gemm":
+        turned = node.attributes.get
+        return [(1, 1 if turned("transB") else 0), (0, 0 if turned("transA") else 1)]
     return []

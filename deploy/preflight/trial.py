@@ -17,11 +17,12 @@ import json
 import os
 import resource
 import sys
-from typing import Any
+from dataclasses import dataclass
 
 from jetpress.deploy import process
 from jetpress.deploy.backends import BACKENDS
 from jetpress.deploy.errors import DeviceError
+from jetpress.deploy.fields import Fields, Malformed, parse
 from jetpress.deploy.preflight.graph import Graph
 from jetpress.deploy.runner.backends import module_of
 
@@ -32,24 +33,37 @@ LIMIT_S = 300.0
 MOST_MEMORY = max(16 * 2**30, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a runtime made of a model."""
+
+    by: str
+    version: str = ""
+    stage: str = "parse"
+    """How far it came: ``parse``, ``load`` or ``build``."""
+    ok: bool | None = False
+    """None: it gave no answer in time."""
+    lacks: bool = False
+    """It failed for what it does not have, not for what the model is."""
+    error: str = ""
+
+
 def nearest(capability: tuple[int, int] | None) -> str:
     """The compute capability to build for in place of ``capability``: the newest that has nothing more."""
-    older = [one for one in CAPABILITIES if one <= (capability or (0, 0))]
+    older = [known for known in CAPABILITIES if known <= (capability or (0, 0))]
     return "{}.{}".format(*max(older, default=CAPABILITIES[0]))
 
 
-def attempt(
-    runtime: str, graph: Graph, capability: str = "8.6", limit_s: float = LIMIT_S
-) -> dict[str, Any] | None:
-    """``{by, version, stage, ok, error, lacks}``; None where the runtime is not installed here.
+def attempt(runtime: str, graph: Graph, capability: str = "8.6", limit_s: float = LIMIT_S) -> Answer | None:
+    """The answer of a runtime; None where it is not installed here.
 
-    ``stage`` is how far it came: ``parse`` or ``build``. Where later dimensions than the first are open, or
-    shapes are inputs, it is only parsed: nothing says which sizes they have.
+    Where later dimensions than the first are open, or shapes are inputs, the model is only parsed: nothing says
+    which sizes they have.
     """
     if importlib.util.find_spec(BACKENDS[runtime].library) is None:
         return None
     known = {name: value.shape or () for name, value in graph.inputs.items()}
-    inputs = [{"name": name, "shape": [size or 1 for size in shape]} for name, shape in known.items()]
+    inputs = {name: [size or 1 for size in shape] for name, shape in known.items()}
     # A list of integers is most often a shape, and a builder wants its values, which nobody has here.
     shapes = any(len(value.shape or ()) < 2 and value.kind in (6, 7) for value in graph.inputs.values())
     build = not shapes and all(None not in shape[1:] for shape in known.values())
@@ -65,18 +79,28 @@ def attempt(
         request,
     ]
     title = BACKENDS[runtime].title
-    answer: dict[str, Any] = {"by": title, "version": "", "stage": "parse", "ok": False}
-    answer |= {"lacks": False, "error": ""}
     try:
         done = process.execute(command, title, process.Terms(timeout=limit_s))
     except DeviceError as error:
-        return {**answer, "ok": None, "error": error.what}
+        return Answer(title, ok=None, error=error.what)
     try:
-        answer |= json.loads(done.stdout.strip().rpartition("\n")[2])
-    except ValueError:
-        said = done.stderr.strip().rpartition("\n")[2][:300]
-        return {**answer, "error": f"it ended with code {done.returncode}: {said or 'no reason given'}"}
-    return answer
+        return _read(title, done.stdout.strip().rpartition("\n")[2])
+    except Malformed:
+        reason = done.stderr.strip().rpartition("\n")[2][:300] or "no reason given"
+        return Answer(title, error=f"it ended with code {done.returncode}: {reason}")
+
+
+def _read(title: str, line: str) -> Answer:
+    """The last line of the process that took the model: whatever is in it, the model may have written it."""
+    fields = Fields(parse(line) or {})
+    return Answer(
+        by=title,
+        version=fields.text("version"),
+        stage=fields.text("stage"),
+        ok=fields.flag("ok"),
+        lacks=fields.flag("lacks"),
+        error=fields.text("error"),
+    )
 
 
 def main(arguments: list[str]) -> int:

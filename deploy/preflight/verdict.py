@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+
+from jetpress.deploy.preflight.dla import Share
+from jetpress.deploy.preflight.memory import Need
+from jetpress.deploy.preflight.sparse import Layers
+from jetpress.deploy.preflight.trial import Answer
 
 NAMED = 100
 """Nodes that a problem names; it counts the others."""
@@ -47,26 +51,25 @@ class Verdict:
     nodes: dict[str, int]
     """How many are ``supported``, ``restricted`` (a condition is broken or doubtful), ``not supported``."""
     problems: tuple[Problem, ...]
-    memory: dict[str, int]
-    """Estimated bytes: weights, activations, building, running."""
-    sparsity: dict[str, Any]
-    """2:4: layers with weights, how many could be, are, and may be faster for it."""
-    dla: dict[str, Any] | None
-    """How many nodes the deep learning accelerator could take; None where the target has none."""
-    trial: dict[str, Any] | None
+    memory: Need
+    sparsity: Layers | None
+    """2:4; None where the weights could not be read."""
+    dla: Share | None
+    """What the deep learning accelerator could take; None where the target has none."""
+    trial: Answer | None
     """What a real parser on this machine made of the model; None where none was asked."""
 
     @property
     def ok(self) -> bool:
         """Whether nothing is known that keeps it from running."""
-        return not any(one.level == "error" for one in self.problems)
+        return not any(problem.level == "error" for problem in self.problems)
 
 
 @dataclass
 class Collector:
     """Gathers what is said of single nodes into problems."""
 
-    found: dict[tuple[str, str, str, str, str], Problem] = field(default_factory=dict)
+    by_key: dict[tuple[str, str, str, str, str], Problem] = field(default_factory=dict)
 
     def add(
         self,
@@ -80,20 +83,20 @@ class Collector:
     ) -> None:
         """Say something, of one node or of the whole model."""
         key = (level, about, what, remedy, op)
-        one = self.found.get(key, Problem(*key, count=0))
-        nodes = (*one.nodes, node) if node and len(one.nodes) < NAMED else one.nodes
-        new = module and module not in one.modules and len(one.modules) < NAMED
-        modules = (*one.modules, module) if new else one.modules
-        self.found[key] = replace(one, count=one.count + 1, nodes=nodes, modules=modules)
+        known = self.by_key.get(key, Problem(*key, count=0))
+        nodes = (*known.nodes, node) if node and len(known.nodes) < NAMED else known.nodes
+        new = module and module not in known.modules and len(known.modules) < NAMED
+        modules = (*known.modules, module) if new else known.modules
+        self.by_key[key] = replace(known, count=known.count + 1, nodes=nodes, modules=modules)
 
-    def problems(self) -> tuple[Problem, ...]:
-        """Worst first, otherwise in the order found."""
-        return tuple(sorted(self.found.values(), key=lambda one: LEVELS.index(one.level)))
+    def worst_first(self) -> tuple[Problem, ...]:
+        """Worst first, otherwise in the order in which they came."""
+        return tuple(sorted(self.by_key.values(), key=lambda problem: LEVELS.index(problem.level)))
 
 
 def explain(verdict: Verdict) -> list[str]:
     """The verdict first, then what speaks against the model, then what is good to know."""
-    errors, warnings, notes = ([one for one in verdict.problems if one.level == level] for level in LEVELS)
+    errors, warnings, notes = ([p for p in verdict.problems if p.level == level] for level in LEVELS)
     counted = ", ".join(f"{count} {name}" for name, count in verdict.nodes.items() if count)
     if errors:
         lines = [f"NO   {verdict.model} will not run on {verdict.target}: {_plural(len(errors), 'reason')}"]
@@ -107,27 +110,27 @@ def explain(verdict: Verdict) -> list[str]:
         f"     opset {verdict.opset}, {sum(verdict.nodes.values())} nodes: {counted} ({_ground(verdict)})"
     )
     for title, problems in (("error", errors), ("warning", warnings), ("note", notes)):
-        for one in problems:
-            lines += _told(title, one)
+        for problem in problems:
+            lines += _in_words(title, problem)
     return lines
 
 
 def _ground(verdict: Verdict) -> str:
     if not verdict.table:
-        return f"asked {verdict.trial['by']}" if verdict.trial else "schema only"
+        return f"asked {verdict.trial.by}" if verdict.trial else "schema only"
     how = "derived from an older one and the changelog" if verdict.derived else "NVIDIA's"
     return f"by the operator table of TensorRT {verdict.table}, {how}; the board has {verdict.tensorrt}"
 
 
-def _told(title: str, one: Problem) -> Iterable[str]:
-    times = f" ({one.count} times)" if one.count > 1 else ""
-    yield f"{title + ':':<9}{one.op + ': ' if one.op else ''}{one.what}{times}"
-    where = one.modules or one.nodes
-    if where and one.op:
+def _in_words(title: str, problem: Problem) -> Iterable[str]:
+    times = f" ({problem.count} times)" if problem.count > 1 else ""
+    yield f"{title + ':':<9}{problem.op + ': ' if problem.op else ''}{problem.what}{times}"
+    where = problem.modules or problem.nodes
+    if where and problem.op:
         more = f" and {len(where) - SHOWN} more" if len(where) > SHOWN else ""
         yield f"         in {', '.join(where[:SHOWN])}{more}"
-    if one.remedy:
-        yield f"         hint: {one.remedy}"
+    if problem.remedy:
+        yield f"         hint: {problem.remedy}"
 
 
 def _plural(count: int, what: str) -> str:

@@ -7,13 +7,20 @@ import platform
 import shutil
 import tempfile
 import time
-from typing import Any, Callable, Dict, List, Optional
+from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 
 from .clock import now_ns
 from .failures import BundleError, DeviceError, ToolMissing
+from .settings import Input, Settings
 from .tensors import Feeds, Tensor
+from .timings import Timings
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession, IOBinding, NodeArg, SessionOptions
+
+    from .interface import Request
 
 PROVIDERS = ["CPUExecutionProvider"]
 DTYPES = {
@@ -28,12 +35,12 @@ DTYPES = {
 }
 
 
-def open_backend(plan: Dict[str, Any]) -> "Backend":
+def open_backend(plan: Dict[str, object]) -> "Backend":
     """On the CPU of this machine."""
     return Backend(plan)
 
 
-def attempt(model: str, request: Dict[str, Any]) -> Dict[str, Any]:
+def attempt(model: str, request: "Request") -> Dict[str, object]:
     """Asked by preflight: load `model` without optimizing it, which is ONNX Runtime's own check of the schema."""
     import onnxruntime
 
@@ -41,12 +48,12 @@ def attempt(model: str, request: Dict[str, Any]) -> Dict[str, Any]:
     # Folding constants would compute, and a hostile constant is large.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads, options.log_severity_level = 1, 4
-    found = {"version": onnxruntime.__version__, "stage": "load"}
+    answer = {"version": onnxruntime.__version__, "stage": "load", "lacks": False}
     try:
         onnxruntime.InferenceSession(model, options, providers=PROVIDERS)
     except Exception as error:  # noqa: BLE001 - its errors have no common base
-        return dict(found, ok=False, error=str(error)[:500])
-    return dict(found, ok=True, error="")
+        return dict(answer, ok=False, error=str(error)[:500])
+    return dict(answer, ok=True, error="")
 
 
 class Backend:
@@ -57,7 +64,7 @@ class Backend:
     ahead: List[str] = []  # noqa: RUF012
     suffix = ".ort.onnx"
 
-    def __init__(self, plan: Dict[str, Any]) -> None:
+    def __init__(self, plan: Dict[str, object]) -> None:
         # Otherwise 1.31 writes to ~/.cache, and telemetry threads run beside what is measured.
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         try:
@@ -66,11 +73,12 @@ class Backend:
             raise ToolMissing(
                 "onnxruntime cannot be imported: %s" % error, "python3 -m pip install onnxruntime"
             )
-        self.ort: Any = onnxruntime
+        self.ort = onnxruntime
         self.version = str(self.ort.__version__)
-        self.threads = int(plan.get("threads") or len(os.sched_getaffinity(0)))
-        self.device: Dict[str, Any] = {"name": cpu_name(), "compute_capability": None}
-        self.knobs: Dict[str, Any] = {
+        asked = plan.get("threads")
+        self.threads = asked if asked and isinstance(asked, int) else len(os.sched_getaffinity(0))
+        self.device: Dict[str, object] = {"name": cpu_name(), "compute_capability": None}
+        self.knobs: Dict[str, object] = {
             "threads": self.threads,
             "transfers": False,
             "spin_wait": True,
@@ -79,16 +87,18 @@ class Backend:
             "streams": 1,
         }
 
-    def _options(self) -> Any:
+    def _options(self) -> "SessionOptions":
         options = self.ort.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         return options
 
-    def build(self, model: str, settings: Dict[str, Any], draft: str) -> Dict[str, Any]:
-        """Optimise `model` for this CPU and leave the graph at `draft`."""
-        if settings.get("dla_core") is not None:
+    def build(
+        self, model: str, settings: Settings, draft: str, timings: Optional[Timings]
+    ) -> Dict[str, object]:
+        """Optimise `model` for this CPU and leave the graph at `draft`; there are no timings to keep."""
+        if settings.dla_core is not None:
             raise BundleError("ONNX Runtime's CPU engine has no DLA", "leave --places out")
         started = time.time()
         options = self._options()
@@ -102,12 +112,12 @@ class Backend:
         return {"build_seconds": time.time() - started, "flags": ["ORT_ENABLE_ALL"], "findings": None}
 
     def inspect(
-        self, engine: str, inputs: List[Dict[str, Any]], dla_core: Optional[int] = None
-    ) -> Optional[Dict[str, Any]]:
+        self, engine: str, inputs: List[Input], dla_core: Optional[int] = None
+    ) -> Optional[Dict[str, object]]:
         """The optimised graph is the account of its own layers."""
         return None
 
-    def load(self, engine: str, inputs: List[Dict[str, Any]], dla_core: Optional[int] = None) -> "Session":
+    def load(self, engine: str, inputs: List[Input], dla_core: Optional[int] = None) -> "Session":
         """A session on an engine whose digest has been checked."""
         if dla_core is not None:
             raise BundleError("ONNX Runtime's CPU engine has no DLA", "leave --places out")
@@ -120,7 +130,7 @@ class Backend:
                 "build it again on this machine",
             )
 
-    def _profiling(self, engine: str, prefix: str) -> Any:
+    def _profiling(self, engine: str, prefix: str) -> "InferenceSession":
         """A session on the same engine that notes what each layer takes."""
         options = self._options()
         options.enable_profiling = True
@@ -131,12 +141,17 @@ class Backend:
 class Session:
     """One loaded network with its inputs and outputs bound to memory that stays where it is."""
 
-    def __init__(self, session: Any, inputs: List[Dict[str, Any]], profiling: Callable[[str], Any]) -> None:
+    def __init__(
+        self,
+        session: "InferenceSession",
+        inputs: List[Input],
+        profiling: Callable[[str], "InferenceSession"],
+    ) -> None:
         self.session, self.profiling = session, profiling
-        shapes = {entry["name"]: tuple(entry["shape"]) for entry in inputs}
+        shapes = {entry.name: tuple(entry.shape) for entry in inputs}
         self.inputs = [_tensor(node, shapes.get(node.name)) for node in session.get_inputs()]
         self.output_names: List[str] = [node.name for node in session.get_outputs()]
-        self.binding: Optional[Any] = None
+        self.binding: Optional["IOBinding"] = None
         self.bound: Feeds = {}
 
     def infer(self, feeds: Feeds) -> Feeds:
@@ -171,6 +186,12 @@ class Session:
         """What the last timed run left in the bound outputs."""
         return {name: array.copy() for name, array in self.bound.items()}
 
+    def attach(self) -> None:
+        """ONNX Runtime's sessions belong to every thread."""
+
+    def detach(self) -> None:
+        """There is nothing to give back."""
+
     def profile(self) -> "Profile":
         """Runs of the same network that note what each layer takes."""
         return Profile(self.profiling, self.held)
@@ -179,7 +200,7 @@ class Session:
 class Profile:
     """ONNX Runtime writes what each node took to a file; the first run, which allocates, does not count."""
 
-    def __init__(self, profiling: Callable[[str], Any], feeds: Feeds) -> None:
+    def __init__(self, profiling: Callable[[str], "InferenceSession"], feeds: Feeds) -> None:
         self.folder = tempfile.mkdtemp(prefix="jetpress-")
         self.session = profiling(os.path.join(self.folder, "profile"))
         self.feeds = feeds
@@ -196,14 +217,14 @@ class Profile:
                 events = json.load(source)
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)
-        found: Dict[str, List[float]] = {}
+        layers: Dict[str, List[float]] = {}
         for event in events:
             if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-                found.setdefault(event["name"][: -len("_kernel_time")], []).append(event["dur"] / 1000.0)
-        return {name: times[1:] or times for name, times in found.items()}
+                layers.setdefault(event["name"][: -len("_kernel_time")], []).append(event["dur"] / 1000.0)
+        return {name: times[1:] or times for name, times in layers.items()}
 
 
-def _tensor(node: Any, shape: Any) -> Tensor:
+def _tensor(node: "NodeArg", shape: Optional[Tuple[int, ...]]) -> Tensor:
     if node.type not in DTYPES:
         raise DeviceError("input %s has type %s, which the runner cannot feed" % (node.name, node.type))
     return Tensor(node.name, tuple(node.shape) if shape is None else shape, DTYPES[node.type])

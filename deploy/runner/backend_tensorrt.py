@@ -1,8 +1,8 @@
 """TensorRT 8.0 to 11.x and TensorRT-RTX: one dialect, asked by capability.
 
 Versions are never compared and enum numbers never stored: what differs between versions is asked with
-`hasattr`. tests/deploy/runner/test_api.py walks this file and tensorrt_build.py, tensorrt_errors.py and
-tensorrt_session.py, and holds each attribute of `trt`, `builder`, `config`, `network`, `parser`, `profile`,
+`hasattr`. tests/deploy/runner/test_api.py walks this file and tensorrt_build.py, tensorrt_errors.py, tensorrt_io.py
+and tensorrt_session.py, and holds each attribute of `trt`, `builder`, `config`, `network`, `parser`, `profile`,
 `engine`, `context`, `runtime`, `flag`, `typing`, `verbosity`, `tensor`, `layer`, `fault`, `inspector` and `cache`
 against the tables of every version; keep these names for these objects, and use them for nothing else.
 """
@@ -11,21 +11,27 @@ import importlib
 import os
 import signal
 import time
-from typing import Any, Dict, List, Optional, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Dict, List, Optional, Sequence
 
 from . import findings, gpu, knobs
 from .events import tell
 from .failures import DeviceError, NoGpu, ToolMissing
 from .files import write
 from .remedies import remedy_of
+from .settings import Input, Settings
 from .tensorrt_build import build_engine
-from .tensorrt_errors import make_recorder, said
+from .tensorrt_errors import last_errors, make_recorder
 from .tensorrt_session import Session
+from .timings import Timings
+
+if TYPE_CHECKING:
+    from tensorrt import ILogger
 
 LOG_LINES = 20000  # a builder can be very talkative
 
 
-def open_backend(plan: Dict[str, Any]) -> "Backend":
+def open_backend(plan: Dict[str, object]) -> "Backend":
     """The board's own TensorRT."""
     return Backend(plan, "tensorrt")
 
@@ -35,14 +41,14 @@ class Backend:
 
     suffix = ".engine"
 
-    def __init__(self, plan: Dict[str, Any], name: str, ahead: Sequence[str] = ()) -> None:
+    def __init__(self, plan: Dict[str, object], name: str, ahead: Sequence[str] = ()) -> None:
         self.name = name
         self.trt = load_library(name)
         self.version = str(self.trt.__version__)
         self.ahead = list(ahead)
         self.keeps_timings = not self.ahead  # they are taken where the engine will run
         self.shows_progress = hasattr(self.trt, "IProgressMonitor")
-        self.gpu: Optional[Any] = None
+        self.gpu: Optional["gpu.Gpu"] = None
         try:
             self.gpu = gpu.connect()  # before TensorRT: it uses the context that is current
         except NoGpu:
@@ -51,52 +57,54 @@ class Backend:
         self.device = self.gpu.facts() if self.gpu else {"name": None, "compute_capability": None}
         self.log = make_log(self.trt)
         self.running = knobs.of(plan)
-        self.knobs: Dict[str, Any] = dict(self.running, threads=1, streams=1)
+        self.knobs: Dict[str, object] = dict(self.running, threads=1, streams=1)
 
-    def build(self, model: str, settings: Dict[str, Any], draft: str) -> Dict[str, Any]:
+    def build(
+        self, model: str, settings: Settings, draft: str, timings: Optional[Timings]
+    ) -> Dict[str, object]:
         """Build one engine and leave it at `draft`; what came out, and what the builder said."""
         started, first = time.time(), len(self.log.lines)
         self.log.recorder.clear()
         try:
             with _quick_interrupt():
-                plan, facts = build_engine(self.trt, self.log, model, dict(settings, ahead=self.ahead))
+                plan, built = build_engine(self.trt, self.log, model, settings, self.ahead, timings)
         except (RuntimeError, TypeError) as error:  # what pybind raises when a C++ factory gives nothing
             raise DeviceError(
-                "%s %s failed: %s" % (self.name, self.version, said(self.log.recorder) or error),
+                "%s %s failed: %s" % (self.name, self.version, last_errors(self.log.recorder) or error),
                 "see TensorRT's lines above",
             )
         lines = self.log.lines[first:]
         if plan is None:
-            raise _build_failure(self.name, self.version, lines, said(self.log.recorder))
+            raise _build_failure(self.name, self.version, lines, last_errors(self.log.recorder))
         write(draft, plan)
-        facts.update(
-            build_seconds=time.time() - started,
-            findings=findings.read(lines),
-            warnings=[line for line in lines if line.startswith(("WARNING", "ERROR"))][:20],
-        )
-        if settings["precision"] == "fp16" and facts["strongly_typed"] and "HALF" not in facts["types"]:
+        if settings.precision == "fp16" and built.strongly_typed and "HALF" not in built.types:
             tell(
                 "warning: %s %s takes types from the graph, and this one has no FP16 tensor: it runs in FP32"
                 % (self.name, self.version)
             )
-        return facts
+        return dict(
+            built._asdict(),
+            build_seconds=time.time() - started,
+            findings=findings.read(lines),
+            warnings=[line for line in lines if line.startswith(("WARNING", "ERROR"))][:20],
+        )
 
     def inspect(
-        self, engine: str, inputs: List[Dict[str, Any]], dla_core: Optional[int] = None
-    ) -> Optional[Dict[str, Any]]:
+        self, engine: str, inputs: List[Input], dla_core: Optional[int] = None
+    ) -> Optional[Dict[str, object]]:
         """The engine's account of its layers; None where it cannot be loaded or TensorRT cannot tell."""
         if self.gpu is None or self.ahead:
             return None
         return Session(self.trt, self.log, self.gpu, engine, inputs, dla_core=dla_core).layers()
 
-    def load(self, engine: str, inputs: List[Dict[str, Any]], dla_core: Optional[int] = None) -> Session:
+    def load(self, engine: str, inputs: List[Input], dla_core: Optional[int] = None) -> Session:
         """A session on an engine whose digest and stamp have been checked."""
         if self.gpu is None:
             self.gpu = gpu.connect()  # says what is missing
         return Session(self.trt, self.log, self.gpu, engine, inputs, self.running, dla_core)
 
 
-def load_library(name: str) -> Any:
+def load_library(name: str) -> ModuleType:
     """Import tensorrt, or explain what keeps it from being imported."""
     try:
         return importlib.import_module(name)
@@ -104,16 +112,16 @@ def load_library(name: str) -> Any:
         raise ToolMissing("%s cannot be imported: %s" % (name, error), remedy_of(name, str(error)))
 
 
-def make_log(trt: Any) -> Any:
+def make_log(trt: ModuleType) -> "ILogger":
     """A logger that keeps warnings, errors and the lines that `findings` reads, and shows them to people."""
 
-    class Log(trt.ILogger):  # type: ignore[misc]
+    class Log(trt.ILogger):  # type: ignore[misc,name-defined]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.lines: List[str] = []
             self.recorder = make_recorder(trt)
 
-        def log(self, severity: Any, message: str) -> None:
+        def log(self, severity: object, message: str) -> None:
             level = str(getattr(severity, "name", severity))
             serious = level in ("INTERNAL_ERROR", "ERROR", "WARNING")
             if (serious or findings.of_interest(message)) and len(self.lines) < LOG_LINES:
@@ -134,12 +142,12 @@ class _quick_interrupt:  # noqa: N801 - used as a statement
         except ValueError:  # not the main thread: then nobody sends us Ctrl-C either
             self.before = None
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         if self.before is not None:
             signal.signal(signal.SIGINT, self.before)
 
 
-def _leave(*_: Any) -> None:
+def _leave(*_: object) -> None:
     tell("interrupted")
     os._exit(130)
 

@@ -6,20 +6,23 @@ begins with unrecorded runs, because the other model has just emptied the caches
 """
 
 from statistics import median
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Tuple
 
 from . import clock, clocks, concurrent, results, trtexec
 from . import latencies as stats
 from .backends import open_backend
-from .build import engine_file, open_engines
+from .engines import engine_path, open_engines, read_stamp
 from .events import emit, tell
 from .failures import BenchmarkInvalid, BundleError
 from .identity import Board
-from .infer import different_batches, fingerprint, one_batch
+from .infer import different_batches, fingerprint, first_batch
 from .manifest import Bundle
-from .results import RUNS, SECONDS, Blocks, count, spent
+from .results import RUNS, SECONDS, Block, Blocks, Measured, WarmUp, count, spent
 from .tensors import Feeds
 from .watch import Watch
+
+if TYPE_CHECKING:
+    from .interface import Backend, Session
 
 ROUNDS = (
     16  # blocks an engine at least: enough pairs for an interval, and each long enough to be steady inside
@@ -59,8 +62,8 @@ class Asked(NamedTuple):
 class Entry(NamedTuple):
     """One engine that takes its turn."""
 
-    session: Any
-    backend: Any
+    session: "Session"
+    backend: "Backend"
     bundle: Bundle
     feeds: Feeds
     file: str
@@ -74,10 +77,8 @@ def run(bundle: Bundle, engines: str, out: str, asked: Asked) -> None:
     with clocks.locked(Board(), asked.lock_clocks) as locked:
         entries = entries_of(bundle, engines)
         pairs = [("compressed", "dense")]
-        pairs += [(model["twin_of"], name) for name, model in bundle.models.items() if "twin_of" in model]
-        pairs += [
-            (name, model["placed_from"]) for name, model in bundle.models.items() if "placed_from" in model
-        ]
+        pairs += [(model.twin_of, name) for name, model in bundle.models.items() if model.twin_of]
+        pairs += [(name, model.placed_from) for name, model in bundle.models.items() if model.placed_from]
         measured(entries, asked, locked, out, [pair for pair in pairs if pair[0] != pair[1]])
 
 
@@ -110,9 +111,9 @@ def _chosen(bundle: Bundle) -> str:
 
 def entries_of(bundle: Bundle, engines: str) -> Dict[str, Entry]:
     """Every engine of a bundle, opened, with the inputs that it is to be timed on."""
-    backend = open_backend(bundle.plan)
+    backend, built = open_backend(bundle.plan), read_stamp(engines).engines
     return {
-        name: Entry(session, backend, bundle, one_batch(bundle, session), engine_file(engines, name))
+        name: Entry(session, backend, bundle, first_batch(bundle, session), engine_path(engines, built[name]))
         for name, session in open_engines(bundle, engines, backend).items()
     }
 
@@ -132,21 +133,23 @@ def measured(
     }
     with watch:
         blocks = measure(sessions, asked.seconds, asked.runs)
-    said: List[Dict[str, Any]] = []
+    events: List[Dict[str, object]] = []
     for name, entry in entries.items():
         same = results.is_same(entry.session.outputs(), reference[name])
-        knobs = _knobs(entry, len(entries), watch.mode[0], locked)
-        found = results.result(name, blocks, warm[name], knobs, same, watch, varied(entry))
-        said.append(emit("result", asked={"seconds": asked.seconds, "runs": asked.runs}, **found))
-        tell("%s: %s" % (name, results.in_words(found)))
+        knobs, batch = _knobs(entry, len(entries), watch.mode[0], locked), entry.session.inputs[0].shape[0]
+        judged = results.result(name, blocks, Measured(warm[name], knobs, batch, same, varied(entry)), watch)
+        events.append(
+            emit("result", asked={"seconds": asked.seconds, "runs": asked.runs}, **judged._asdict())
+        )
+        tell("%s: %s" % (name, results.in_words(judged)))
         if asked.against == "trtexec":
             trtexec.compare(name, entry.session, entry.file, entry.bundle.inputs, knobs, asked.seconds)
     if asked.concurrent:
-        said.append(_together(entries, asked.seconds))
-    results.publish(said, [results.ratio(blocks, of, against) for of, against in pairs], out)
+        events.append(_together(entries, asked.seconds))
+    results.publish(events, [results.ratio(blocks, of, against) for of, against in pairs], out)
 
 
-def varied(entry: Entry) -> Dict[str, Any]:
+def varied(entry: Entry) -> stats.Ratio:
     """Whether other inputs take longer than one repeated input (MLPerf TEST04): then a cache was measured."""
     session, pairs = entry.session, []
     for feeds in different_batches(entry.bundle, session, PAIRS):
@@ -156,29 +159,29 @@ def varied(entry: Entry) -> Dict[str, Any]:
             taken.append(session.block(0.0, 2)["latency"][-1])  # the first run after a change only warms up
         pairs.append(taken)
     session.bind(entry.feeds)
-    return stats.ratio([other for other, _ in pairs], [same for _, same in pairs])
+    return stats.ratio([different for different, _ in pairs], [same for _, same in pairs])
 
 
-def _together(entries: Dict[str, Entry], seconds: float) -> Dict[str, Any]:
+def _together(entries: Dict[str, Entry], seconds: float) -> Dict[str, object]:
     """The chosen model on all its places at once."""
     bundle = next(iter(entries.values())).bundle
     model = _chosen(bundle)
-    placed = [name for name, entry in bundle.models.items() if entry.get("placed_from", name) == model]
+    placed = [name for name, placed in bundle.models.items() if (placed.placed_from or name) == model]
     if len(placed) < 2:
         raise BundleError("--concurrent needs more than one place", "for example --places gpu,dla0,dla1")
-    found = concurrent.run({name: entries[name].session for name in placed}, seconds)
-    tell("%s at once: %.5g/s" % (" and ".join(sorted(placed)), found["throughput_per_s"]))
-    return emit("concurrent", **found)
+    together = concurrent.run({name: entries[name].session for name in placed}, seconds)
+    tell("%s at once: %.5g/s" % (" and ".join(sorted(placed)), together.throughput_per_s))
+    return emit("concurrent", **together._asdict())
 
 
-def _knobs(entry: Entry, models: int, mode: Optional[str], locked: bool) -> Dict[str, Any]:
+def _knobs(entry: Entry, models: int, mode: Optional[str], locked: bool) -> Dict[str, object]:
     """All that says how it was measured."""
     return dict(
         entry.backend.knobs,
         batch=entry.session.inputs[0].shape[0],
         backend=entry.backend.name,
         version=entry.backend.version,
-        precision=entry.bundle.plan["precision"],
+        precision=entry.bundle.precision,
         interleaved=models,
         settle_ms=SETTLE_MS,
         inputs_sha256=fingerprint(entry.feeds),
@@ -188,7 +191,7 @@ def _knobs(entry: Entry, models: int, mode: Optional[str], locked: bool) -> Dict
 
 
 def _number(bundle: Bundle, key: str, default: float) -> float:
-    value = (bundle.plan.get("benchmark") or {}).get(key, default)
+    value = bundle.part("benchmark").get(key, default)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 86400000:
         raise BundleError("plan.json: benchmark.%s must be a number" % key)
     return float(value)
@@ -196,8 +199,8 @@ def _number(bundle: Bundle, key: str, default: float) -> float:
 
 def asked(
     bundle: Bundle,
-    seconds: Any = None,
-    runs: Any = None,
+    seconds: Optional[float] = None,
+    runs: Optional[int] = None,
     lock: bool = False,
     against: str = "",
     concurrent: bool = False,
@@ -206,7 +209,7 @@ def asked(
     return Asked(
         seconds=_number(bundle, "seconds", SECONDS) if seconds is None else float(seconds),
         runs=int(_number(bundle, "runs", RUNS)) if runs is None else int(runs),
-        lock_clocks=lock or (bundle.plan.get("benchmark") or {}).get("lock_clocks") is True,
+        lock_clocks=lock or bundle.part("benchmark").get("lock_clocks") is True,
         against=against,
         concurrent=concurrent,
         warmup_ms=_number(bundle, "warmup_ms", WARMUP_MS),
@@ -214,7 +217,7 @@ def asked(
     )
 
 
-def warm_up(session: Any, least_ms: float, most_ms: float) -> Dict[str, Any]:
+def warm_up(session: "Session", least_ms: float, most_ms: float) -> WarmUp:
     """Until three windows in a row have the same median, at least 200 ms and at most 60 s."""
     started, medians, total = clock.seconds(), [], 0
     while True:
@@ -224,10 +227,10 @@ def warm_up(session: Any, least_ms: float, most_ms: float) -> Dict[str, Any]:
         taken, steady = 1000 * (clock.seconds() - started), stats.agree(medians)
         if taken >= most_ms or (steady and taken >= least_ms):
             tell("warm after %.0f ms" % taken)
-            return {"ms": taken, "runs": total, "steady": steady}
+            return WarmUp(taken, total, steady)
 
 
-def measure(sessions: Dict[str, Any], seconds: float, runs: int) -> Blocks:
+def measure(sessions: Dict[str, "Session"], seconds: float, runs: int) -> Blocks:
     """Blocks of each model in the order A B B A, until each has its seconds and its runs."""
     names = sorted(sessions)
     blocks: Blocks = {name: [] for name in names}
@@ -237,6 +240,6 @@ def measure(sessions: Dict[str, Any], seconds: float, runs: int) -> Blocks:
             sessions[name].block(min(SETTLE_MS, length_ms), 1)
             start = clock.seconds()
             series = sessions[name].block(length_ms, max(runs // ROUNDS, 1))
-            blocks[name].append({"start": start, "stop": clock.seconds(), "series": series})
+            blocks[name].append(Block(start, clock.seconds(), series))
         turn += 1
     return blocks

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Iterator, List, NamedTuple, Optional, Tuple
 
 from .events import tell
 from .failures import DeviceError, ToolMissing
@@ -34,6 +34,15 @@ FLOORS = tuple(("sys/class/devfreq/" + name, "min_freq", "max_freq") for name in
 )
 
 
+class Lease(NamedTuple):
+    """How it is done here, and what is to be restored."""
+
+    pid: int
+    command: List[str]  # jetson_clocks; empty where the kernel's files are written
+    stored: str  # what jetson_clocks wrote down of before
+    values: List[Tuple[str, str, str]]  # file, its value before, the highest
+
+
 @contextmanager
 def locked(board: Board, wanted: bool) -> Iterator[bool]:
     """Hold the clocks at their highest inside the block; whether they are."""
@@ -50,7 +59,7 @@ def locked(board: Board, wanted: bool) -> Iterator[bool]:
         if os.path.exists(path):
             tell("a benchmark that was killed left the clocks locked: they are restored")
             restore(path)
-        write_json(path, _lease(board, folder))
+        write_json(path, _lease(board, folder)._asdict())
         watchdog, pipe = _start_watchdog(path, gate.fileno())
         try:
             _raise(path)
@@ -61,8 +70,7 @@ def locked(board: Board, wanted: bool) -> Iterator[bool]:
             watchdog.wait()
 
 
-def _lease(board: Board, folder: str) -> Dict[str, Any]:
-    """How it is done here, and what is to be restored."""
+def _lease(board: Board, folder: str) -> Lease:
     tool = board.path(JETSON_CLOCKS)
     if os.access(tool, os.X_OK):
         command = [tool] if os.geteuid() == 0 else ["sudo", "-n", tool]
@@ -70,27 +78,27 @@ def _lease(board: Board, folder: str) -> Dict[str, Any]:
         if os.path.exists(stored):
             os.unlink(stored)  # the tool would ask whether it may overwrite it
         _command(command + ["--store", stored])
-        return {"pid": os.getpid(), "command": command, "stored": stored, "values": []}
-    values = [
-        [os.path.join(place, low), board.read(place, low), board.read(place, high)]
-        for pattern, low, high in FLOORS
-        for place in sorted(glob.glob(board.path(pattern)))
-    ]
-    values = [value for value in values if value[1] and value[2]]
-    if not values or not os.access(str(values[0][0]), os.W_OK):
+        return Lease(os.getpid(), command, stored, [])
+    values = []
+    for pattern, low, high in FLOORS:
+        for place in sorted(glob.glob(board.path(pattern))):
+            before, highest = board.read(place, low), board.read(place, high)
+            if before and highest:
+                values.append((os.path.join(place, low), before, highest))
+    if not values or not os.access(values[0][0], os.W_OK):
         raise ToolMissing(
             "the clocks of this machine cannot be locked: %s"
             % ("root only" if values else "no jetson_clocks, no clocks in /sys"),
             "run it as root on the board, or let `sudo -n jetson_clocks` work; or leave --lock-clocks out",
         )
-    return {"pid": os.getpid(), "command": None, "stored": None, "values": values}
+    return Lease(os.getpid(), [], "", values)
 
 
 def _raise(path: str) -> None:
     lease = _read(path)
-    if lease["command"]:
-        _command(lease["command"])
-    for file, _, highest in lease["values"]:
+    if lease.command:
+        _command(lease.command)
+    for file, _, highest in lease.values:
         _set(file, highest)
 
 
@@ -99,19 +107,18 @@ def restore(path: str) -> None:
     if not os.path.exists(path):
         return
     lease = _read(path)
-    if lease["command"]:
-        _command(lease["command"] + ["--restore", lease["stored"]])
-        if os.path.exists(lease["stored"]):
-            os.unlink(lease["stored"])
-    for file, before, _ in lease["values"]:
+    if lease.command:
+        _command(lease.command + ["--restore", lease.stored])
+        if os.path.exists(lease.stored):
+            os.unlink(lease.stored)
+    for file, before, _ in lease.values:
         _set(file, before)
     os.unlink(path)
 
 
-def _read(path: str) -> Dict[str, Any]:
+def _read(path: str) -> Lease:
     with open(path, encoding="utf-8") as source:
-        lease: Dict[str, Any] = json.load(source)
-    return lease
+        return Lease(**json.load(source))
 
 
 def _set(file: str, value: str) -> None:
@@ -134,15 +141,15 @@ def _command(words: List[str]) -> None:
     except (OSError, subprocess.SubprocessError) as error:
         raise ToolMissing("%s cannot be run: %s" % (" ".join(words), error), "run it as root on the board")
     if done.returncode:
-        said = done.stdout.decode("utf-8", "replace").strip()[-300:]
+        output = done.stdout.decode("utf-8", "replace").strip()[-300:]
         raise ToolMissing(
-            "%s failed: %s" % (" ".join(words), said),
+            "%s failed: %s" % (" ".join(words), output),
             "run the benchmark as root, or allow it: echo '%s ALL=(ALL) NOPASSWD: %s' in /etc/sudoers.d"
             % (os.environ.get("USER", "user"), words[-1] if len(words) < 3 else words[2]),
         )
 
 
-def _start_watchdog(path: str, gate: int) -> Tuple[Any, int]:
+def _start_watchdog(path: str, gate: int) -> Tuple["subprocess.Popen[bytes]", int]:
     """A fresh interpreter, so that it holds nothing of ours but the lock; and our end of its pipe."""
     place = os.path.abspath(__file__)
     for _ in __name__.split("."):

@@ -2,26 +2,44 @@
 
 import threading
 from statistics import median
-from typing import Any, Dict, List
+from typing import TYPE_CHECKING, Dict, List, NamedTuple
 
 from . import clock
 from .failures import DeviceError
 
+if TYPE_CHECKING:
+    from .interface import Session
+
 WARM_UP_MS = 200.0
 
 
-def run(sessions: Dict[str, Any], seconds: float) -> Dict[str, Any]:
+class Share(NamedTuple):
+    """What one of them did meanwhile."""
+
+    throughput_per_s: float
+    median_ms: float
+
+
+class Together(NamedTuple):
+    """What they did at the same time."""
+
+    engines: Dict[str, Share]
+    throughput_per_s: float
+    seconds: float
+
+
+def run(sessions: Dict[str, "Session"], seconds: float) -> Together:
     """All sessions in threads of their own, begun together; runs a second of each and altogether.
 
     TensorRT and CUDA let go of Python's lock while they work, so the threads do not wait for one another.
     """
-    found: Dict[str, Dict[str, float]] = {}
+    shares: Dict[str, Share] = {}
     failures: List[BaseException] = []
     together = threading.Barrier(len(sessions))
 
-    def work(name: str, session: Any) -> None:
+    def work(name: str, session: "Session") -> None:
         try:
-            session.gpu.attach()
+            session.attach()
             try:
                 session.block(WARM_UP_MS, 1)
                 together.wait()
@@ -29,11 +47,9 @@ def run(sessions: Dict[str, Any], seconds: float) -> Dict[str, Any]:
                 latencies = session.block(1000 * seconds, 1)["latency"]
                 stop = clock.seconds()
             finally:
-                session.gpu.detach()
-            found[name] = {
-                "throughput_per_s": session.inputs[0].shape[0] * len(latencies) / (stop - start),
-                "median_ms": median(latencies),
-            }
+                session.detach()
+            rate = session.inputs[0].shape[0] * len(latencies) / (stop - start)
+            shares[name] = Share(rate, median(latencies))
         except BaseException as error:  # noqa: BLE001 - it is raised where somebody sees it
             failures.append(error)
             together.abort()
@@ -46,8 +62,4 @@ def run(sessions: Dict[str, Any], seconds: float) -> Dict[str, Any]:
     for failure in failures:
         if not isinstance(failure, threading.BrokenBarrierError):
             raise DeviceError("running them together failed: %s" % failure, "leave --concurrent out")
-    return {
-        "engines": found,
-        "throughput_per_s": sum(each["throughput_per_s"] for each in found.values()),
-        "seconds": seconds,
-    }
+    return Together(shares, sum(share.throughput_per_s for share in shares.values()), seconds)

@@ -8,44 +8,79 @@ in numpy alone, by the rules in the bundle's plan. In a program of one's own, wi
     for boxes, scores, labels in detections(outputs["boxes"], outputs["scores"], plan["detection"]): ...
 """
 
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Iterator, List, Mapping, NamedTuple, Tuple
 
 import numpy as np
 
+from .failures import BundleError
 from .tensors import Array
 
-Found = Tuple[Array, Array, Array]
+Detected = Tuple[Array, Array, Array]
 
 
-def detections(boxes: Array, scores: Array, rules: Dict[str, Any]) -> List[Found]:
-    """For each image its boxes `[found, 4]`, scores `[found]` and labels `[found]`, best first.
+class Rules(NamedTuple):
+    """How detections are chosen; see docs/detection.md."""
+
+    score: float
+    iou: float
+    candidates: int
+    detections: int
+    first_label: int
+    levels: List[int]  # anchors of each; empty: candidates are of each class
+
+
+def detections(boxes: Array, scores: Array, rules: Mapping[str, object]) -> List[Detected]:
+    """For each image its boxes `[n, 4]`, scores `[n]` and labels `[n]`, best first.
 
     Args:
         boxes: `[images, anchors, 4]`, x1, y1, x2, y2 in pixels of the network's input.
         scores: `[images, classes, anchors]`.
-        rules: `score`, `iou`, `candidates`, `detections`, `first_label`, `levels`; see docs/detection.md.
+        rules: those of the bundle's plan, see `Rules`.
     """
-    return [_of_one(boxes[image], scores[image], rules) for image in range(len(boxes))]
+    known = read_rules(rules)
+    return [_of_image(boxes[image], scores[image], known) for image in range(len(boxes))]
 
 
-def _of_one(boxes: Array, scores: Array, rules: Dict[str, Any]) -> Found:
+def read_rules(rules: Mapping[str, object]) -> Rules:
+    """The rules of a plan. Raises BundleError where one is missing or is no number."""
+    levels = rules.get("levels") or []
+    if not isinstance(levels, (list, tuple)) or not all(isinstance(count, int) for count in levels):
+        raise BundleError("plan.json: detection.levels must be whole numbers")
+    return Rules(
+        score=_number(rules, "score"),
+        iou=_number(rules, "iou"),
+        candidates=int(_number(rules, "candidates")),
+        detections=int(_number(rules, "detections")),
+        first_label=int(_number(rules, "first_label")),
+        levels=list(levels),
+    )
+
+
+def _number(rules: Mapping[str, object], name: str) -> float:
+    value = rules.get(name)
+    if not isinstance(value, (int, float)):
+        raise BundleError("plan.json: detection.%s must be a number" % name)
+    return value
+
+
+def _of_image(boxes: Array, scores: Array, rules: Rules) -> Detected:
     parts = list(_candidates(scores, rules))
     classes, anchors = [np.concatenate([part[place] for part in parts]) for place in (0, 1)]
     boxes, scores = boxes[anchors], scores[classes, anchors]
     kept = [
-        members[suppress(boxes[members], scores[members], rules["iou"])]
-        for members in (np.flatnonzero(classes == one) for one in np.unique(classes))
+        members[suppress(boxes[members], scores[members], rules.iou)]
+        for members in (np.flatnonzero(classes == label) for label in np.unique(classes))
     ]
     chosen = np.concatenate(kept) if kept else np.zeros(0, np.int64)
-    chosen = chosen[_descending(scores[chosen])][: rules["detections"]]
-    return boxes[chosen], scores[chosen], classes[chosen] + rules["first_label"]
+    chosen = chosen[_descending(scores[chosen])][: rules.detections]
+    return boxes[chosen], scores[chosen], classes[chosen] + rules.first_label
 
 
-def _candidates(scores: Array, rules: Dict[str, Any]) -> Iterator[Tuple[Array, Array]]:
+def _candidates(scores: Array, rules: Rules) -> Iterator[Tuple[Array, Array]]:
     """Classes and anchors of the best above the threshold: of each level, or of each class."""
-    if rules.get("levels"):
+    if rules.levels:
         first = 0
-        for count in rules["levels"]:
+        for count in rules.levels:
             level = scores[:, first : first + count].T  # as torchvision has it: all classes of an anchor
             anchors, classes = np.divmod(_best(level.reshape(-1), rules), level.shape[1])
             yield classes, anchors + first
@@ -56,9 +91,9 @@ def _candidates(scores: Array, rules: Dict[str, Any]) -> Iterator[Tuple[Array, A
             yield np.full(len(anchors), number, np.int64), anchors
 
 
-def _best(scores: Array, rules: Dict[str, Any]) -> Array:
-    above = np.flatnonzero(scores > rules["score"])
-    return above[_descending(scores[above])][: rules["candidates"]]
+def _best(scores: Array, rules: Rules) -> Array:
+    above = np.flatnonzero(scores > rules.score)
+    return above[_descending(scores[above])][: rules.candidates]
 
 
 def suppress(boxes: Array, scores: Array, iou: float) -> Array:

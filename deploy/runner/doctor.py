@@ -6,27 +6,30 @@ import platform
 import shutil
 import subprocess
 import sys
-from typing import Any, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
 
 from . import backends
+from .cudart import cudart_paths
 from .events import emit, tell
 from .failures import ToolMissing
-from .gpu import cudart_paths
 from .identity import Board
 from .remedies import remedy_of, tensorrt_import
+
+if TYPE_CHECKING:
+    from .manifest import Bundle
 
 LEAST_DISK_MB, LEAST_MEMORY_MB = 500, 700
 NVDLA = ("usr/lib/aarch64-linux-gnu/nvidia", "usr/lib/aarch64-linux-gnu/tegra", "usr/lib/aarch64-linux-gnu")
 Check = Tuple[str, bool, bool, str, str]  # name, needed, ok, what was found, remedy
 
 
-def run(plan: Optional[Dict[str, Any]] = None, folder: str = ".") -> None:
+def run(bundle: Optional["Bundle"] = None, folder: str = ".") -> None:
     """Print one `check` for each thing; raises when something that is needed is missing.
 
-    Without the plan of a bundle any one of the backends is enough.
+    Without a bundle any one of the backends is enough.
     """
     missing = []
-    for name, needed, well, found, remedy in checks(plan, folder):
+    for name, needed, well, found, remedy in checks(bundle, folder):
         emit("check", name=name, ok=well, needed=needed, found=found, remedy="" if well else remedy)
         tell(
             "%-7s %-14s %s%s"
@@ -42,12 +45,12 @@ def run(plan: Optional[Dict[str, Any]] = None, folder: str = ".") -> None:
         raise ToolMissing("missing here: %s" % ", ".join(missing), "the remedies are in the lines above")
 
 
-def checks(plan: Optional[Dict[str, Any]], folder: str) -> List[Check]:
+def checks(bundle: Optional["Bundle"], folder: str) -> List[Check]:
     """Everything that the runner could need, in the order in which it would notice."""
     board = Board()
-    needs = (plan or {}).get("needs") or {}
+    needs = bundle.part("needs") if bundle else {}
     # Where no plan says otherwise, a backend has the name of the module that it imports.
-    libraries = [needs.get("library") or plan["backend"]] if plan else backends.names()
+    libraries = [str(needs.get("library") or bundle.backend)] if bundle else backends.names()
     imports = {name: _import(name) for name in ["numpy", "pycuda", "cuda.bindings"] + libraries}
     some = any(imports[name][0] for name in libraries)
     rows: List[Check] = [
@@ -124,14 +127,14 @@ def _has_gpu() -> bool:
 
 
 def _nvdla(board: Board) -> Check:
-    found = [
+    places = [
         folder for folder in NVDLA if glob.glob(os.path.join(board.path(folder), "libnvdla_compiler.so*"))
     ]
     return (
         "nvdla_compiler",
         False,
-        bool(found),
-        found[0] if found else "libnvdla_compiler.so is nowhere",
+        bool(places),
+        places[0] if places else "libnvdla_compiler.so is nowhere",
         tensorrt_import("nvdla_compiler") + " (older TensorRT cannot be imported without it)",
     )
 
@@ -142,7 +145,7 @@ def _disk(folder: str) -> Check:
 
 
 def _memory(board: Board) -> Check:
-    facts: Dict[str, Any] = {}
+    facts: Dict[str, int] = {}
     for line in (board.read("proc/meminfo") or "").splitlines():
         name, _, rest = line.partition(":")
         facts[name] = int((rest.split() or ["0"])[0]) >> 10

@@ -3,13 +3,13 @@
 import json
 import math
 import sys
-from typing import Any, Dict, List
+from typing import Dict
 
 
-def emit(event: str, **fields: Any) -> Dict[str, Any]:
+def emit(event: str, **fields: object) -> Dict[str, object]:
     """Print one event as one line of strict JSON (no NaN), at once; return it."""
-    record = dict(fields, event=event)
-    sys.stdout.write(json.dumps(_plain(record), sort_keys=True, allow_nan=False) + "\n")
+    record = {name: _plain(value) for name, value in dict(fields, event=event).items()}
+    sys.stdout.write(json.dumps(record, sort_keys=True, allow_nan=False) + "\n")
     sys.stdout.flush()
     return record
 
@@ -20,13 +20,14 @@ def tell(text: str) -> None:
     sys.stderr.flush()
 
 
-def _plain(value: Any) -> Any:
-    """JSON has no NaN and no Infinity, and a reader must not meet either."""
+def _plain(value: object) -> object:
+    """Records as objects. JSON has no NaN and no Infinity, and a reader must not meet either."""
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        plain: List[Any] = [_plain(item) for item in value]
-        return plain
+        return [_plain(item) for item in value]
     return value

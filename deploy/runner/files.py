@@ -7,7 +7,7 @@ import os
 import re
 import stat
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, Optional, Tuple
+from typing import Dict, Iterator, Tuple, Union
 
 from .events import tell
 from .failures import BundleError, DeviceError, DigestMismatch
@@ -35,17 +35,17 @@ def verify(path: str, sha256: str, size: int) -> None:
     """Refuse a file that is not the promised one. The size goes first: it is free, and tells of a cut."""
     hint = "send the bundle again; if it happens twice, somebody changed the file"
     try:
-        found_size = os.stat(path).st_size
+        actual = os.stat(path).st_size
     except OSError as error:
         raise DigestMismatch(
             "%s: expected %d bytes, sha256 %s; found nothing (%s)" % (path, size, sha256, error.strerror),
             hint,
         )
-    found = digest(path)[0] if found_size == size else "not computed, the size differs"
-    if found != sha256:
+    computed = digest(path)[0] if actual == size else "not computed, the size differs"
+    if computed != sha256:
         raise DigestMismatch(
             "%s: expected %d bytes, sha256 %s; found %d bytes, sha256 %s"
-            % (path, size, sha256, found_size, found),
+            % (path, size, sha256, actual, computed),
             hint,
         )
 
@@ -59,13 +59,14 @@ def contained(root: str, relative: str) -> str:
     return full
 
 
-def read_json(path: str) -> Any:
+def read_json(path: str) -> object:
     """A JSON file of bounded size."""
     try:
         if os.path.getsize(path) > JSON_LIMIT:
             raise BundleError("%s is larger than %d bytes" % (path, JSON_LIMIT))
         with open(path, encoding="utf-8") as source:
-            return json.load(source)
+            value: object = json.load(source)
+            return value
     except OSError as error:
         raise BundleError("%s cannot be read: %s" % (path, error.strerror))
     except (ValueError, RecursionError) as error:
@@ -77,7 +78,7 @@ def safe_name(name: str) -> str:
     return re.sub(r"^\.|[^A-Za-z0-9._-]", "_", name) or "_"
 
 
-def write(path: str, data: Any) -> None:
+def write(path: str, data: Union[bytes, memoryview]) -> None:
     """Bytes (or a buffer) to a file: temporary file, fsync, rename, fsync of the folder."""
     draft = "%s.%d.tmp" % (path, os.getpid())
     try:
@@ -120,7 +121,7 @@ def alone(folder: str) -> Iterator[None]:
         os.close(held)
 
 
-def write_json(path: str, value: Any) -> None:
+def write_json(path: str, value: object) -> None:
     """A JSON file with sorted keys, landed whole."""
     write(path, (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode("utf-8"))
 
@@ -134,6 +135,6 @@ def make_folder(path: str) -> str:
     return path
 
 
-def canonical(value: Optional[Dict[str, Any]]) -> str:
+def canonical(value: Dict[str, object]) -> str:
     """The SHA-256 of a JSON value, however its keys were ordered."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode("utf-8")).hexdigest()

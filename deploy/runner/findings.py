@@ -5,7 +5,7 @@ tactic-selection pass, and the last pass is the one that counts.
 """
 
 import re
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence
 
 ELIGIBLE = re.compile(
     r"\(Sparsity\) (?:Layers eligible for sparse math|Found (\d+) layer\(s\) eligible[^:]*):?(.*)"
@@ -25,7 +25,7 @@ def of_interest(line: str) -> bool:
     return "(Sparsity)" in line or any(kind.search(line) for kind in (SKIPPED, INT64, FALLBACK))
 
 
-def read(lines: Sequence[str]) -> Dict[str, Any]:
+def read(lines: Sequence[str]) -> Dict[str, object]:
     """The findings of one build's log."""
     skipped = [line for line in lines if SKIPPED.search(line)]
     int64 = [line for line in lines if INT64.search(line)]
@@ -40,19 +40,19 @@ def read(lines: Sequence[str]) -> Dict[str, Any]:
     }
 
 
-def _sparsity(lines: Sequence[str]) -> Optional[Dict[str, Any]]:
+def _sparsity(lines: Sequence[str]) -> Optional[Dict[str, object]]:
     """Layers eligible for, and really using, 2:4 kernels; None when TensorRT said nothing about it."""
-    eligible = [found for found in map(ELIGIBLE.search, lines) if found]
-    chosen = [found for found in map(CHOSEN.search, lines) if found]
+    eligible = [match for match in map(ELIGIBLE.search, lines) if match]
+    chosen = [match for match in map(CHOSEN.search, lines) if match]
     if not eligible and not chosen:
         return None
-    said: Dict[str, Any] = {}
+    layers: Dict[str, object] = {}
     for key, matches in (("eligible", eligible), ("chosen", chosen)):
         names = _names(matches[-1].group(2)) if matches else []
         count = matches[-1].group(1) if matches else None
-        said[key] = int(count) if count is not None else len(names)
-        said[key + "_layers"] = names
-    return said
+        layers[key] = int(count) if count is not None else len(names)
+        layers[key + "_layers"] = names
+    return layers
 
 
 def _names(text: str) -> List[str]:

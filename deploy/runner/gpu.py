@@ -11,18 +11,24 @@
     facts() -> name, capability, memory
 """
 
-# ruff: noqa: D102, N815 - the methods are told above; the mixed case is CUDA's
+# ruff: noqa: D102 - the methods are told above
 
 import ctypes
-import ctypes.util
-import glob
 import importlib
-import os
-import sys
-from typing import Any, Callable, Dict, List, Tuple
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Sequence, Tuple, Union
 
 from . import graphs
+from .cudart import Cudart, cudart_paths
 from .failures import DeviceError, NoGpu, ToolMissing
+
+if TYPE_CHECKING:  # what each library calls them
+    from cuda.bindings.runtime import cudaEvent_t, cudaStream_t
+    from pycuda.driver import DeviceAllocation, Event, Stream
+
+    from .tensors import Array
+
+    Gpu = Union["Runtime", "PyCuda"]
 
 BLOCKING_SYNC, SPINNING = 1, 0  # cudaEventBlockingSync, cudaEventDefault
 TO_DEVICE, TO_HOST = "cudaMemcpyHostToDevice", "cudaMemcpyDeviceToHost"
@@ -31,7 +37,7 @@ TO_DEVICE, TO_HOST = "cudaMemcpyHostToDevice", "cudaMemcpyDeviceToHost"
 class Runtime:
     """The CUDA runtime; `lib` has cuda-python's functions, real or ours: each returns (error, *results)."""
 
-    def __init__(self, lib: Any, name: str) -> None:
+    def __init__(self, lib: Union[ModuleType, Cudart], name: str) -> None:
         self.lib, self.name = lib, name
         self.to_device = getattr(lib.cudaMemcpyKind, TO_DEVICE)
         self.to_host = getattr(lib.cudaMemcpyKind, TO_HOST)
@@ -39,7 +45,7 @@ class Runtime:
             raise DeviceError("the CUDA runtime sees no GPU")
         self._call("cudaFree", 0)  # makes the primary context, which TensorRT then shares
 
-    def _call(self, function: str, *arguments: Any) -> Any:
+    def _call(self, function: str, *arguments: object) -> Any:
         answer = getattr(self.lib, function)(*arguments)
         if int(answer[0]) != 0:
             raise DeviceError(
@@ -57,46 +63,47 @@ class Runtime:
     def alloc(self, size: int) -> int:
         return int(self._call("cudaMalloc", max(size, 1)))
 
-    def pinned(self, shape: Tuple[int, ...], dtype: Any) -> Any:
+    def pinned(self, shape: Tuple[int, ...], dtype: str) -> "Array":
         import numpy as np
 
         count = int(np.prod(shape, dtype=np.int64))
         size = max(count * np.dtype(dtype).itemsize, 1)
         pointer = int(self._call("cudaMallocHost", size))
         memory = (ctypes.c_byte * size).from_address(pointer)
-        return np.frombuffer(memory, dtype=dtype, count=count).reshape(shape)
+        array: "Array" = np.frombuffer(memoryview(memory), dtype=dtype, count=count).reshape(shape)
+        return array
 
-    def stream(self) -> Any:
+    def stream(self) -> "cudaStream_t":
         return self._call("cudaStreamCreate")
 
-    def handle(self, stream: Any) -> int:
+    def handle(self, stream: "cudaStream_t") -> int:
         return int(stream)
 
-    def upload(self, pointer: int, array: Any, stream: Any) -> None:
+    def upload(self, pointer: int, array: "Array", stream: "cudaStream_t") -> None:
         self._call("cudaMemcpyAsync", pointer, array.ctypes.data, array.nbytes, self.to_device, stream)
 
-    def download(self, array: Any, pointer: int, stream: Any) -> None:
+    def download(self, array: "Array", pointer: int, stream: "cudaStream_t") -> None:
         self._call("cudaMemcpyAsync", array.ctypes.data, pointer, array.nbytes, self.to_host, stream)
 
-    def event(self, spin: bool = False) -> Any:
+    def event(self, spin: bool = False) -> "cudaEvent_t":
         return self._call("cudaEventCreateWithFlags", SPINNING if spin else BLOCKING_SYNC)
 
-    def record(self, event: Any, stream: Any) -> None:
+    def record(self, event: "cudaEvent_t", stream: "cudaStream_t") -> None:
         self.lib.cudaEventRecord(event, stream)  # in the timed loop; an error stays and is seen in wait()
 
-    def follow(self, stream: Any, event: Any) -> None:
+    def follow(self, stream: "cudaStream_t", event: "cudaEvent_t") -> None:
         self.lib.cudaStreamWaitEvent(stream, event, 0)
 
-    def graph(self, stream: Any, enqueue: Callable[[], Any]) -> Callable[[], Any]:
+    def graph(self, stream: "cudaStream_t", enqueue: Callable[[], object]) -> Callable[[], bool]:
         return graphs.capture(graphs.load(cudart_paths()), self.handle(stream), enqueue)
 
-    def wait(self, event: Any) -> None:
+    def wait(self, event: "cudaEvent_t") -> None:
         self._call("cudaEventSynchronize", event)
 
-    def elapsed(self, start: Any, stop: Any) -> float:
+    def elapsed(self, start: "cudaEvent_t", stop: "cudaEvent_t") -> float:
         return float(self._call("cudaEventElapsedTime", start, stop))
 
-    def facts(self) -> Dict[str, Any]:
+    def facts(self) -> Dict[str, object]:
         attribute = self.lib.cudaDeviceAttr
         major = int(self._call("cudaDeviceGetAttribute", attribute.cudaDevAttrComputeCapabilityMajor, 0))
         minor = int(self._call("cudaDeviceGetAttribute", attribute.cudaDevAttrComputeCapabilityMinor, 0))
@@ -126,9 +133,8 @@ class PyCuda:
             )  # shares the runtime's context, pycuda >= 2021.1
         except ImportError:
             module = importlib.import_module("pycuda.autoinit")
-        self.device: Any = module.device
-        self.context: Any = module.context
-        self.held: List[Any] = []  # pycuda frees what nobody holds
+        self.device, self.context = module.device, module.context
+        self.held: List["DeviceAllocation"] = []  # pycuda frees what nobody holds
 
     def attach(self) -> None:
         self.context.push()
@@ -140,41 +146,42 @@ class PyCuda:
         self.held.append(self.driver.mem_alloc(max(size, 1)))
         return int(self.held[-1])
 
-    def pinned(self, shape: Tuple[int, ...], dtype: Any) -> Any:
-        return self.driver.pagelocked_empty(shape, dtype)
+    def pinned(self, shape: Tuple[int, ...], dtype: str) -> "Array":
+        array: "Array" = self.driver.pagelocked_empty(shape, dtype)
+        return array
 
-    def stream(self) -> Any:
+    def stream(self) -> "Stream":
         return self.driver.Stream()
 
-    def handle(self, stream: Any) -> int:
+    def handle(self, stream: "Stream") -> int:
         return int(stream.handle)
 
-    def upload(self, pointer: int, array: Any, stream: Any) -> None:
+    def upload(self, pointer: int, array: "Array", stream: "Stream") -> None:
         self.driver.memcpy_htod_async(pointer, array, stream)
 
-    def download(self, array: Any, pointer: int, stream: Any) -> None:
+    def download(self, array: "Array", pointer: int, stream: "Stream") -> None:
         self.driver.memcpy_dtoh_async(array, pointer, stream)
 
-    def event(self, spin: bool = False) -> Any:
+    def event(self, spin: bool = False) -> "Event":
         flags = self.driver.event_flags
         return self.driver.Event(flags.DEFAULT if spin else flags.BLOCKING_SYNC)
 
-    def record(self, event: Any, stream: Any) -> None:
+    def record(self, event: "Event", stream: "Stream") -> None:
         event.record(stream)
 
-    def follow(self, stream: Any, event: Any) -> None:
+    def follow(self, stream: "Stream", event: "Event") -> None:
         stream.wait_for_event(event)
 
-    def graph(self, stream: Any, enqueue: Callable[[], Any]) -> Callable[[], Any]:
+    def graph(self, stream: "Stream", enqueue: Callable[[], object]) -> Callable[[], bool]:
         return graphs.capture(graphs.load(cudart_paths()), self.handle(stream), enqueue)
 
-    def wait(self, event: Any) -> None:
+    def wait(self, event: "Event") -> None:
         event.synchronize()
 
-    def elapsed(self, start: Any, stop: Any) -> float:
+    def elapsed(self, start: "Event", stop: "Event") -> float:
         return float(start.time_till(stop))
 
-    def facts(self) -> Dict[str, Any]:
+    def facts(self) -> Dict[str, object]:
         free, total = self.driver.mem_get_info()
         return {
             "name": self.device.name(),
@@ -186,88 +193,7 @@ class PyCuda:
         }
 
 
-class _MemcpyKind:
-    cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost = 1, 2
-
-
-class _DeviceAttr:
-    cudaDevAttrComputeCapabilityMajor, cudaDevAttrComputeCapabilityMinor = 75, 76
-
-
-class _Properties(ctypes.Structure):
-    """cudaDeviceProp begins with the name in every CUDA; the rest grew from 10.2 to 13 and is room here."""
-
-    _fields_ = [("name", ctypes.c_char * 256), ("rest", ctypes.c_char * 8192)]
-
-
-_POINTER, _SIZE, _INT = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
-# C function -> (what it returns through its first pointers, what it takes after them)
-SIGNATURES: Dict[str, Tuple[Tuple[Any, ...], Tuple[Any, ...]]] = {
-    "cudaGetDeviceCount": ((_INT,), ()),
-    "cudaDeviceGetAttribute": ((_INT,), (_INT, _INT)),
-    "cudaGetDeviceProperties": ((_Properties,), (_INT,)),
-    "cudaRuntimeGetVersion": ((_INT,), ()),
-    "cudaMemGetInfo": ((_SIZE, _SIZE), ()),
-    "cudaMalloc": ((_POINTER,), (_SIZE,)),
-    "cudaFree": ((), (_POINTER,)),
-    "cudaMallocHost": ((_POINTER,), (_SIZE,)),
-    "cudaMemcpyAsync": ((), (_POINTER, _POINTER, _SIZE, _INT, _POINTER)),
-    "cudaStreamCreate": ((_POINTER,), ()),
-    "cudaEventCreateWithFlags": ((_POINTER,), (ctypes.c_uint,)),
-    "cudaEventRecord": ((), (_POINTER, _POINTER)),
-    "cudaStreamWaitEvent": ((), (_POINTER, _POINTER, ctypes.c_uint)),
-    "cudaEventSynchronize": ((), (_POINTER,)),
-    "cudaEventElapsedTime": ((ctypes.c_float,), (_POINTER, _POINTER)),
-}
-
-
-class Cudart:
-    """libcudart by ctypes, with cuda-python's calling convention."""
-
-    cudaMemcpyKind, cudaDeviceAttr = _MemcpyKind, _DeviceAttr
-
-    def __init__(self, path: str) -> None:
-        library = ctypes.CDLL(path)
-        for name, (results, takes) in SIGNATURES.items():
-            function = getattr(library, name)
-            function.argtypes = tuple(ctypes.POINTER(kind) for kind in results) + takes
-            function.restype = _INT
-            setattr(self, name, _caller(function, results))
-
-
-def _caller(function: Any, results: Tuple[Any, ...]) -> Callable[..., Tuple[Any, ...]]:
-    if not results:
-        return lambda *arguments: (function(*arguments),)
-
-    def call(*arguments: Any) -> Tuple[Any, ...]:
-        boxes = [kind() for kind in results]
-        error = function(*([ctypes.byref(box) for box in boxes] + list(arguments)))
-        return (error,) + tuple(getattr(box, "value", box) for box in boxes)
-
-    return call
-
-
-def cudart_paths() -> List[str]:
-    """Where libcudart may be: the linker's path, CUDA's own folders, and the wheels that pip installs."""
-    found = ctypes.util.find_library("cudart")
-    places = [
-        "/usr/local/cuda/lib64",
-        "/usr/local/cuda/targets/*/lib",
-        "/usr/local/cuda-*/lib64",
-        "/usr/lib/*-linux-gnu",
-    ]
-    places += [
-        os.path.join(folder, "nvidia", "*", "lib") for folder in sys.path if folder.endswith("-packages")
-    ]
-    files = [
-        path
-        for place in places
-        for path in sorted(glob.glob(os.path.join(place, "libcudart.so*")), reverse=True)
-    ]
-    return ([found] if found else []) + files
-
-
-def _by_ctypes() -> Any:
+def _by_ctypes() -> Runtime:
     reasons = []
     for path in cudart_paths():
         try:
@@ -277,7 +203,7 @@ def _by_ctypes() -> Any:
     raise ToolMissing("; ".join(reasons) or "no libcudart.so found")
 
 
-def _by_cuda_python() -> Any:
+def _by_cuda_python() -> Runtime:
     for name in ("cuda.bindings.runtime", "cuda.cudart"):
         try:
             return Runtime(importlib.import_module(name), "cuda-python")
@@ -286,10 +212,15 @@ def _by_cuda_python() -> Any:
     raise ToolMissing("not installed")
 
 
-def connect() -> Any:
+def connect() -> "Gpu":
     """The first way to the GPU that works, or one error that says why none did."""
     reasons = []
-    for name, way in (("pycuda", PyCuda), ("cuda-python", _by_cuda_python), ("libcudart", _by_ctypes)):
+    ways: Sequence[Tuple[str, Callable[[], "Gpu"]]] = (
+        ("pycuda", PyCuda),
+        ("cuda-python", _by_cuda_python),
+        ("libcudart", _by_ctypes),
+    )
+    for name, way in ways:
         try:
             return way()
         except Exception as error:  # noqa: BLE001 - each library has its own way to say that there is no driver

@@ -4,7 +4,7 @@ Streams of pycuda and of cuda-python are CUDA's own handles, so this works besid
 """
 
 import ctypes
-from typing import Any, Callable
+from typing import Callable, Sequence
 
 from .failures import DeviceError
 
@@ -12,7 +12,7 @@ THREAD_LOCAL = 1  # cudaStreamCaptureModeThreadLocal, as trtexec has it
 _POINTER = ctypes.c_void_p
 
 
-def load(paths: Any) -> Any:
+def load(paths: Sequence[str]) -> ctypes.CDLL:
     """The first libcudart that can be loaded."""
     for path in paths:
         try:
@@ -22,7 +22,7 @@ def load(paths: Any) -> Any:
     raise DeviceError("CUDA graphs need libcudart, and none was found", "set cuda_graph to false")
 
 
-def capture(library: Any, stream: int, enqueue: Callable[[], Any]) -> Callable[[], Any]:
+def capture(library: ctypes.CDLL, stream: int, enqueue: Callable[[], object]) -> Callable[[], bool]:
     """Capture one `enqueue` on a stream; what is returned launches it again.
 
     TensorRT must have run once on the stream before, so that nothing is allocated while it is captured.
@@ -39,13 +39,13 @@ def capture(library: Any, stream: int, enqueue: Callable[[], Any]) -> Callable[[
         _call(library, "cudaGraphInstantiate", ctypes.byref(runnable), graph, None, None, ctypes.c_size_t(0))
     launch, made, where = library.cudaGraphLaunch, runnable, _POINTER(stream)
     launch.argtypes, launch.restype = (_POINTER, _POINTER), ctypes.c_int
-    return lambda: launch(made, where) == 0
+    return lambda: bool(launch(made, where) == 0)
 
 
 HINT = "set cuda_graph to false: engines with loops, or with shapes that depend on data, cannot be captured"
 
 
-def _call(library: Any, name: str, *arguments: Any) -> None:
+def _call(library: ctypes.CDLL, name: str, *arguments: object) -> None:
     function = getattr(library, name)
     function.restype = ctypes.c_int
     error = function(*arguments)

@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from typing import Any, Dict, List, Optional
+from typing import Dict, List, Optional
 
 RECORDED = (
     "JETPRESS_BOARD"  # a folder with the files of a recorded board: for tests, and to look into a report
@@ -35,7 +35,7 @@ class Board:
         except ValueError:
             return None
 
-    def identity(self) -> Dict[str, Any]:
+    def identity(self) -> Dict[str, object]:
         """Model, L4T and JetPack as the board says them; all None on a host that is no Jetson."""
         compatible = self.read("proc/device-tree/compatible")
         release = self.read("etc/nv_tegra_release")

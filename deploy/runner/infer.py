@@ -3,18 +3,21 @@
 import hashlib
 import json
 import os
-from typing import Any, Dict, List, Optional
+from typing import TYPE_CHECKING, Dict, List, Optional
 
 import numpy as np
 
 from .backends import open_backend
-from .build import open_engines
 from .detections import detections
+from .engines import open_engines
 from .events import emit, tell
 from .failures import BundleError, DeviceError
 from .files import digest, make_folder, write
 from .manifest import Bundle
 from .tensors import Array, Feeds, fit, noise
+
+if TYPE_CHECKING:
+    from .interface import Session
 
 
 def run(bundle: Bundle, engines: str, out: str) -> None:
@@ -35,17 +38,17 @@ def run(bundle: Bundle, engines: str, out: str) -> None:
         ]
         first = results[session.output_names[0]]
         top1 = _top1(first, labels)
-        said: Dict[str, Any] = {"labels": top1 is not None}
-        rules = bundle.plan.get("detection")
+        more: Dict[str, object] = {"labels": top1 is not None}
+        rules = bundle.part("detection")
         if rules:
-            said["detections"] = _detect(out, name, results, rules)
-        emit("infer", model=name, samples=len(first), outputs=files, top1=top1, **said)
+            more["detections"] = _detect(out, name, results, rules)
+        emit("infer", model=name, samples=len(first), outputs=files, top1=top1, **more)
         tell(
             "%s: %d samples%s" % (name, len(first), "" if top1 is None else ", top-1 %.2f %%" % (100 * top1))
         )
 
 
-def samples(bundle: Bundle, session: Any) -> Optional[Feeds]:
+def samples(bundle: Bundle, session: "Session") -> Optional[Feeds]:
     """The bundle's samples in the engine's dtypes; None where it brings none."""
     feeds = {}
     for tensor in session.inputs:
@@ -64,7 +67,7 @@ def samples(bundle: Bundle, session: Any) -> Optional[Feeds]:
     return feeds
 
 
-def one_batch(bundle: Bundle, session: Any) -> Feeds:
+def first_batch(bundle: Bundle, session: "Session") -> Feeds:
     """What a benchmark feeds: the first samples, or seeded noise."""
     feeds = samples(bundle, session)
     if feeds is None:
@@ -75,8 +78,8 @@ def one_batch(bundle: Bundle, session: Any) -> Feeds:
     }
 
 
-def different_batches(bundle: Bundle, session: Any, count: int) -> List[Feeds]:
-    """`count` batches of other samples than `one_batch` takes; seeded noise where there are too few."""
+def different_batches(bundle: Bundle, session: "Session", count: int) -> List[Feeds]:
+    """`count` batches of other samples than `first_batch` takes; seeded noise where there are too few."""
     feeds, batch = samples(bundle, session), session.inputs[0].shape[0]
     have = len(next(iter(feeds.values()))) // batch if feeds else 0
     if feeds is None or have < 2:
@@ -90,7 +93,8 @@ def _load(bundle: Bundle, name: str) -> Optional[Array]:
     if path is None:
         return None
     try:
-        return np.load(path, allow_pickle=False)
+        array: Array = np.load(path, allow_pickle=False)
+        return array
     except (ValueError, OSError) as error:
         raise BundleError("%s is not a plain .npy array: %s" % (path, error))
 
@@ -101,7 +105,7 @@ def _filled(array: Array, batch: int) -> Array:
     return array if missing <= 0 else np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
 
 
-def _through(session: Any, feeds: Feeds) -> Feeds:
+def _through(session: "Session", feeds: Feeds) -> Feeds:
     """All samples, batch by batch; what a filled-up last batch adds is cut off again."""
     batch, count = session.inputs[0].shape[0], len(next(iter(feeds.values())))
     parts: Dict[str, List[Array]] = {name: [] for name in session.output_names}
@@ -119,7 +123,7 @@ def _through(session: Any, feeds: Feeds) -> Feeds:
     return {name: np.concatenate(part) for name, part in parts.items()}
 
 
-def _save(out: str, model: str, place: int, output: str, array: Array) -> Dict[str, Any]:
+def _save(out: str, model: str, place: int, output: str, array: Array) -> Dict[str, object]:
     """outputs-<model>.npy for the first output, outputs-<model>-1.npy and so on for the others."""
     import io
 
@@ -137,14 +141,14 @@ def _save(out: str, model: str, place: int, output: str, array: Array) -> Dict[s
     }
 
 
-def _detect(out: str, model: str, results: Feeds, rules: Dict[str, Any]) -> Dict[str, Any]:
+def _detect(out: str, model: str, results: Feeds, rules: Dict[str, object]) -> Dict[str, object]:
     """detections-<model>.json: for each sample its boxes, scores and labels, best first."""
     boxes, scores = results.get("boxes"), results.get("scores")
     if boxes is None or scores is None:
         raise BundleError("the plan asks for detections, and the engine has no outputs boxes and scores")
     if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
         raise DeviceError("the boxes or scores of %s are NaN or infinite" % model, "try precision fp32")
-    found = [
+    rows = [
         {
             "boxes": [[round(side, 3) for side in box] for box in where.tolist()],
             "scores": [round(score, 6) for score in sure.tolist()],
@@ -153,8 +157,8 @@ def _detect(out: str, model: str, results: Feeds, rules: Dict[str, Any]) -> Dict
         for where, sure, labels in detections(boxes, scores, rules)
     ]
     path = os.path.join(out, "detections-%s.json" % model)
-    write(path, json.dumps(found, sort_keys=True).encode("utf-8"))
-    count = sum(len(one["labels"]) for one in found)
+    write(path, json.dumps(rows, sort_keys=True).encode("utf-8"))
+    count = sum(len(row["labels"]) for row in rows)
     return {"file": os.path.basename(path), "sha256": digest(path)[0], "found": count}
 
 

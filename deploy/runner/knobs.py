@@ -1,6 +1,6 @@
 """How an engine is run while it is measured. Two measurements with different knobs must not be compared."""
 
-from typing import Any, Dict
+from typing import Dict
 
 from .failures import BundleError
 
@@ -8,11 +8,13 @@ DEFAULTS = {"transfers": True, "spin_wait": False, "cuda_graph": False, "overlap
 # What trtexec 8 to 10 does without a flag; trtexec 11 has the opposite of the first three.
 
 
-def of(plan: Dict[str, Any]) -> Dict[str, bool]:
+def of(plan: Dict[str, object]) -> Dict[str, bool]:
     """The knobs of a plan."""
     asked = plan.get("benchmark") or {}
-    found = {name: asked.get(name, default) for name, default in DEFAULTS.items()}
-    for name, value in found.items():
+    knobs: Dict[str, bool] = {}
+    for name, default in DEFAULTS.items():
+        value = asked.get(name, default) if isinstance(asked, dict) else None
         if not isinstance(value, bool):
             raise BundleError("plan.json: benchmark.%s must be true or false" % name)
-    return found
+        knobs[name] = value
+    return knobs

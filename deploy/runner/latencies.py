@@ -8,7 +8,7 @@ criterion (1 %).
 import math
 import random
 from statistics import median
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 # Percentile in tenths of a percent -> the least n. Two or more runs must lie above it with 99 % confidence.
 LEAST_RUNS = {500: 11, 900: 64, 950: 130, 990: 662, 999: 6636}
@@ -31,13 +31,13 @@ def name_of(tenths: int) -> str:
 def percentiles(values: Sequence[float]) -> Dict[str, float]:
     """p50 ... p99.9, each only if there are enough runs for it, each with its upper bound (`p90_bound`)."""
     ordered, count = sorted(values), len(values)
-    said: Dict[str, float] = {}
+    known: Dict[str, float] = {}
     for tenths, least in sorted(LEAST_RUNS.items()):
         if count >= least:
             above = count * (1000 - tenths) // 1000
-            said[name_of(tenths)] = ordered[max(count - 1 - above, 0)]
-            said[name_of(tenths) + "_bound"] = ordered[count - bound_rank(count, tenths)]
-    return said
+            known[name_of(tenths)] = ordered[max(count - 1 - above, 0)]
+            known[name_of(tenths) + "_bound"] = ordered[count - bound_rank(count, tenths)]
+    return known
 
 
 def bound_rank(count: int, tenths: int) -> int:
@@ -92,8 +92,8 @@ def drift(values: Sequence[float]) -> Optional[float]:
     if count < 30:
         return None
     third = count // 3
-    early, late = median(values[:third]), median(values[-third:])
-    change = (late - early) / early
+    start, end = median(values[:third]), median(values[-third:])
+    change = (end - start) / start
     return (
         change
         if abs(change) > AGREE and abs(_rank_correlation(values)) * math.sqrt(count - 1) > 2.576
@@ -151,7 +151,7 @@ def bimodal(values: Sequence[float]) -> Optional[Tuple[float, float]]:
 
 def summary(values: Sequence[float]) -> Dict[str, object]:
     """Everything that is said about one series of latencies, in its own unit."""
-    said: Dict[str, object] = {
+    facts: Dict[str, object] = {
         "n": len(values),
         "min": min(values),
         "max": max(values),
@@ -163,8 +163,8 @@ def summary(values: Sequence[float]) -> Dict[str, object]:
         "outliers": len(outliers(values)),
         "bimodal": bimodal(values),
     }
-    said.update(percentiles(values))
-    return said
+    facts.update(percentiles(values))
+    return facts
 
 
 def uncertainty(values: Sequence[float], seed: int = 0) -> float:
@@ -207,18 +207,27 @@ def judge(values: Sequence[float]) -> Tuple[List[str], List[str]]:
     return invalid, noisy
 
 
-def ratio(first: Sequence[float], second: Sequence[float], seed: int = 0) -> Dict[str, object]:
+class Ratio(NamedTuple):
+    """How many times as fast one thing is as another, with the 95 % interval."""
+
+    ratio: float
+    interval: Tuple[float, float]
+    pairs: int
+    verdict: str
+
+
+def ratio(first: Sequence[float], second: Sequence[float], seed: int = 0) -> Ratio:
     """How many times as fast the second is, from paired medians of interleaved blocks: the one rule of the house.
 
     The median of the pairs' ratios first / second, and its 95 % interval by bootstrap over the pairs. What both
     suffered (heat, clocks, another process) cancels inside a pair.
     """
-    ratios = [one / other for one, other in zip(first, second)]  # noqa: B905 - Python 3.6
+    ratios = [above / below for above, below in zip(first, second)]  # noqa: B905 - Python 3.6
     draw = random.Random(seed)  # noqa: S311 - no secret
     drawn = sorted(median(draw.choices(ratios, k=len(ratios))) for _ in range(1000))
     value, low, high = median(ratios), drawn[25], drawn[974]
-    said = verdict(low, value, high) if len(ratios) >= LEAST_PAIRS else "noise"
-    return {"ratio": value, "interval": [low, high], "pairs": len(ratios), "verdict": said}
+    word = verdict(low, value, high) if len(ratios) >= LEAST_PAIRS else "noise"
+    return Ratio(value, (low, high), len(ratios), word)
 
 
 def verdict(low: float, value: float, high: float) -> str:

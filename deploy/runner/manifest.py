@@ -2,14 +2,35 @@
 
 import os
 import re
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Dict, List, NamedTuple, Optional, Sequence
 
 from . import backends
 from .failures import BundleError, DigestMismatch
 from .files import contained, read_json, safe_name, verify
+from .settings import Input, Settings
 
 PLACES: Dict[str, Optional[int]] = {"gpu": None, "dla0": 0, "dla1": 1}  # the core of the DLA
+NUMBERS = ("workspace_mb", "threads", "optimization_level")  # of the plan: whole, or None for the default
 PRECISIONS = ("fp32", "fp16", "int8", "fp8")
+
+
+class File(NamedTuple):
+    """What makes a file of a bundle the one that was meant."""
+
+    sha256: str
+    size: int
+
+
+class Model(NamedTuple):
+    """One network; what it does not say itself, the plan says for all."""
+
+    file: str
+    precision: str
+    sparse: bool
+    strongly_typed: bool
+    dla_core: Optional[int]
+    twin_of: Optional[str]  # the same network built in another way, to be compared with
+    placed_from: Optional[str] = None  # the same network on another place of the board
 
 
 class Bundle:
@@ -19,22 +40,48 @@ class Bundle:
         self.root = root
         self.files = _manifest(root)
         for name, entry in sorted(self.files.items()):
-            verify(contained(root, name), entry["sha256"], entry["size"])
+            verify(contained(root, name), entry.sha256, entry.size)
         self.plan = _checked(read_json(self.path("plan.json")))
-        self.models: Dict[str, Dict[str, Any]] = self.plan["models"]
-        self.inputs: List[Dict[str, Any]] = self.plan["inputs"]
+        self.backend, self.precision = str(self.plan["backend"]), str(self.plan["precision"])
+        self.models = _models(self.plan)
+        self.inputs = _inputs(self.plan)
+        self.capabilities = capabilities(self.plan)
+        self.numbers = {name: _whole(self.plan.get(name), name) for name in NUMBERS}
         for model in self.models.values():
-            self.path(model["file"])
+            self.path(model.file)
+
+    def part(self, name: str) -> Dict[str, object]:
+        """An object of the plan; empty where it has none."""
+        part = self.plan.get(name) or {}
+        _require(isinstance(part, dict), "%s must be an object" % name)
+        return part if isinstance(part, dict) else {}
 
     def place(self, places: Sequence[str]) -> None:
         """Every model on each of these places: `gpu` keeps its name, `dla1` makes `<model>-dla1` of it."""
-        placed: Dict[str, Dict[str, Any]] = {}
+        placed: Dict[str, Model] = {}
         for name, model in self.models.items():
             for where in places:
                 core = PLACES[where]
-                variant = dict(model, dla_core=core, placed_from=name)
+                variant = model._replace(dla_core=core, placed_from=name)
                 placed[name if core is None else "%s-%s" % (name, where)] = variant
         self.models = placed
+
+    def settings(self, name: str) -> Settings:
+        """How the engine of one model is to be built."""
+        model = self.models[name]
+        return Settings(
+            model=name,
+            precision=model.precision,
+            inputs=self.inputs,
+            onnx_sha256=self.sha256(model.file),
+            sparse=model.sparse,
+            workspace_mb=self.numbers["workspace_mb"],
+            threads=self.numbers["threads"],
+            strongly_typed=model.strongly_typed,
+            optimization_level=self.numbers["optimization_level"],
+            dla_core=model.dla_core,
+            compute_capabilities=self.capabilities,
+        )
 
     def path(self, name: str) -> str:
         """Where a file is; only files of the manifest exist for us."""
@@ -47,7 +94,7 @@ class Bundle:
 
     def sha256(self, name: str) -> str:
         """The digest that the manifest promises."""
-        return str(self.files[name]["sha256"])
+        return self.files[name].sha256
 
     def sample(self, name: str) -> Optional[str]:
         """The path of samples/<name>.npy, or None where the bundle brings none."""
@@ -55,7 +102,7 @@ class Bundle:
         return self.path(file) if file in self.files else None
 
 
-def _manifest(root: str) -> Dict[str, Dict[str, Any]]:
+def _manifest(root: str) -> Dict[str, File]:
     path = os.path.join(root, "manifest.json")
     if not os.path.isfile(path):
         raise DigestMismatch(
@@ -66,6 +113,7 @@ def _manifest(root: str) -> Dict[str, Dict[str, Any]]:
     files = manifest.get("files") if isinstance(manifest, dict) else None
     if not isinstance(files, dict) or not files:
         raise DigestMismatch("%s lists no files" % path, "make the bundle again")
+    entries: Dict[str, File] = {}
     for name, entry in files.items():
         whole = (
             isinstance(entry, dict)
@@ -76,48 +124,87 @@ def _manifest(root: str) -> Dict[str, Dict[str, Any]]:
             raise DigestMismatch(
                 "%s: the entry of %r has no size and sha256" % (path, name), "make the bundle again"
             )
-    return files
+        entries[name] = File(entry["sha256"], entry["size"])
+    return entries
 
 
-def _checked(plan: Any) -> Dict[str, Any]:
-    """Refuse a plan that we would misread. Numbers are used as they come; only what steers us is checked."""
-    _require(isinstance(plan, dict) and plan.get("format") == 1, "format must be 1")
+def _checked(plan: object) -> Dict[str, object]:
+    """Refuse a plan that we would misread."""
+    if not isinstance(plan, dict):
+        raise _misread("it must be an object")
     known = backends.names()
+    _require(plan.get("format") == 1, "format must be 1")
     _require(plan.get("backend") in known, "backend must be one of %s" % ", ".join(known))
     _require(plan.get("precision") in PRECISIONS, "precision must be one of %s" % ", ".join(PRECISIONS))
-    models, inputs = plan.get("models"), plan.get("inputs")
-    _require(isinstance(models, dict) and len(models) > 0, "models must name at least one model")
-    for name, model in models.items():
+    return plan
+
+
+def _models(plan: Dict[str, object]) -> Dict[str, Model]:
+    listed = plan.get("models")
+    if not isinstance(listed, dict) or not listed:
+        raise _misread("models must name at least one model")
+    models: Dict[str, Model] = {}
+    for name, model in listed.items():
         _require(safe_name(name) == name, "the model name %r cannot be a file name" % name)
+        if not isinstance(model, dict) or not isinstance(model.get("file"), str):
+            raise _misread("model %s names no file" % name)
+        precision, twin_of = model.get("precision", plan["precision"]), model.get("twin_of")
         _require(
-            isinstance(model, dict) and isinstance(model.get("file"), str), "model %s names no file" % name
-        )
-        _require(
-            model.get("precision", plan["precision"]) in PRECISIONS,
+            precision in PRECISIONS,
             "model %s: precision must be one of %s" % (name, ", ".join(PRECISIONS)),
         )
-    _require(isinstance(inputs, list) and len(inputs) > 0, "inputs must name at least one input")
-    for entry in inputs:
-        _require(isinstance(entry, dict) and isinstance(entry.get("name"), str), "an input has no name")
+        models[name] = Model(
+            file=model["file"],
+            precision=precision,
+            sparse=bool(model.get("sparse")),
+            strongly_typed=bool(model.get("strongly_typed", plan.get("strongly_typed"))),
+            dla_core=_whole(model.get("dla_core", plan.get("dla_core")), "dla_core of model %s" % name),
+            twin_of=None if twin_of is None else str(twin_of),
+        )
+    return models
+
+
+def _inputs(plan: Dict[str, object]) -> List[Input]:
+    listed = plan.get("inputs")
+    if not isinstance(listed, list) or not listed:
+        raise _misread("inputs must name at least one input")
+    inputs: List[Input] = []
+    for entry in listed:
+        if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+            raise _misread("an input has no name")
         _require(_is_shape(entry.get("shape")), "input %s: shape must be positive numbers" % entry["name"])
         profile = entry.get("profile")
-        if profile is not None:
-            bounds = (
-                [profile.get(key) for key in ("min", "opt", "max")] if isinstance(profile, dict) else [None]
-            )
-            _require(
-                all(_is_shape(bound) for bound in bounds),
-                "input %s: profile needs min, opt, max" % entry["name"],
-            )
-    return dict(plan)
+        bounds = profile if isinstance(profile, dict) else {}
+        _require(
+            profile is None or all(_is_shape(bounds.get(key)) for key in ("min", "opt", "max")),
+            "input %s: profile needs min, opt, max" % entry["name"],
+        )
+        inputs.append(Input(entry["name"], entry["shape"], profile))
+    return inputs
 
 
-def _is_shape(shape: Any) -> bool:
+def capabilities(plan: Dict[str, object]) -> Optional[List[str]]:
+    """What TensorRT-RTX is to build for, ahead of time."""
+    listed = plan.get("compute_capabilities") or []
+    if not isinstance(listed, list):
+        raise _misread("compute_capabilities must be a list")
+    return [str(item) for item in listed] or None
+
+
+def _whole(value: object, name: str) -> Optional[int]:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    raise _misread("%s must be a whole number" % name)
+
+
+def _is_shape(shape: object) -> bool:
     return isinstance(shape, list) and all(isinstance(size, int) and size > 0 for size in shape)
 
 
 def _require(holds: bool, what: str) -> None:
     if not holds:
-        raise BundleError(
-            "plan.json: " + what, "make the bundle again with the jetpress that made this runner"
-        )
+        raise _misread(what)
+
+
+def _misread(what: str) -> BundleError:
+    return BundleError("plan.json: " + what, "make the bundle again with the jetpress that made this runner")

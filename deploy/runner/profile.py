@@ -7,13 +7,13 @@ each block, the lower quartile of each layer. What may be quoted is the median t
 
 import os
 from statistics import median
-from typing import Any, Dict, List
+from typing import Dict, List
 
 from .backends import open_backend
-from .build import open_engines
+from .engines import open_engines
 from .events import emit, tell
 from .files import make_folder, write_json
-from .infer import one_batch
+from .infer import first_batch
 from .manifest import Bundle
 
 ROUNDS, RUNS, BLOCK_MS, WARMUP_MS = 16, 4, 20.0, 150.0
@@ -23,12 +23,11 @@ def run(bundle: Bundle, engines: str, out: str) -> None:
     """Print one `profile` a model: `latency_ms`, that of each round, and `layers`: the ms of each by name."""
     backend = open_backend(bundle.plan)
     sessions = open_engines(bundle, engines, backend)
-    profiles: Dict[str, Any] = {}
     latencies: Dict[str, List[float]] = {name: [] for name in sessions}
-    for name, session in sorted(sessions.items()):
-        session.bind(one_batch(bundle, session))
-        profiles[name] = session.profile()
+    for session in sessions.values():
+        session.bind(first_batch(bundle, session))
         session.block(WARMUP_MS, 3)
+    profiles = {name: session.profile() for name, session in sessions.items()}
     for turn in range(ROUNDS):
         for name in sorted(sessions) if turn % 2 == 0 else sorted(sessions)[::-1]:
             sessions[name].block(2.0, 1)

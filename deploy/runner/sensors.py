@@ -8,7 +8,7 @@ that feed it.
 import glob
 import os
 import time
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from . import clock
 from .events import emit, tell
@@ -48,6 +48,19 @@ TRIPS = (
 Reader = Callable[[], Optional[float]]
 
 
+class Sample(NamedTuple):
+    """Everything read once."""
+
+    time: float  # Unix seconds
+    watts: Dict[str, float]  # of each rail
+    total_watts: Optional[float]
+    celsius: Dict[str, float]  # of each zone
+    gpu_mhz: Optional[float]
+    gpu_load: Optional[float]  # 0 to 1
+    emc_mhz: Optional[float]
+    alarms: List[str]  # that are on
+
+
 class Sensors:
     """Where this board keeps its readings; found once, read often."""
 
@@ -74,8 +87,8 @@ class Sensors:
 
     def _first(self, patterns: Sequence[str]) -> Optional[str]:
         """The first of these files that can be read."""
-        found = [path for pattern in patterns for path in self._glob(pattern)]
-        return next((path for path in found if self.board.number(path) is not None), None)
+        paths = [path for pattern in patterns for path in self._glob(pattern)]
+        return next((path for path in paths if self.board.number(path) is not None), None)
 
     def _throttles(self) -> List[str]:
         """Cooling devices of the kernel that tell of throttling; a fan and a clock that is merely low do not."""
@@ -89,12 +102,12 @@ class Sensors:
     def _trip(self, zone: str) -> Tuple[str, Optional[float]]:
         """The temperature from which a zone slows the board."""
         folder = os.path.dirname(self.zones[zone])
-        found = [
+        values = [
             self.board.number(kind[: -len("type")] + "temp")
             for kind in glob.glob(os.path.join(folder, "trip_point_*_type"))
             if self.board.read(kind) in TRIPS
         ]
-        known = [value / 1000.0 for value in found if value is not None and value > 0]
+        known = [value / 1000.0 for value in values if value is not None and value > 0]
         return zone, min(known) if known else None
 
     def events(self) -> Dict[str, float]:
@@ -152,7 +165,7 @@ class Sensors:
 
         return read
 
-    def sample(self) -> Dict[str, Any]:
+    def sample(self) -> Sample:
         """Everything once: watts of each rail and in total, heat, the GPU's clock, alarms that are on."""
         watts = {
             name: value
@@ -162,18 +175,18 @@ class Sensors:
         heat = {name: self.board.number(path) for name, path in self.zones.items()}
         hertz, emc = self._number(self.clock), self._number(self.emc)
         load = self._number(self.load)
-        return {
-            "time": clock.seconds(),
-            "watts": watts,
-            "total_watts": total(watts),
-            "celsius": {
+        return Sample(
+            time=clock.seconds(),
+            watts=watts,
+            total_watts=total(watts),
+            celsius={
                 name: value / 1000.0 for name, value in heat.items() if value is not None and value > -100000
             },
-            "gpu_mhz": None if hertz is None else hertz / 1e6,
-            "gpu_load": None if load is None else load / 1000.0,
-            "emc_mhz": None if emc is None else emc / 1e6,
-            "alarms": [self._alarm(path) for path in self.alarm_files if self.board.number(path)],
-        }
+            gpu_mhz=None if hertz is None else hertz / 1e6,
+            gpu_load=None if load is None else load / 1000.0,
+            emc_mhz=None if emc is None else emc / 1e6,
+            alarms=[self._alarm(path) for path in self.alarm_files if self.board.number(path)],
+        )
 
     def _number(self, path: Optional[str]) -> Optional[float]:
         return self.board.number(path) if path else None
@@ -215,8 +228,8 @@ def run(seconds: float, board: Optional[Board] = None) -> None:
     end = clock.seconds() + seconds
     while True:
         sample = sensors.sample()
-        emit("sample", **sample)
+        emit("sample", **sample._asdict())
         left = end - clock.seconds()
         if left <= 0:
             return
-        time.sleep(max(min(PERIOD_S - (clock.seconds() - sample["time"]), left), 0.0))
+        time.sleep(max(min(PERIOD_S - (clock.seconds() - sample.time), left), 0.0))

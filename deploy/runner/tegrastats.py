@@ -71,24 +71,24 @@ def parse(line: str) -> Optional[Sample]:
 
 
 def _cpu(line: str) -> Tuple[Tuple[Optional[int], ...], Tuple[Optional[int], ...]]:
-    found = re.search(r"\bCPU \[([^\]]*)\](?:@(\d+))?", line)
-    if found is None:
+    match = re.search(r"\bCPU \[([^\]]*)\](?:@(\d+))?", line)
+    if match is None:
         return (), ()
-    cores = [re.fullmatch(r"(\d+)%(?:@(\d+))?", core.strip()) for core in found[1].split(",")]
+    cores = [re.fullmatch(r"(\d+)%(?:@(\d+))?", core.strip()) for core in match[1].split(",")]
     percent = tuple(int(core[1]) if core else None for core in cores)
-    return percent, tuple(_number(core[2] or found[2]) if core else None for core in cores)
+    return percent, tuple(_number(core[2] or match[2]) if core else None for core in cores)
 
 
 def _temperatures(line: str) -> Dict[str, float]:
     """``cpu@48.468C``, and ``cpu@52.9C/53.1C`` (now and highest) since JetPack 7.2."""
-    found = re.findall(r"(?:^|\s)([A-Za-z]\w*)@(-?\d+(?:\.\d+)?)C\b", line)
-    return {name: float(value) for name, value in found if float(value) > OFF_C}
+    pairs = re.findall(r"(?:^|\s)([A-Za-z]\w*)@(-?\d+(?:\.\d+)?)C\b", line)
+    return {name: float(value) for name, value in pairs if float(value) > OFF_C}
 
 
 def _rails(line: str) -> Dict[str, int]:
     """``VDD_IN 900/943`` (now and average), ``5830mW/5830mW``, ``5139mW/5139mW/5139mW`` (and highest)."""
-    found = re.findall(r"(?:^|\s)([A-Z][A-Z0-9_]*) (-?\d+)(?:mW)?/-?\d+(?:mW)?(?:/-?\d+mW)?(?=\s|$)", line)
-    return {name: int(value) for name, value in found if name != "NC"}
+    pairs = re.findall(r"(?:^|\s)([A-Z][A-Z0-9_]*) (-?\d+)(?:mW)?/-?\d+(?:mW)?(?:/-?\d+mW)?(?=\s|$)", line)
+    return {name: int(value) for name, value in pairs if name != "NC"}
 
 
 def _number(text: Optional[str]) -> Optional[int]:

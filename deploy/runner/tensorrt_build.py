@@ -2,15 +2,51 @@
 
 import os
 import time
-from typing import Any, Dict, List, Optional, Tuple
+from types import ModuleType
+from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from .events import emit
 from .failures import BundleError, DeviceError
 from .files import digest, write
+from .settings import Input, Settings
+from .timings import Timings
+
+if TYPE_CHECKING:  # its names, whichever version is here; `trt` is the module itself, imported late
+    from tensorrt import (
+        Builder,
+        IBuilderConfig,
+        IHostMemory,
+        ILogger,
+        INetworkDefinition,
+        IProgressMonitor,
+    )
+
+Shapes = Dict[str, List[Tuple[int, ...]]]  # of each input that has an open dimension: min, opt and max
 
 
-def build_engine(trt: Any, log: Any, model: str, settings: Dict[str, Any]) -> Tuple[Any, Dict[str, Any]]:
-    """Parse, configure, build: the serialised engine (None where that failed) and what was asked for."""
+class Built(NamedTuple):
+    """What was asked of the builder, as the stamp says it."""
+
+    flags: List[str]
+    strongly_typed: bool
+    types: List[str]
+    profile: Shapes
+    timing_cache_reused: bool
+    ahead_of_time: Sequence[str]
+
+
+def build_engine(
+    trt: ModuleType,
+    log: "ILogger",
+    model: str,
+    settings: Settings,
+    ahead: Sequence[str] = (),
+    timings: Optional[Timings] = None,
+) -> Tuple[Optional["IHostMemory"], Built]:
+    """Parse, configure, build: the serialised engine (None where that failed) and what was asked for.
+
+    `ahead` names compute capabilities to build for; `timings` of an earlier build are used and kept.
+    """
     builder = trt.Builder(log)
     strong, typing = _typing(trt, settings)
     network = builder.create_network(typing)
@@ -18,54 +54,49 @@ def build_engine(trt: Any, log: Any, model: str, settings: Dict[str, Any]) -> Tu
     config = builder.create_builder_config()
     flags = _set_flags(trt, builder, config, settings, strong)
     _set_limits(trt, config, settings)
-    _set_ahead(trt, config, settings["ahead"])
-    shapes = _set_profile(builder, config, network, settings["inputs"])
-    cached = _use_cache(config, settings["timing_cache"])
+    _set_ahead(trt, config, ahead)
+    shapes = _set_profile(builder, config, network, settings.inputs)
+    cached = _use_cache(config, timings)
     if hasattr(config, "progress_monitor"):
-        config.progress_monitor = _monitor(trt, settings["model"])
+        config.progress_monitor = _monitor(trt, settings.model)
     builder.error_recorder = (
         log.recorder
     )  # not before: networks made after it end TensorRT-RTX 1.7 with SIGSEGV
     plan = builder.build_serialized_network(network, config)
     if plan is not None:
-        _keep_cache(config, settings["timing_cache"])
-    return plan, {
-        "flags": flags,
-        "strongly_typed": strong,
-        "types": _types(network),
-        "profile": shapes,
-        "timing_cache_reused": cached,
-        "ahead_of_time": settings["ahead"],
-    }
+        _keep_cache(config, timings)
+    return plan, Built(flags, strong, _types(network), shapes, cached, ahead)
 
 
-def _typing(trt: Any, settings: Dict[str, Any]) -> Tuple[bool, int]:
+def _typing(trt: ModuleType, settings: Settings) -> Tuple[bool, int]:
     """Explicit batch where it must be said; strongly typed where the plan asks for it or no flags exist."""
     typing = trt.NetworkDefinitionCreationFlag
     bits = 1 << int(typing.EXPLICIT_BATCH) if hasattr(typing, "EXPLICIT_BATCH") else 0
-    asked = bool(settings.get("strongly_typed")) or not hasattr(trt.BuilderFlag, "FP16")
+    asked = settings.strongly_typed or not hasattr(trt.BuilderFlag, "FP16")
     if asked and hasattr(typing, "STRONGLY_TYPED"):
         return True, bits | 1 << int(typing.STRONGLY_TYPED)
     return False, bits
 
 
-def _parse(trt: Any, log: Any, network: Any, model: str) -> None:
+def _parse(trt: ModuleType, log: "ILogger", network: "INetworkDefinition", model: str) -> None:
     parser = trt.OnnxParser(network, log)
     if parser.parse_from_file(model):
         return
     faults = [parser.get_error(place) for place in range(parser.num_errors)]
-    said = "; ".join("node %d: %s" % (fault.node(), fault.desc()) for fault in faults[:3])
+    reason = "; ".join("node %d: %s" % (fault.node(), fault.desc()) for fault in faults[:3])
     raise DeviceError(
         "TensorRT %s cannot parse %s: %s"
-        % (trt.__version__, os.path.basename(model), said or "no reason given"),
+        % (trt.__version__, os.path.basename(model), reason or "no reason given"),
         "run `jetpress check MODEL --target ...` on the host: it names the operator and the remedy",
     )
 
 
-def _set_flags(trt: Any, builder: Any, config: Any, settings: Dict[str, Any], strong: bool) -> List[str]:
+def _set_flags(
+    trt: ModuleType, builder: "Builder", config: "IBuilderConfig", settings: Settings, strong: bool
+) -> List[str]:
     """Precision flags where they exist and apply, 2:4, DLA; returns the names of the flags set."""
     flag, names = trt.BuilderFlag, []
-    precision = settings["precision"]
+    precision = settings.precision
     if precision == "fp8" and not strong:
         raise DeviceError(
             "TensorRT %s builds no strongly typed networks, and FP8 is one" % trt.__version__,
@@ -79,33 +110,32 @@ def _set_flags(trt: Any, builder: Any, config: Any, settings: Dict[str, Any], st
             raise DeviceError("this GPU has no fast INT8", 'choose precision = "fp16" for this target')
         config.set_flag(flag.INT8)
         names.append("INT8")
-    if settings.get("sparse"):
+    if settings.sparse:
         config.set_flag(flag.SPARSE_WEIGHTS)
         names.append("SPARSE_WEIGHTS")
-    if settings.get("dla_core") is not None:
-        if settings["dla_core"] >= builder.num_DLA_cores:
+    if settings.dla_core is not None:
+        if settings.dla_core >= builder.num_DLA_cores:
             raise DeviceError(
-                "there is no DLA core %d here, TensorRT sees %d"
-                % (settings["dla_core"], builder.num_DLA_cores),
+                "there is no DLA core %d here, TensorRT sees %d" % (settings.dla_core, builder.num_DLA_cores),
                 "leave it out of --places; TensorRT 10.8 and newer has no DLA on most boards",
             )
         config.default_device_type = trt.DeviceType.DLA
-        config.DLA_core = int(settings["dla_core"])
+        config.DLA_core = settings.dla_core
         config.set_flag(flag.GPU_FALLBACK)
-        names += ["GPU_FALLBACK", "DLA_%d" % settings["dla_core"]]
+        names += ["GPU_FALLBACK", "DLA_%d" % settings.dla_core]
     return names
 
 
-def _set_limits(trt: Any, config: Any, settings: Dict[str, Any]) -> None:
+def _set_limits(trt: ModuleType, config: "IBuilderConfig", settings: Settings) -> None:
     """Workspace, optimisation level, and layer details in the engine so that it can be inspected."""
-    if settings.get("workspace_mb"):
-        size = int(settings["workspace_mb"]) << 20
+    if settings.workspace_mb:
+        size = settings.workspace_mb << 20
         if hasattr(config, "set_memory_pool_limit"):
             config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, size)
         else:
             config.max_workspace_size = size
-    if settings.get("optimization_level") is not None and hasattr(config, "builder_optimization_level"):
-        config.builder_optimization_level = int(settings["optimization_level"])
+    if settings.optimization_level is not None and hasattr(config, "builder_optimization_level"):
+        config.builder_optimization_level = settings.optimization_level
     verbosity = trt.ProfilingVerbosity
     if hasattr(verbosity, "DETAILED"):
         config.profiling_verbosity = verbosity.DETAILED
@@ -113,7 +143,7 @@ def _set_limits(trt: Any, config: Any, settings: Dict[str, Any]) -> None:
         config.profiling_verbosity = verbosity.VERBOSE
 
 
-def _set_ahead(trt: Any, config: Any, capabilities: List[str]) -> None:
+def _set_ahead(trt: ModuleType, config: "IBuilderConfig", capabilities: Sequence[str]) -> None:
     """TensorRT-RTX builds for GPUs that are not here: one engine for each capability named in the plan."""
     if not capabilities:
         return
@@ -133,10 +163,13 @@ def _set_ahead(trt: Any, config: Any, capabilities: List[str]) -> None:
         config.set_compute_capability(known[name], place)
 
 
-def _set_profile(builder: Any, config: Any, network: Any, inputs: List[Dict[str, Any]]) -> Dict[str, Any]:
+def _set_profile(
+    builder: "Builder", config: "IBuilderConfig", network: "INetworkDefinition", inputs: List[Input]
+) -> Shapes:
     """min, opt and max shapes of every input that has an open dimension, from the plan."""
-    wanted = {entry["name"]: entry for entry in inputs}
-    profile, used = builder.create_optimization_profile(), {}
+    wanted = {entry.name: entry for entry in inputs}
+    profile = builder.create_optimization_profile()
+    used: Shapes = {}
     for place in range(network.num_inputs):
         tensor = network.get_input(place)
         if tensor.name not in wanted:
@@ -144,13 +177,13 @@ def _set_profile(builder: Any, config: Any, network: Any, inputs: List[Dict[str,
         entry = wanted.pop(tensor.name)
         shape = [int(size) for size in tensor.shape]
         if -1 in shape:
-            bounds = entry.get("profile") or {}
-            low, best, high = [tuple(bounds.get(key) or entry["shape"]) for key in ("min", "opt", "max")]
+            bounds = entry.profile or {}
+            low, best, high = [tuple(bounds.get(key) or entry.shape) for key in ("min", "opt", "max")]
             profile.set_shape(tensor.name, low, best, high)
             used[tensor.name] = [low, best, high]
-        elif shape != entry["shape"]:
+        elif shape != entry.shape:
             raise BundleError(
-                "input %s has shape %s in the model and %s in the plan" % (tensor.name, shape, entry["shape"])
+                "input %s has shape %s in the model and %s in the plan" % (tensor.name, shape, entry.shape)
             )
     if wanted:
         raise BundleError("the model has no input %r" % sorted(wanted)[0])
@@ -159,13 +192,14 @@ def _set_profile(builder: Any, config: Any, network: Any, inputs: List[Dict[str,
     return used
 
 
-def _use_cache(config: Any, place: Optional[Dict[str, Any]]) -> bool:
+def _use_cache(config: "IBuilderConfig", timings: Optional[Timings]) -> bool:
     """Timings of an earlier build save minutes. Only a cache that we wrote ourselves is opened."""
-    if place is None:  # TensorRT-RTX has none: it takes timings where the engine runs
+    if timings is None:  # TensorRT-RTX has none: it takes timings where the engine runs
         return False
     data = b""
-    if place.get("sha256") and os.path.isfile(place["file"]) and digest(place["file"])[0] == place["sha256"]:
-        with open(place["file"], "rb") as source:
+    ours = timings.sha256 and os.path.isfile(timings.file) and digest(timings.file)[0] == timings.sha256
+    if ours:
+        with open(timings.file, "rb") as source:
             data = source.read()
     cache = config.create_timing_cache(data)
     if data and (cache is None or config.set_timing_cache(cache, False) is False):
@@ -175,14 +209,14 @@ def _use_cache(config: Any, place: Optional[Dict[str, Any]]) -> bool:
     return bool(data)
 
 
-def _keep_cache(config: Any, place: Optional[Dict[str, Any]]) -> None:
-    cache = config.get_timing_cache() if place is not None else None
-    if place is not None and cache is not None:
-        write(place["file"], cache.serialize())
-        place["sha256"] = digest(place["file"])[0]
+def _keep_cache(config: "IBuilderConfig", timings: Optional[Timings]) -> None:
+    cache = config.get_timing_cache() if timings is not None else None
+    if timings is not None and cache is not None:
+        write(timings.file, cache.serialize())
+        timings.sha256 = digest(timings.file)[0]
 
 
-def _types(network: Any) -> List[str]:
+def _types(network: "INetworkDefinition") -> List[str]:
     """The types in the graph: a strongly typed engine runs in these and no other."""
     names = set()
     for place in range(network.num_layers):
@@ -194,10 +228,10 @@ def _types(network: Any) -> List[str]:
     return sorted(names)
 
 
-def _monitor(trt: Any, model: str) -> Any:
+def _monitor(trt: ModuleType, model: str) -> "IProgressMonitor":
     """Progress as events, at most one a second."""
 
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc,name-defined]
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
             self.steps: Dict[str, int] = {}

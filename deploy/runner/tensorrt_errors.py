@@ -3,49 +3,53 @@
 Who has a recorder gets its errors there and no longer in the log.
 """
 
-from typing import Any, List, Tuple
+from types import ModuleType
+from typing import TYPE_CHECKING, List, Tuple
 
 from .events import tell
+
+if TYPE_CHECKING:
+    from tensorrt import ErrorCode, IErrorRecorder
 
 KEPT = 100  # a builder that fails for each tactic reports thousands
 
 
-def make_recorder(trt: Any) -> Any:
+def make_recorder(trt: ModuleType) -> "IErrorRecorder":
     """For `Builder.error_recorder` and `IExecutionContext.error_recorder`."""
 
-    class Recorder(trt.IErrorRecorder):  # type: ignore[misc]
+    class Recorder(trt.IErrorRecorder):  # type: ignore[misc,name-defined]
         def __init__(self) -> None:
             trt.IErrorRecorder.__init__(self)
-            self.found: List[Tuple[Any, str]] = []
+            self.errors: List[Tuple["ErrorCode", str]] = []
             self.dropped = False
 
-        def report_error(self, code: Any, description: str) -> bool:
+        def report_error(self, code: "ErrorCode", description: str) -> bool:
             """Called by TensorRT; the answer says that the work may not go on."""
-            self.dropped = self.dropped or len(self.found) >= KEPT
+            self.dropped = self.dropped or len(self.errors) >= KEPT
             if not self.dropped:
-                self.found.append((code, description))
+                self.errors.append((code, description))
                 tell("  [%s] %s" % (getattr(code, "name", code), description[:500]))
             return True
 
         def num_errors(self) -> int:
-            return len(self.found)
+            return len(self.errors)
 
-        def get_error_code(self, place: int) -> Any:
-            return self.found[place][0]
+        def get_error_code(self, place: int) -> "ErrorCode":
+            return self.errors[place][0]
 
         def get_error_desc(self, place: int) -> str:
-            return self.found[place][1]
+            return self.errors[place][1]
 
         def has_overflowed(self) -> bool:
             return self.dropped
 
         def clear(self) -> None:
-            self.found, self.dropped = [], False
+            self.errors, self.dropped = [], False
 
     return Recorder()
 
 
-def said(recorder: Any) -> str:
+def last_errors(recorder: "IErrorRecorder") -> str:
     """The last errors in words; empty where there were none."""
-    words = ["%s: %s" % (getattr(code, "name", code), text.strip()) for code, text in recorder.found[-3:]]
+    words = ["%s: %s" % (getattr(code, "name", code), text.strip()) for code, text in recorder.errors[-3:]]
     return "; ".join(words)

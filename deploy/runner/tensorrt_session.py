@@ -4,26 +4,25 @@ import collections
 import functools
 import json
 import os
-from typing import Any, Callable, Dict, List, Optional, Tuple
-
-import numpy as np
+from types import ModuleType
+from typing import TYPE_CHECKING, Callable, Deque, Dict, List, Optional, Sequence, Tuple
 
 from .clock import now_ns
-from .failures import BundleError, DeviceError
+from .failures import DeviceError
 from .knobs import DEFAULTS
-from .tensorrt_errors import said
-from .tensors import Feeds, Tensor
+from .settings import Input
+from .tensorrt_errors import last_errors
+from .tensorrt_io import enqueue_of, tensors_of
+from .tensors import Feeds
 
-# By name, not by trt.nptype: that one breaks TensorRT 8 with numpy 1.24 and newer (it asks for np.bool).
-DTYPES = {
-    "FLOAT": "float32",
-    "HALF": "float16",
-    "INT8": "int8",
-    "INT32": "int32",
-    "INT64": "int64",
-    "BOOL": "bool",
-    "UINT8": "uint8",
-}
+if TYPE_CHECKING:
+    from pycuda.driver import Stream
+    from tensorrt import ILogger, IProfiler
+
+    from .gpu import Gpu
+
+Steps = Sequence[Callable[[], object]]
+
 ONE_BY_ONE = dict(DEFAULTS, overlap=False)
 
 
@@ -31,13 +30,13 @@ class Run:
     """One run under way: events around each of its parts, on three streams as in trtexec."""
 
     def __init__(
-        self, device: Any, streams: Dict[str, Any], spin: bool, said: Callable[[], str] = str
+        self, device: "Gpu", streams: Dict[str, "Stream"], spin: bool, errors: Callable[[], str] = str
     ) -> None:
-        self.gpu, self.streams, self.said = device, streams, said
+        self.gpu, self.streams, self.errors = device, streams, errors
         self.marks = [device.event(spin) for _ in range(6)]
         self.host_ms, self.ran = 0.0, True
 
-    def start(self, uploads: Any, enqueue: Any, downloads: Any, moving: bool) -> None:
+    def start(self, uploads: Steps, enqueue: Callable[[], bool], downloads: Steps, moving: bool) -> None:
         """Put everything on the streams; nothing is waited for."""
         record, follow, streams = self.gpu.record, self.gpu.follow, self.streams
         begun, copied, started, computed, fetching, done = self.marks
@@ -65,7 +64,7 @@ class Run:
         self.gpu.wait(done if moving else computed)
         if self.ran is False:
             raise DeviceError(
-                "TensorRT could not run the engine%s" % _reason(self.said),
+                "TensorRT could not run the engine%s" % _reason(self.errors),
                 "the lines above are TensorRT's own",
             )
         elapsed = self.gpu.elapsed
@@ -85,11 +84,11 @@ class Session:
 
     def __init__(
         self,
-        trt: Any,
-        log: Any,
-        device: Any,
+        trt: ModuleType,
+        log: "ILogger",
+        device: "Gpu",
         path: str,
-        inputs: List[Dict[str, Any]],
+        inputs: List[Input],
         knobs: Optional[Dict[str, bool]] = None,
         dla_core: Optional[int] = None,
     ) -> None:
@@ -99,7 +98,7 @@ class Session:
             data = source.read()
         self.runtime = runtime = trt.Runtime(log)
         log.recorder.clear()
-        self.said = functools.partial(said, log.recorder)
+        self.errors = functools.partial(last_errors, log.recorder)
         if dla_core is not None:
             runtime.DLA_core = dla_core  # before it is loaded, or it runs on core 0
         self.engine = engine = runtime.deserialize_cuda_engine(data)
@@ -114,8 +113,8 @@ class Session:
                 "no execution context: the GPU memory is probably full", "stop other programs on the board"
             )
         self.context.error_recorder = log.recorder
-        shapes = {entry["name"]: tuple(entry["shape"]) for entry in inputs}
-        self.inputs, self.results = _tensors(trt, engine, self.context, shapes)
+        shapes = {entry.name: tuple(entry.shape) for entry in inputs}
+        self.inputs, self.results = tensors_of(trt, engine, self.context, shapes)
         self.output_names = [tensor.name for tensor in self.results]
         self._allocate()
 
@@ -126,10 +125,10 @@ class Session:
         self.host: Feeds = {}
         self.pointers: Dict[str, int] = {}
         for tensor in self.inputs + self.results:
-            self.host[tensor.name] = self.gpu.pinned(tensor.shape, np.dtype(tensor.dtype))
+            self.host[tensor.name] = self.gpu.pinned(tensor.shape, tensor.dtype)
             self.pointers[tensor.name] = self.gpu.alloc(self.host[tensor.name].nbytes)
         handle = self.gpu.handle(self.streams["compute"])
-        self.enqueue = _enqueue(self.engine, self.context, self.pointers, handle)
+        self.enqueue = enqueue_of(self.engine, self.context, self.pointers, handle)
         upload, download = self.gpu.upload, self.gpu.download
         self.uploads = [
             functools.partial(upload, self.pointers[t.name], self.host[t.name], self.streams["in"])
@@ -140,7 +139,7 @@ class Session:
             for t in self.results
         ]
         depth = 2 if self.knobs["overlap"] else 1
-        self.slots = [Run(self.gpu, self.streams, self.knobs["spin_wait"], self.said) for _ in range(depth)]
+        self.slots = [Run(self.gpu, self.streams, self.knobs["spin_wait"], self.errors) for _ in range(depth)]
 
     def infer(self, feeds: Feeds) -> Feeds:
         """One untimed run."""
@@ -171,8 +170,10 @@ class Session:
         Transfers and compute by CUDA events, latency = their sum, enqueue = host time inside TensorRT. With
         overlap, two runs are under way at any time: throughput is then higher than one over the latency.
         """
-        moving, found = self.knobs["transfers"], []
-        idle, under_way = collections.deque(self.slots), collections.deque()  # type: ignore[var-annotated]
+        moving = self.knobs["transfers"]
+        taken: List[Tuple[float, ...]] = []
+        idle: Deque[Run] = collections.deque(self.slots)
+        under_way: Deque[Run] = collections.deque()
         begun, end = 0, now_ns() + int(milliseconds * 1e6)
         while begun < least or now_ns() < end:
             run = idle.popleft()
@@ -180,12 +181,12 @@ class Session:
             under_way.append(run)
             begun += 1
             if not idle:
-                found.append(under_way[0].times(moving))
+                taken.append(under_way[0].times(moving))
                 idle.append(under_way.popleft())
-        found.extend(run.times(moving) for run in under_way)
+        taken.extend(run.times(moving) for run in under_way)
         names = ("h2d", "compute", "d2h", "enqueue") if moving else ("compute", "enqueue")
-        parts = {name: [times[place] for times in found] for place, name in enumerate(names)}
-        return dict(parts, latency=[sum(times[:-1]) for times in found])
+        parts = {name: [times[place] for times in taken] for place, name in enumerate(names)}
+        return dict(parts, latency=[sum(times[:-1]) for times in taken])
 
     def outputs(self) -> Feeds:
         """What the last run left on the GPU."""
@@ -194,11 +195,19 @@ class Session:
         self.slots[0].drain()
         return {name: self.host[name].copy() for name in self.output_names}
 
+    def attach(self) -> None:
+        """Give the thread that calls the context of the GPU."""
+        self.gpu.attach()
+
+    def detach(self) -> None:
+        """Take it back."""
+        self.gpu.detach()
+
     def profile(self) -> "Profile":
         """Runs of the same network that note what each layer takes, in a session of their own."""
         return Profile(self.again(), {tensor.name: self.host[tensor.name] for tensor in self.inputs})
 
-    def layers(self) -> Optional[Dict[str, Any]]:
+    def layers(self) -> Optional[Dict[str, object]]:
         """The engine's own account of its layers (TensorRT >= 8.2), and how many of them use 2:4 kernels."""
         engine = self.engine
         if not hasattr(engine, "create_engine_inspector"):
@@ -219,10 +228,10 @@ class Profile:
     """TensorRT reports every layer of every run to an IProfiler; the layers' names hold those of the ONNX nodes."""
 
     def __init__(self, session: Session, feeds: Feeds) -> None:
-        self.found: Dict[str, List[float]] = {}
+        self.taken: Dict[str, List[float]] = {}
         self.session = session
         self.session.bind(feeds)
-        self.session.context.profiler = _profiler(session.trt, self.found)
+        self.session.context.profiler = _profiler(session.trt, self.taken)
 
     def run(self, count: int) -> None:
         """So many runs."""
@@ -230,80 +239,21 @@ class Profile:
 
     def layers(self) -> Dict[str, List[float]]:
         """Milliseconds of each run by the layer's name; the first run does not count."""
-        return {name: times[1:] or times for name, times in self.found.items()}
+        return {name: times[1:] or times for name, times in self.taken.items()}
 
 
-def _reason(said: Callable[[], str]) -> str:
-    words = said()
+def _reason(errors: Callable[[], str]) -> str:
+    words = errors()
     return ": " + words if words else ""
 
 
-def _profiler(trt: Any, found: Dict[str, List[float]]) -> Any:
-    class Collector(trt.IProfiler):  # type: ignore[misc]
+def _profiler(trt: ModuleType, taken: Dict[str, List[float]]) -> "IProfiler":
+    class Collector(trt.IProfiler):  # type: ignore[misc,name-defined]
         def __init__(self) -> None:
             trt.IProfiler.__init__(self)
 
         def report_layer_time(self, layer_name: str, ms: float) -> None:
             """Called by TensorRT."""
-            found.setdefault(layer_name, []).append(ms)
+            taken.setdefault(layer_name, []).append(ms)
 
     return Collector()
-
-
-def _tensors(
-    trt: Any, engine: Any, context: Any, shapes: Dict[str, Tuple[int, ...]]
-) -> Tuple[List[Tensor], List[Tensor]]:
-    """Inputs and outputs as the engine has them; its types are the truth (TensorRT 8 makes INT64 INT32)."""
-    if hasattr(engine, "num_io_tensors"):
-        names = [engine.get_tensor_name(place) for place in range(engine.num_io_tensors)]
-        is_input = [engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT for name in names]
-        kinds = [engine.get_tensor_dtype(name) for name in names]
-    else:
-        names = [engine.get_binding_name(place) for place in range(engine.num_bindings)]
-        is_input = [engine.binding_is_input(place) for place in range(engine.num_bindings)]
-        kinds = [engine.get_binding_dtype(place) for place in range(engine.num_bindings)]
-    for place, name in enumerate(names):
-        if not is_input[place]:
-            continue
-        if name not in shapes:
-            raise BundleError("the engine has an input %r that the plan does not name" % name)
-        if hasattr(context, "set_input_shape"):
-            context.set_input_shape(name, shapes[name])
-        else:
-            context.set_binding_shape(place, shapes[name])
-    inputs: List[Tensor] = []
-    outputs: List[Tensor] = []
-    for place, name in enumerate(names):
-        if hasattr(context, "get_tensor_shape"):
-            shape = tuple(int(size) for size in context.get_tensor_shape(name))
-        else:
-            shape = tuple(int(size) for size in context.get_binding_shape(place))
-        tensor = Tensor(name, shape, _dtype(name, kinds[place]))
-        if -1 in shape:
-            raise DeviceError(
-                "the shape of %s is %s: it depends on the data or the plan's shape does not fit"
-                % (name, list(shape)),
-                "end the graph before the operator that counts (NMS, NonZero)",
-            )
-        (inputs if is_input[place] else outputs).append(tensor)
-    return inputs, outputs
-
-
-def _dtype(name: str, kind: Any) -> str:
-    label = str(getattr(kind, "name", kind))
-    if label not in DTYPES:
-        raise DeviceError(
-            "tensor %s has type %s, which numpy cannot hold" % (name, label),
-            "keep inputs and outputs of the graph in float32",
-        )
-    return DTYPES[label]
-
-
-def _enqueue(engine: Any, context: Any, pointers: Dict[str, int], stream: int) -> Callable[[], Any]:
-    """One call that starts one inference on the stream, everything bound beforehand."""
-    if hasattr(context, "execute_async_v3"):
-        for name, pointer in pointers.items():
-            context.set_tensor_address(name, pointer)
-        return functools.partial(context.execute_async_v3, stream)
-    order = [pointers[engine.get_binding_name(place)] for place in range(engine.num_bindings)]
-    return functools.partial(context.execute_async_v2, order, stream)

@@ -1,12 +1,15 @@
 """Inputs and outputs of an engine, and arrays that fit them exactly."""
 
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Tuple
 
 import numpy as np
 
 from .failures import BundleError
 
-Array = Any  # numpy's array types cannot be written down in Python 3.6
+if TYPE_CHECKING:
+    Array = np.ndarray[Any, np.dtype[Any]]
+else:
+    Array = np.ndarray  # the numpy of a JetPack takes no parameters
 Feeds = Dict[str, Array]
 
 

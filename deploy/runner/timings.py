@@ -5,7 +5,7 @@ networks times only what is new in it.
 """
 
 import os
-from typing import Any, Dict, Optional
+from typing import Dict, Optional, Tuple
 
 from .events import tell
 from .failures import RunnerError
@@ -15,12 +15,18 @@ FOLDER = os.path.join("~", ".jetpress", "timings")
 CACHE, NOTE = "timing.cache", "timings.json"
 
 
-def known(identity: Dict[str, Any]) -> Optional[Dict[str, Any]]:
-    """Where the cache of this TensorRT on this GPU is, its digest, and the seconds of the last build.
+class Timings:
+    """The cache of one TensorRT on one GPU."""
 
-    `sha256` is None where there is none yet; the whole is None where nothing can be kept.
-    """
-    name = "-".join(str(identity[key]) for key in ("backend", "version", "device", "compute_capability"))
+    def __init__(self, file: str, sha256: Optional[str], seconds: Optional[float]) -> None:
+        self.file = file
+        self.sha256 = sha256  # of the file as we wrote it; None where there is none yet
+        self.seconds = seconds  # of the last build
+
+
+def known(identity: Tuple[object, ...]) -> Optional[Timings]:
+    """The cache of this TensorRT on this GPU; None where nothing can be kept."""
+    name = "-".join(str(part) for part in identity)
     try:
         folder = make_folder(os.path.join(os.path.expanduser(FOLDER), safe_name(name)))
         path = os.path.join(folder, NOTE)
@@ -29,20 +35,25 @@ def known(identity: Dict[str, Any]) -> Optional[Dict[str, Any]]:
         tell("timings of kernels are not kept: %s" % error.what)
         return None
     note = note if isinstance(note, dict) else {}
-    return {"file": os.path.join(folder, CACHE), "sha256": note.get("sha256"), "seconds": note.get("seconds")}
+    sha256, seconds = note.get("sha256"), note.get("seconds")
+    return Timings(
+        os.path.join(folder, CACHE),
+        sha256 if isinstance(sha256, str) else None,
+        seconds if isinstance(seconds, float) else None,
+    )
 
 
-def keep(place: Dict[str, Any], seconds: float) -> None:
+def keep(timings: Timings, seconds: object) -> None:
     """The digest of what was just written, and the time that the build took."""
-    note = {"sha256": place["sha256"], "seconds": seconds}
+    note = {"sha256": timings.sha256, "seconds": seconds}
     try:
-        write_json(os.path.join(os.path.dirname(place["file"]), NOTE), note)
+        write_json(os.path.join(os.path.dirname(timings.file), NOTE), note)
     except RunnerError as error:
         tell("timings of kernels are not kept: %s" % error.what)
 
 
-def record(place: Optional[Dict[str, Any]]) -> Optional[Dict[str, Any]]:
+def record(timings: Timings) -> Optional[Dict[str, object]]:
     """For the stamp: which cache was used. A cache that another build changed since has another digest."""
-    if not place or not place["sha256"] or not os.path.isfile(place["file"]):
+    if not timings.sha256 or not os.path.isfile(timings.file):
         return None
-    return {"file": place["file"], "sha256": digest(place["file"])[0]}
+    return {"file": timings.file, "sha256": digest(timings.file)[0]}

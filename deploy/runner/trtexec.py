@@ -8,12 +8,16 @@ import re
 import shutil
 import subprocess
 from statistics import median
-from typing import Any, Dict, List
+from typing import TYPE_CHECKING, Dict, List
 
 from . import latencies
 from .events import emit, tell
 from .failures import DeviceError, ToolMissing
 from .identity import Board
+from .settings import Input
+
+if TYPE_CHECKING:
+    from .interface import Session
 
 PLACE = "usr/src/tensorrt/bin/trtexec"
 TURNS = latencies.LEAST_PAIRS
@@ -38,49 +42,47 @@ FLAGS = {
 def find(board: Board) -> str:
     """Where trtexec is."""
     path = board.path(PLACE)
-    found = path if os.access(path, os.X_OK) else shutil.which("trtexec")
-    if not found:
+    tool = path if os.access(path, os.X_OK) else shutil.which("trtexec")
+    if not tool:
         raise ToolMissing(
             "there is no trtexec here", "sudo apt install libnvinfer-bin; or leave --against out"
         )
-    return found
+    return tool
 
 
-def flags(said: str, knobs: Dict[str, Any]) -> List[str]:
-    """The knobs in the words of this trtexec; `said` is its --help."""
+def flags(usage: str, knobs: Dict[str, object]) -> List[str]:
+    """The knobs in the words of this trtexec; `usage` is its --help."""
     words = []
     for knob, (on, off) in sorted(FLAGS.items()):
         word = on if knobs[knob] else off
-        if re.search(re.escape(word) + r"\b", said):
+        if re.search(re.escape(word) + r"\b", usage):
             words.append(word)
-        elif not re.search(re.escape(off if knobs[knob] else on) + r"\b", said):
+        elif not re.search(re.escape(off if knobs[knob] else on) + r"\b", usage):
             raise DeviceError("this trtexec has neither %s nor %s" % (on, off), "leave --against trtexec out")
-    return words + ([] if knobs["overlap"] else ["--noOverlap"] * ("--noOverlap" in said))
+    return words + ([] if knobs["overlap"] else ["--noOverlap"] * ("--noOverlap" in usage))
 
 
-def parse(said: str) -> Dict[str, float]:
+def parse(output: str) -> Dict[str, float]:
     """Medians in ms and the throughput, out of the performance summary of TensorRT 8.2 and newer."""
-    found = {}
+    medians = {}
     for name, title in MEDIANS.items():
-        line = re.search(r"(?:^|\]) *" + title + r": .*?median\s*=?\s*([\d.]+) ms", said, re.MULTILINE)
+        line = re.search(r"(?:^|\]) *" + title + r": .*?median\s*=?\s*([\d.]+) ms", output, re.MULTILINE)
         if line:
-            found[name] = float(line.group(1))
-    rate = re.search(r"Throughput: ([\d.]+) qps", said)
+            medians[name] = float(line.group(1))
+    rate = re.search(r"Throughput: ([\d.]+) qps", output)
     if rate:
-        found["throughput"] = float(rate.group(1))
-    if not {"latency", "compute", "throughput"} <= set(found):
+        medians["throughput"] = float(rate.group(1))
+    if not {"latency", "compute", "throughput"} <= set(medians):
         raise DeviceError(
-            "trtexec's summary cannot be read: %s" % said.strip()[-300:], "leave --against trtexec out"
+            "trtexec's summary cannot be read: %s" % output.strip()[-300:], "leave --against trtexec out"
         )
-    return found
+    return medians
 
 
-def run(
-    path: str, engine: str, inputs: List[Dict[str, Any]], words: List[str], seconds: float
-) -> Dict[str, float]:
+def run(path: str, engine: str, inputs: List[Input], words: List[str], seconds: float) -> Dict[str, float]:
     """One run of trtexec on an engine."""
-    shapes = ",".join("%s:%s" % (entry["name"], "x".join(map(str, entry["shape"]))) for entry in inputs)
-    dynamic = any(entry.get("profile") for entry in inputs)
+    shapes = ",".join("%s:%s" % (entry.name, "x".join(map(str, entry.shape))) for entry in inputs)
+    dynamic = any(entry.profile for entry in inputs)
     command = [path, "--loadEngine=" + engine] + (["--shapes=" + shapes] if dynamic else []) + words
     command += ["--warmUp=%d" % WARM_UP_MS, "--duration=%d" % max(round(seconds), 1)]
     return parse(_ask(command))
@@ -102,17 +104,17 @@ def _ask(command: List[str]) -> str:
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise DeviceError("trtexec cannot be run: %s" % error, "run it by hand: %s" % " ".join(command))
-    said = done.stdout.decode("utf-8", "replace")
+    output = done.stdout.decode("utf-8", "replace")
     if done.returncode and "--help" not in command:
         raise DeviceError(
-            "trtexec failed: %s" % said.strip()[-300:], "run it by hand: %s" % " ".join(command)
+            "trtexec failed: %s" % output.strip()[-300:], "run it by hand: %s" % " ".join(command)
         )
-    return said
+    return output
 
 
 def compare(
-    name: str, session: Any, engine: str, inputs: List[Dict[str, Any]], knobs: Dict[str, Any], seconds: float
-) -> Dict[str, Any]:
+    name: str, session: "Session", engine: str, inputs: List[Input], knobs: Dict[str, object], seconds: float
+) -> None:
     """Ours and trtexec's medians in the order A B B A; emits the ratio ours / trtexec (1: the same)."""
     path = find(Board())
     words, each = flags(help_of(path), knobs), max(seconds / TURNS, LEAST_S)
@@ -126,14 +128,14 @@ def compare(
         theirs = theirs or run(path, engine, inputs, words, each)
         for kind in pairs:
             pairs[kind].append([ours[kind], theirs[kind]])
-    found: Dict[str, Any] = {
-        kind: dict(latencies.ratio([one for one, _ in both], [other for _, other in both]), pairs_ms=both)
+    ratios = {
+        kind: latencies.ratio([ours for ours, _ in both], [theirs for _, theirs in both])
         for kind, both in pairs.items()
     }
-    said = emit("trtexec", model=name, path=path, flags=words, **found)
-    low, high = found["latency"]["interval"]
+    shown = {kind: dict(ratio._asdict(), pairs_ms=pairs[kind]) for kind, ratio in ratios.items()}
+    emit("trtexec", model=name, path=path, flags=words, latency=shown["latency"], compute=shown["compute"])
+    latency, compute = ratios["latency"], ratios["compute"]
     tell(
         "%s: %.4f times trtexec's latency (95 %% %.4f to %.4f), %.4f times its compute time"
-        % (name, found["latency"]["ratio"], low, high, found["compute"]["ratio"])
+        % ((name, latency.ratio) + latency.interval + (compute.ratio,))
     )
-    return said

@@ -4,11 +4,11 @@ import os
 import subprocess
 import threading
 import time
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 from . import clock, tegrastats
 from .identity import Board
-from .sensors import PERIOD_S, Sensors, mean
+from .sensors import PERIOD_S, Sample, Sensors, mean
 
 REST_SAMPLES = 20
 CLOCK_DROP = 0.9  # below this part of the highest clock seen, the GPU was throttled while it was measured
@@ -22,12 +22,27 @@ TEGRASTATS_MS = 100
 Spans = Sequence[Tuple[float, float]]
 
 
+class Power(NamedTuple):
+    """What one engine drew inside its blocks."""
+
+    watts: float
+    idle_watts: Optional[float]
+    tegrastats_watts: Optional[float]
+    samples: int
+    hz: float
+    millijoules_per_inference: float
+    millijoules_above_idle: Optional[float]
+    gpu_mhz: Optional[float]
+    emc_mhz: Optional[float]
+    hottest_celsius: Optional[float]
+
+
 class SecondSource:
     """tegrastats, where it is: the same quantities by NVIDIA's own program, each line with the time it came."""
 
     def __init__(self, board: Board) -> None:
         self.path = board.path(TEGRASTATS)
-        self.process: Optional[Any] = None
+        self.process: Optional["subprocess.Popen[bytes]"] = None
         self.lines: List[Tuple[float, tegrastats.Sample]] = []
         self.thread = threading.Thread(target=self._read, daemon=True)
 
@@ -46,6 +61,7 @@ class SecondSource:
 
     def _read(self) -> None:
         assert self.process is not None
+        assert self.process.stdout is not None
         for line in iter(self.process.stdout.readline, b""):
             sample = tegrastats.parse(line.decode("utf-8", "replace"))
             if sample is not None:
@@ -57,13 +73,14 @@ class SecondSource:
             self.process.kill()
             self.process.wait()
             self.thread.join()
+            assert self.process.stdout is not None
             self.process.stdout.close()
 
     def watts(self, spans: Spans) -> Optional[float]:
         """Mean of the board's total inside the spans."""
         inside = [sample.total_milliwatt for at, sample in self.lines if _is_in(at, spans)]
-        found = mean([None if value is None else float(value) for value in inside])
-        return None if found is None else found / 1000
+        milliwatts = mean([None if value is None else float(value) for value in inside])
+        return None if milliwatts is None else milliwatts / 1000
 
 
 class Watch:
@@ -75,11 +92,11 @@ class Watch:
     def __init__(self, board: Board, held_mhz: Optional[float] = None) -> None:
         self.sensors, self.held_mhz = Sensors(board), held_mhz
         self.useful = bool(self.sensors.rails or self.sensors.clock)
-        self.samples: List[Dict[str, Any]] = []
+        self.samples: List[Sample] = []
         self.second = SecondSource(board)
         self.mode: Tuple[Optional[str], Optional[str]] = (board.power_mode(), None)
         self.rest = self._rest() if self.useful else []
-        self.idle = mean([sample["total_watts"] for sample in self.rest])
+        self.idle = mean([sample.total_watts for sample in self.rest])
         self.events = self.sensors.events()
         self.events_after = self.events
         self._stop = threading.Event()
@@ -91,7 +108,7 @@ class Watch:
             self.second.start()
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         if self.useful:
             self._thread.join()
@@ -99,96 +116,96 @@ class Watch:
             self.mode = (self.mode[0], self.sensors.board.power_mode())
             self.events_after = self.sensors.events()
 
-    def _rest(self) -> List[Dict[str, Any]]:
+    def _rest(self) -> List[Sample]:
         """One second without work, under the same clocks."""
-        found = []
+        samples = []
         for _ in range(REST_SAMPLES):
-            found.append(self.sensors.sample())
+            samples.append(self.sensors.sample())
             time.sleep(PERIOD_S)
-        return found
+        return samples
 
     def _sample(self) -> None:
         while not self._stop.wait(PERIOD_S):
             self.samples.append(self.sensors.sample())
 
-    def _inside(self, spans: Spans) -> List[Dict[str, Any]]:
+    def _inside(self, spans: Spans) -> List[Sample]:
         """The samples that were taken while something was measured."""
-        return [item for item in self.samples if _is_in(item["time"], spans)]
+        return [sample for sample in self.samples if _is_in(sample.time, spans)]
 
-    def power(self, spans: Spans, inferences: int) -> Optional[Dict[str, Any]]:
+    def power(self, spans: Spans, inferences: int) -> Optional[Power]:
         """Mean watts inside the blocks of one model, energy of one inference; None without a total."""
         inside = self._inside(spans)
-        watts = mean([sample["total_watts"] for sample in inside])
+        watts = mean([sample.total_watts for sample in inside])
         if watts is None:
             return None
         seconds = sum(stop - start for start, stop in spans)
         each = 1000 * seconds / inferences
-        return {
-            "watts": watts,
-            "idle_watts": self.idle,
-            "tegrastats_watts": self.second.watts(spans),
-            "samples": len(inside),
-            "hz": len(inside) / seconds,
-            "millijoules_per_inference": watts * each,
-            "millijoules_above_idle": None if self.idle is None else (watts - self.idle) * each,
-            "gpu_mhz": mean([sample["gpu_mhz"] for sample in inside]),
-            "emc_mhz": mean([sample["emc_mhz"] for sample in inside]),
-            "hottest_celsius": max(
-                (value for sample in inside for value in sample["celsius"].values()), default=None
+        return Power(
+            watts=watts,
+            idle_watts=self.idle,
+            tegrastats_watts=self.second.watts(spans),
+            samples=len(inside),
+            hz=len(inside) / seconds,
+            millijoules_per_inference=watts * each,
+            millijoules_above_idle=None if self.idle is None else (watts - self.idle) * each,
+            gpu_mhz=mean([sample.gpu_mhz for sample in inside]),
+            emc_mhz=mean([sample.emc_mhz for sample in inside]),
+            hottest_celsius=max(
+                (value for sample in inside for value in sample.celsius.values()), default=None
             ),
-        }
+        )
 
     def alarms(self, spans: Spans) -> List[str]:
         """What happened to the board while it was measured, and makes the numbers worthless."""
         inside = self._inside(spans)
-        said = [
-            "%s was on at %.1f s: the board was throttled" % (alarm, sample["time"] - inside[0]["time"])
+        alarms = [
+            "%s was on at %.1f s: the board was throttled" % (alarm, sample.time - inside[0].time)
             for sample in inside
-            for alarm in sample["alarms"]
+            for alarm in sample.alarms
         ][:3]
-        said += self._heat(inside) + self._clock(inside)
+        alarms += self._heat(inside) + self._clock(inside)
         counted = sum(self.events_after.values()) - sum(self.events.values())
         if counted > 0:
-            said.append("%d over-current events: a stronger power supply, or a lower power mode" % counted)
+            alarms.append("%d over-current events: a stronger power supply, or a lower power mode" % counted)
         if self.useful and self.mode[0] != self.mode[1]:
-            said.append("the power mode changed from %s to %s" % self.mode)
-        load = mean([sample["gpu_load"] for sample in self.rest])
+            alarms.append("the power mode changed from %s to %s" % self.mode)
+        load = mean([sample.gpu_load for sample in self.rest])
         if load is not None and load > REST_LOAD:
-            said.append(
+            alarms.append(
                 "the GPU was %.0f %% busy before anything was measured: stop what uses it" % (100 * load)
             )
-        return said
+        return alarms
 
-    def _heat(self, inside: List[Dict[str, Any]]) -> List[str]:
+    def _heat(self, inside: List[Sample]) -> List[str]:
         trips = self.sensors.trips
         over = [
             "%s reached %.1f C at %.1f s, it slows the board from %.1f C on: cool it"
-            % (zone, value, sample["time"] - inside[0]["time"], trips[zone])
+            % (zone, value, sample.time - inside[0].time, trips[zone])
             for sample in inside
-            for zone, value in sample["celsius"].items()
+            for zone, value in sample.celsius.items()
             if zone in trips and value >= trips[zone]
         ]
         return over[:1]
 
-    def _clock(self, inside: List[Dict[str, Any]]) -> List[str]:
-        clocks = [sample["gpu_mhz"] for sample in inside if sample["gpu_mhz"]]
+    def _clock(self, inside: List[Sample]) -> List[str]:
+        clocks = [sample.gpu_mhz for sample in inside if sample.gpu_mhz]
         highest = max(clocks + [self.held_mhz or 0.0]) if clocks else 0.0
         if not clocks or min(clocks) >= (LOCKED_DROP if self.held_mhz else CLOCK_DROP) * highest:
             return []
-        at = next(sample["time"] for sample in inside if sample["gpu_mhz"] == min(clocks)) - inside[0]["time"]
+        at = next(sample.time for sample in inside if sample.gpu_mhz == min(clocks)) - inside[0].time
         remedy = "let the board cool" if self.held_mhz else "lock the clocks, let the board cool"
         return ["the GPU clock fell from %.0f to %.0f MHz at %.1f s: %s" % (highest, min(clocks), at, remedy)]
 
-    def doubts(self, power: Optional[Dict[str, Any]]) -> List[str]:
+    def doubts(self, power: Optional[Power]) -> List[str]:
         """Why the power of one model is not to be quoted as it is."""
         if power is None:
             return []
-        said, other = [], power["tegrastats_watts"]
-        if power["hz"] < LEAST_HZ:
-            said.append("power was read only %.1f times a second" % power["hz"])
-        if other is not None and abs(other - power["watts"]) > SOURCES_AGREE * max(other, power["watts"]):
-            said.append("power is %.2f W by the kernel and %.2f W by tegrastats" % (power["watts"], other))
-        return said
+        doubts, other = [], power.tegrastats_watts
+        if power.hz < LEAST_HZ:
+            doubts.append("power was read only %.1f times a second" % power.hz)
+        if other is not None and abs(other - power.watts) > SOURCES_AGREE * max(other, power.watts):
+            doubts.append("power is %.2f W by the kernel and %.2f W by tegrastats" % (power.watts, other))
+        return doubts
 
 
 def _is_in(at: float, spans: Spans) -> bool:

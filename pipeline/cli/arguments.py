@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
-
-from jetpress.deploy.errors import RecipeError
 
 if TYPE_CHECKING:
     from jetpress.pipeline.recipe.reading import Recipe
@@ -41,12 +38,4 @@ def recipe(options: argparse.Namespace) -> Recipe:
     from jetpress.pipeline.recipe.reading import Recipe
 
     find(options.target)  # a misspelt target is said before anything is read
-    path = Path(options.recipe)
-    if path.suffix != ".toml":
-        embedded = Path(__file__).parents[2] / "recipes" / f"{path.name}.toml"
-        if path.name != options.recipe or not embedded.is_file():
-            raise RecipeError(
-                f"{path} is not a .toml file", "for example recipes/digits.toml, or just digits"
-            )
-        path = embedded
-    return Recipe.load(path, options.set)
+    return Recipe.load(options.recipe, options.set)

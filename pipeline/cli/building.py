@@ -85,7 +85,7 @@ def _plan(options: argparse.Namespace) -> int:
 
 def _sensitivity(options: argparse.Namespace) -> int:
     """What each layer loses, the most sensitive first."""
-    from jetpress.pipeline.forecast import sensitivity
+    from jetpress.pipeline.flow.forecast import sensitivity
 
     facts, files = sensitivity(recipe(options), options.target)
     if options.json:
@@ -104,7 +104,7 @@ def _sensitivity(options: argparse.Namespace) -> int:
 
 def _sparsity(options: argparse.Namespace) -> int:
     """Which layers may run faster with 2:4, and why the others do not."""
-    from jetpress.pipeline.forecast import sparsity
+    from jetpress.pipeline.flow.forecast import sparsity
 
     skipped, layers = sparsity(recipe(options), options.target)
     if options.json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from jetpress.deploy import console
@@ -37,7 +38,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _check_model(options: argparse.Namespace) -> int:
-    from jetpress.deploy.preflight import report_lines
+    from jetpress.deploy.preflight.compatibility import report_lines
 
     lines, found, ok = report_lines(Path(options.model), options.target)
     print(json.dumps(found) if options.json else "\n".join(lines))
@@ -79,7 +80,7 @@ def _device(options: argparse.Namespace) -> int:
     try:
         if options.do == "show":
             shown = show(device)
-            print(json.dumps(shown) if options.json else "\n".join(lines(shown)))
+            print(json.dumps(asdict(shown)) if options.json else "\n".join(lines(shown)))
             return 0
         folder, held = device.folder, device.clean()
     finally:

@@ -50,8 +50,8 @@ def _compare(options: argparse.Namespace) -> int:
 
 def _gc(options: argparse.Namespace) -> int:
     from jetpress.pipeline.store.collect import collect
+    from jetpress.pipeline.store.runs import home
     from jetpress.pipeline.store.store import Store
-    from jetpress.pipeline.summary import home
 
     found = collect(
         Store(home() / ".store"),

@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from jetpress.deploy import console
+from jetpress.deploy.device.events import Infer
 from jetpress.deploy.errors import StageError
 from jetpress.deploy.runner.files import safe_name
 from jetpress.pipeline.graph import session
@@ -31,13 +32,13 @@ REMEDY = (
 )
 
 
-def held(bundle: Path, folder: Path, files: Mapping[str, Mapping[str, str]]) -> dict[str, tuple[Score, ...]]:
+def held(bundle: Path, folder: Path, tried: Mapping[str, Infer]) -> dict[str, tuple[Score, ...]]:
     """Scores of every output of every model.
 
     Args:
         bundle: with ``plan.json``, the ONNX files and the samples.
         folder: where the outputs are that the runner wrote.
-        files: model -> output -> its file.
+        tried: model -> its ``infer`` event.
 
     Raises:
         StageError: an engine is not the same function as its file.
@@ -46,14 +47,14 @@ def held(bundle: Path, folder: Path, files: Mapping[str, Mapping[str, str]]) -> 
     inputs = TypeAdapter(tuple[TensorSpec, ...]).validate_python(plan["inputs"])
     samples = [_array(bundle / "samples" / f"{safe_name(one.name)}.npy") for one in inputs]
     results = dict[str, tuple[Score, ...]]()
-    for name, outputs in files.items():
+    for name, event in tried.items():
         model = plan["models"].get(name)
         if (
             model is None or name == NOT_MIXED
         ):  # the same model on another place of the board; only to be timed
             continue
         kind = model.get("precision", plan["precision"])
-        found = {output: _array(folder / file) for output, file in outputs.items()}
+        found = {output.name: _array(folder / output.file) for output in event.outputs}
         results[name] = _scores(bundle / model["file"], inputs, samples, found, kind)
         for one in results[name]:
             if not LIMITS[kind].allow(one):

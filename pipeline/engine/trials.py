@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
 from torch import nn
 
 from jetpress.deploy.device import remote_runner
+from jetpress.deploy.device.events import Profile, by_model
 from jetpress.pipeline.engine import contents
 from jetpress.pipeline.engine.place import opened
 from jetpress.pipeline.graph import exporting
@@ -20,17 +20,6 @@ from jetpress.pipeline.quantization.dialect import DIALECTS
 from jetpress.pipeline.quantization.subject import Subject
 from jetpress.pipeline.recipe.configs import Bench
 from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS
-
-
-@dataclass(frozen=True)
-class Profile:
-    """What one network takes in undisturbed runs (``deploy/runner/profile.py``)."""
-
-    latency_ms: float
-    rounds_ms: Sequence[float]
-    """In each round, side by side with the others."""
-    layers: Mapping[str, float]
-    """The runtime's layer -> ms."""
 
 
 def to_onnx(module: nn.Module, network: Network, bench: Bench) -> onnx.ModelProto:
@@ -52,7 +41,11 @@ def with_qdq(proto: onnx.ModelProto, dialect: str) -> onnx.ModelProto:
 def profiles(
     bench: Bench, protos: Mapping[str, onnx.ModelProto], network: Network, draft: Path
 ) -> dict[str, Profile]:
-    """Time the networks in one session, interleaved."""
+    """Time the networks in one session, interleaved: what undisturbed runs take (`deploy/runner/profile.py`), by name.
+
+    Raises:
+        StageError: the runner does not tell of each.
+    """
     folder = draft / "trials"
     shutil.rmtree(folder, ignore_errors=True)  # of an earlier session
     folder.mkdir()
@@ -71,5 +64,4 @@ def profiles(
         remote_runner.run_detached(device, digest[:32], place, "build", "--bundle", place, "--out", engines)
         events = remote_runner.run(device, place, "profile", "--bundle", place, "--engines", engines)
     shutil.rmtree(folder)
-    told = (event for event in events if event["event"] == "profile")
-    return {one["model"]: Profile(one["latency_ms"], one["rounds_ms"], one["layers"]) for one in told}
+    return by_model(events, Profile, needed=protos)

@@ -14,10 +14,10 @@ from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS
 from jetpress.pipeline.recipe.sections.export import ExportConfig
 from jetpress.pipeline.store.artifact import Checkpoint, OnnxModel
 from jetpress.pipeline.store.facts.onnx_file import TOO_SENSITIVE, Quantization
-from jetpress.pipeline.store.late import late_stages
+from jetpress.pipeline.store.lazy import lazy_stages
 from jetpress.pipeline.store.steps import Walk
 
-with late_stages():
+with lazy_stages():
     from jetpress.pipeline.stages.export import export
     from jetpress.pipeline.stages.qat import qat
     from jetpress.pipeline.stages.quantize import quantize

@@ -14,10 +14,10 @@ from jetpress.pipeline.recipe.configs import Bench, SensitivityConfig, TimedConf
 from jetpress.pipeline.recipe.resolve import Plan
 from jetpress.pipeline.recipe.sections.compression import PruneConfig
 from jetpress.pipeline.store.artifact import Checkpoint, Timings
-from jetpress.pipeline.store.late import late_stages
+from jetpress.pipeline.store.lazy import lazy_stages
 from jetpress.pipeline.store.steps import Walk
 
-with late_stages():
+with lazy_stages():
     from jetpress.pipeline.stages.finetune import finetune
     from jetpress.pipeline.stages.prune import prune
     from jetpress.pipeline.stages.prune_for_time import prune_for_time

@@ -5,10 +5,10 @@ from __future__ import annotations
 from jetpress.pipeline.flow.rounds import too_much_lost
 from jetpress.pipeline.recipe.resolve import Plan
 from jetpress.pipeline.store.artifact import Checkpoint
-from jetpress.pipeline.store.late import late_stages
+from jetpress.pipeline.store.lazy import lazy_stages
 from jetpress.pipeline.store.steps import Walk
 
-with late_stages():
+with lazy_stages():
     from jetpress.pipeline.stages.finetune import finetune
     from jetpress.pipeline.stages.sparsify import sparsify
 

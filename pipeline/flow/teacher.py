@@ -8,10 +8,10 @@ from jetpress.pipeline.data.digests import content
 from jetpress.pipeline.recipe.configs import SourceConfig
 from jetpress.pipeline.recipe.resolve import Plan
 from jetpress.pipeline.store.artifact import Checkpoint
-from jetpress.pipeline.store.late import late_stages
+from jetpress.pipeline.store.lazy import lazy_stages
 from jetpress.pipeline.store.steps import Walk
 
-with late_stages():
+with lazy_stages():
     from jetpress.pipeline.stages.source import source
 
 

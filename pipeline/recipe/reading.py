@@ -164,7 +164,7 @@ def _found(path: str | Path) -> Path:
         RecipeError: there is no recipe of this name.
     """
     path = Path(path)
-    if path.suffix == ".toml" or path.is_file():
+    if path.suffix == ".toml":
         return path
     embedded = EMBEDDED / f"{path}.toml"
     if path.name != str(path) or not embedded.is_file():

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from jetpress.deploy import console
 from jetpress.deploy.device import remote_runner
 from jetpress.deploy.device.device import Device
+from jetpress.deploy.device.events import Event, Other, Ratio, Result, by_model
 from jetpress.deploy.errors import BenchmarkInvalid
 from jetpress.pipeline.engine.place import clock_offset, opened, sent
 from jetpress.pipeline.recipe.configs import Timing
@@ -28,16 +28,17 @@ def bench(config: Timing, bundle: Bundle, engine: Engine, draft: Path) -> Measur
     with opened(config.place, draft) as device:
         folder, arguments = sent(device, bundle, engine)
         offset = clock_offset(device)
-        results = _until_valid(device, folder, arguments, config.benchmark)
-    (draft / "bench.json").write_text(json.dumps(results))
-    timed = {event["model"]: event for event in results if event["event"] == "result"}
-    said = ", ".join(f"{name} {e['latency']['median']:.3g} ms ({e['verdict']})" for name, e in timed.items())
+        events = _until_valid(device, folder, arguments, config.benchmark)
+    sources = [event.source for event in events if isinstance(event, Result | Ratio | Other)]
+    (draft / "bench.json").write_text(json.dumps(sources))
+    timed = by_model(events, Result, needed=("dense", "compressed"))
+    said = ", ".join(f"{name} {result.median:.3g} ms ({result.verdict})" for name, result in timed.items())
     return Measurement(draft, MeasurementFacts(tuple(offset), said))
 
 
 def _until_valid(
     device: Device, folder: str, common: tuple[str, ...], benchmark: BenchmarkConfig
-) -> list[dict[str, Any]]:
+) -> list[Event]:
     """Another program may have disturbed a measurement: try again, a few times."""
     asked = ("--seconds", str(benchmark.seconds), "--runs", str(benchmark.runs))
     for left in reversed(range(ATTEMPTS)):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from jetpress.deploy.device import remote_runner
-from jetpress.deploy.errors import DeviceError
+from jetpress.deploy.device.events import Built, last
 from jetpress.pipeline.engine.place import opened
 from jetpress.pipeline.recipe.configs import Place
 from jetpress.pipeline.store.artifact import Bundle, Engine, canonical
@@ -28,15 +28,11 @@ def build(config: Place, bundle: Bundle, draft: Path) -> Engine:
         log = (draft / "build.log").write_text
         events = remote_runner.run_detached(device, _name_of(config, bundle), folder, *arguments, log=log)
         device.get(out, draft)
-    stamp = remote_runner.last(events, "built")["stamp"]
-    try:
-        models = TypeAdapter(dict[str, BuiltEngine]).validate_python(stamp["models"])
-    except ValidationError as error:
-        what = f"the runner's stamp of the engines is not what it should be: {error.errors()[0]['msg']}"
-        raise DeviceError(what, "run it again; if that changes nothing, please report it") from None
-    version = f"{stamp['backend']} {stamp['version']}"
+    built = last(events, Built)
+    models = TypeAdapter(dict[str, BuiltEngine]).validate_python(built.models)
     sizes = ", ".join(f"{name} {one.size / 2**20:.1f} MiB" for name, one in models.items())
-    return Engine(draft, EngineFacts(stamp["backend"], stamp["version"], models, f"{version}, {sizes}"))
+    headline = f"{built.backend} {built.version}, {sizes}"
+    return Engine(draft, EngineFacts(built.backend, built.version, models, headline))
 
 
 def _name_of(config: Place, bundle: Bundle) -> str:

@@ -7,9 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from jetpress.deploy import console
-from jetpress.deploy import preflight as tables
 from jetpress.deploy.errors import StageError
-from jetpress.deploy.preflight import verdict
+from jetpress.deploy.preflight import compatibility, verdict
 from jetpress.pipeline.recipe.configs import PreflightConfig
 from jetpress.pipeline.store.artifact import Clearance, OnnxModel
 from jetpress.pipeline.store.facts.onnx_file import ClearanceFacts
@@ -21,7 +20,7 @@ def preflight(config: PreflightConfig, onnx_model: OnnxModel, draft: Path) -> Cl
     Raises:
         StageError: it will not run there; the first reason and its remedy are in the message.
     """
-    found = tables.preflight(onnx_model.path / "model.onnx", config.target, precision=config.precision)
+    found = compatibility.preflight(onnx_model.path / "model.onnx", config.target, precision=config.precision)
     lines = verdict.explain(found)
     if not found.ok:
         raise StageError(f"preflight: {lines[0]}", " ".join(line.strip() for line in lines[1:4]))

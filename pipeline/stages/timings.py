@@ -35,7 +35,7 @@ def timings(config: TimingsConfig, model: Checkpoint, draft: Path) -> Timings:
             line.step()
     found = trials.profiles(config.bench, protos, network, draft)
     table = [attributed(found[name].layers, owners_of(proto)) for name, proto in protos.items()]
-    latencies = np.array([found[name].latency_ms for name in protos])
+    latencies = np.array([found[name].latency for name in protos])
     sizes = Sizes(graph)
     kept = np.concatenate([sizes.after(removal) for removal in removals])
     fitted = fit(sizes, kept, table, latencies)

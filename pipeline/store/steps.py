@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar, TypeVarTuple
 from jetpress.deploy import console
 from jetpress.pipeline.store.artifact import Artifact
 from jetpress.pipeline.store.facts.network import CheckpointFacts
-from jetpress.pipeline.store.late import kind_of
+from jetpress.pipeline.store.lazy import kind_of
 from jetpress.pipeline.store.needs import Needs
 from jetpress.pipeline.store.store import Memo, Store
 

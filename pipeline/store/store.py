@@ -40,7 +40,7 @@ from jetpress.deploy.errors import TrustError, from_os_error
 from jetpress.pipeline.recipe.sections.fields import as_table
 from jetpress.pipeline.store.artifact import DESCRIPTION, Artifact, canonical, describe, verify
 from jetpress.pipeline.store.fingerprint import fingerprint
-from jetpress.pipeline.store.late import kind_of
+from jetpress.pipeline.store.lazy import kind_of
 
 Config = TypeVar("Config")
 Inputs = TypeVarTuple("Inputs")

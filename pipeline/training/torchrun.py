@@ -1,6 +1,6 @@
 """A run under ``torchrun``: rank 0 walks the pipeline, speaks and writes; the others help it to train.
 
-    torchrun --nproc-per-node=2 -m jetpress.pipeline.cli run recipes/digits.toml --target host
+    torchrun --nproc-per-node=2 -m jetpress run recipes/digits.toml --target host
 
 The others wait until rank 0 comes to a stage that is marked :func:`joint`. It tells them which, as JSON through the
 rendezvous' own store; all run it, and only rank 0's result is kept. Every machine must see the same folder of runs.

@@ -14,6 +14,7 @@ import pytest
 
 from jetpress.deploy.device import remote_runner
 from jetpress.deploy.device.device import Local
+from jetpress.deploy.device.events import Result, by_model
 from jetpress.deploy.device.probe import probe
 from jetpress.deploy.errors import BenchmarkInvalid
 from jetpress.deploy.pack import pack
@@ -45,21 +46,23 @@ def test_send_build_infer_bench_and_bring_back(tmp_path: Path) -> None:
     seal(place)
     folder = device.put(place, "bundle")
     engines = f"{device.folder}/engines"
-    built = remote_runner.run_detached(device, "build", folder, "build", "--bundle", folder, "--out", engines)
-    stamp = remote_runner.last(built, "built")["stamp"]
+    remote_runner.run_detached(device, "build", folder, "build", "--bundle", folder, "--out", engines)
+    device.get(engines, tmp_path / "engines")
+    stamp = json.loads((tmp_path / "engines" / "engine.json").read_text())
+    assert stamp["models"]["dense"]["size"] > 0
     assert (stamp["python"], stamp["version"]) == ("3.9.2", "1.19.2")
     words = ("--bundle", folder, "--engines", engines, "--out", f"{device.folder}/results")
-    said = remote_runner.run(device, folder, "infer", *words)
+    remote_runner.run(device, folder, "infer", *words)
     device.get(words[-1], tmp_path / "results")
     with suppress(BenchmarkInvalid):  # an emulated processor keeps no time
-        said += remote_runner.run(device, folder, "bench", *words, "--seconds", "0.5")
-    assert [fault for event in built + said for fault in faults(event)] == []
+        timed = remote_runner.run(device, folder, "bench", *words, "--seconds", "0.5")
+        assert [
+            fault for result in by_model(timed, Result).values() for fault in faults(dict(result.source))
+        ] == []
     samples = np.load(place / "samples" / "images.npy")
     session = ort.InferenceSession(place / "model.onnx", providers=["CPUExecutionProvider"])
     padded = np.concatenate([samples, samples[-1:]])
     truth = np.concatenate([session.run(None, {"images": padded[at : at + 2]})[0] for at in (0, 2, 4)])[:5]
     found = np.load(tmp_path / "results" / "outputs-compressed.npy")
     np.testing.assert_allclose(found, truth, rtol=1e-4, atol=1e-6)
-    device.get(engines, tmp_path / "back")
-    assert json.loads((tmp_path / "back" / "engine.json").read_text())["models"]["dense"]["size"] > 0
     assert device.clean().files > 5

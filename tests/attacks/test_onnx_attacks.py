@@ -12,7 +12,7 @@ import pytest
 
 from jetpress.deploy.errors import TrustError
 from jetpress.deploy.onnx_file.guard import check_bytes
-from jetpress.deploy.preflight import preflight
+from jetpress.deploy.preflight.compatibility import preflight
 from jetpress.deploy.targets import find
 from tests.attacks import onnx_files
 
@@ -40,12 +40,12 @@ except TrustError as error:
 CHECK = """
 import json, resource, sys, time
 from pathlib import Path
-import jetpress.deploy.preflight
+import jetpress.deploy.preflight.compatibility
 from jetpress.deploy.errors import JetpressError
 from jetpress.deploy.targets import find
 start, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
-    ended = "ok" if jetpress.deploy.preflight.preflight(Path(sys.argv[1]), find("xavier")).ok else "NO"
+    ended = "ok" if jetpress.deploy.preflight.compatibility.preflight(Path(sys.argv[1]), find("xavier")).ok else "NO"
 except JetpressError as error:
     ended = type(error).__name__
 used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before

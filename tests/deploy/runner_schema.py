@@ -15,6 +15,8 @@ KNOWN = {
     "required",
     "additionalProperties",
     "items",
+    "minItems",
+    "maxItems",
     "const",
     "enum",
     "anyOf",
@@ -45,6 +47,8 @@ def _faults(value: Any, shape: Any, path: str) -> list[str]:
     if not _is(value, shape["type"]):
         return [f"{path}: {value!r} is no {shape['type']}"]
     if shape["type"] == "array":
+        if not shape.get("minItems", 0) <= len(value) <= shape.get("maxItems", len(value)):
+            return [f"{path}: {len(value)} items"]
         return [
             fault
             for place, item in enumerate(value[:50])

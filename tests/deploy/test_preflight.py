@@ -16,7 +16,9 @@ from onnx import TensorProto, defs, helper
 
 from jetpress.deploy.errors import JetpressError, RecipeError
 from jetpress.deploy.onnx_file import guard
-from jetpress.deploy.preflight import graph, operators, preflight, report_lines, restrictions, sparse, trial
+from jetpress.deploy.preflight import graph, operators, restrictions, sparse, trial
+from jetpress.deploy.preflight.compatibility import preflight, report_lines
+from jetpress.deploy.preflight.dla import Share
 from jetpress.deploy.preflight.verdict import Verdict, explain
 from jetpress.deploy.targets import TARGETS, find
 from jetpress.pipeline.graph.primitives import EXPANSIONS
@@ -84,7 +86,7 @@ def test_more_than_two_gibibytes_in_a_file_beside(tmp_path: Path) -> None:
     assert small_board.ok
     assert "4.0 GiB" in said(small_board, "warning")
     assert not said(large_board, "warning")
-    assert large_board.memory["weights"] == 32768 * 20480 * 4
+    assert large_board.memory.weights == 32768 * 20480 * 4
 
 
 # -- tables --------------------------------------------------------------------------------------------------
@@ -384,9 +386,9 @@ def test_2_4_by_tensorrts_rule(tmp_path: Path) -> None:
     inputs = [("x", FLOAT, [1, 64, 8, 8]), ("n", FLOAT, [1, 16]), ("o", FLOAT, [1, 6, 1, 1])]
     outputs = [("m", FLOAT, [1, 8, 6, 6]), ("y", FLOAT, [1, 8]), ("p", FLOAT, [1, 8, 1, 1])]
     on_orin = verdict(tmp_path, nodes, inputs, outputs, given, opset=13, target="orin-nano")
-    assert on_orin.sparsity == {"layers": 3, "could_be": 2, "are": 2, "can_pay": 1, "why_not": ""}
+    assert on_orin.sparsity == sparse.Layers(layers=3, could_be=2, are=2, can_pay=1, why_not="")
     on_xavier = verdict(tmp_path, nodes, inputs, outputs, given, opset=13)
-    assert on_xavier.sparsity["can_pay"] == 0
+    assert on_xavier.sparsity.can_pay == 0
     assert "cannot pay on this target" in said(on_xavier, "warning")
 
 
@@ -405,8 +407,8 @@ def test_dla(tmp_path: Path) -> None:
     constants = {"w": KERNEL, "b": np.zeros(4, np.float32)}
     given = (nodes, [SAMPLE], [("z", FLOAT, [1, 4, 8, 8])], constants)
     on_xavier, on_orin = (verdict(tmp_path, *given, opset=13, target=name) for name in ("xavier", "agx-orin"))
-    assert on_xavier.dla == {"nodes": 2, "on_dla": 1, "pieces": 1, "fallback": {"Softmax": 1}}
-    assert on_orin.dla == {"nodes": 2, "on_dla": 2, "pieces": 1, "fallback": {}}
+    assert on_xavier.dla == Share(nodes=2, on_dla=1, pieces=1, fallback={"Softmax": 1})
+    assert on_orin.dla == Share(nodes=2, on_dla=2, pieces=1, fallback={})
     assert verdict(tmp_path, *given, opset=13, target="nano").dla is None
 
 
@@ -425,7 +427,7 @@ def test_memory_is_the_most_that_lives_at_one_time(tmp_path: Path) -> None:
         helper.make_node("Add", ["x", "b"], ["y"], name="y"),
     ]
     found = verdict(tmp_path, nodes, [SAMPLE], [SAME])
-    assert found.memory["activations"] == 3 * 4 * 8 * 8 * 4  # x with a and b, later with b and y
+    assert found.memory.activations == 3 * 4 * 8 * 8 * 4  # x with a and b, later with b and y
 
 
 # -- shapes that the file does not say -----------------------------------------------------------------------
@@ -494,7 +496,9 @@ def test_damaged_models_end_in_a_verdict_or_a_refusal(
     path.write_bytes(bytes(content))
     read = lambda skeleton: graph.Graph(graph._parse(skeleton), skeleton.path)  # noqa: E731
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jetpress.deploy.preflight.inferred", read)  # without a process for each example
+        patch.setattr(
+            "jetpress.deploy.preflight.compatibility.inferred", read
+        )  # without a process for each example
         with suppress(JetpressError):
             assert explain(preflight(path, find("xavier")))
 
@@ -506,7 +510,7 @@ def test_the_host_is_asked_itself(tmp_path: Path) -> None:
     found = verdict(tmp_path, [node("Relu", ["x"], ["y"])], [SAMPLE], [SAME], target="host", trial=None)
     assert found.ok
     assert found.trial is not None
-    assert found.trial["by"] == "ONNX Runtime"
+    assert found.trial.by == "ONNX Runtime"
     assert "asked ONNX Runtime" in explain(found)[1]
     path = tmp_path / "model.onnx"
     path.write_bytes(custom("com.acme", "Warp").SerializeToString())
@@ -520,7 +524,7 @@ def test_tensorrt_rtx_builds_for_a_gpu_that_is_not_here(tmp_path: Path) -> None:
     found = verdict(tmp_path, [node("Relu", ["x"], ["y"])], [SAMPLE], [SAME], target="orin-nano", trial=True)
     assert found.ok
     assert found.trial is not None
-    assert (found.trial["stage"], found.trial["ok"]) == ("build", True)
+    assert (found.trial.stage, found.trial.ok) == ("build", True)
     HARD["NonZero"].write(tmp_path / "model.onnx")
     found = preflight(tmp_path / "model.onnx", find("orin-nano"), trial=True)
     assert found.ok
@@ -542,8 +546,8 @@ def test_a_runtime_that_does_not_end(tmp_path: Path) -> None:
     read = graph.inferred(guard.check_onnx(tmp_path / "model.onnx"))
     found = trial.attempt("onnxruntime", read, limit_s=0.01)
     assert found is not None
-    assert found["ok"] is None
-    assert "did not finish" in found["error"]
+    assert found.ok is None
+    assert "did not finish" in found.error
 
 
 def test_modules_where_the_user_stands_are_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

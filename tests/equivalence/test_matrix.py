@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from jetpress.deploy.preflight import preflight
+from jetpress.deploy.preflight.compatibility import preflight
 from jetpress.deploy.targets import find
 from jetpress.pipeline.graph import fp16_layers, tolerance
 from jetpress.pipeline.graph.cases import cases

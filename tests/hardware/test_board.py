@@ -18,9 +18,9 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from jetpress.deploy.device import remote_runner
 from jetpress.deploy.device.device import Device
 from jetpress.deploy.device.device import open as open_device
+from jetpress.deploy.device.events import understood
 from jetpress.deploy.device.inventory import fitting
 from jetpress.deploy.device.probe import Facts, probe
 from jetpress.deploy.pack import pack
@@ -64,9 +64,15 @@ class Board:
         self.engines = f"{self.folder}/engines"
 
     def run(self, command: str, *words: str) -> list[dict[str, Any]]:
+        """The events as the runner prints them, all of them as published; the host reads them, too."""
         place = ("--bundle", self.folder, "--out" if command == "build" else "--engines", self.engines)
-        events = remote_runner.run(self.device, self.folder, command, *place, *words)
+        lines: list[str] = []
+        argv = [self.device.python, f"{self.folder}/runner.pyz", command, *place, *words]
+        done = self.device.run(argv, on_line=lines.append)
+        assert done.returncode == 0, done.stderr
+        events = [json.loads(line) for line in lines]
         assert [fault for event in events for fault in faults(event)] == []
+        assert all(understood(event) for event in events)
         return events
 
 
@@ -174,7 +180,7 @@ def test_gpu_and_dla_together(board: Board, facts: Facts) -> None:
     places = ",".join(["gpu", *(f"dla{core}" for core in range(cores))])
     board.run("build", "--places", places)
     events = board.run("bench", "--places", places, "--concurrent", "--seconds", "3")
-    together = remote_runner.last(events, "concurrent")
+    together = next(event for event in events if event["event"] == "concurrent")
     alone = results(events)["compressed"]["throughput_per_s"]
     assert together["throughput_per_s"] > alone
 

@@ -89,6 +89,8 @@ def finished(folder: Path) -> RunReport:
 
 def test_the_main_job_runs_to_an_engine_and_a_report(finished: RunReport) -> None:
     place = finished.folder
+    assert place is not None
+    assert read(place / "report.json") == finished
     assert finished.engine_built
     assert finished.verdict.met is True
     assert finished.ratios.macs > 2
@@ -218,7 +220,7 @@ def test_an_rtx_engine_needs_no_device(folder: Path) -> None:
 def jetpress(folder: Path, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "JETPRESS_RUNS": str(folder / "runs"), "PYTHONPATH": str(ROOT), **extra}
     return subprocess.run(
-        [sys.executable, "-m", "jetpress.pipeline.cli", *arguments],
+        [sys.executable, "-m", "jetpress", *arguments],
         capture_output=True,
         text=True,
         env=environment,
@@ -228,7 +230,6 @@ def jetpress(folder: Path, *arguments: str, **extra: str) -> subprocess.Complete
 
 def test_report_prints_and_gc_keeps_what_runs_need(folder: Path, finished: RunReport) -> None:
     assert finished.folder is not None
-    assert read(finished.folder / "report.json") == finished
     name = finished.folder.name
     done = jetpress(folder, "report", name)
     assert done.returncode == 0
@@ -275,7 +276,7 @@ def test_a_run_stopped_in_training_goes_on_after_the_last_epoch(
     folder: Path, finished: RunReport, stop: int
 ) -> None:
     environment = {**os.environ, "JETPRESS_RUNS": str(folder / f"stopped-{stop}"), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "jetpress.pipeline.cli", "run", str(folder / "small.toml"), "--json"]
+    command = [sys.executable, "-m", "jetpress", "run", str(folder / "small.toml"), "--json"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stderr is not None
         for line in process.stderr:

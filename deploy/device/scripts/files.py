@@ -4,7 +4,7 @@
     FOLDER/objects/SHA256.part   a file still on its way; the next attempt goes on at its end
     FOLDER/NAME/                 a directory that landed: it appears by one rename, or not at all
 
-Request: {"do": NAME OF A FUNCTION BELOW, ...}. Answer: one line of JSON (`send`: the bytes themselves).
+Request: {"do": NAME OF A FUNCTION BELOW, and its arguments}. Answer: one line of JSON (`send`: the bytes themselves).
 Failure: one line of JSON on stderr and exit status 1.
 Paths are bytes, because Python 3.6 under LANG=C knows only ASCII names.
 """
@@ -20,50 +20,60 @@ import stat
 import sys
 import time
 from io import BufferedReader
-from typing import Any, Callable, Dict, List, Optional, Set, cast
+from typing import IO, Callable, Dict, List, NamedTuple, Optional, Set, Tuple, Union, cast
 
 CHUNK = 1 << 16
 IDLE_S = 20  # a sender that is silent for so long is gone: its connection died without a word
 LOCK_S = 25  # longer than IDLE_S, so that a dead sender's lock is always freed first
 FORGOTTEN_S = 24 * 3600
 MOST_FILES = 10000
+Answer = Dict[str, object]
+Record = Dict[str, Union[int, str]]  # of a file, as JSON has it
+
+
+class Entry(NamedTuple):
+    """A file that is meant, and how much of it is here already."""
+
+    sha256: str
+    size: int
+    offset: int = 0
+
+
+def entry_of(record: Record) -> Entry:
+    return Entry(str(record["sha256"]), int(record["size"]), int(record.get("offset", 0)))
 
 
 def raw(path: str) -> bytes:
     return path.encode("utf-8", "surrogateescape")
 
 
-def have(request: Dict[str, Any]) -> Dict[str, Any]:
+def have(folder: str, path: str, files: Dict[str, Record]) -> Answer:
     """Whether a directory is here; if not, how many bytes of each of its files are, and what would fit."""
-    if landed(raw(request["path"]), request["files"]):
+    entries = {name: entry_of(record) for name, record in files.items()}
+    sizes = [size_of(os.path.join(raw(path), raw(name))) == entry.size for name, entry in entries.items()]
+    if os.path.isdir(raw(path)) and all(sizes):
         return {"landed": True}
-    wanted = {entry["sha256"]: entry["size"] for entry in request["files"].values()}
-    folder = raw(request["folder"])
-    objects = os.path.join(folder, b"objects")
+    wanted = {entry.sha256: entry.size for entry in entries.values()}
+    objects = os.path.join(raw(folder), b"objects")
     os.makedirs(objects, exist_ok=True)
     tidy(objects, {raw(sha) for sha in wanted})
     whole: List[str] = []
     parts: Dict[str, int] = {}
     for sha, size in wanted.items():
-        path = os.path.join(objects, raw(sha))
-        if size_of(path + b".part") is not None:
-            with open(path + b".part", "ab") as part:
-                lock(part)  # until the last attempt has written all that reached the device
-        if size_of(path) == size:
+        file, part = os.path.join(objects, raw(sha)), os.path.join(objects, raw(sha) + b".part")
+        if size_of(part) is not None:
+            with open(part, "ab") as held:
+                lock(held)  # until the last attempt has written all that reached the device
+        if size_of(file) == size:
             whole.append(sha)
             continue
-        if size_of(path) is not None:
-            os.unlink(path)
-        if (size_of(path + b".part") or 0) > size:
-            os.unlink(path + b".part")
-        parts[sha] = size_of(path + b".part") or 0
-    space = os.statvfs(folder)
+        if size_of(file) is not None:
+            os.unlink(file)
+        if (size_of(part) or 0) > size:
+            os.unlink(part)
+        parts[sha] = size_of(part) or 0
+    space = os.statvfs(raw(folder))
     return {"landed": False, "whole": whole, "parts": parts, "free": space.f_bavail * space.f_frsize}
-
-
-def landed(final: bytes, files: Dict[str, Any]) -> bool:
-    sizes = [size_of(os.path.join(final, raw(name))) == entry["size"] for name, entry in files.items()]
-    return os.path.isdir(final) and all(sizes)
 
 
 def tidy(objects: bytes, wanted: Set[bytes]) -> None:
@@ -83,24 +93,23 @@ def tidy(objects: bytes, wanted: Set[bytes]) -> None:
             pass  # another transfer holds it
 
 
-def append(request: Dict[str, Any]) -> Dict[str, Any]:
+def append(folder: str, files: List[Record]) -> Answer:
     """Add stdin to the ends of files on their way, one after another, until one does not end as it should."""
-    objects = os.path.join(raw(request["folder"]), b"objects")
-    for file in request["files"]:
-        failure = receive(os.path.join(objects, raw(file["sha256"])), file)
+    for entry in map(entry_of, files):
+        failure = receive(os.path.join(raw(folder), b"objects", raw(entry.sha256)), entry)
         if failure:
-            return dict(failure, sha256=file["sha256"])
+            return dict(failure, sha256=entry.sha256)
     return {"complete": True}
 
 
-def receive(whole: bytes, file: Dict[str, Any]) -> Dict[str, Any]:
+def receive(whole: bytes, entry: Entry) -> Answer:
     """The rest of one file. Once whole it is verified and gets its name; otherwise say what is wrong."""
     incoming = cast(BufferedReader, sys.stdin.buffer)
     with open(whole + b".part", "ab") as part:
         lock(part)
-        if part.tell() != file["offset"] or size_of(whole + b".part") != part.tell():
+        if part.tell() != entry.offset or size_of(whole + b".part") != part.tell():
             return {"moved": True}
-        left = file["size"] - part.tell()
+        left = entry.size - part.tell()
         try:
             while left:
                 signal.alarm(IDLE_S)
@@ -115,27 +124,27 @@ def receive(whole: bytes, file: Dict[str, Any]) -> Dict[str, Any]:
             os.fsync(part.fileno())
         if left:
             return {"found": "%d bytes less" % left}
-        found = digest(whole + b".part")
-        if found != file["sha256"]:
+        sha256 = digest(whole + b".part")
+        if sha256 != entry.sha256:
             os.unlink(whole + b".part")
-            return {"found": found}
+            return {"found": sha256}
         os.rename(whole + b".part", whole)
         settle(os.path.dirname(whole))
     return {}
 
 
-def land(request: Dict[str, Any]) -> Dict[str, Any]:
+def land(folder: str, path: str, files: Dict[str, Record]) -> Answer:
     """Make a directory out of whole files, and give it its name in one step."""
-    folder, final = raw(request["folder"]), raw(request["path"])
+    place, final = raw(folder), raw(path)
     draft = final + b".draft"
-    with open(os.path.join(folder, b"lock"), "ab") as gate:
+    with open(os.path.join(place, b"lock"), "ab") as gate:
         lock(gate)
         shutil.rmtree(draft, ignore_errors=True)
         os.makedirs(draft)
-        for name, entry in request["files"].items():
-            path = os.path.join(draft, raw(name))
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            link(os.path.join(folder, b"objects", raw(entry["sha256"])), path)
+        for name, record in files.items():
+            file = os.path.join(draft, raw(name))
+            os.makedirs(os.path.dirname(file), exist_ok=True)
+            link(os.path.join(place, b"objects", raw(entry_of(record).sha256)), file)
         for parent, _, _ in os.walk(draft):
             settle(parent)
         if os.path.isdir(final):
@@ -154,29 +163,29 @@ def link(whole: bytes, path: bytes) -> None:
         shutil.copyfile(whole, path)  # a file system without hard links (an SD card's FAT)
 
 
-def listing(request: Dict[str, Any]) -> Dict[str, Any]:
+def listing(path: str) -> Answer:
     """Size and SHA-256 of every regular file under a directory; links are not followed."""
-    root = raw(request["path"])
-    files: Dict[str, Any] = {}
+    root = raw(path)
+    files: Dict[str, Record] = {}
     if not os.path.isdir(root):
-        raise OSError(errno.ENOENT, "there is no such directory", request["path"])
+        raise OSError(errno.ENOENT, "there is no such directory", path)
     for parent, _, names in os.walk(root):
         for name in names:
-            path = os.path.join(parent, name)
-            found = os.lstat(path)
-            if stat.S_ISREG(found.st_mode):
-                relative = os.path.relpath(path, root).decode("utf-8", "surrogateescape")
-                files[relative] = {"size": found.st_size, "sha256": digest(path)}
+            file = os.path.join(parent, name)
+            status = os.lstat(file)
+            if stat.S_ISREG(status.st_mode):
+                relative = os.path.relpath(file, root).decode("utf-8", "surrogateescape")
+                files[relative] = {"size": status.st_size, "sha256": digest(file)}
             if len(files) > MOST_FILES:
-                raise OSError(errno.E2BIG, "more than %d files" % MOST_FILES, request["path"])
+                raise OSError(errno.E2BIG, "more than %d files" % MOST_FILES, path)
     return {"files": files}
 
 
-def send(request: Dict[str, Any]) -> None:
+def send(path: str, offset: int, limit: int) -> None:
     """The bytes of a file from an offset on, at most `limit` of them."""
-    left = request["limit"]
-    with open(raw(request["path"]), "rb") as source:
-        source.seek(request["offset"])
+    left = limit
+    with open(raw(path), "rb") as source:
+        source.seek(offset)
         while left:
             chunk = source.read(min(CHUNK, left))
             if not chunk:
@@ -186,55 +195,53 @@ def send(request: Dict[str, Any]) -> None:
     sys.stdout.buffer.flush()
 
 
-def write(request: Dict[str, Any]) -> Dict[str, Any]:
+def write(path: str, size: int) -> Answer:
     """Stdin as a file: whole or not at all."""
-    path = raw(request["path"])
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    draft = path + b".%d.tmp" % os.getpid()
+    file = raw(path)
+    os.makedirs(os.path.dirname(file), exist_ok=True)
+    draft = file + b".%d.tmp" % os.getpid()
     try:
         with open(draft, "wb") as target:
-            left = request["size"]
+            left = size
             while left:
                 chunk = sys.stdin.buffer.read(min(CHUNK, left))
                 if not chunk:
-                    raise OSError(errno.EPIPE, "the connection ended early", request["path"])
+                    raise OSError(errno.EPIPE, "the connection ended early", path)
                 target.write(chunk)
                 left -= len(chunk)
             target.flush()
             os.fsync(target.fileno())
-        os.rename(draft, path)
-        settle(os.path.dirname(path))
+        os.rename(draft, file)
+        settle(os.path.dirname(file))
     finally:
         if os.path.exists(draft):
             os.unlink(draft)
     return {}
 
 
-def remove(request: Dict[str, Any]) -> Dict[str, Any]:
+def remove(folder: str) -> Answer:
     """The working folder and all in it; how much that was. A link is removed, never what it points to."""
-    held, folder = usage(request), raw(request["folder"])
-    if os.path.exists(
-        os.path.join(folder, b"clocks.json")
-    ):  # what is to be restored: deploy/runner/clocks.py
-        raise OSError(errno.EBUSY, "a benchmark has locked the clocks of this board", request["folder"])
-    if os.path.islink(folder):
-        os.unlink(folder)
-    elif os.path.isdir(folder):
-        shutil.rmtree(folder)
+    held, place = usage(folder), raw(folder)
+    if os.path.exists(os.path.join(place, b"clocks.json")):  # of deploy/runner/clocks.py: to be restored
+        raise OSError(errno.EBUSY, "a benchmark has locked the clocks of this board", folder)
+    if os.path.islink(place):
+        os.unlink(place)
+    elif os.path.isdir(place):
+        shutil.rmtree(place)
     return held
 
 
-def usage(request: Dict[str, Any]) -> Dict[str, Any]:
+def usage(folder: str) -> Answer:
     """Files below the working folder and the bytes that they take; what is linked counts once."""
-    sizes: Dict[Any, int] = {}
-    for parent, _, names in os.walk(raw(request["folder"])):
+    sizes: Dict[Tuple[int, int], int] = {}
+    for parent, _, names in os.walk(raw(folder)):
         for name in names:
-            found = os.lstat(os.path.join(parent, name))
-            sizes[(found.st_dev, found.st_ino)] = found.st_size
+            status = os.lstat(os.path.join(parent, name))
+            sizes[(status.st_dev, status.st_ino)] = status.st_size
     return {"files": len(sizes), "bytes": sum(sizes.values())}
 
 
-def lock(file: Any) -> None:
+def lock(file: IO[bytes]) -> None:
     until = time.time() + LOCK_S
     while True:
         try:
@@ -270,7 +277,7 @@ def settle(folder: bytes) -> None:
         os.close(handle)
 
 
-DO: Dict[str, Callable[[Dict[str, Any]], Optional[Dict[str, Any]]]] = {
+DO: Dict[str, Callable[..., Optional[Answer]]] = {
     function.__name__: function for function in (have, append, land, listing, send, write, remove, usage)
 }
 
@@ -278,7 +285,7 @@ DO: Dict[str, Callable[[Dict[str, Any]], Optional[Dict[str, Any]]]] = {
 def main() -> None:
     request = json.loads(sys.stdin.buffer.readline().decode("ascii"))
     try:
-        answer = DO[request["do"]](request)
+        answer = DO[request.pop("do")](**request)
     except OSError as error:
         where = error.filename
         where = where.decode("utf-8", "replace") if isinstance(where, bytes) else where

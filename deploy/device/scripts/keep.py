@@ -7,7 +7,7 @@
     FOLDER/readers   locked by everyone who reads along, so that nobody's end takes it from another
 
 A lock says more than a pid: the kernel lets go of it however a process ends, also when the power does.
-Request: {"do": NAME OF A FUNCTION BELOW, "folder": ...}. Answer: one line of JSON; `follow`: many.
+Request: {"do": NAME OF A FUNCTION BELOW, and its arguments}. Answer: one line of JSON; `follow`: many.
 Failure: one line of JSON on stderr and exit status 1.
 """
 
@@ -20,7 +20,9 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Any, Callable, Dict, List, Optional
+from typing import IO, Callable, Dict, List, Optional
+
+Answer = Dict[str, object]
 
 LONGEST_LINE = 1 << 23
 APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
@@ -34,28 +36,28 @@ def raw(path: str) -> bytes:
     return path.encode("utf-8", "surrogateescape")
 
 
-def start(request: Dict[str, Any]) -> Dict[str, Any]:
+def start(folder: str, argv: List[str]) -> Answer:
     """Start it, unless it runs or has ended well; a program that failed or was killed is started again."""
-    folder = raw(request["folder"])
-    os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(folder, b"gate"), "ab") as gate:
+    place = raw(folder)
+    os.makedirs(place, exist_ok=True)
+    with open(os.path.join(place, b"gate"), "ab") as gate:
         lock(gate)
-        if is_alive(folder):
+        if is_alive(place):
             return {"found": "running"}
-        if status(folder) == 0:
+        if status(place) == 0:
             return {"found": "finished"}
         for name in (b"status", b"out", b"err"):
-            if os.path.exists(os.path.join(folder, name)):
-                os.unlink(os.path.join(folder, name))
-        alive = open(os.path.join(folder, b"alive"), "ab")  # noqa: SIM115 - the keeper holds it to its end
+            if os.path.exists(os.path.join(place, name)):
+                os.unlink(os.path.join(place, name))
+        alive = open(os.path.join(place, b"alive"), "ab")  # noqa: SIM115 - the keeper holds it to its end
         lock(alive)
         if os.fork() == 0:
             gate.close()
-            keep(folder, [raw(argument) for argument in request["argv"]], alive)
+            keep(place, [raw(argument) for argument in argv], alive)
         return {"found": "nothing"}
 
 
-def keep(folder: bytes, argv: List[bytes], alive: Any) -> None:
+def keep(folder: bytes, argv: List[bytes], alive: IO[bytes]) -> None:
     """The keeper, in a process and a session of its own; never returns."""
     code = 1
     try:
@@ -75,35 +77,35 @@ def keep(folder: bytes, argv: List[bytes], alive: Any) -> None:
         os._exit(0)
 
 
-def follow(request: Dict[str, Any]) -> None:
+def follow(folder: str, seen: Dict[str, int]) -> None:
     """Each line as {"out" | "err": text, "next": where the file goes on}; at last {"status": ...}.
 
     A host that was cut off says where it was; a status of None means that it was killed with its keeper.
     """
-    folder = raw(request["folder"])
-    files: Dict[str, Any] = {}
+    place = raw(folder)
+    files: Dict[str, IO[bytes]] = {}
     for name in ("out", "err"):
-        path = os.path.join(folder, raw(name))
+        path = os.path.join(place, raw(name))
         files[name] = open(path, "ab+")  # noqa: SIM115 - it may not have been made yet
-        files[name].seek(request["seen"][name])
-    readers = open(os.path.join(folder, b"readers"), "ab")  # noqa: SIM115
+        files[name].seek(seen[name])
+    readers = open(os.path.join(place, b"readers"), "ab")  # noqa: SIM115
     fcntl.flock(readers, fcntl.LOCK_SH)
-    said = time.time()
+    spoke = time.time()
     while True:
-        ended = not is_alive(folder)  # asked before reading: what came before the end is read
+        ended = not is_alive(place)  # asked before reading: what came before the end is read
         moved = [True for name, file in files.items() if pass_on(name, file, ended)]
         if ended and not moved:
-            return say({"status": status(folder)})
+            return say({"status": status(place)})
         if moved:
-            said = time.time()
-        elif time.time() - said > BEAT_S:
-            said = time.time()
+            spoke = time.time()
+        elif time.time() - spoke > BEAT_S:
+            spoke = time.time()
             say({"beat": True})
         if not moved and select.select([sys.stdin], [], [], LOOK_S)[0] and not os.read(0, 4096):
             sys.exit(1)  # the host is gone
 
 
-def pass_on(name: str, file: Any, ended: bool) -> bool:
+def pass_on(name: str, file: IO[bytes], ended: bool) -> bool:
     """Whole lines, and at the end also a last one without its end."""
     begin, chunk = file.tell(), file.read(LONGEST_LINE)
     end = chunk.rfind(b"\n") + 1
@@ -116,39 +118,39 @@ def pass_on(name: str, file: Any, ended: bool) -> bool:
     return bool(end)
 
 
-def forget(request: Dict[str, Any]) -> Dict[str, Any]:
+def forget(folder: str) -> Answer:
     """Remove the folder of a program that has ended, unless somebody else still reads it."""
-    folder = raw(request["folder"])
+    place = raw(folder)
     try:
-        with open(os.path.join(folder, b"readers"), "ab") as readers:
+        with open(os.path.join(place, b"readers"), "ab") as readers:
             fcntl.flock(readers, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not is_alive(folder):
-                shutil.rmtree(folder, ignore_errors=True)
+            if not is_alive(place):
+                shutil.rmtree(place, ignore_errors=True)
     except (BlockingIOError, FileNotFoundError):
         pass  # somebody else reads it, or has removed it
     return {}
 
 
-def stop(request: Dict[str, Any]) -> Dict[str, Any]:
+def stop(folder: str) -> Answer:
     """End every program whose folder lies in this one: politely, then by force."""
-    parent, stopped = raw(request["folder"]), 0
+    parent, stopped = raw(folder), 0
     for name in os.listdir(parent) if os.path.isdir(parent) else []:
-        folder = os.path.join(parent, name)
+        place = os.path.join(parent, name)
         for wanted in (signal.SIGINT, signal.SIGKILL):
-            if not is_alive(folder):
+            if not is_alive(place):
                 break
             stopped += wanted == signal.SIGINT
-            with open(os.path.join(folder, b"pid")) as file:
+            with open(os.path.join(place, b"pid")) as file:
                 os.killpg(int(file.read()), wanted)
             until = time.time() + GRACE_S
-            while is_alive(folder) and time.time() < until:
+            while is_alive(place) and time.time() < until:
                 time.sleep(LOOK_S)
     return {"stopped": stopped}
 
 
-def running(request: Dict[str, Any]) -> Dict[str, Any]:
+def running(folder: str) -> Answer:
     """How many programs run in the folders of this one."""
-    parent = raw(request["folder"])
+    parent = raw(folder)
     names = os.listdir(parent) if os.path.isdir(parent) else []
     return {"running": sum(is_alive(os.path.join(parent, name)) for name in names)}
 
@@ -181,7 +183,7 @@ def write(folder: bytes, name: bytes, number: int) -> None:
     os.rename(draft, os.path.join(folder, name))
 
 
-def lock(file: Any) -> None:
+def lock(file: IO[bytes]) -> None:
     until = time.time() + LOCK_S
     while True:
         try:
@@ -192,12 +194,12 @@ def lock(file: Any) -> None:
             time.sleep(0.02)
 
 
-def say(record: Dict[str, Any]) -> None:
+def say(record: Answer) -> None:
     sys.stdout.write(json.dumps(record) + "\n")
     sys.stdout.flush()
 
 
-DO: Dict[str, Callable[[Dict[str, Any]], Optional[Dict[str, Any]]]] = {
+DO: Dict[str, Callable[..., Optional[Answer]]] = {
     function.__name__: function for function in (start, follow, forget, stop, running)
 }
 
@@ -205,7 +207,7 @@ DO: Dict[str, Callable[[Dict[str, Any]], Optional[Dict[str, Any]]]] = {
 def main() -> None:
     request = json.loads(sys.stdin.buffer.readline().decode("ascii"))
     try:
-        answer = DO[request["do"]](request)
+        answer = DO[request.pop("do")](**request)
     except OSError as error:
         report = {"error": error.strerror or str(error), "errno": error.errno, "path": str(error.filename)}
         sys.stderr.write(json.dumps(report) + "\n")

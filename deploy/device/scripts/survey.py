@@ -10,7 +10,7 @@ import os
 import platform
 import subprocess
 import sys
-from typing import Any, Dict, List
+from typing import Dict, List
 
 PATIENCE_S = 40  # a Nano takes 10 s to import tensorrt for the first time after a boot
 LONGEST = 100000
@@ -55,10 +55,9 @@ def main() -> None:
     for name in request["packages"]:
         # Each in a process of its own: a broken library ends that one, and its last words say why.
         commands["import_" + name] = [sys.executable or "python3", "-c", VERSION_OF % name]
-    said = run_all(commands)
     answer = {
         "files": {name: read(path) for name, path in FILES.items() if os.path.exists(path)},
-        "commands": said,
+        "commands": run_all(commands),
         "python": platform.python_version(),
         "machine": platform.machine(),
         "kernel": platform.release(),
@@ -70,7 +69,7 @@ def main() -> None:
     sys.stdout.write(json.dumps(answer) + "\n")
 
 
-def run_all(commands: Dict[str, List[str]]) -> Dict[str, Any]:
+def run_all(commands: Dict[str, List[str]]) -> Dict[str, Dict[str, object]]:
     """All at once: most of the time goes into imports that wait for a slow disk."""
     started = {}
     for name, argv in commands.items():
@@ -84,7 +83,7 @@ def run_all(commands: Dict[str, List[str]]) -> Dict[str, Any]:
             )
         except OSError:
             pass  # it is not installed: nothing to say is the answer
-    said = {}
+    answers: Dict[str, Dict[str, object]] = {}
     for name, process in started.items():
         try:
             out, errors = process.communicate(timeout=PATIENCE_S)
@@ -92,8 +91,8 @@ def run_all(commands: Dict[str, List[str]]) -> Dict[str, Any]:
             process.kill()
             out, errors = process.communicate()
             errors += b"\nno answer in %d s" % PATIENCE_S
-        said[name] = {"status": process.returncode, "out": text(out), "err": text(errors[-2000:])}
-    return said
+        answers[name] = {"status": process.returncode, "out": text(out), "err": text(errors[-2000:])}
+    return answers
 
 
 def read(path: str) -> str:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import enum
 import json
+import threading
 import types
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -23,12 +25,12 @@ NUMPY = {"FLOAT": np.float32, "HALF": np.float16, "INT32": np.int32, "INT64": np
 
 
 class Gpu:
-    """The interface of `jetpress.deploy.runner.gpu` over host memory; time passes by counting."""
+    """The interface of `jetpress.deploy.runner.gpu` over host memory; time passes by counting, in each thread."""
 
     name = "fake"
 
     def __init__(self) -> None:
-        self.clock = 0.0
+        self.clocks: Counter[int] = Counter()
         self.streams = 0
         self.graphs = self.attached = 0
         self.spinning: list[bool] = []
@@ -66,7 +68,9 @@ class Gpu:
         return [0.0]
 
     def follow(self, stream: int, event: list[float]) -> None:
-        assert event[0] == self.clock, "an event is waited for that was not the last one recorded"
+        assert event[0] == self.clocks[threading.get_ident()] / 8, (
+            "an event is waited for that was not the last one recorded"
+        )
         self.follows.append((stream, event))
 
     def graph(self, stream: int, enqueue: Any) -> Any:
@@ -74,8 +78,8 @@ class Gpu:
         return enqueue
 
     def record(self, event: list[float], stream: int) -> None:
-        self.clock += 0.125
-        event[0] = self.clock
+        self.clocks[threading.get_ident()] += 1
+        event[0] = self.clocks[threading.get_ident()] / 8
 
     def wait(self, event: list[float]) -> None:
         pass

@@ -101,7 +101,7 @@ def test_what_ended_while_nobody_listened_is_read(
     device: Device, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     marks, folder = tmp_path / "m", f"{device.folder}/{detached.FOLDER}/w"
-    detached._start(device.peer(), folder, program(marks, 0.1))
+    detached._start(device.channel(), folder, program(marks, 0.1))
     assert until(lambda: (Path(folder) / "status").exists(), 60)
     out: list[str] = []
     assert device.run_detached("w", program(marks, 0.1), out.append).returncode == 0
@@ -111,7 +111,7 @@ def test_what_ended_while_nobody_listened_is_read(
 
 def test_what_failed_while_nobody_listened_is_started_again(device: Device, tmp_path: Path) -> None:
     marks, folder = tmp_path / "m", f"{device.folder}/{detached.FOLDER}/w"
-    detached._start(device.peer(), folder, program(marks, 0, code=5))
+    detached._start(device.channel(), folder, program(marks, 0, code=5))
     assert until(lambda: (Path(folder) / "status").exists(), 60)
     assert device.run_detached("w", program(marks)).returncode == 0
     assert begun(marks) == 2
@@ -176,7 +176,7 @@ def test_a_program_that_was_killed_with_its_keeper_is_told(device: Device, tmp_p
 
 def test_clean_ends_what_runs_and_says_how_much_there_was(device: Device, tmp_path: Path) -> None:
     mark = "86403.75"
-    detached._start(device.peer(), f"{device.folder}/{detached.FOLDER}/w", ["sleep", mark])
+    detached._start(device.channel(), f"{device.folder}/{detached.FOLDER}/w", ["sleep", mark])
     assert until(lambda: alive(mark), 60)
     device.write(f"{device.folder}/x", b"12345")
     held = device.contents()
@@ -219,7 +219,7 @@ def test_on_the_oldest_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         device = devices.open(server.name)
         marks, out = tmp_path / "m", []
         argv = ["sh", "-c", f"echo begun >> {marks}; sleep 0.3; echo 'ä \u202e'"]
-        detached._start(device.peer(), f"{device.folder}/{detached.FOLDER}/w", argv)
+        detached._start(device.channel(), f"{device.folder}/{detached.FOLDER}/w", argv)
         assert device.run_detached("w", argv, out.append).returncode == 0
         assert (out, begun(marks)) == (["ä \\u202e"], 1)
         assert device.clean().files == 0

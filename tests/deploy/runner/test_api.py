@@ -10,7 +10,13 @@ import pytest
 from tests.deploy.api.names import RECEIVERS, VERSIONS, functions_of, is_hasattr, names, walk
 
 RUNNER = Path(__file__).parents[3] / "deploy" / "runner"
-FILES = ("backend_tensorrt.py", "tensorrt_build.py", "tensorrt_errors.py", "tensorrt_session.py")
+FILES = (
+    "backend_tensorrt.py",
+    "tensorrt_build.py",
+    "tensorrt_errors.py",
+    "tensorrt_io.py",
+    "tensorrt_session.py",
+)
 
 # Questions whose answer chooses a behaviour without touching a name of its own.
 CHOICES = {("trt.BuilderFlag", "FP16"), ("self.trt", "IProgressMonitor")}

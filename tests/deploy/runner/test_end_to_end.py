@@ -20,6 +20,7 @@ import pytest
 from jetpress.deploy import runner
 from jetpress.deploy.pack import pack
 from jetpress.deploy.runner.__main__ import main
+from jetpress.deploy.runner.detections import detections
 from jetpress.deploy.runner.failures import BundleError, DigestMismatch
 from jetpress.deploy.runner.manifest import Bundle
 from tests.deploy.runner_bundles import bundle, seal, start
@@ -250,7 +251,7 @@ def test_other_inputs_that_take_longer_are_seen(
     session = Cached(entry.session, slow)
     session.bind(entry.feeds)
     said = bench.varied(entry._replace(session=session))
-    assert [*said["interval"], said["ratio"]] == pytest.approx([found] * 3)
+    assert [*said.interval, said.ratio] == pytest.approx([found] * 3)
 
 
 def test_one_line_inside_the_bundle(tmp_path: Path) -> None:
@@ -272,6 +273,43 @@ def test_dynamic_batch_and_noise_without_samples(capsys: pytest.CaptureFixture[s
     code, events, _ = inside(capsys, "bench", "--bundle", place, "--seconds", 0.1)
     assert code in (0, 7)
     assert len(only(events, "result")) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"format": 2}, "format must be 1"),
+        ({"backend": "torch"}, "backend must be one of"),
+        ({"precision": ["fp32"]}, "precision must be one of"),
+        ({"models": {}}, "models must name"),
+        ({"models": {"a/b": {"file": "model.onnx"}}}, "cannot be a file name"),
+        ({"models": {"a": ["model.onnx"]}}, "model a names no file"),
+        ({"models": {"a": {"file": "model.onnx", "dla_core": "0"}}}, "dla_core of model a must be a whole"),
+        ({"inputs": [{"name": "images", "shape": [0]}]}, "shape must be positive"),
+        ({"inputs": [{"name": "images", "shape": [1], "profile": {"min": [1]}}]}, "needs min, opt, max"),
+        ({"compute_capabilities": 8.6}, "compute_capabilities must be a list"),
+        ({"workspace_mb": "much"}, "workspace_mb must be a whole number"),
+        ({"threads": "two"}, "threads must be a whole number"),
+        ({"target": ["host"]}, "target must be an object"),
+    ],
+)
+def test_a_plan_that_would_be_misread_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], what: str
+) -> None:
+    code, events, _ = inside(capsys, "build", "--bundle", bundle(tmp_path / "bundle", **changes))
+    assert code == 2
+    assert what in only(events, "error")[0]["what"]
+
+
+@pytest.mark.parametrize(
+    ("rules", "what"), [({"iou": "half"}, "detection.iou"), ({"levels": [1.5]}, "detection.levels")]
+)
+def test_rules_of_detections_are_numbers(rules: dict[str, Any], what: str) -> None:
+    good = {"score": 0.1, "iou": 0.5, "candidates": 10, "detections": 5, "first_label": 1}
+    boxes, scores = np.array([[[0, 0, 1, 1]]], np.float32), np.array([[[0.9]]], np.float32)
+    assert [array.tolist() for array in detections(boxes, scores, good)[0]][2] == [1]
+    with pytest.raises(BundleError, match=what):
+        detections(boxes, scores, {**good, **rules})
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "dense.onnx", "plan.json", "samples/images.npy"])
@@ -447,11 +485,11 @@ def test_usage_error_is_no_traceback(pyz: Path) -> None:
 
 def test_ctypes_takes_every_function_from_a_real_libcudart() -> None:
     """The third way to device memory: all symbols exist, and without a driver the error is CUDA's own."""
-    from jetpress.deploy.runner import gpu
+    from jetpress.deploy.runner import cudart
 
-    paths = gpu.cudart_paths()
+    paths = cudart.cudart_paths()
     if not paths:
         pytest.skip("no libcudart here")
-    library = gpu.Cudart(paths[0])
+    library = cudart.Cudart(paths[0])
     error, count = library.cudaGetDeviceCount()  # type: ignore[attr-defined]
     assert (error == 0) == (count > 0)

@@ -133,7 +133,7 @@ def test_same_engine_is_noise_and_three_percent_is_found() -> None:
         ]  # shared by both models of a round: interleaving cancels it
         slow = [draw.gauss(1.0, 0.005) * warm for warm in heat]
         fast = [draw.gauss(1.0 / gain, 0.005) * warm for warm in heat]
-        return str(latencies.ratio(slow, fast)["verdict"])
+        return str(latencies.ratio(slow, fast).verdict)
 
     assert sum(verdict(seed, 1.0) != "noise" for seed in range(100)) <= 5
     assert sum(verdict(seed, 1.005) != "noise" for seed in range(40)) <= 2

@@ -74,17 +74,17 @@ def recorded(root: Path, files: dict[str, str]) -> Board:
     [(ORIN_NANO, 4.98), (AGX_ORIN, 4.0 + 2.0 + 3.0), (NANO, 2.4), (THOR, 31.5), ({}, None)],
 )
 def test_total_power(tmp_path: Path, files: dict[str, str], watts: float | None) -> None:
-    assert sensors.Sensors(recorded(tmp_path, files)).sample()["total_watts"] == (
+    assert sensors.Sensors(recorded(tmp_path, files)).sample().total_watts == (
         pytest.approx(watts) if watts else None
     )
 
 
 def test_sample_of_an_orin_nano(tmp_path: Path) -> None:
     sample = sensors.Sensors(recorded(tmp_path, ORIN_NANO)).sample()
-    assert set(sample["watts"]) == {"VDD_IN", "VDD_CPU_GPU_CV"}
-    assert sample["celsius"] == {"gpu-thermal": 47.5}
-    assert sample["gpu_mhz"] == pytest.approx(624.75)
-    assert sample["alarms"] == []
+    assert set(sample.watts) == {"VDD_IN", "VDD_CPU_GPU_CV"}
+    assert sample.celsius == {"gpu-thermal": 47.5}
+    assert sample.gpu_mhz == pytest.approx(624.75)
+    assert sample.alarms == []
 
 
 def test_identity(tmp_path: Path) -> None:
@@ -117,34 +117,41 @@ SPAN = [(100.0, 102.0)]
 
 def watched(root: Path, held_mhz: float | None = None) -> watch.Watch:
     made = watch.Watch(recorded(root, ORIN_NANO), held_mhz)
-    made.samples = [dict(made.sensors.sample(), time=100.0 + 0.1 * place) for place in range(20)]
+    made.samples = [made.sensors.sample()._replace(time=100.0 + 0.1 * place) for place in range(20)]
     return made
+
+
+def slow(board: watch.Watch, place: int, share: float) -> None:
+    """One sample with a slower clock."""
+    sample = board.samples[place]
+    assert sample.gpu_mhz is not None
+    board.samples[place] = sample._replace(gpu_mhz=sample.gpu_mhz * share)
 
 
 def test_energy_is_of_the_same_window(tmp_path: Path) -> None:
     board = watched(tmp_path)
-    board.samples[15]["total_watts"] = 1000.0
+    board.samples[15] = board.samples[15]._replace(total_watts=1000.0)
     power = board.power([(100.0, 101.0)], inferences=100)
     assert power is not None
-    assert power["watts"] == pytest.approx(4.98)
-    assert power["millijoules_per_inference"] == pytest.approx(49.8)
-    assert power["idle_watts"] == pytest.approx(4.98)
+    assert power.watts == pytest.approx(4.98)
+    assert power.millijoules_per_inference == pytest.approx(49.8)
+    assert power.idle_watts == pytest.approx(4.98)
 
 
 def test_throttling_makes_a_benchmark_invalid(tmp_path: Path) -> None:
     board = watched(tmp_path)
     assert board.alarms(SPAN) == []
-    board.samples[5]["gpu_mhz"] *= 0.8
+    slow(board, 5, 0.8)
     assert "GPU clock" in board.alarms(SPAN)[0]
     board = watched(tmp_path)
     (tmp_path / "sys/class/hwmon/hwmon1/curr1_max_alarm").write_text("1")
-    board.samples[3] = dict(board.sensors.sample(), time=100.3)
+    board.samples[3] = board.sensors.sample()._replace(time=100.3)
     assert "throttled" in board.alarms(SPAN)[0]
     board = watched(tmp_path)
     board.mode = ("25W", "15W")
     assert "from 25W to 15W" in board.alarms(SPAN)[-1]
     board = watched(tmp_path / "rest")
-    board.samples[19]["gpu_mhz"] *= 0.5
+    slow(board, 19, 0.5)
     assert board.alarms([(100.0, 101.0)]) == [], (
         "a clock that falls at rest, between measurements, is no fault"
     )
@@ -153,7 +160,7 @@ def test_throttling_makes_a_benchmark_invalid(tmp_path: Path) -> None:
 def test_locked_clocks_may_not_move_at_all(tmp_path: Path) -> None:
     board = watched(tmp_path, held_mhz=624.75)
     assert board.alarms(SPAN) == []
-    board.samples[5]["gpu_mhz"] *= 0.95
+    slow(board, 5, 0.95)
     assert "fell from 625 to 594 MHz at 0.5 s: let the board cool" in board.alarms(SPAN)[0]
     assert watched(tmp_path / "b", held_mhz=918.0).alarms(SPAN)  # it never reached what it was locked to
 
@@ -191,12 +198,12 @@ HEAT = {
 def test_heat_and_current_are_seen(tmp_path: Path, changes: dict[str, str], said: str) -> None:
     made = watch.Watch(recorded(tmp_path, ORIN_NANO | HEAT))
     recorded(tmp_path, changes)
-    made.samples = [dict(made.sensors.sample(), time=100.0 + place / 10) for place in range(5)]
+    made.samples = [made.sensors.sample()._replace(time=100.0 + place / 10) for place in range(5)]
     made.events_after = made.sensors.events()
     alarms = made.alarms(SPAN)
     assert (said in alarms[0]) if said else alarms == []
     sample = made.samples[0]
-    assert (sample["emc_mhz"], sample["gpu_load"]) == (2133.0, 0.007)
+    assert (sample.emc_mhz, sample.gpu_load) == (2133.0, 0.007)
 
 
 def test_somebody_elses_work_is_seen_before_ours_begins(tmp_path: Path) -> None:
@@ -232,14 +239,14 @@ def test_tegrastats_is_the_second_source(tmp_path: Path, agrees: bool, doubt: li
     power = made.power(spans, 10)
     assert power is not None
     expected = 4.98 if agrees else milliwatts / 1000
-    assert power["tegrastats_watts"] == pytest.approx(expected)
-    assert power["samples"] >= 2
-    assert power["millijoules_above_idle"] == pytest.approx(0.0, abs=1e-9)
+    assert power.tegrastats_watts == pytest.approx(expected)
+    assert power.samples >= 2
+    assert power.millijoules_above_idle == pytest.approx(0.0, abs=1e-9)
     assert (tmp_path / "asked").read_text() == "--interval 100\n"
-    found = made.doubts({**power, "hz": 20.0})  # how often is judged below: this machine may be busy
+    found = made.doubts(power._replace(hz=20.0))  # how often is judged below: this machine may be busy
     assert len(found) == len(doubt)
     assert all(text in said for text, said in zip(doubt, found, strict=True))
-    assert made.doubts({**power, "hz": 4.0})[0] == "power was read only 4.0 times a second"
+    assert made.doubts(power._replace(hz=4.0))[0] == "power was read only 4.0 times a second"
 
 
 def test_ten_samples_a_second(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -518,7 +518,7 @@ def test_the_recorder_keeps_what_it_can() -> None:
     from jetpress.deploy.runner import tensorrt_errors
 
     recorder = tensorrt_errors.make_recorder(fake.module("8.5"))
-    assert tensorrt_errors.said(recorder) == ""
+    assert tensorrt_errors.last_errors(recorder) == ""
     for number in range(tensorrt_errors.KEPT + 1):
         assert recorder.report_error(number, "text")
     assert recorder.has_overflowed()
@@ -534,8 +534,9 @@ def test_tensorrt_rtx_reports_to_the_recorder(tmp_path: Path) -> None:
     import onnx
 
     from jetpress.deploy.runner.backend_tensorrt import make_log
+    from jetpress.deploy.runner.settings import Input, Settings
     from jetpress.deploy.runner.tensorrt_build import build_engine
-    from jetpress.deploy.runner.tensorrt_errors import said
+    from jetpress.deploy.runner.tensorrt_errors import last_errors
 
     helper, kind = onnx.helper, onnx.TensorProto
     nodes = [
@@ -556,9 +557,8 @@ def test_tensorrt_rtx_reports_to_the_recorder(tmp_path: Path) -> None:
         tmp_path / "model.onnx",
     )
     log = make_log(trt)
-    inputs = [{"name": name, "shape": shape} for name, shape in shapes.items()]
-    settings = {"precision": "fp32", "inputs": inputs, "ahead": ["8.6"], "timing_cache": None, "model": "m"}
+    settings = Settings("m", "fp32", [Input(name, shape) for name, shape in shapes.items()])
     plan, _ = build_engine(trt, log, str(tmp_path / "model.onnx"), settings)
     assert plan is None
-    assert "INTERNAL_ERROR: " in said(log.recorder)
-    assert "no runners that implement it" in said(log.recorder)
+    assert "INTERNAL_ERROR: " in last_errors(log.recorder)
+    assert "no runners that implement it" in last_errors(log.recorder)

@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from jetpress.deploy.device.events import Infer, by_model, read
 from jetpress.deploy.errors import StageError
 from jetpress.deploy.runner.__main__ import main
 from jetpress.pipeline.engine import sameness
@@ -22,17 +23,17 @@ from tests.deploy.runner_bundles import bundle, seal
 Array = NDArray[Any]
 
 
-def inferred(place: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    """The bundle built and run here; model -> its ``infer`` event."""
+def printed(place: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The bundle built and run here; the runner's lines."""
     assert main(["build", "--bundle", str(place)]) == 0
     assert main(["infer", "--bundle", str(place)]) == 0
-    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    return {one["model"]: one for one in told if one["event"] == "infer"}
+    return capsys.readouterr().out.splitlines()
 
 
-def files(said: dict[str, Any]) -> dict[str, dict[str, str]]:
-    """Model -> output -> its file."""
-    return {name: {one["name"]: one["file"] for one in event["outputs"]} for name, event in said.items()}
+def inferred(place: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Infer]:
+    """The bundle built and run here; model -> its ``infer`` event."""
+    events = [read(line) for line in printed(place, capsys)]
+    return by_model([event for event in events if event is not None], Infer)
 
 
 def altered(folder: Path, change: Callable[[Array], Array]) -> None:
@@ -55,11 +56,11 @@ def test_the_engine_against_its_file(
 ) -> None:
     """Five samples at batch two: the last batch is a short one. Limits are those of the plan's precision."""
     place = bundle(tmp_path / "b")
-    said = inferred(place, capsys)
+    tried = inferred(place, capsys)
     plan = json.loads((place / "plan.json").read_text())
     (place / "plan.json").write_text(json.dumps({**plan, "precision": precision}))
     engines = place / "engines"
-    found = sameness.held(place, engines, files(said))
+    found = sameness.held(place, engines, tried)
     assert set(found) == {"compressed", "dense"}
     assert all(
         one.samples == 5 and one.max_relative < 1e-5 and one.top1 == 1 for s in found.values() for one in s
@@ -72,7 +73,7 @@ def test_the_engine_against_its_file(
         with pytest.raises(
             StageError, match="NaN or Inf" if bug == "NaN" else "engine of compressed"
         ) as error:
-            sameness.held(place, engines, files(said))
+            sameness.held(place, engines, tried)
         assert "output 'logits'" in error.value.what
         np.save(engines / "outputs-compressed.npy", whole)
 
@@ -85,11 +86,11 @@ def test_class_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         proto.graph.output[0].CopyFrom(helper.make_tensor_value_info("class", TensorProto.INT64, [2]))
         onnx.save(proto, place / file)
     seal(place)
-    said = inferred(place, capsys)
-    assert sameness.held(place, place / "engines", files(said))["compressed"][0].top1 == 1
+    tried = inferred(place, capsys)
+    assert sameness.held(place, place / "engines", tried)["compressed"][0].top1 == 1
     altered(place / "engines", lambda x: (x + 1) % 5)
     with pytest.raises(StageError, match=r"equal on 0\.0 %"):
-        sameness.held(place, place / "engines", files(said))
+        sameness.held(place, place / "engines", tried)
 
 
 def detector() -> onnx.ModelProto:
@@ -123,7 +124,8 @@ def test_the_runner_writes_detections(tmp_path: Path, capsys: pytest.CaptureFixt
     for file in ("model.onnx", "dense.onnx"):
         onnx.save(detector(), place / file)
     seal(place)
-    said = inferred(place, capsys)["compressed"]
+    events = [json.loads(line) for line in printed(place, capsys)]
+    said = next(event for event in events if (event["event"], event.get("model")) == ("infer", "compressed"))
     assert said["detections"]["found"] == 3
     assert json.loads((place / "engines" / said["detections"]["file"]).read_text()) == [
         {"boxes": [[0, 0, 10, 10], [20, 20, 30, 30]], "labels": [2, 2], "scores": [0.9, 0.7]},

@@ -198,17 +198,17 @@ def test_tensorrt_rtx_builds_it_in_fp16(name: str, tmp_path: Path) -> None:
     """For compute capability 8.6, ahead of time; the graph alone says FP16, no flag is set."""
     pytest.importorskip("tensorrt_rtx", reason="not installed: pip install 'jetpress[rtx]'")
     from jetpress.deploy.runner.backend_tensorrt import load_library, make_log
+    from jetpress.deploy.runner.settings import Input, Settings
     from jetpress.deploy.runner.tensorrt_build import build_engine
 
     made = network(name)
     proto, _ = fp16(onnx_of(name, opset=18), inputs_of(made, 2))
     path = tmp_path / "model.onnx"
     path.write_bytes(proto.SerializeToString())
-    asked = {"precision": "fp16", "strongly_typed": True, "ahead": ["8.6"], "timing_cache": None}
-    shape = [{"name": "input", "shape": [1, 3, 16, 16]}]
+    settings = Settings(name, "fp16", [Input("input", [1, 3, 16, 16])], strongly_typed=True)
     trt = load_library("tensorrt_rtx")
-    plan, facts = build_engine(trt, make_log(trt), str(path), {**asked, "inputs": shape, "model": name})
+    plan, built = build_engine(trt, make_log(trt), str(path), settings, ["8.6"])
     assert plan is not None
-    assert facts["strongly_typed"]
-    assert facts["flags"] == []
-    assert "HALF" in facts["types"]
+    assert built.strongly_typed
+    assert built.flags == []
+    assert "HALF" in built.types

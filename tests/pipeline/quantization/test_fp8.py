@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from torch import Tensor, nn
 
-from jetpress.deploy import preflight
 from jetpress.deploy.errors import RecipeError, StageError
 from jetpress.deploy.onnx_file import guard
-from jetpress.deploy.preflight import trial
+from jetpress.deploy.preflight import compatibility, trial
 from jetpress.deploy.preflight.graph import inferred
 from jetpress.deploy.targets import TARGETS
 from jetpress.pipeline.graph import session
@@ -149,7 +148,7 @@ def test_valid_near_fp32_and_taken_by_thors_tables(
     assert 1e-3 < judge.error(before, after) < 0.1
     assert np.array_equal(after, outputs(file, feeds[0])[0])  # read from a file, too
     for name in ("thor", "thor-jp72"):
-        found = preflight.preflight(file, TARGETS[name], precision="fp8", trial=False)
+        found = compatibility.preflight(file, TARGETS[name], precision="fp8", trial=False)
         assert found.ok, found.problems
         assert "opset" not in {one.about for one in found.problems if one.level == "error"}
 
@@ -158,7 +157,7 @@ def test_valid_near_fp32_and_taken_by_thors_tables(
     ("target", "why"), [("orin-nano", "8.7"), ("xavier", "7.2"), ("rtx", "8.6"), ("host", "CPU")]
 )
 def test_preflight_says_why_not(target: str, why: str, file: Path) -> None:
-    found = preflight.preflight(file, TARGETS[target], precision="fp8", trial=False)
+    found = compatibility.preflight(file, TARGETS[target], precision="fp8", trial=False)
     assert not found.ok
     assert any("8.9" in one.what and why in one.what for one in found.problems if one.level == "error")
 
@@ -170,8 +169,8 @@ def test_tensorrt_rtx_builds_it_for_ada_and_blackwell(capability: str, ok: bool,
     pytest.importorskip("tensorrt_rtx")
     found = trial.attempt("tensorrt_rtx", inferred(guard.check_onnx(file)), capability)
     assert found is not None
-    assert (found["ok"], found["stage"]) == (ok, "build"), found["error"]
-    assert ok or "fp8" in found["error"]
+    assert (found.ok, found.stage) == (ok, "build"), found.error
+    assert ok or "fp8" in found.error
 
 
 def test_the_trial_is_for_the_gpu_nearest_to_the_board() -> None:

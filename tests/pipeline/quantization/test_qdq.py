@@ -14,9 +14,8 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from jetpress.deploy import preflight
 from jetpress.deploy.onnx_file import guard
-from jetpress.deploy.preflight import trial
+from jetpress.deploy.preflight import compatibility, trial
 from jetpress.deploy.preflight.graph import inferred
 from jetpress.deploy.targets import TARGETS
 from jetpress.pipeline.graph.exporting import to_onnx
@@ -97,7 +96,7 @@ def test_valid_near_fp32_and_taken_by_the_tables(
     (tmp_path / "model.onnx").write_bytes(made.SerializeToString())
     target = TARGETS[TARGET[dialect]]
     if opset <= target.opset:
-        found = preflight.preflight(tmp_path / "model.onnx", target, precision="int8", trial=False)
+        found = compatibility.preflight(tmp_path / "model.onnx", target, precision="int8", trial=False)
         assert not [p for p in found.problems if p.about == "quantization"]
         assert opset != target.opset or found.ok or network is Transformer
 
@@ -120,8 +119,8 @@ def test_tensorrt_rtx_builds_it(network: type[nn.Module], opset: int, dialect: s
     path.write_bytes(quantized(subject(network(), dialect, opset)).SerializeToString())
     found = trial.attempt("tensorrt_rtx", inferred(guard.check_onnx(path)))
     assert found is not None
-    assert found["ok"], found["error"]
-    assert found["stage"] == "build"
+    assert found.ok, found.error
+    assert found.stage == "build"
 
 
 def test_placement_is_what_tensorrt_fuses() -> None:

@@ -55,8 +55,9 @@ def packed(folder: Path, *, slow: bool = False) -> Bundle:
 HOST = """
 import sys
 from pathlib import Path
+from jetpress.pipeline.recipe.configs import Place
+from jetpress.pipeline.stages.build import build
 from jetpress.pipeline.store.artifact import Bundle
-from jetpress.pipeline.stages.bench import Place, build, clock_offset
 build(Place(sys.argv[1], {identity!r}), Bundle(Path(sys.argv[2])), Path(sys.argv[3]))
 """
 

@@ -13,7 +13,7 @@ from onnxscript import rewriter
 from torch import Tensor
 
 from jetpress.deploy.errors import RecipeError, StageError
-from jetpress.deploy.preflight import preflight
+from jetpress.deploy.preflight.compatibility import preflight
 from jetpress.deploy.targets import TARGETS
 from jetpress.pipeline.graph.exporting import opset_of, to_onnx
 from jetpress.pipeline.graph.simplify import RULES

@@ -173,7 +173,8 @@ def test_the_weights_it_started_from_survive_a_kill(tmp_path: Path, monkeypatch:
     resumed = network(tmp_path)
     with torch.no_grad():
         resumed.module.get_parameter("head.bias").add_(1.0)  # the state counts, not what it was called with
-    assert fit.fit(resumed, data, QUICK, state=tmp_path / "state", what="x", start=100.1).best_epoch == 0
+    fitted = fit.fit(resumed, data, QUICK, state=tmp_path / "state", what="x", start=100.1)
+    assert fitted.training.best_epoch == 0
     assert same(weights(resumed), before)
 
 
@@ -262,7 +263,7 @@ def test_nothing_learnt_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[st
     config = replace(QUICK, epochs=1, learning_rate=1e-9)
     start = small.start(tmp_path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "guessing", lambda data: 99.0)
+        patch.setattr("jetpress.pipeline.stages.train.guessing", lambda data: 99.0)
         train.train(config, start, small.draft(tmp_path, "train"))
     assert "no better than guessing" in capsys.readouterr().err
     assert 9 < train.guessing(load(small.DIGITS, 0)) < 12
@@ -307,7 +308,7 @@ def test_the_better_of_the_start_and_all_epochs_is_kept(tmp_path: Path) -> None:
     one = network(tmp_path)
     before = weights(one)
     fitted = fit.fit(one, load(one.data, 0), QUICK, state=tmp_path / "s", what="x", start=100.1)
-    assert fitted.best_epoch == 0
+    assert fitted.training.best_epoch == 0
     assert fitted.validation == 100.1
     assert same(weights(one), before)
 

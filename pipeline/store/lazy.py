@@ -2,7 +2,7 @@
 
 ::
 
-    with late_stages():
+    with lazy_stages():
         from jetpress.pipeline.stages.train import train
 
 Inside the block the import gives a stand-in that knows its module and its name, which is all that a memo key needs.
@@ -27,7 +27,7 @@ from jetpress.pipeline.store import artifact
 STAGES = "jetpress.pipeline.stages"
 
 
-class Late:
+class LazyStage:
     """Stands for the function ``name`` of a module of ours until it is called."""
 
     def __init__(self, module: str, name: str) -> None:
@@ -39,12 +39,12 @@ class Late:
 
 
 class _StandIn(ModuleType):
-    """Whatever is imported from it is :class:`Late`."""
+    """Whatever is imported from it is :class:`LazyStage`."""
 
-    def __getattr__(self, name: str) -> Late:
+    def __getattr__(self, name: str) -> LazyStage:
         if name.startswith("__"):
             raise AttributeError(name)
-        return Late(self.__name__, name)
+        return LazyStage(self.__name__, name)
 
 
 class _Finder:
@@ -66,7 +66,7 @@ class _Finder:
 
 
 @contextmanager
-def late_stages() -> Iterator[None]:
+def lazy_stages() -> Iterator[None]:
     """Within it, what is imported from a stage is imported when it is first called."""
     package = importlib.import_module(STAGES)
     known = {name: sys.modules.pop(name) for name in list(sys.modules) if name.startswith(f"{STAGES}.")}
@@ -86,8 +86,8 @@ def late_stages() -> Iterator[None]:
 
 @cache
 def kind_of(stage: Callable[..., Any]) -> Any:
-    """The class of artifact that a stage returns, from its annotation; a late one stays unimported."""
-    if not isinstance(stage, Late):
+    """The class of artifact that a stage returns, from its annotation; a lazy one stays unimported."""
+    if not isinstance(stage, LazyStage):
         return get_type_hints(stage)["return"]
     source = Path(__file__).parents[2].joinpath(*stage.__module__.split(".")[1:]).with_suffix(".py")
     for node in ast.parse(source.read_bytes()).body:

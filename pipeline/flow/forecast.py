@@ -8,21 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jetpress.deploy.targets import Target, find
-from jetpress.pipeline import summary
 from jetpress.pipeline.data.digests import content
 from jetpress.pipeline.recipe.configs import SensitivityConfig, SourceConfig
 from jetpress.pipeline.recipe.reading import Recipe
 from jetpress.pipeline.recipe.resolve import resolve
 from jetpress.pipeline.store.facts.network import SensitivityFacts
-from jetpress.pipeline.store.late import late_stages
+from jetpress.pipeline.store.lazy import lazy_stages
 from jetpress.pipeline.store.needs import Needs
+from jetpress.pipeline.store.runs import run_folder
 from jetpress.pipeline.store.steps import Doing
 from jetpress.pipeline.store.store import Store, until_whole
 
 if TYPE_CHECKING:
     from jetpress.pipeline.stages.sparsify import Prospect
 
-with late_stages():
+with lazy_stages():
     from jetpress.pipeline.stages.sensitivity import sensitivity as stage
     from jetpress.pipeline.stages.source import source
     from jetpress.pipeline.stages.train import train
@@ -39,7 +39,7 @@ def sensitivity(
     from jetpress.benchmarks.report.plots import sensitivity as drawn
 
     plan = resolve(recipe, find(target) if isinstance(target, str) else target)
-    folder = summary.folder(plan, home)
+    folder = run_folder(plan, home)
     config = SourceConfig(plan.recipe.model, plan.recipe.data, plan.recipe.seed, content(plan.recipe))
     measured = SensitivityConfig.of(replace(plan.recipe.prune, scope="measured"))
 
@@ -71,7 +71,7 @@ def sparsity(recipe: Recipe, target: str | Target, home: Path | None = None) -> 
     if why := plan.skipped.get("sparsify"):
         return why, []
     config = SourceConfig(plan.recipe.model, plan.recipe.data, plan.recipe.seed, content(plan.recipe))
-    folder = summary.folder(plan, home)
+    folder = run_folder(plan, home)
     store = Store(folder.parent / ".store")
 
     def walk() -> list[Prospect]:

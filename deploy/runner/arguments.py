@@ -1,0 +1,98 @@
+"""The commands of the runner and their arguments."""
+
+import argparse
+import os
+from typing import List, Optional
+
+ENGINES = "what `build --out` wrote (default: engines/ in the bundle)"
+
+
+def parser(home: Optional[str]) -> argparse.ArgumentParser:
+    """`home` is the folder of a zipapp that lies inside a bundle; there, --bundle need not be said."""
+    inside = home is not None and os.path.isfile(os.path.join(home, "plan.json"))
+    place = home if inside else None
+    made = argparse.ArgumentParser(
+        prog="runner.pyz", description="Build, check and measure engines on this device."
+    )
+    made.set_defaults(bundle=place)
+    commands = made.add_subparsers(dest="command", metavar="COMMAND")
+    commands.required = not inside
+
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=text, description=text)
+
+    build = add("build", "build one engine for every model of the bundle")
+    infer = add("infer", "run the bundle's samples through each engine")
+    bench = add("bench", "measure all models, interleaved")
+    compare = add("compare", "measure one engine of each of two bundles side by side")
+    profile = add("profile", "what each layer of each model takes")
+    sensors = add("sensors", "power, heat and clocks, twenty times a second")
+    doctor = add("doctor", "what is here, what is missing, and the remedy")
+    for command in (build, infer, bench, compare, profile):
+        command.add_argument(
+            "--bundle", default=place, required=place is None, help="folder with manifest.json"
+        )
+    for command in (infer, bench, compare, profile):
+        command.add_argument("--engines", help=ENGINES)
+    for command in (build, infer, bench):
+        command.add_argument(
+            "--places",
+            type=_places,
+            help="where each model is to run: gpu, dla0, dla1, with commas (default: gpu)",
+        )
+    _add_build(build)
+    infer.add_argument("--out", help="where the outputs go (default: beside the engines)")
+    for command in (bench, compare):
+        _add_timing(command)
+    _add_bench(bench)
+    compare.add_argument("--other-bundle", required=True, help="the second bundle")
+    compare.add_argument("--other-engines", required=True, help="its engines")
+    profile.add_argument("--out", help="also write profile.json into this folder")
+    sensors.add_argument("--seconds", type=_positive, default=1.0)
+    doctor.add_argument("--bundle", default=place, help="ask for what this bundle needs")
+    return made
+
+
+def _add_build(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--out", help="where the engines go (default: engines/ in the bundle)")
+    command.add_argument("--force", action="store_true", help="build again what is there already")
+    command.add_argument(
+        "--other-device", action="store_true", help="build though the bundle is for another board"
+    )
+
+
+def _add_timing(command: argparse.ArgumentParser) -> None:
+    """What `bench` and `compare` share: how long, how often, with which clocks."""
+    command.add_argument(
+        "--seconds", type=_positive, help="time for each model (default: the plan's, else 3)"
+    )
+    command.add_argument(
+        "--runs", type=int, help="runs of each model at least (default: the plan's, else 64)"
+    )
+    command.add_argument("--out", help="also write bench.json into this folder")
+    command.add_argument(
+        "--lock-clocks", action="store_true", help="highest clocks meanwhile; always restored"
+    )
+
+
+def _add_bench(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--against", choices=("trtexec",), default="", help="also in turns with NVIDIA's own tool"
+    )
+    command.add_argument("--concurrent", action="store_true", help="also all places at the same time")
+
+
+def _places(text: str) -> List[str]:
+    from .manifest import PLACES
+
+    names = text.split(",")
+    if not set(names) <= set(PLACES) or len(set(names)) < len(names):
+        raise argparse.ArgumentTypeError("%s: each of %s at most once" % (text, ", ".join(PLACES)))
+    return names
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 86400:
+        raise argparse.ArgumentTypeError("%s is not between 0 and 86400 seconds" % text)
+    return value

@@ -1,0 +1,164 @@
+"""The engines of a folder, and engine.json, the stamp that says what they are.
+
+An engine runs only on the GPU and the TensorRT that built it, so the stamp names both, and a stamp that is not of
+here is refused before anything opens an engine.
+"""
+
+import os
+import platform
+from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence
+
+from .failures import DeviceError, DigestMismatch
+from .files import digest, read_json, verify, write_json
+from .identity import Board
+from .manifest import Bundle
+
+if TYPE_CHECKING:
+    from .interface import Backend, Session
+
+STAMP = "engine.json"
+FORMAT = 1
+
+
+class Identity(NamedTuple):
+    """What an engine is bound to."""
+
+    backend: str
+    version: str
+    device: Optional[str]  # None: built ahead of time, for a GPU that was not there
+    compute_capability: Optional[List[int]]
+
+    def fits(self, built: "Identity") -> bool:
+        """Whether engines of `built` run here. Those of no device are TensorRT-RTX's to judge."""
+        same = (self.backend, self.version) == (built.backend, built.version)
+        return same and (built.device is None or self == built)
+
+    def in_words(self) -> str:
+        """For people."""
+        where = ""
+        if self.compute_capability:
+            where = " (compute capability %s)" % dotted(self.compute_capability)
+        return "%s %s on %s%s" % (
+            self.backend,
+            self.version,
+            self.device or "no device, ahead of time",
+            where,
+        )
+
+
+class Engine(NamedTuple):
+    """One engine as the stamp has it."""
+
+    file: str
+    sha256: str
+    size: int
+    onnx_sha256: str
+    key: str  # stands for the settings that it was built with
+    facts: Dict[str, object]  # all of the above, and what its builder said
+
+
+class Stamp:
+    """engine.json: grows with each engine that is built."""
+
+    def __init__(self, identity: Identity, engines: Dict[str, Engine]) -> None:
+        self.identity, self.engines = identity, engines
+        self.timing_cache: Optional[Dict[str, object]] = None
+
+    def write(self, folder: str, device: Dict[str, object]) -> Dict[str, object]:
+        """Write it, with what is known of the device and the board; its content."""
+        content = {
+            **self.identity._asdict(),
+            "format": FORMAT,
+            "models": {name: self.engines[name].facts for name in sorted(self.engines)},
+            "board": Board().identity(),
+            "timing_cache": self.timing_cache,
+            "device_facts": device,
+            "python": platform.python_version(),
+        }
+        write_json(os.path.join(folder, STAMP), content)
+        return content
+
+
+def identity_of(backend: "Backend") -> Identity:
+    """What the engines of this backend will be bound to."""
+    name, capability = backend.device["name"], backend.device["compute_capability"]
+    return Identity(
+        backend.name,
+        backend.version,
+        name if isinstance(name, str) else None,
+        list(capability) if isinstance(capability, (list, tuple)) else None,
+    )
+
+
+def read_stamp(folder: str) -> Stamp:
+    """engine.json of a folder of engines; anything else is refused."""
+    path = os.path.join(folder, STAMP)
+    if not os.path.isfile(path):
+        raise DeviceError("%s is missing: no engine was built here" % path, "run `build` first")
+    content = read_json(path)
+    models = content.get("models") if isinstance(content, dict) else None
+    if not isinstance(content, dict) or content.get("format") != FORMAT or not isinstance(models, dict):
+        raise _no_stamp(path)
+    device, capability = content.get("device"), content.get("compute_capability")
+    identity = Identity(
+        str(content.get("backend")),
+        str(content.get("version")),
+        None if device is None else str(device),
+        capability if isinstance(capability, list) else None,
+    )
+    return Stamp(identity, {str(name): engine_of(facts, path) for name, facts in models.items()})
+
+
+def engine_of(facts: object, path: str) -> Engine:
+    """The entry of one engine."""
+    if not isinstance(facts, dict) or not isinstance(facts.get("size"), int):
+        raise _no_stamp(path)
+    texts = [facts.get(key) for key in ("file", "sha256", "onnx_sha256", "key")]
+    if not all(isinstance(text, str) for text in texts):
+        raise _no_stamp(path)
+    return Engine(facts["file"], facts["sha256"], facts["size"], facts["onnx_sha256"], facts["key"], facts)
+
+
+def _no_stamp(path: str) -> DigestMismatch:
+    return DigestMismatch("%s is not a stamp of this runner" % path, "run `build` again")
+
+
+def open_engines(bundle: Bundle, folder: str, backend: "Backend") -> Dict[str, "Session"]:
+    """A session for each model: stamp, then digest, then origin are checked before a byte is deserialised."""
+    stamp, here = read_stamp(folder), identity_of(backend)
+    if stamp.engines and not here.fits(stamp.identity):
+        raise DeviceError(
+            "these engines were built with %s; here is %s" % (stamp.identity.in_words(), here.in_words()),
+            "run `build` again on this device",
+        )
+    sessions: Dict[str, "Session"] = {}
+    for name in sorted(bundle.models):
+        engine, model = stamp.engines.get(name), bundle.models[name]
+        if engine is None:
+            raise DeviceError("%s holds no engine of model %s" % (folder, name), "run `build` again")
+        if engine.onnx_sha256 != bundle.sha256(model.file):
+            raise DigestMismatch(
+                "the engine of %s was built from sha256 %s; the bundle's model is sha256 %s"
+                % (name, engine.onnx_sha256, bundle.sha256(model.file)),
+                "run `build` again",
+            )
+        path = engine_path(folder, engine)
+        verify(path, engine.sha256, engine.size)
+        sessions[name] = backend.load(path, bundle.inputs, model.dla_core)
+    return sessions
+
+
+def engine_path(folder: str, engine: Engine) -> str:
+    """Where it lies: in its folder, whatever the stamp says."""
+    return os.path.join(folder, os.path.basename(engine.file))
+
+
+def is_whole(folder: str, engine: Engine) -> bool:
+    """Whether its file is there, and is the one that was built."""
+    path = engine_path(folder, engine)
+    return os.path.isfile(path) and digest(path) == (engine.sha256, engine.size)
+
+
+def dotted(capability: Optional[Sequence[object]]) -> str:
+    """8.7 for [8, 7]."""
+    return ".".join(str(part) for part in capability or ["none"])

@@ -1,0 +1,33 @@
+"""All that decides about one engine: two builds with the same settings on the same device give the same."""
+
+from typing import Dict, List, NamedTuple, Optional
+
+from .files import canonical
+
+
+class Input(NamedTuple):
+    """One input, the same of every model."""
+
+    name: str
+    shape: List[int]
+    profile: Optional[Dict[str, List[int]]] = None  # min, opt and max, where a dimension is open
+
+
+class Settings(NamedTuple):
+    """What a backend is to build."""
+
+    model: str
+    precision: str
+    inputs: List[Input]
+    onnx_sha256: str = ""
+    sparse: bool = False
+    workspace_mb: Optional[int] = None
+    threads: Optional[int] = None
+    strongly_typed: bool = False
+    optimization_level: Optional[int] = None
+    dla_core: Optional[int] = None
+    compute_capabilities: Optional[List[str]] = None
+
+    def digest(self) -> str:
+        """Stands for all of them."""
+        return canonical(dict(self._asdict()))

@@ -1,0 +1,22 @@
+"""Where runs lie: a folder for each recipe and target, and the store among them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from jetpress.pipeline.recipe.resolve import Plan
+from jetpress.pipeline.recipe.sections.fields import as_table
+from jetpress.pipeline.store.artifact import canonical
+
+
+def home() -> Path:
+    """Folder of all runs."""
+    return Path(os.environ.get("JETPRESS_RUNS", "runs"))
+
+
+def run_folder(plan: Plan, root: Path | None) -> Path:
+    """The folder of a plan's run: the same recipe and target always give the same one."""
+    digest = hashlib.sha256(canonical([as_table(plan.recipe), plan.target.name]).encode()).hexdigest()[:8]
+    return (root or home()) / f"{plan.recipe.name}-{plan.target.name}-{digest}"
