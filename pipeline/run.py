@@ -14,7 +14,7 @@ from jetpress.deploy.device.device import Device
 from jetpress.deploy.errors import BenchmarkInvalid
 from jetpress.deploy.targets import Target, find
 from jetpress.pipeline import summary
-from jetpress.pipeline.data.digests import content
+from jetpress.pipeline.data.digests import input_digests
 from jetpress.pipeline.engine.place import can_run
 from jetpress.pipeline.flow.devices import bench_for_pruning, where, where_to_build
 from jetpress.pipeline.flow.eight_bits import dense_export, in_int8
@@ -52,7 +52,9 @@ def pipeline(plan: Plan, device: Device | None, walk: Walk) -> Outcome:
     """From a recipe to an engine and its numbers."""
     recipe, target, tuned = plan.recipe, plan.target, list[tuple[str, Checkpoint]]()
 
-    dense = walk.step("source", source, SourceConfig(recipe.model, recipe.data, recipe.seed, content(recipe)))
+    dense = walk.step(
+        "source", source, SourceConfig(recipe.model, recipe.data, recipe.seed, input_digests(recipe))
+    )
     if "train" in plan.skipped:
         walk.skip("train", plan.skipped["train"])
     else:

@@ -30,7 +30,7 @@ from jetpress.benchmarks.ratio import compare
 from jetpress.deploy.device.device import open as open_device
 from jetpress.deploy.device.probe import identity, probe
 from jetpress.deploy.targets import find
-from jetpress.pipeline.data.digests import content
+from jetpress.pipeline.data.digests import input_digests
 from jetpress.pipeline.data.loading import batches, load
 from jetpress.pipeline.engine import trials
 from jetpress.pipeline.flow.devices import bench_for_pruning
@@ -55,7 +55,7 @@ from studies.peers import pruning as peers
 def dense_of(plan: Plan, store: Path) -> Network:
     """The dense network of a recipe that brings its weights."""
     recipe = plan.recipe
-    config = SourceConfig(recipe.model, recipe.data, recipe.seed, content(recipe))
+    config = SourceConfig(recipe.model, recipe.data, recipe.seed, input_digests(recipe))
     return models.load(Doing(Store(store)).step("source", source, config))
 
 
@@ -63,7 +63,7 @@ def ours(path: Path, sets: list[str], out: Path) -> None:
     """Prune and fine-tune as a run does, and write ``OUT/jetpress-<goal>.onnx`` and ``.json``."""
     plan, walk = resolve(Recipe.load(path, sets), find("host")), Doing(Store(out / "store"))
     recipe = plan.recipe
-    config = SourceConfig(recipe.model, recipe.data, recipe.seed, content(recipe))
+    config = SourceConfig(recipe.model, recipe.data, recipe.seed, input_digests(recipe))
     dense = walk.step("source", source, config)
     packing = BundleConfig(recipe.name, plan.target, recipe.build, recipe.benchmark, recipe.seed)
     bench = bench_for_pruning(plan, here(), packing)

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from jetpress.deploy.console import say
-from jetpress.pipeline.data.digests import content
+from jetpress.pipeline.data.digests import input_digests
 from jetpress.pipeline.data.loading import load
 from jetpress.pipeline.network import models
-from jetpress.pipeline.recipe.configs import SensitivityConfig
+from jetpress.pipeline.recipe.configs import SensitivityConfig, SourceConfig
 from jetpress.pipeline.recipe.reading import Recipe
 from jetpress.pipeline.recipe.retraining import finetuning
 from jetpress.pipeline.recipe.sections.compression import PruneConfig
@@ -53,7 +53,7 @@ class Scheme:
 
 def dense_of(recipe: Recipe, store: Store) -> Checkpoint:
     """The network with the weights given, checked against the data."""
-    config = source.SourceConfig(recipe.model, recipe.data, recipe.seed, content(recipe))
+    config = SourceConfig(recipe.model, recipe.data, recipe.seed, input_digests(recipe))
     return store.make(source.source, config)[0]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -35,7 +36,7 @@ def test_jetpress_is_all_that_is_installed(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"jetpress"}
     assert {name.split("/")[1] for name in names if name.startswith("jetpress/")} == {
-        "__init__.py", "__main__.py", "pipeline", "deploy", "benchmarks", "recipes", "py.typed",
+        "__init__.py", "__main__.py", "pipeline", "deploy", "benchmarks", "recipes", "docs", "py.typed",
     }  # fmt: skip
 
 
@@ -45,6 +46,7 @@ def test_every_file_of_the_package_is_in_it(wheel: Path) -> None:
         f"jetpress/{name}"
         for name in listed.stdout.splitlines()
         if name.split("/")[0] in ("pipeline", "deploy", "benchmarks", "recipes")
+        or (name.startswith("docs/") and name.endswith(".md"))
     }
     assert ours <= set(zipfile.ZipFile(wheel).namelist())
 
@@ -55,6 +57,8 @@ def test_every_file_of_the_package_is_in_it(wheel: Path) -> None:
         (["plan", "digits", "--json"], '"train"'),
         (["plan", "digits-int8", "--target", "xavier"], "quantize"),
         (["targets", "xavier"], "Xavier"),
+        (["docs"], "detection"),
+        (["docs", "recipe"], "# The recipe"),
         (["--version"], "jetpress"),
     ],
 )
@@ -104,3 +108,11 @@ def test_a_name_that_is_not_there() -> None:
 
     with pytest.raises(AttributeError, match="has no attribute 'prune_it'"):
         jetpress.prune_it  # noqa: B018
+
+
+def test_every_page_that_a_message_names_is_there() -> None:
+    from jetpress.pipeline.cli.pages import pages
+
+    sources = [path for top in ("pipeline", "deploy", "benchmarks") for path in (ROOT / top).rglob("*.py")]
+    named = {name for path in sources for name in re.findall(r"`jetpress docs ([a-z-]+)`", path.read_text())}
+    assert {"recipe", "detection", "quantization"} <= named <= set(pages())

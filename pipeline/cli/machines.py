@@ -68,7 +68,7 @@ def _targets(options: argparse.Namespace) -> int:
     print(
         f"{'2:4 sparsity':<20} {target.why_not_sparse or 'can pay (wide layers, FP16 or INT8): it is measured'}"
     )
-    print(f"{'FP8':<20} {target.why_not_fp8 or 'by build.precision, see docs/quantization.md'}")
+    print(f"{'FP8':<20} {target.why_not_fp8 or 'by build.precision, see `jetpress docs quantization`'}")
     return 0
 
 

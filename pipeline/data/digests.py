@@ -20,7 +20,7 @@ from jetpress.pipeline.recipe.sections.fields import is_file_reference
 from jetpress.pipeline.store.artifact import sha256
 
 
-def content(recipe: Recipe) -> dict[str, str]:
+def input_digests(recipe: Recipe) -> dict[str, str]:
     """Digests of everything outside the recipe that has a hand in the result, by recipe key.
 
     Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from jetpress.pipeline.data.digests import content
+from jetpress.pipeline.data.digests import input_digests
 from jetpress.pipeline.recipe.configs import SourceConfig
 from jetpress.pipeline.recipe.resolve import Plan
 from jetpress.pipeline.store.artifact import Checkpoint
@@ -20,5 +20,5 @@ def other_teacher(plan: Plan, walk: Walk) -> Checkpoint | None:
     recipe, model = plan.recipe, plan.recipe.finetune.teacher
     if model is None:
         return None
-    found = content(replace(recipe, model=model))
+    found = input_digests(replace(recipe, model=model))
     return walk.step("teacher", source, SourceConfig(model, recipe.data, recipe.seed, found))

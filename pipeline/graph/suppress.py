@@ -34,7 +34,7 @@ def suppress(graph: ir.Graph, rules: DetectionRules | None) -> None:
     if rules is None or not {"boxes", "scores"} <= set(outputs):
         raise RecipeError(
             'export.output = "detections", and the network is no detector with outputs boxes and scores',
-            "leave export.output out; docs/detection.md says what a network of one's own must have",
+            "leave export.output out; `jetpress docs detection` says what a network of one's own must have",
         )
     boxes, scores = outputs["boxes"], outputs["scores"]
     sizes = [size for size in scores.shape or () if isinstance(size, int)]

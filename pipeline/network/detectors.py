@@ -122,7 +122,7 @@ def wrapped(module: nn.Module) -> nn.Module:
             f"{type(module).__name__} has two stages: its second looks at regions that its own suppression finds, "
             "so no graph ends before that",
             "take a one-stage detector (retinanet_*, fcos_*, ssd*), or give a network of your own that ends "
-            "before the suppression: docs/detection.md",
+            "before the suppression: `jetpress docs detection`",
         )
     return module
 

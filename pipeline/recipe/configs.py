@@ -83,8 +83,8 @@ class SourceConfig:
     model: ModelConfig
     data: DataConfig
     seed: int = 0
-    content: Mapping[str, str] = field(default_factory=dict, hash=False)
-    """What :func:`content` found when the run began."""
+    inputs: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Digests of everything outside of the recipe, taken when the run began, by recipe key."""
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def explain(error: ValidationError, written: Written, root: type) -> RecipeError
     also = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return RecipeError(
         f"{place}: {path or 'recipe'} = {found[:SHOWN]}: {first['msg']}{also}",
-        "docs/recipe.md describes every key",
+        "`jetpress docs recipe` describes every key",
     )
 
 

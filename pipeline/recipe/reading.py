@@ -166,11 +166,11 @@ def _found(path: str | Path) -> Path:
     path = Path(path)
     if path.suffix == ".toml":
         return path
-    embedded = EMBEDDED / f"{path}.toml"
-    if path.name != str(path) or not embedded.is_file():
-        known = ", ".join(sorted(file.stem for file in EMBEDDED.glob("*.toml")))
-        raise RecipeError(f"{path} is not a .toml file", f"give its path, or one of jetpress's own: {known}")
-    return embedded
+    embedded = {file.stem: file for file in sorted(EMBEDDED.glob("*.toml"))}
+    if str(path) not in embedded:
+        names = ", ".join(embedded)
+        raise RecipeError(f"{path} is not a .toml file", f"give its path, or one of jetpress's own: {names}")
+    return embedded[str(path)]
 
 
 def _text(path: Path) -> str:
@@ -224,7 +224,7 @@ def _override(table: dict[str, object], override: str) -> None:
         inner = table.setdefault(section, {})
         if not isinstance(inner, dict):
             raise RecipeError(
-                f"{shown_set(override)}: {section!r} is not a table", "docs/recipe.md has all tables"
+                f"{shown_set(override)}: {section!r} is not a table", "`jetpress docs recipe` has all tables"
             )
         table = inner
     table[last] = parsed["value"] if len(parsed) == 1 else value
@@ -259,7 +259,7 @@ def _fault(value: object) -> tuple[str, str] | None:
 def _too_deep(where: str) -> RecipeError:
     return RecipeError(
         f"{where}: lists and tables lie more than {DEEPEST} deep within each other",
-        "docs/recipe.md shows how deep keys go",
+        "`jetpress docs recipe` shows how deep keys go",
     )
 
 

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline import tasks
-from jetpress.pipeline.data.digests import content
 from jetpress.pipeline.data.loading import Data, load
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.models import Network, outputs_of
@@ -20,15 +19,13 @@ from jetpress.pipeline.store.artifact import Checkpoint
 from jetpress.pipeline.tasks.task import Shown
 from jetpress.pipeline.training.evaluate import evaluate
 
-__all__ = ["SourceConfig", "content", "source"]
-
 DTYPES = {"float32", "int32", "int64", "uint8"}
 
 
 def source(config: SourceConfig, draft: Path) -> Checkpoint:
     """Build the network, load its weights, try it on real samples.
 
-    Facts: ``data`` and ``content``; where weights are given also ``validation``.
+    Facts: ``data`` and ``inputs``; where weights are given also ``validation``.
 
     Raises:
         RecipeError: network, weights, inputs and data do not fit together.
@@ -50,7 +47,7 @@ def source(config: SourceConfig, draft: Path) -> Checkpoint:
     facts = replace(
         models.measure(network),
         data=data.facts(),
-        content=dict(config.content),
+        inputs=dict(config.inputs),
         measured=task.measured,
         validation=points,
     )

@@ -48,7 +48,8 @@ def prepared(settings: TrainConfig, place: torch.device) -> Iterator[None]:
         if "deterministic" not in str(error):
             raise
         raise StageError(
-            str(error).partition(". You can turn")[0], "set train.deterministic = false; docs/determinism.md"
+            str(error).partition(". You can turn")[0],
+            "set train.deterministic = false; see `jetpress docs determinism`",
         ) from error
     finally:
         torch.use_deterministic_algorithms(before[0])

@@ -42,6 +42,7 @@ def test_the_options_are_frozen() -> None:
         "compare": ["--device", "--help", "--json", "-h", "first", "second"],
         "device": ["--help", "--json", "-h", "do", "name"],
         "gc": ["--all", "--dry-run", "--help", "--json", "--older-than", "-h"],
+        "docs": ["--help", "--json", "-h", "page"],
         "completion": ["--help", "-h", "shell"],
     }
 

@@ -215,7 +215,7 @@ class CheckpointFacts:
     parameters: int
     macs: int
     """Multiply-accumulates of one sample."""
-    content: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of what decides the result and is not in the recipe, by recipe key."""
     data: DataFacts | None = None
     measured: str = "accuracy"

@@ -357,16 +357,16 @@ def test_content_names_everything_outside_the_recipe(tmp_path: Path) -> None:
     weights.write_bytes(b"1")
     data = small.data(tmp_path, "sums", loss=f"{tmp_path / 'data.py'}:both")
     recipe = Recipe(name="x", model=replace(small.model(tmp_path), weights=str(weights)), data=data)
-    assert set(digests.content(recipe)) == {"data", "model.weights", "model.builder", "data.loss"}
-    assert set(digests.content(Recipe(name="x"))) == {"data"}
+    assert set(digests.input_digests(recipe)) == {"data", "model.weights", "model.builder", "data.loss"}
+    assert set(digests.input_digests(Recipe(name="x"))) == {"data"}
     with pytest.raises(RecipeError, match="there are no weights"):
-        digests.content(Recipe(name="x", model=ModelConfig(weights=str(tmp_path / "none.pth"))))
+        digests.input_digests(Recipe(name="x", model=ModelConfig(weights=str(tmp_path / "none.pth"))))
 
 
 def test_content_imports_no_torch() -> None:
     code = (
         "import sys; from jetpress.pipeline.data import digests; "
-        "from jetpress.pipeline.recipe.reading import Recipe; digests.content(Recipe(name='x'))"
+        "from jetpress.pipeline.recipe.reading import Recipe; digests.input_digests(Recipe(name='x'))"
     )
     done = subprocess.run(
         [sys.executable, "-c", f"{code}; sys.exit(sum(m in sys.modules for m in ('torch', 'sklearn')))"],

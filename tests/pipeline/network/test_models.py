@@ -163,8 +163,8 @@ def test_the_source_evaluates_the_weights_it_is_given(tmp_path: Path) -> None:
 
 
 def test_the_source_keeps_what_is_outside_the_recipe(tmp_path: Path) -> None:
-    config = source.SourceConfig(small.model(tmp_path), small.DIGITS, content={"data": "abc"})
-    assert source.source(config, small.draft(tmp_path, "s")).facts.content == {"data": "abc"}
+    config = source.SourceConfig(small.model(tmp_path), small.DIGITS, inputs={"data": "abc"})
+    assert source.source(config, small.draft(tmp_path, "s")).facts.inputs == {"data": "abc"}
 
 
 @pytest.mark.parametrize(

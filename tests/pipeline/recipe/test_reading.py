@@ -41,11 +41,14 @@ def test_a_malformed_override_is_refused(tmp_path: Path, override: str) -> None:
 def test_missing_and_unreadable_files_are_said(tmp_path: Path) -> None:
     (tmp_path / "round.toml").symlink_to("round.toml")
     (tmp_path / "file").touch()
+    (tmp_path / "folder.toml").mkdir()
     for name, why in (
         ("none.toml", "there is no recipe"),
         ("file/none.toml", "there is no recipe"),
-        (".", "is not a text file"),
-        ("x" * 300, "name too long"),
+        (".", r"is not a \.toml file"),
+        ("x" * 300, r"is not a \.toml file"),
+        ("x" * 300 + ".toml", "name too long"),
+        ("folder.toml", "is not a text file"),
         ("round.toml", "symbolic links"),
         ("nul\0.toml", "is not a text file"),
     ):

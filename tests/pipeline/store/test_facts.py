@@ -60,7 +60,7 @@ def of(kind: Any) -> st.SearchStrategy[Any]:
 WHOLE = CheckpointFacts(
     parameters=1000,
     macs=20000,
-    content={"data": "abc"},
+    inputs={"data": "abc"},
     data=DataFacts("digits", 80, 10, 10, {"train": "the rest"}, ("0", "1"), ()),
     validation=91.5,
     dense_validation=92.0,

@@ -267,7 +267,7 @@ def test_a_killed_process_leaves_no_half_object_and_no_lock(tmp_path: Path, coun
     made, _, cached = store.make(stage, Config("a", str(counter)))
     assert not cached
     assert time.monotonic() - started < 5
-    assert made.facts.content["text"] == "a"
+    assert made.facts.inputs["text"] == "a"
 
 
 def test_a_full_disk_is_a_message_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,209 @@
+"""Which channels depend on which, and networks without some of them.
+
+:func:`analyse` carries labels through the traced graph and gives the groups of channels that stand or fall
+together, whatever layers they run through. :func:`cut` removes units of such groups: parameters are sliced by
+the labels that survive, wherever they live, so there is no function per type of layer. Every cut is checked
+against the dense network before it is accepted. :func:`replay` repeats a recorded cut on a fresh network.
+
+    graph = analyse(module, inputs)
+    smaller, step = cut(module, inputs, graph, {"layer1.0.conv1.weight": [3, 5]})
+    same = replay(build(), inputs, json.loads(json.dumps(step)))      # then same.load_state_dict(...)
+
+What it does not do: choose channels (``criteria.py``, ``allocate.py``), or reduce depth.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from jetpress.deploy.errors import StageError
+from jetpress.pipeline.network.channels import attributes, oracle, tracing
+from jetpress.pipeline.network.channels.graph import Place, Survivors, Trace, TracedNet, rewritten, trace
+from jetpress.pipeline.network.channels.groups import ChannelGraph, channel_graph
+from jetpress.pipeline.network.channels.labels import Axes, Indices
+
+Step = dict[str, Any]
+"""One cut as JSON: ``kept`` ranges per parameter and axis, ``attributes``, ``graph``, ``units`` per group; ``error``
+and ``precision`` of its check."""
+
+
+def analyse(module: nn.Module, example_inputs: tuple[Tensor, ...], any_batch: bool = False) -> ChannelGraph:
+    """Find the groups of channels of ``module``, which is not changed.
+
+    Args:
+        module: any network that runs on the inputs, or that ``torch.export`` can trace.
+        example_inputs: its arguments; axis 0 is the batch where all of them agree on it.
+        any_batch: ``trace`` of the result runs at every batch size, not only at that of the inputs: slower.
+
+    Raises:
+        StageError: the network cannot be traced.
+    """
+    return channel_graph(trace(module, example_inputs, any_batch))
+
+
+def cut(
+    module: nn.Module,
+    example_inputs: tuple[Tensor, ...],
+    graph: ChannelGraph,
+    remove: Mapping[str, Sequence[int]],
+) -> tuple[nn.Module, Step]:
+    """Remove units, by group name, from a copy of ``module``.
+
+    The result is the module at its new widths, or its traced graph where the module's own code computes
+    widths that cannot be changed (``step["graph"]``, and ``step["why"]``). Groups whose removal does not leave
+    the same function are left alone and listed in ``step["refused"]``.
+
+    Raises:
+        StageError: no group could be removed.
+    """
+    wanted = {group.name: group for group in graph.groups if len(remove.get(group.name, ()))}
+    drawn = oracle.random_weights(graph.trace, _tensors(module, graph.trace))
+    dense = _Dense(module, example_inputs, graph.trace, drawn)
+    accepted: list[str] = []
+    best: tuple[nn.Module, Step] | None = None
+    pending = [list(wanted)]
+    while pending:
+        names = pending.pop()
+        survivors = _survivors(graph.trace, {n: wanted[n].slices for n in accepted + names}, remove)
+        result = _verified(dense, survivors)
+        if result is not None:
+            accepted, best = accepted + names, result
+        elif len(names) > 1:
+            pending += [names[len(names) // 2 :], names[: len(names) // 2]]
+    if best is None:
+        raise StageError(
+            f"none of {', '.join(list(wanted)[:5])} can be removed without changing the function",
+            "please report this network: one of its operators has a wrong rule (pipeline/network/channels/rules.py)",
+        )
+    smaller, step = best
+    step["units"] = {n: [wanted[n].units, wanted[n].units - len(remove[n])] for n in accepted}
+    step["refused"] = [name for name in wanted if name not in accepted]
+    return smaller, step
+
+
+@dataclass(frozen=True)
+class _Dense:
+    """The network before the cut, and the random weights that it is judged on."""
+
+    module: nn.Module
+    inputs: tuple[Tensor, ...]
+    trace: Trace
+    drawn: Mapping[str, Tensor]
+
+    @functools.cached_property
+    def opened(self) -> Trace:
+        """What the network lives on as, if it must: its graph at any batch size."""
+        return trace(self.module, self.inputs, any_batch=True)
+
+
+def _tensors(module: nn.Module, source: Trace) -> dict[str, Tensor]:
+    """Every tensor of the trace by name, as the module holds it now."""
+    held: dict[str, Tensor] = {**dict(module.named_buffers()), **dict(module.named_parameters())}
+    for node in source.module.graph.nodes:
+        if (name := node.meta.get("name")) is not None and name not in held:
+            held[name] = operator.attrgetter(str(node.target))(source.module)
+    return {name: held[name] for name in source.tensors if name in held}
+
+
+def _survivors(
+    source: Trace, slices: Mapping[str, Mapping[Place, Indices]], remove: Mapping[str, Sequence[int]]
+) -> Survivors:
+    dead = np.zeros(source.labels.size, dtype=np.bool_)
+    for name, places in slices.items():
+        for (tensor, axis), indices in places.items():
+            gone = source.tensors[tensor][axis][indices[np.asarray(remove[name], dtype=np.int64)].ravel()]
+            dead[source.labels.find(gone)] = True
+    return Survivors(source.labels, dead)
+
+
+def _verified(dense: _Dense, survivors: Survivors) -> tuple[nn.Module, Step] | None:
+    """The dense network without the channels: as a module, else as its graph, else None."""
+    tensors = dense.trace.tensors
+    if any(len(axis) and not survivors.count(axis) for axes in tensors.values() for axis in axes):
+        return None
+    kept = {name: _kept(axes, survivors) for name, axes in tensors.items() if survivors.changes(axes)}
+    step: Step = {"kept": {n: {str(k): _ranges(s) for k, s in axes.items()} for n, axes in kept.items()}}
+    expected = oracle.masked(dense.trace, survivors, dense.drawn, dense.inputs)
+    drawn = {name: _sliced(tensor, kept.get(name, {})) for name, tensor in dense.drawn.items()}
+    reasons = []
+    for guess in attributes.guesses(dense.module, dense.trace, survivors):
+        smaller = _without(dense.module, kept)
+        values = attributes.merged(guess, attributes.known(smaller, dense.trace, survivors))
+        attributes.apply(smaller, values)
+        found = oracle.verdict(smaller, drawn, dense.inputs, expected)
+        if not found.why:
+            return smaller, {**step, "attributes": values, "graph": False, **found.as_step()}
+        reasons.append(found.why)
+    traced = _as_graph(dense.module, dense.opened, kept)
+    found = oracle.verdict(traced, drawn, dense.inputs, expected)
+    if found.why:
+        return None
+    step |= {"attributes": {}, "graph": True, "why": reasons[0], **found.as_step()}
+    return traced.train(dense.module.training), step
+
+
+def _as_graph(module: nn.Module, source: Trace, kept: Mapping[str, Mapping[int, Indices]]) -> TracedNet:
+    """The exported network ``source`` of ``module`` at the widths that are left."""
+    dead = np.zeros(source.labels.size, dtype=np.bool_)
+    for name, axes in kept.items():
+        for k, keep in axes.items() if name in source.tensors else ():
+            dead[source.labels.find(np.delete(source.tensors[name][k], keep))] = True
+    survivors = Survivors(source.labels, dead)
+    tensors = _tensors(module, source)
+    left = {name: _sliced(t, _kept(source.tensors[name], survivors)) for name, t in tensors.items()}
+    return rewritten(source, survivors, left)
+
+
+def _kept(axes: Axes, survivors: Survivors) -> dict[int, Indices]:
+    keep = {k: survivors.keep(axis) for k, axis in enumerate(axes)}
+    return {k: positions for k, positions in keep.items() if len(positions) < len(axes[k])}
+
+
+def replay(module: nn.Module, example_inputs: tuple[Tensor, ...], step: Step) -> nn.Module:
+    """The structure that ``step`` left, from the network that it started from; load the weights afterwards."""
+    kept = {
+        name: {int(k): np.concatenate([np.arange(a, b) for a, b in ranges]) for k, ranges in axes.items()}
+        for name, axes in step["kept"].items()
+    }
+    if not step["graph"]:
+        smaller = _without(module, kept)
+        attributes.apply(smaller, step["attributes"])
+        return smaller
+    source = trace(module, example_inputs, any_batch=True)
+    return _as_graph(module, source, kept).train(module.training)
+
+
+def _without(module: nn.Module, kept: Mapping[str, Mapping[int, Indices]]) -> nn.Module:
+    """A copy with its tensors sliced, wherever it holds them, and without what it cached for inference."""
+    names = tracing.names_of(module)
+    held = [*module.parameters(), *module.buffers(), *tracing.plain_tensors(module).values()]
+    sliced = {id(tensor): _sliced(tensor, kept.get(names[id(tensor)], {})) for tensor in held}
+    modes = [part.training for part in module.modules()]
+    with tracing.evaluating(module):
+        smaller = copy.deepcopy(module, sliced)
+    tracing.set_modes(dict(zip(smaller.modules(), modes, strict=True)))
+    return smaller
+
+
+def _sliced(tensor: Tensor, keep: Mapping[int, Indices]) -> Tensor:
+    """What is left of a tensor; a parameter stays one."""
+    result = tensor.detach()
+    for axis, positions in keep.items():
+        result = result.index_select(axis, torch.from_numpy(positions).to(result.device))
+    result = result.clone()
+    return nn.Parameter(result, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else result
+
+
+def _ranges(positions: Indices) -> list[list[int]]:
+    """Sorted positions as half-open ranges."""
+    breaks = np.flatnonzero(np.diff(positions) != 1) + 1
+    return [[int(run[0]), int(run[-1]) + 1] for run in np.split(positions, breaks)]
