@@ -179,7 +179,7 @@ UNUSED = {
     "what is said": ("deploy/console.py", "EVERY_S = 15.0", "EVERY_S = 16.0"),
     "what an error says": ("deploy/errors.py", "free some space", "make room"),
     "the store": ("pipeline/store/store.py", "poll_interval=0.2", "poll_interval=0.3"),
-    "the command line": ("pipeline/cli/arguments.py", "recipes", "receipts"),
+    "the command line": ("pipeline/cli/arguments.py", '"--json"', '"--as-json"'),
 }
 
 
