@@ -145,7 +145,7 @@ class Backend:
         self.knobs = dict.fromkeys(("transfers", "spin_wait", "cuda_graph", "overlap"), False)
         self.knobs.update(threads=1, streams=1)
 
-    def build(self, model, settings, draft):
+    def build(self, model, settings, draft, timings):
         started = time.time()
         shutil.copyfile(model, draft)
         return {"build_seconds": time.time() - started, "flags": [], "findings": None}
@@ -159,12 +159,19 @@ class Backend:
         return Session(ReferenceEvaluator(engine), inputs)
 
 
+def named(kind):
+    from onnx.helper import tensor_dtype_to_np_dtype
+
+    return tensor_dtype_to_np_dtype(kind).name
+
+
 class Session:
     """Computes node by node."""
 
     def __init__(self, evaluator, inputs):
         self.evaluator, self.output_names = evaluator, list(evaluator.output_names)
-        self.inputs = [Tensor(one["name"], tuple(one["shape"]), one["dtype"]) for one in inputs]
+        kinds = dict(zip(evaluator.input_names, (kind.tensor_type.elem_type for kind in evaluator.input_types)))
+        self.inputs = [Tensor(one.name, tuple(one.shape), named(kinds[one.name])) for one in inputs]
 
     def infer(self, feeds):
         return dict(zip(self.output_names, self.evaluator.run(None, feeds)))
@@ -182,6 +189,11 @@ class Session:
 
     def outputs(self):
         return self.bound
+
+    def attach(self):
+        pass
+
+    detach = attach
 '''
 
 
@@ -227,7 +239,7 @@ import json
 from dataclasses import replace
 from jetpress.deploy.device import probe
 from jetpress.deploy.device.device import open as open_device
-from jetpress.deploy.preflight import preflight
+from jetpress.deploy.preflight.compatibility import preflight
 
 target = replace(find("host"), name="slow", backend="reference")
 facts = probe.probe(open_device(None, Path("device").resolve()))

@@ -31,16 +31,20 @@ TASKS: dict[str, Task] = {
         scores=detection.SCORES,
         outputs=detection.OUTPUTS,
         check_network=detection.check_network,
-        decoded=Decoded(
-            name=detection.FOUND,
-            raw=RAW,
-            outputs=(*detection.OUTPUTS, LABELS),
-            held=detection.search,
-            found_again=detection.found_again,
-        ),
     ),
     "custom": Task(loss=custom.no_loss, metric=classification.top1, guessing=classification.guessing),
 }
+DECODED: tuple[Decoded, ...] = (
+    Decoded(
+        name=detection.FOUND,
+        raw=RAW,
+        outputs=(*detection.OUTPUTS, LABELS),
+        held=detection.search,
+        found_again=detection.found_again,
+    ),
+)
+"""How a graph may end beside scores, classes and shares of classes. Apart from the tasks: what is close enough to be
+the same detection is no reason to train again."""
 
 
 def name_of(data: DataConfig, module: nn.Module | None = None) -> str:
@@ -59,11 +63,9 @@ def task_of(data: DataConfig) -> Task:
 
 def decoded_as(output: str) -> Decoded | None:
     """How a graph with this ``export.output`` is decoded; None where it ends with the network's own outputs."""
-    found = (task.decoded for task in TASKS.values())
-    return next((one for one in found if one is not None and one.name == output), None)
+    return next((one for one in DECODED if one.name == output), None)
 
 
 def decoded_by(outputs: Sequence[str]) -> Decoded | None:
     """The same, of an engine with these outputs."""
-    found = (task.decoded for task in TASKS.values())
-    return next((one for one in found if one is not None and one.outputs == tuple(outputs)), None)
+    return next((one for one in DECODED if one.outputs == tuple(outputs)), None)

@@ -68,8 +68,6 @@ class Task:
     """Which output is compared where a graph is judged without labels."""
     outputs: tuple[str, ...] = ()
     """Names of the outputs in the ONNX file, where the recipe gives none."""
-    decoded: Decoded | None = None
-    """How a graph may end for it beside scores, classes and shares of classes."""
     check_labels: Callable[[str, str, Tensor, tuple[str, ...]], None] = nothing_to_check
     """Source, split, labels ``[n]``, class names: raises RecipeError where they do not fit together."""
     check_network: Callable[[nn.Module, DataConfig], None] = nothing_to_check

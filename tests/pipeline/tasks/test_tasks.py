@@ -19,7 +19,7 @@ from jetpress.pipeline.recipe.sections import known
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.model import ModelConfig
 from jetpress.pipeline.stages.source import SourceConfig, source
-from jetpress.pipeline.tasks import TASKS, decoded_as, decoded_by, name_of, task_of
+from jetpress.pipeline.tasks import DECODED, TASKS, decoded_as, decoded_by, name_of, task_of
 from jetpress.pipeline.training.evaluate import loss, points
 from tests.pipeline import small
 
@@ -79,8 +79,7 @@ def test_classification_is_a_loss_and_points() -> None:
 
 
 def test_a_graph_is_decoded_by_its_end_or_its_outputs() -> None:
-    decoded = TASKS["detection"].decoded
-    assert decoded is not None
+    (decoded,) = DECODED
     assert decoded_as("detections") is decoded is decoded_by(["boxes", "scores", "labels"])
     assert decoded_as(SCORES) is None
     assert decoded_by(["boxes", "scores"]) is None
