@@ -26,6 +26,7 @@ COPY pipeline /opt/jetpress/pipeline
 COPY deploy /opt/jetpress/deploy
 COPY benchmarks /opt/jetpress/benchmarks
 COPY recipes /opt/jetpress/recipes
+COPY docs /opt/jetpress/docs
 COPY jetpress /opt/jetpress/jetpress
 RUN python -m pip install --no-deps --no-build-isolation /opt/jetpress
 USER 1000:1000

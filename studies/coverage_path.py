@@ -31,7 +31,6 @@ from jetpress.pipeline.network import channels, models
 from jetpress.pipeline.pruning import allocate, criteria
 from jetpress.pipeline.recipe.sections.export import ExportConfig
 from jetpress.pipeline.recipe.sections.model import InputConfig
-from jetpress.pipeline.stages import export
 from studies.coverage_networks import TooLargeError, build
 from studies.coverage_table import OURS
 
@@ -188,7 +187,7 @@ def _onnx(module: nn.Module, inputs: tuple[InputConfig, ...], opsets: Sequence[i
 @contextmanager
 def _one_trace() -> Iterator[None]:
     """All opsets up to 18 are lowered from the same simplified trace: make it once, and hand out copies."""
-    stage = vars(export)
+    stage = vars(exporting)
     trace, simplify = stage["trace"], stage["simplify"]
 
     @functools.cache

@@ -162,7 +162,10 @@ def _description(path: Path) -> Mapping[str, Any]:
         raise TrustError(f"{path} has no {DESCRIPTION}", AGAIN) from None
     if hashlib.sha256(text).hexdigest() != path.name:
         raise TrustError(f"the description of {path} was changed", AGAIN)
-    described: Mapping[str, Any] = json.loads(text)
+    try:
+        described: Mapping[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise TrustError(f"the description of {path} is damaged ({type(error).__name__})", AGAIN) from None
     return described
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
@@ -110,21 +111,33 @@ def test_what_may_be_none_is_none_unless_it_is_told() -> None:
 def test_facts_survive_the_disk(kind: type[Artifact[object]], data: st.DataObject) -> None:
     facts = data.draw(of(record_of(kind)))
     with TemporaryDirectory() as folder:
-        made = kind(Path(folder), facts)
-        (made.path / DESCRIPTION).write_text(describe(made)[0])
-        assert kind.open(made.path).facts == facts
+        text, digest = describe(kind(Path(folder), facts))
+        assert kind.open(written(Path(folder), text.encode())).facts == facts
+        assert digest == named(text.encode())
 
 
 def test_what_is_not_known_is_not_written(tmp_path: Path) -> None:
     text, _ = describe(Checkpoint(tmp_path, CheckpointFacts(1, 2)))
-    assert set(json.loads(text)["facts"]) == {"parameters", "macs", "content", "measured", "masked"}
+    assert set(json.loads(text)["facts"]) == {"parameters", "macs", "inputs", "measured", "masked"}
+
+
+def named(text: bytes) -> str:
+    """The name of an artifact with this description."""
+    return hashlib.sha256(text).hexdigest()
+
+
+def written(folder: Path, text: bytes) -> Path:
+    """An artifact with this description, whose name is right: what is wrong is in the text."""
+    place = folder / named(text)
+    place.mkdir(exist_ok=True)
+    (place / DESCRIPTION).write_bytes(text)
+    return place
 
 
 def refused(made: Artifact[object], text: bytes) -> None:
     """One message, one hint, whatever is wrong."""
-    (made.path / DESCRIPTION).write_bytes(text)
     with pytest.raises(TrustError, match="is damaged") as caught:
-        type(made).open(made.path)
+        type(made).open(written(made.path, text))
     assert caught.value.hint
     assert "\n" not in caught.value.what
 
@@ -134,8 +147,7 @@ def test_a_description_that_is_cut_is_refused(tmp_path: Path) -> None:
     text = describe(made)[0].encode()
     for length in range(0, len(text), 7):
         refused(made, text[:length])
-    (tmp_path / DESCRIPTION).unlink()
-    with pytest.raises(TrustError):
+    with pytest.raises(TrustError, match="has no"):
         Checkpoint.open(tmp_path)
 
 

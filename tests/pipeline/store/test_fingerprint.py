@@ -302,7 +302,7 @@ def test_versions_of_what_is_imported() -> None:
 BESIDE = {
     "jetpress.pipeline.store.fingerprint": "reads the code itself",
     "jetpress.pipeline.store.lazy": "reads the code itself",
-    "jetpress.pipeline.cli.arguments": "finds recipes, which are in every key by what they say",
+    "jetpress.pipeline.cli.pages": "finds the pages of the documentation, which no stage reads",
     "jetpress.pipeline.recipe.reading": "finds recipes, which are in every key by what they say",
     "jetpress.pipeline.recipe.sections.known": "reads names, and what they stand for is followed where it is used",
     "jetpress.deploy.runner.clocks": "starts itself, and is packed",

@@ -1,107 +1,17 @@
-"""A short pipeline of real stages, killed before every single change of the disk, and started again."""
-
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
-from functools import partial
+import subprocess
+import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-import onnx
 import pytest
-from onnx import TensorProto, helper
 
-from jetpress.deploy.targets import find
-from jetpress.pipeline.recipe.configs import BundleConfig, SourceConfig
-from jetpress.pipeline.recipe.sections.data import DataConfig
-from jetpress.pipeline.recipe.sections.device import BenchmarkConfig, BuildConfig
-from jetpress.pipeline.recipe.sections.training import TrainConfig
-from jetpress.pipeline.stages import bundle, fold, source, train
-from jetpress.pipeline.store.artifact import Checkpoint, OnnxModel, listing
-from jetpress.pipeline.store.collect import collect
-from jetpress.pipeline.store.facts.onnx_file import FileEnds, OnnxModelFacts, TensorSpec
-from jetpress.pipeline.store.needs import Needs
-from jetpress.pipeline.store.publish import clear, publish
-from jetpress.pipeline.store.steps import Doing
-from jetpress.pipeline.store.store import Store, write_atomically
-from studies.kills import KILLED, child, digests, faults
-from tests.pipeline import small
-
-SETTINGS = TrainConfig(epochs=2, learning_rate=0.05, precision="float32")
-PACKING = BundleConfig("short", find("nano"), BuildConfig(), BenchmarkConfig(), 0)
-INPUTS = tuple(TensorSpec(name, "float32", (1, 4)) for name in ("left", "right"))
-
-
-def graph(config: str, model: Checkpoint, draft: Path) -> OnnxModel:
-    """Stands for the export, which takes seconds: a graph of one node."""
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in ("left", "y")]
-    made = helper.make_graph([helper.make_node("Relu", ["left"], ["y"])], config, ends[:1], ends[1:])
-    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 13)]), draft / "model.onnx")
-    ends = FileEnds("network", "scores", ())
-    return OnnxModel(draft, OnnxModelFacts(13, 8, 1, 0, 1, INPUTS, INPUTS[:1], ends))
-
-
-def short(sources: Path, home: Path) -> None:
-    """As :func:`jetpress.pipeline.run.run` does it, on the smallest network."""
-    store, folder = Store(home / ".store"), home / "short-run"
-    file = sources / "few.py"
-    file.write_text(small.DATA.replace("300", "40").replace("100, 1", "10, 1").replace("80", "10"))
-    data = DataConfig(
-        f"{file}:sums", batch_size=20, sample_images=4, loss=f"{file}:both", metric=f"{file}:right"
-    )
-    config = SourceConfig(small.model(sources, "pair"), data)
-    with Needs(store, folder) as needs:
-        doing = Doing(store, needs)
-        dense = doing.step("train", train.train, SETTINGS, doing.step("source", source.source, config))
-        folded = doing.step("fold", fold.fold, None, dense)
-        exported = doing.step("export", graph, "compressed", folded)
-        packed = doing.step("bundle", bundle.bundle, PACKING, folded, exported, exported)
-        with store.locked(folder.name, "another process writes this run's folder"):
-            clear(folder)
-            publish(store, packed, folder / "bundle")
-            write_atomically(folder / "report.json", "{}")
-        needs.finished()
-
-
-@pytest.fixture
-def memory() -> Iterator[Path]:
-    """A folder in memory where there is one: a process that dies leaves what it wrote, flushed or not."""
-    place = "/dev/shm" if Path("/dev/shm").is_dir() else None
-    with TemporaryDirectory(dir=place) as folder:
-        yield Path(folder)
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("part", range(2))  # so that two processes share them
-def test_killed_at_any_change_of_the_disk_and_started_again(memory: Path, part: int) -> None:
-    sources, whole = memory / "sources", memory / "whole"
-    sources.mkdir()
-    short(sources, memory / "warm")  # what is computed once in a process is not computed in every child
-    code, changes = child(whole, lambda: short(sources, whole))
-    assert code == 0, changes[-1]
-    assert len(changes) > 200
-    expected = digests(Store(whole / ".store"))
-    assert len(expected) == 5
-    for point in range(part, len(changes), 2):
-        home = memory / str(point)
-        assert child(home, partial(short, sources, home), point)[0] == KILLED
-        store = Store(home / ".store")
-        before = digests(store)
-        collect(store)  # what the killed run had noted stays
-        assert digests(store) == before
-        short(sources, home)
-        assert faults(store) == [], changes[point]
-        assert digests(store) == expected, changes[point]
-        assert {path.name for path in (home / "short-run").iterdir()} == {
-            "bundle",
-            "needs.json",
-            "report.json",
-        }
-        assert verified(home / "short-run" / "bundle", store)
-        shutil.rmtree(home)
-
-
-def verified(copy: Path, store: Store) -> bool:
-    """Whether the copy in the run's folder is the artifact, byte for byte."""
-    memo = next(memo for memo in store.known().values() if memo.stage == "bundle")
-    return listing(copy) == listing(store.objects / memo.digest)
+def test_killed_at_any_change_of_the_disk_and_started_again(part: int) -> None:
+    command = [sys.executable, "-m", "tests.pipeline.store.kill_everywhere", str(part), "2"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout.splitlines()[-1]) > 200

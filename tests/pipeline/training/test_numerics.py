@@ -66,7 +66,7 @@ def test_what_was_measured_is_kept_when_a_training_is_resumed(
     assert json.loads((tmp_path / "state/state.json").read_text())["state"]["precision"] == "bf16"
     monkeypatch.setattr(numerics, "faster", lambda *a: "float32")
     resumed = fit.fit(network(tmp_path), few(one), config, state=tmp_path / "state", what="x")
-    assert resumed.precision == "bf16"
+    assert resumed.training.precision == "bf16"
 
 
 def test_switches_are_as_before_afterwards() -> None:
