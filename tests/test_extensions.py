@@ -322,9 +322,12 @@ print(json.dumps({"measured": tuned.facts.measured, **asdict(stage(assess, None,
 
 
 def test_a_stage(tree: Tree) -> None:
-    """One file, one section, its field of the recipe, one line of the walk; the second time its result is found."""
-    section, recipe = "pipeline/recipe/sections/export.py", "pipeline/recipe/reading.py"
-    walk, file = "pipeline/run.py", "pipeline/stages/round_weights.py"
+    """One file, one key of a section, one step of the walk; the second time its result is found."""
+    section, walk, file = (
+        "pipeline/recipe/sections/export.py",
+        "pipeline/run.py",
+        "pipeline/stages/round_weights.py",
+    )
     tree.new(
         file,
         '''"""Stage: weights of fewer digits."""
@@ -336,39 +339,25 @@ from pathlib import Path
 import torch
 
 from jetpress.pipeline.network import models
-from jetpress.pipeline.recipe.sections.export import RoundConfig
+from jetpress.pipeline.recipe.sections.export import ExportConfig
 from jetpress.pipeline.store.artifact import Checkpoint
 
 
-def round_weights(config: RoundConfig, model: Checkpoint, draft: Path) -> Checkpoint:
-    """Round every weight to ``config.step``."""
+def round_weights(config: ExportConfig, model: Checkpoint, draft: Path) -> Checkpoint:
+    """Round every weight to ``config.weight_step``."""
     network = models.load(model)
     with torch.no_grad():
         for parameter in network.module.parameters():
-            parameter.div_(config.step).round_().mul_(config.step)
+            parameter.div_(config.weight_step).round_().mul_(config.weight_step)
     return models.save(network, draft, model.facts)
 ''',
     )
     tree.insert(
         section,
-        "class EquivalenceConfig(Section):",  # whose decorator is above: it becomes this one's
-        '''class RoundConfig(Section):
-    """Weights of fewer digits."""
-
-    step: float = 0.001
-    """What they are multiples of."""
-
-
-@dataclass(frozen=True)
+        "    int64_io: bool | None = None",
+        '''    weight_step: float = 0.001
+    """Weights are multiples of it."""
 ''',
-    )
-    tree.insert(
-        recipe,
-        "from jetpress.pipeline.recipe.sections.fields import Count, Section, as_table, is_file_reference",
-        "from jetpress.pipeline.recipe.sections.export import RoundConfig\n",
-    )
-    tree.insert(
-        recipe, "    budget: BudgetConfig = BudgetConfig()", "    round: RoundConfig = RoundConfig()\n"
     )
     tree.insert(
         walk,
@@ -378,14 +367,9 @@ def round_weights(config: RoundConfig, model: Checkpoint, draft: Path) -> Checkp
     tree.insert(
         walk,
         '    onnx = walk.step("export", export, recipe.export, folded)',
-        '    folded = walk.step("round", round_weights, recipe.round, folded)\n',
+        '    folded = walk.step("round", round_weights, recipe.export, folded)\n',
     )
-    assert tree.changed() == {
-        file: 1,
-        section: 1,
-        recipe: 2,
-        walk: 2,
-    }  # a field and a line, each with its import
+    assert tree.changed() == {file: 1, section: 1, walk: 2}  # the step and its import
     said = tree.python(
         """
 import json
@@ -399,11 +383,11 @@ def walked(kind, *sets):
     outcome = pipeline(resolve(Recipe.load("recipe.toml", sets), find("nano")), None, walk)
     return outcome.networks.compressed, {step.name: step.state for step in walk.steps}
 
-made, first = walked(Doing, "round.step=0.01")
+made, first = walked(Doing, "export.weight_step=0.01")
 weights = [one / 0.01 for one in models.load(made).module.parameters()]
 print(json.dumps({
     "off": max(float((one - one.round()).abs().max()) for one in weights),
-    "first": first, "again": walked(Doing, "round.step=0.01")[1], "other": walked(Looking)[1],
+    "first": first, "again": walked(Doing, "export.weight_step=0.01")[1], "other": walked(Looking)[1],
 }))
 """
     )
