@@ -24,7 +24,7 @@ Scores = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Statistics:
     """What a network shows on training data, by parameter name (statistics.py collects it)."""
 
     gradients: Mapping[str, Tensor] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class Material:
     scales: frozenset[str]
     """Parameters that are the scale of a BatchNorm."""
     seed: int
-    evidence: Evidence
+    statistics: Statistics
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def scores(
     name: str,
     module: nn.Module,
     graph: ChannelGraph,
-    evidence: Evidence | None = None,
+    statistics: Statistics | None = None,
     seed: int = 0,
 ) -> dict[str, Scores]:
     """Per group of ``graph`` one score per unit.
@@ -69,20 +69,20 @@ def scores(
     Args:
         name: a key of ``CRITERIA``.
         module: the network that ``graph`` was made of.
-        evidence: what criteria that look at data need.
+        statistics: what criteria that look at data need.
         seed: of ``random``.
 
     Raises:
         StageError: the criterion looks at data and got none.
     """
-    if CRITERIA[name].data and evidence is None:
+    if CRITERIA[name].data and statistics is None:
         raise StageError(f"the criterion {name} looks at data", "give it training data, or take l2")
     scales = (
         call.arguments["weight"].meta.get("name", "")
         for call in graph.trace.calls.values()
         if call.name == "batch_norm" and call.arguments["weight"] is not None
     )
-    material = Material(dict(module.named_parameters()), frozenset(scales), seed, evidence or Evidence())
+    material = Material(dict(module.named_parameters()), frozenset(scales), seed, statistics or Statistics())
     with torch.no_grad():
         return {group.name: CRITERIA[name].score(group, material) for group in graph.groups}
 
@@ -134,26 +134,26 @@ def bn_scale(group: Group, material: Material) -> Scores:
 
 def taylor(group: Group, material: Material) -> Scores:
     """How much the loss changes to first order when the unit goes (Molchanov et al., 2019)."""
-    gradients = material.evidence.gradients
+    gradients = material.statistics.gradients
     changes = {n: material.parameters[n] * g for n, g in gradients.items() if n in material.parameters}
     return np.sqrt(_summed(group, (rows.sum(1) ** 2 for rows in _slices(group, changes))))
 
 
 def fisher(group: Group, material: Material) -> Scores:
     """Second order with the diagonal of the empirical Fisher information (Theis et al., 2018)."""
-    squares = material.evidence.squares
+    squares = material.statistics.squares
     changes = {n: material.parameters[n] ** 2 * g for n, g in squares.items() if n in material.parameters}
     return _summed(group, (rows.sum(1) for rows in _slices(group, changes)))
 
 
 def activation(group: Group, material: Material) -> Scores:
     """Mean magnitude of the channel where it is read (Molchanov et al., 2017); ``l2`` where nothing tells."""
-    return _read(group, material, material.evidence.means)
+    return _read(group, material, material.statistics.means)
 
 
 def apoz(group: Group, material: Material) -> Scores:
     """One less the average percentage of zeros where it is read (Hu et al., 2016); ``l2`` where nothing tells."""
-    return _read(group, material, {n: 1 - zeros for n, zeros in material.evidence.zeros.items()})
+    return _read(group, material, {n: 1 - zeros for n, zeros in material.statistics.zeros.items()})
 
 
 def _read(group: Group, material: Material, channels: Mapping[str, Tensor]) -> Scores:

@@ -13,7 +13,7 @@ from jetpress.pipeline.data.loading import batches, load, steps
 from jetpress.pipeline.data.splits import Batch
 from jetpress.pipeline.network.channels import ChannelGraph
 from jetpress.pipeline.network.models import Network
-from jetpress.pipeline.pruning.criteria import CRITERIA, Evidence, Scores, scores
+from jetpress.pipeline.pruning.criteria import CRITERIA, Scores, Statistics, scores
 from jetpress.pipeline.tasks.task import Judge
 from jetpress.pipeline.training.evaluate import device, loss, to_device
 
@@ -22,18 +22,18 @@ BATCHES = 8
 
 def judged(criterion: str, network: Network, graph: ChannelGraph) -> dict[str, Scores]:
     """Scores of every group by ``criterion``, with what it needs to see collected on training data."""
-    evidence, wanted = None, CRITERIA[criterion].data
+    statistics, wanted = None, CRITERIA[criterion].data
     if wanted:
         network.module.to(device()).eval()
         if wanted == "gradients":
-            evidence = gradients(network.module, _some(network, "gradients"), loss(network.data))
+            statistics = gradients(network.module, _some(network, "gradients"), loss(network.data))
         else:
-            evidence = activations(network.module, _some(network, "activations"))
+            statistics = activations(network.module, _some(network, "activations"))
         network.module.cpu()
-    return scores(criterion, network.module, graph, evidence, network.seed)
+    return scores(criterion, network.module, graph, statistics, network.seed)
 
 
-def gradients(module: nn.Module, batches: Iterable[Batch], objective: Judge) -> Evidence:
+def gradients(module: nn.Module, batches: Iterable[Batch], objective: Judge) -> Statistics:
     """Gradients of ``objective`` over some batches, and their squares."""
     sums: dict[str, Tensor] = {}
     squares: dict[str, Tensor] = {}
@@ -49,10 +49,10 @@ def gradients(module: nn.Module, batches: Iterable[Batch], objective: Judge) -> 
                 squares[name] = squares.get(name, 0) + gradient.square()
     module.zero_grad()
     means = ({name: total / count for name, total in found.items()} for found in (sums, squares))
-    return Evidence(*means)
+    return Statistics(*means)
 
 
-def activations(module: nn.Module, batches: Iterable[Batch]) -> Evidence:
+def activations(module: nn.Module, batches: Iterable[Batch]) -> Statistics:
     """Mean magnitude and share of zeros of what every weight is applied to, by input channel."""
     watch = _Watch(module)
     with torch.no_grad():
@@ -61,7 +61,7 @@ def activations(module: nn.Module, batches: Iterable[Batch]) -> Evidence:
                 module(*inputs)
     means = {name: (total / watch.counts[name]).cpu() for name, total in watch.totals.items()}
     zeros = {name: (total / watch.counts[name]).cpu() for name, total in watch.zeros.items()}
-    return Evidence(means=means, zeros=zeros)
+    return Statistics(means=means, zeros=zeros)
 
 
 class _Watch(TorchFunctionMode):

@@ -12,7 +12,7 @@ from torch import nn
 from jetpress.deploy.errors import StageError
 from jetpress.pipeline.network.channels import ChannelGraph, analyse
 from jetpress.pipeline.pruning import criteria
-from jetpress.pipeline.pruning.criteria import Evidence
+from jetpress.pipeline.pruning.criteria import Statistics
 from jetpress.pipeline.pruning.statistics import activations, gradients
 
 INPUTS = (torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)),)
@@ -29,12 +29,12 @@ def network(seed: int = 0) -> nn.Sequential:
     return module.eval()
 
 
-def evidence(module: nn.Module) -> Evidence:
+def statistics(module: nn.Module) -> Statistics:
     """All that the criteria may look at: on one batch, with the mean square of the outputs as loss."""
     batches = [((INPUTS[0],), None)]
     slopes = gradients(module, batches, lambda outputs, _: outputs.square().mean())
     shown = activations(module, batches)
-    return Evidence(slopes.gradients, slopes.squares, shown.means, shown.zeros)
+    return Statistics(slopes.gradients, slopes.squares, shown.means, shown.zeros)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def graph() -> ChannelGraph:
 @pytest.mark.parametrize("name", NAMES)
 def test_shape_sign_and_determinism(name: str, graph: ChannelGraph) -> None:
     module = network()
-    first, second = (criteria.scores(name, module, graph, evidence(module), seed=7) for _ in range(2))
+    first, second = (criteria.scores(name, module, graph, statistics(module), seed=7) for _ in range(2))
     assert {key: value.shape for key, value in first.items()} == {"0.weight": (8,), "3.weight": (6,)}
     for key, value in first.items():
         assert np.isfinite(value).all()
@@ -56,26 +56,26 @@ def test_shape_sign_and_determinism(name: str, graph: ChannelGraph) -> None:
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "random"])
 def test_units_reordered_reorder_the_scores(name: str, graph: ChannelGraph) -> None:
     module = network()
-    before = criteria.scores(name, module, graph, evidence(module))["0.weight"]
+    before = criteria.scores(name, module, graph, statistics(module))["0.weight"]
     order = torch.tensor([3, 1, 7, 0, 2, 6, 5, 4])
     with torch.no_grad():
         for tensor in (module[0].weight, module[0].bias, module[1].weight, module[1].bias):
             tensor.copy_(tensor[order])
         module[3].weight.copy_(module[3].weight[:, order])
-    after = criteria.scores(name, module, graph, evidence(module))["0.weight"]
+    after = criteria.scores(name, module, graph, statistics(module))["0.weight"]
     np.testing.assert_allclose(after, before[order.numpy()], rtol=1e-5, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n not in ("random", "fpgm")])
 def test_a_unit_of_zeros_matters_least(name: str, graph: ChannelGraph) -> None:
     module = network()
-    slopes = evidence(module)
+    slopes = statistics(module)
     with torch.no_grad():
         for tensor in (module[0].weight, module[0].bias, module[1].weight, module[1].bias):
             tensor[5] = 0
         module[3].weight[:, 5] = 0
     if name in ("activation", "apoz"):
-        slopes = evidence(module)
+        slopes = statistics(module)
     scores = criteria.scores(name, module, graph, slopes)["0.weight"]
     assert scores.argmin() == 5
     assert scores[5] == 0
@@ -114,7 +114,7 @@ DEGREES = {
 @given(scale=st.floats(0.01, 100), seed=st.integers(0, 99))
 def test_a_common_scale_changes_no_order(name: str, graph: ChannelGraph, scale: float, seed: int) -> None:
     module = network(seed)
-    shown = evidence(module)
+    shown = statistics(module)
     before = criteria.scores(name, module, graph, shown)
     with torch.no_grad():
         for parameter in module.parameters():
@@ -130,7 +130,7 @@ def test_a_common_scale_changes_no_order(name: str, graph: ChannelGraph, scale: 
 def test_a_unit_with_more_of_the_same_matters_more(name: str, graph: ChannelGraph, order: list[int]) -> None:
     """Units that are one and the same but for their size are ranked by it."""
     module = network()
-    shown = Evidence(*({n: torch.ones_like(p) for n, p in module.named_parameters()} for _ in range(2)))
+    shown = Statistics(*({n: torch.ones_like(p) for n, p in module.named_parameters()} for _ in range(2)))
     sizes = 1 + torch.tensor(order, dtype=torch.float32)
     with torch.no_grad():
         for tensor in (module[0].weight, module[0].bias, module[1].weight, module[1].bias):
@@ -167,17 +167,17 @@ def test_bn_scale_is_the_scale_and_falls_back(graph: ChannelGraph) -> None:
 def test_taylor_predicts_the_loss_of_small_units(graph: ChannelGraph) -> None:
     """The bias alone: removing it changes the loss by its gradient, to first order."""
     module = network()
-    slope = evidence(module).gradients["3.bias"]
-    found = criteria.scores("taylor", module, graph, Evidence({"3.bias": slope}))["3.weight"]
+    slope = statistics(module).gradients["3.bias"]
+    found = criteria.scores("taylor", module, graph, Statistics({"3.bias": slope}))["3.weight"]
     np.testing.assert_allclose(found, (module[3].bias.detach() * slope).abs().double(), rtol=1e-5)
 
 
 def test_activations_are_those_where_the_channel_is_read(graph: ChannelGraph) -> None:
     module = network()
     seen = module[:3](*INPUTS).detach()
-    found = criteria.scores("activation", module, graph, evidence(module))["0.weight"]
+    found = criteria.scores("activation", module, graph, statistics(module))["0.weight"]
     np.testing.assert_allclose(found, seen.abs().mean((0, 2, 3)), rtol=1e-5)
-    found = criteria.scores("apoz", module, graph, evidence(module))["0.weight"]
+    found = criteria.scores("apoz", module, graph, statistics(module))["0.weight"]
     np.testing.assert_allclose(found, (seen > 0).double().mean((0, 2, 3)), rtol=1e-6)
 
 
