@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.util
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,47 @@ def split(reference: str) -> tuple[Path, str]:
 
 
 def digest(reference: str) -> str:
-    """SHA-256 of the file: it is part of every result that the function had a hand in."""
-    return hashlib.sha256(_read(split(reference)[0])).hexdigest()
+    """SHA-256 of the file and of all files beside it that it imports: they have a hand in what the function gives."""
+    path = split(reference)[0]
+    found = {
+        str(file.relative_to(path.parent)): hashlib.sha256(_read(file)).hexdigest() for file in files(path)
+    }
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+
+
+def files(path: Path) -> set[Path]:
+    """A user's file, and every file below its folder that it imports, directly or not, at its top or late."""
+    found, todo = set[Path](), [path]
+    while todo:
+        file = todo.pop()
+        if file not in found:
+            found.add(file)
+            todo += [one for one in _imported(file, path.parent) if one.is_relative_to(path.parent)]
+    return found
+
+
+def _imported(file: Path, folder: Path) -> Iterator[Path]:
+    """The files that a file's imports may mean. One that does not parse says so when it is loaded."""
+    try:
+        nodes = list(ast.walk(ast.parse(_read(file))))
+    except (SyntaxError, ValueError):
+        return
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (one for alias in node.names for one in _modules(folder, alias.name.split(".")))
+        elif isinstance(node, ast.ImportFrom) and node.level <= len(file.parents):
+            start = file.parents[node.level - 1] if node.level else folder
+            base = node.module.split(".") if node.module else []
+            for alias in node.names:
+                yield from _modules(start, [*base, alias.name])
+
+
+def _modules(folder: Path, parts: list[str]) -> Iterator[Path]:
+    """The files of a dotted name and of the packages that it lies in."""
+    for count in range(len(parts) + 1):
+        place = folder.joinpath(*parts[:count])
+        candidates = (place / "__init__.py", place.with_suffix(".py")) if count else ()
+        yield from (one for one in candidates if one.is_file())
 
 
 def load(reference: str) -> Callable[..., Any]:

@@ -91,3 +91,53 @@ def test_a_module_that_is_missing_is_named(tmp_path: Path) -> None:
     (tmp_path / "network.py").write_text("import not_to_be_found")
     with pytest.raises(RecipeError, match="not_to_be_found"):
         user_code.load(f"{tmp_path / 'network.py'}:build")
+
+
+@pytest.fixture
+def several(tmp_path: Path) -> Path:
+    """A builder of several files: beside it, in a package, imported late, and by each other."""
+    (tmp_path / "parts" / "deep").mkdir(parents=True)
+    texts = {
+        "network.py": "import torch, blocks\nfrom parts.deep import head\ndef build():\n    import late\n",
+        "blocks.py": "from network import build",
+        "late.py": "width = 1",
+        "parts/__init__.py": "from . import neck",
+        "parts/neck.py": "from .deep.head import width",
+        "parts/deep/head.py": "width = 1",
+        "unused.py": "width = 1",
+        "parts/unused.py": "width = 1",
+        "torch.md": "no module",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def test_every_file_that_a_builder_imports_is_found(several: Path) -> None:
+    names = {str(file.relative_to(several)) for file in user_code.files(several / "network.py")}
+    assert names == {
+        "network.py", "blocks.py", "late.py", "parts/__init__.py", "parts/neck.py", "parts/deep/head.py",
+    }  # fmt: skip
+
+
+def test_an_edit_of_any_of_them_is_another_network_and_of_no_other(several: Path) -> None:
+    reference = f"{several / 'network.py'}:build"
+    before = user_code.digest(reference)
+    for file in sorted(several.rglob("*.py")):
+        text = file.read_text()
+        file.write_text(text + "\n# edited\n")
+        assert (user_code.digest(reference) == before) == (file.name == "unused.py"), file
+        file.write_text(text)
+    assert user_code.digest(reference) == before
+
+
+@pytest.mark.parametrize(
+    "text", ["def build(:", "x = '\0'", "from ....above import it", "from " + 99 * "." + " import it"]
+)
+def test_a_file_that_python_refuses_still_has_a_digest(tmp_path: Path, text: str) -> None:
+    (tmp_path / "above.py").touch()
+    file = tmp_path / "a" / "b" / "c" / "network.py"
+    file.parent.mkdir(parents=True)
+    file.write_text(text)
+    assert user_code.files(file) == {file}
+    assert len(user_code.digest(f"{file}:build")) == 64
