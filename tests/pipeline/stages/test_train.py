@@ -374,7 +374,7 @@ def test_a_compiled_network_trains_to_the_same_loss(tmp_path: Path) -> None:
         config = replace(QUICK, epochs=1, compile=compiled)
         fitted = fit.fit(one, few(one), config, state=tmp_path / f"s{compiled}", what="x")
         curves.append(fitted.training.curve[0])
-    assert curves[0]["loss"] == pytest.approx(curves[1]["loss"], rel=1e-3)
+    assert curves[0].loss == pytest.approx(curves[1].loss, rel=1e-3)
 
 
 def test_the_figures_of_a_running_training_are_on_the_disk(
