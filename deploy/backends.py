@@ -19,7 +19,7 @@ class Backend:
     """What the pipeline must know about a runtime before it runs."""
 
     title: str
-    library: str
+    module: str
     """The Python module that the runner imports on the device."""
     install: str
     """What installs it there."""
@@ -59,14 +59,14 @@ def _of_onnxruntime(version: str, precision: str) -> Dialect:
 BACKENDS: dict[str, Backend] = {
     "onnxruntime": Backend(
         title="ONNX Runtime",
-        library="onnxruntime",
+        module="onnxruntime",
         install="python3 -m pip install onnxruntime",
         dialect=_of_onnxruntime,
         preflight="trial",
     ),
     "tensorrt": Backend(
         title="TensorRT",
-        library="tensorrt",
+        module="tensorrt",
         install="sudo apt install nvidia-jetpack",
         dialect=_of_tensorrt,
         preflight="tables",
@@ -80,7 +80,7 @@ BACKENDS: dict[str, Backend] = {
     ),
     "tensorrt_rtx": Backend(
         title="TensorRT-RTX",
-        library="tensorrt_rtx",
+        module="tensorrt_rtx",
         install="python3 -m pip install tensorrt-rtx-cu13",
         dialect=_of_tensorrt,
         preflight="trial",

@@ -205,7 +205,7 @@ def test_a_backend(tree: Tree, tmp_path: Path) -> None:
         '    "tensorrt": Backend(',
         """    "reference": Backend(
         title="ONNX's reference",
-        library="onnx",
+        module="onnx",
         install="python3 -m pip install onnx",
         dialect=_of_onnxruntime,
         preflight="none",
@@ -214,7 +214,7 @@ def test_a_backend(tree: Tree, tmp_path: Path) -> None:
     )
     tree.new(file, REFERENCE)
     assert tree.changed() == {records: 1, file: 1}
-    plan = {"backend": "reference", "needs": {"library": "onnx", "gpu": False}}
+    plan = {"backend": "reference", "needs": {"module": "onnx", "gpu": False}}
     place = bundle(
         tmp_path / "bundle",
         **plan,
@@ -246,7 +246,7 @@ facts = probe.probe(open_device(None, Path("device").resolve()))
 probe.refuse_unless(facts, target)
 print(json.dumps({
     "dialect": resolve(Recipe.load("recipe.toml"), target).recipe.quantize.dialect,
-    "why": target.why_not_sparse, "version": facts.libraries["onnx"], "ok": preflight(Path(MODEL), target).ok,
+    "why": target.why_not_sparse, "version": facts.modules["onnx"], "ok": preflight(Path(MODEL), target).ok,
 }))
 """.replace("MODEL", repr(str(place / "model.onnx")))
     )

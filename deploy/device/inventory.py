@@ -46,7 +46,7 @@ def fitting(facts: Facts) -> list[str]:
     """Targets whose engines the device can build and run."""
     if not facts.is_jetson:
         mine = {name: target.runtime for name, target in TARGETS.items() if not target.is_board}
-        return [name for name, runtime in mine.items() if facts.libraries.get(runtime.library)]
+        return [name for name, runtime in mine.items() if facts.modules.get(runtime.module)]
     return [name for name, target in TARGETS.items() if target.is_board and not differences(facts, target)]
 
 
@@ -65,9 +65,7 @@ def lines(shown: Inventory) -> list[str]:
         "CUDA": facts.cuda,
         "GPU": facts.gpu,
         "compute capability": capability,
-        **{
-            one.title: facts.libraries.get(one.library, "") for one in BACKENDS.values() if not one.in_jetpack
-        },
+        **{one.title: facts.modules.get(one.module, "") for one in BACKENDS.values() if not one.in_jetpack},
         "Python, numpy": ", ".join(filter(None, (facts.python, facts.numpy))),
         "trtexec": facts.trtexec,
         "memory": f"{facts.ram_free_mb} of {facts.ram_total_mb} MiB free",

@@ -24,9 +24,9 @@ SURVEY_S = 90.0
 LEAST_RAM_MB = 500
 """What TensorRT's builder needs beside the network; with less the kernel's out-of-memory killer comes."""
 LEAST_DISK_MB = 300
-LIBRARIES = tuple(sorted({one.library for one in BACKENDS.values() if not one.ahead_of_time}))
+MODULES = tuple(sorted({one.module for one in BACKENDS.values() if not one.ahead_of_time}))
 """Of all backends whose engines are built on a device."""
-PACKAGES = ("numpy", *LIBRARIES)
+PACKAGES = ("numpy", *MODULES)
 DEVICE_TREE = Path("/proc/device-tree/compatible")
 
 
@@ -57,7 +57,7 @@ class Facts:
     """Why ``import tensorrt`` failed although it is installed."""
     python: str = ""
     numpy: str = ""
-    libraries: Mapping[str, str] = field(default_factory=dict)
+    modules: Mapping[str, str] = field(default_factory=dict)
     """Of the backends that a device may run: Python module -> the version that its python3 imports."""
     trtexec: str = ""
     dla_compiler: bool = False
@@ -139,7 +139,7 @@ def _facts(name: str, files: Mapping[str, str], printed: Mapping[str, str], surv
         tensorrt_error=plain(tensorrt_error),
         python=survey.text("python"),
         numpy=plain(imports["numpy"][0]),
-        libraries={name: plain(imports[name][0]) for name in LIBRARIES},
+        modules={name: plain(imports[name][0]) for name in MODULES},
         trtexec=survey.text("trtexec"),
         dla_compiler=survey.flag("dla_compiler"),
         ram_free_mb=ram_free,
@@ -169,7 +169,7 @@ def identity(facts: Facts) -> dict[str, object]:
         "compute_capability": f"{capability[0]}.{capability[1]}" if capability else "",
         "gpu": facts.gpu,
         "machine": facts.machine,
-        **{name: version for name, version in facts.libraries.items() if name != "tensorrt"},
+        **{name: version for name, version in facts.modules.items() if name != "tensorrt"},
         "cpu": facts.cpu,
         "cores": facts.cores,
     }
@@ -247,8 +247,8 @@ def _missing(facts: Facts, target: Target) -> Iterator[tuple[str, str]]:
         yield f"{what}: {facts.tensorrt_error}", hint
     if not facts.numpy:
         yield "its python3 has no numpy", "install it there: sudo apt install python3-numpy"
-    if not runtime.in_jetpack and not facts.libraries.get(runtime.library):
-        yield f"its python3 has no {runtime.library}", f"install it there: {runtime.install}"
+    if not runtime.in_jetpack and not facts.modules.get(runtime.module):
+        yield f"its python3 has no {runtime.module}", f"install it there: {runtime.install}"
     if facts.ram_free_mb < LEAST_RAM_MB:
         what = f"too little memory: {LEAST_RAM_MB} MiB are needed, {facts.ram_free_mb} MiB are free"
         yield what, "stop other programs there; `sudo systemctl isolate multi-user` frees the desktop's share"

@@ -60,7 +60,7 @@ def attempt(runtime: str, graph: Graph, capability: str = "8.6", limit_s: float 
     Where later dimensions than the first are open, or shapes are inputs, the model is only parsed: nothing says
     which sizes they have.
     """
-    if importlib.util.find_spec(BACKENDS[runtime].library) is None:
+    if importlib.util.find_spec(BACKENDS[runtime].module) is None:
         return None
     known = {name: value.shape or () for name, value in graph.inputs.items()}
     inputs = {name: [size or 1 for size in shape] for name, shape in known.items()}

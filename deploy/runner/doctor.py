@@ -50,7 +50,7 @@ def checks(bundle: Optional["Bundle"], folder: str) -> List[Check]:
     board = Board()
     needs = bundle.part("needs") if bundle else {}
     # Where no plan says otherwise, a backend has the name of the module that it imports.
-    libraries = [str(needs.get("library") or bundle.backend)] if bundle else backends.names()
+    libraries = [str(needs.get("module") or bundle.backend)] if bundle else backends.names()
     imports = {name: _import(name) for name in ["numpy", "pycuda", "cuda.bindings"] + libraries}
     some = any(imports[name][0] for name in libraries)
     rows: List[Check] = [

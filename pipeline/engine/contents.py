@@ -69,7 +69,7 @@ def _plan(
         "name": config.name,
         "target": as_table(config.target),
         "backend": config.target.backend,
-        "needs": {"library": runtime.library, "gpu": runtime.needs_gpu},
+        "needs": {"module": runtime.module, "gpu": runtime.needs_gpu},
         "precision": config.build.precision,
         "strongly_typed": config.target.strongly_typed,
         "models": models,

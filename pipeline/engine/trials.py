@@ -12,6 +12,7 @@ from torch import nn
 
 from jetpress.deploy.device import remote_runner
 from jetpress.deploy.device.events import Profile, by_model
+from jetpress.deploy.errors import StageError
 from jetpress.pipeline.engine import contents
 from jetpress.pipeline.engine.place import opened
 from jetpress.pipeline.graph import exporting
@@ -20,6 +21,8 @@ from jetpress.pipeline.quantization.dialect import DIALECTS
 from jetpress.pipeline.quantization.subject import Subject
 from jetpress.pipeline.recipe.configs import Bench
 from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS
+
+REMEDY = "run it again; if it stays so, run `python3 runner.pyz doctor` on the device"
 
 
 def to_onnx(module: nn.Module, network: Network, bench: Bench) -> onnx.ModelProto:
@@ -44,7 +47,7 @@ def profiles(
     """Time the networks in one session, interleaved: what undisturbed runs take (`deploy/runner/profile.py`), by name.
 
     Raises:
-        StageError: the runner does not tell of each.
+        StageError: the runner does not tell of each, or not of as many rounds of one as of another.
     """
     folder = draft / "trials"
     shutil.rmtree(folder, ignore_errors=True)  # of an earlier session
@@ -64,4 +67,16 @@ def profiles(
         remote_runner.run_detached(device, digest[:32], place, "build", "--bundle", place, "--out", engines)
         events = remote_runner.run(device, place, "profile", "--bundle", place, "--engines", engines)
     shutil.rmtree(folder)
-    return by_model(events, Profile, needed=protos)
+    return side_by_side(by_model(events, Profile, needed=protos))
+
+
+def side_by_side(timed: dict[str, Profile]) -> dict[str, Profile]:
+    """Profiles whose rounds belong together one by one.
+
+    Raises:
+        StageError: they do not.
+    """
+    if len({len(profile.rounds) for profile in timed.values()}) != 1:
+        counts = ", ".join(f"{name} {len(profile.rounds)}" for name, profile in timed.items())
+        raise StageError(f"the networks were timed in different numbers of rounds: {counts}", REMEDY)
+    return timed

@@ -55,7 +55,7 @@ LIBRARIES = {
     "onnx",
     "onnxscript",
     "numpy",
-    *(one.library for one in BACKENDS.values()),
+    *(one.module for one in BACKENDS.values()),
 }
 
 

@@ -57,7 +57,7 @@ def prune_for_time(
         protos = {"dense": dense_proto, "pruned": trials.to_onnx(smaller.module, smaller, config.bench)}
         timed = trials.profiles(config.bench, protos, network, draft)
         # Side by side in every round: what disturbs a session disturbs both.
-        pairs = zip(timed["pruned"].rounds, timed["dense"].rounds, strict=False)
+        pairs = zip(timed["pruned"].rounds, timed["dense"].rounds, strict=True)
         taken = whole_ms * median(pruned / dense for pruned, dense in pairs)
         estimate = cost.total(reduction.sizes.after(found.removal), found.blocks)
         tries.append((Try(estimate, taken), found))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from jetpress.pipeline.graph.ends import DETECTIONS
 from jetpress.pipeline.graph.suppress import LABELS, RAW
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.fields import is_file_reference
@@ -36,7 +37,7 @@ TASKS: dict[str, Task] = {
 }
 DECODED: tuple[Decoded, ...] = (
     Decoded(
-        name=detection.FOUND,
+        name=DETECTIONS,
         raw=RAW,
         outputs=(*detection.OUTPUTS, LABELS),
         held=detection.search,

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.runner.detections import detections
 from jetpress.pipeline.graph.cases import IMAGES
+from jetpress.pipeline.graph.ends import DETECTIONS
 from jetpress.pipeline.graph.session import Array
 from jetpress.pipeline.graph.suppress import LABELS, RAW
 from jetpress.pipeline.network import detectors
@@ -22,8 +23,6 @@ from jetpress.pipeline.store.facts.onnx_file import DetectionRules, Score
 
 OUTPUTS = detectors.OUTPUTS
 SCORES = OUTPUTS.index("scores")
-FOUND = "detections"
-"""What they are called in a report."""
 DETECTED = 0.98
 """Of the detections in the graph: boxes that overlap by just the limit may be kept by one and dropped by the other."""
 EXACT, NEAR = (1e-4, 0.1), (0.05, 4.0)
@@ -63,7 +62,7 @@ def search(case: str, rules: DetectionRules, raw: Mapping[str, Array], found: Ma
         mine = (found["boxes"][at][there], found["scores"][at][there], found[LABELS][at][there])
         shares += [_matched(mine, wanted, EXACT), _matched(wanted, mine, EXACT)]
     share = float(np.mean(shares))
-    return Score(FOUND, case, len(boxes), finite, 0.0, 0.0, 0.0, 1.0, share, DETECTED)
+    return Score(DETECTIONS, case, len(boxes), finite, 0.0, 0.0, 0.0, 1.0, share, DETECTED)
 
 
 def found_again(expected: Mapping[str, Array], found: Mapping[str, Array], kind: str) -> Score:
@@ -78,7 +77,7 @@ def found_again(expected: Mapping[str, Array], found: Mapping[str, Array], kind:
     finite = all(bool(np.isfinite(one).all()) for one in found.values())
     needed = DETECTED if kind == "fp32" else DETECTED_NEAR
     share = float(np.mean(shares))
-    return Score(FOUND, IMAGES, len(found["scores"]), finite, 0.0, 0.0, 0.0, 1.0, share, needed)
+    return Score(DETECTIONS, IMAGES, len(found["scores"]), finite, 0.0, 0.0, 0.0, 1.0, share, needed)
 
 
 def _matched(some: tuple[Array, ...], others: tuple[Array, ...], within: tuple[float, float]) -> float:

@@ -38,7 +38,7 @@ ORIN_NANO = Facts(
     disk_free_mb=20000,
 )
 HOST = Facts(
-    name="local", cpu="AMD EPYC", machine="x86_64", python="3.11.7", numpy="2", libraries={"onnxruntime": "1.31.1"},
+    name="local", cpu="AMD EPYC", machine="x86_64", python="3.11.7", numpy="2", modules={"onnxruntime": "1.31.1"},
     ram_free_mb=9000, disk_free_mb=9000,
 )  # fmt: skip
 
@@ -240,7 +240,7 @@ def test_this_machine_describes_itself(tmp_path: Path) -> None:
     assert facts.cores > 0
     assert facts.ram_total_mb > facts.ram_free_mb > 0
     assert facts.disk_free_mb > 0
-    assert (facts.numpy, facts.libraries["onnxruntime"]) != ("", "")
+    assert (facts.numpy, facts.modules["onnxruntime"]) != ("", "")
     assert not (tmp_path / "not made yet").exists()
     identity = probe.identity(facts)
     assert json.loads(json.dumps(identity)) == identity
@@ -371,7 +371,7 @@ def test_a_board_that_is_not_the_target(facts: Facts, target: str, said: list[st
             "300 MiB are needed, 10 MiB are free",
             "device clean",
         ),
-        (replace(HOST, libraries={}), "host", "no onnxruntime", "pip install onnxruntime"),
+        (replace(HOST, modules={}), "host", "no onnxruntime", "pip install onnxruntime"),
         (replace(HOST, numpy=""), "host", "no numpy", "numpy"),
     ],
 )
