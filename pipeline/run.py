@@ -32,6 +32,7 @@ from jetpress.pipeline.store.needs import Needs
 from jetpress.pipeline.store.runs import run_folder
 from jetpress.pipeline.store.steps import Doing, Looking, Step, Walk
 from jetpress.pipeline.store.store import Store, until_whole
+from jetpress.pipeline.training import metrics
 
 with lazy_stages():
     from jetpress.pipeline.stages.assess import assess
@@ -146,7 +147,7 @@ def run(
         doing = Doing(store, needs)
         return summary.write(pipeline(plan, place, doing), folder, doing)
 
-    with Needs(store, folder) as needs:
+    with Needs(store, folder) as needs, metrics.tracked(recipe.tracking):
         report = until_whole(walk)
         needs.finished()
     return report
