@@ -24,6 +24,19 @@ def test_the_options_are_frozen() -> None:
     commands = next(a for a in top._actions if isinstance(a, argparse._SubParsersAction)).choices
     assert options(top) == ["--help", "--version", "-h", "command"]
     assert {name: options(command) for name, command in commands.items()} == {
+        "init": [
+            "--data",
+            "--force",
+            "--goal",
+            "--help",
+            "--json",
+            "--model",
+            "--output",
+            "--target",
+            "--weights",
+            "-h",
+            "-o",
+        ],
         "run": ["--device", "--help", "--json", "--set", "--target", "-h", "recipe"],
         "plan": [
             "--device",
