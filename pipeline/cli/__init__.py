@@ -1,4 +1,5 @@
-"""The commands: jetpress init, run, plan, check, targets, device, report, compare, gc, docs, completion.
+"""The commands: jetpress init, quick, run, plan, check, targets, device, report, compare, runs, gc, docs,
+completion.
 
 stdout carries results (one JSON object with --json), stderr the prose. Knobs live in the recipe: ``--set`` takes
 any of its keys, and there is no other. Heavy imports come after the arguments are understood.

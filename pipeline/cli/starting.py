@@ -1,4 +1,4 @@
-"""jetpress init"""
+"""jetpress init | quick"""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from typing import TYPE_CHECKING
 
 from jetpress.deploy import console
 from jetpress.deploy.errors import JetpressError, RecipeError
-from jetpress.pipeline.cli.arguments import Commands, command
+from jetpress.pipeline.cli.arguments import Commands, command, completed
+from jetpress.pipeline.cli.building import on_targets, run
+from jetpress.pipeline.cli.several import pairs
 
 if TYPE_CHECKING:
     from jetpress.pipeline.starting import Start
 
+MODEL = "torchvision:NAME, timm:NAME or file.py:build"
 GOAL, TARGET = "fastest at 1 point", "host"
 QUESTIONS = {
     "model": (
         "network",
-        "torchvision:NAME, timm:NAME or file.py:build; its trained weights behind it",
+        f"{MODEL}; its trained weights behind it",
         "torchvision:resnet18",
     ),
     "data": (
@@ -36,24 +39,25 @@ QUESTIONS = {
 
 
 def add(commands: Commands) -> None:
-    """The first recipe."""
+    """The first recipe, and the first run."""
     text = "write a recipe: four questions, or flags; network and data are looked at, every choice is explained in it"
     init = command(commands, "init", _init, text)
-    init.add_argument("--model", metavar="M", help=QUESTIONS["model"][1].partition(";")[0])
-    init.add_argument("--data", metavar="D", help=QUESTIONS["data"][1]).complete = _FOLDERS  # type: ignore[attr-defined]
+    init.add_argument("--model", metavar="M", help=MODEL)
+    completed(init.add_argument("--data", metavar="D", help=QUESTIONS["data"][1]), "folder")
     init.add_argument("--target", metavar="T", help="what to build for; `jetpress targets` lists them")
     init.add_argument("--goal", metavar="G", help=QUESTIONS["goal"][1])
-    init.add_argument(
-        "--weights", metavar="FILE", help="trained ones: .safetensors, or a state_dict (.pth)"
-    ).complete = _FILES  # type: ignore[attr-defined]
-    init.add_argument(
-        "--output", "-o", metavar="FILE", help="the recipe's file (default: named after the data, here)"
-    ).complete = _FILES  # type: ignore[attr-defined]
-    init.add_argument("--force", action="store_true", help="write over a file that is there")
-
-
-_FILES = {"bash": "_filedir", "zsh": "_files"}
-_FOLDERS = {"bash": "_filedir -d", "zsh": "_files -/"}
+    text = "the same as init and run in one: from a network and a folder of images to engine and report"
+    quick = command(commands, "quick", _quick, text)
+    quick.add_argument("model", metavar="MODEL", help=MODEL)
+    completed(quick.add_argument("data", metavar="IMAGES", help=QUESTIONS["data"][1]), "folder")
+    quick.add_argument("--goal", metavar="G", default=GOAL, help=f"{QUESTIONS['goal'][1]} (default: {GOAL})")
+    on_targets(quick)
+    for either in (init, quick):
+        text = "trained ones: .safetensors, or a state_dict (.pth)"
+        completed(either.add_argument("--weights", metavar="FILE", help=text), "file")
+        text = "the recipe's file (default: named after the data, here)"
+        completed(either.add_argument("--output", "-o", metavar="FILE", help=text), "file")
+        either.add_argument("--force", action="store_true", help="write over a file that is there")
 
 
 def _init(options: argparse.Namespace) -> int:
@@ -65,7 +69,7 @@ def _init(options: argparse.Namespace) -> int:
             f'for example: jetpress init --model torchvision:resnet18 --data images --target host --goal "{GOAL}"',
         )
     ask(options, missing)
-    started = _started(options)
+    started = _started(options, options.target)
     write(started, options.force)
     if options.json:
         print(
@@ -143,11 +147,21 @@ def write(started: Start, force: bool) -> None:
             console.say(f"  {line.removeprefix('#   ')}")
 
 
-def _started(options: argparse.Namespace) -> Start:
+def _quick(options: argparse.Namespace) -> int:
+    from jetpress.pipeline.data import ranks
+
+    if ranks.rank() == 0:
+        started = _started(options, pairs(options.target, options.device)[0].target)
+        write(started, options.force)
+        options.recipe = started.path
+    return run(options)
+
+
+def _started(options: argparse.Namespace, target: str) -> Start:
     from jetpress.pipeline.starting import Answers, start
 
     output = None if options.output is None else Path(options.output)
     if output is not None and output.suffix != ".toml":
         raise RecipeError(f"{output} is not a .toml file", f"name it {output.with_suffix('.toml')}")
-    answers = Answers(options.model, options.data, options.target, options.goal, options.weights)
+    answers = Answers(options.model, options.data, target, options.goal, options.weights)
     return start(answers, output)

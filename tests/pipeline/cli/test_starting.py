@@ -200,3 +200,28 @@ def until(terminal: int, text: str) -> str:
         assert ready, shown.decode()
         shown += os.read(terminal, 4096)
     return shown.decode()
+
+
+def test_quick_is_init_and_run_in_one(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images.write(here / "lamps", {"": 16})
+    sets = [word for one in QUICK for word in ("--set", one)]
+    words = [
+        "quick",
+        "network.py:build",
+        "lamps",
+        "--target",
+        "xavier",
+        "--goal",
+        "half the work",
+        *sets,
+        "--json",
+    ]
+    assert main(words) in (0, 8, 9)
+    told = capsys.readouterr()
+    assert "wrote lamps.toml" in told.err
+    report = json.loads(told.out)
+    assert report["name"] == "lamps"
+    assert {stage["name"]: stage["state"] for stage in report["stages"]}["bundle"] == "ran"
+    (here / "lamps.toml").write_text("# mine\n")
+    assert main(words) == 2
+    assert "is there already" in capsys.readouterr().err
