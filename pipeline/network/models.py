@@ -57,7 +57,7 @@ def build(model: ModelConfig, seed: int = 0) -> nn.Module:
     Raises:
         RecipeError: no such builder, or it does not take these arguments.
     """
-    make = _builder(model.builder)
+    make = builder_of(model.builder)
     torch.manual_seed(seed)
     try:
         module = make(**model.arguments)
@@ -72,7 +72,13 @@ def build(model: ModelConfig, seed: int = 0) -> nn.Module:
     return module
 
 
-def _builder(name: str) -> Callable[..., object]:
+def builder_of(name: str) -> Callable[..., object]:
+    """The function behind ``model.builder``.
+
+    Raises:
+        RecipeError: there is none of this name; the nearest are named.
+        ToolMissing: its library is not installed.
+    """
     if is_file_reference(name):
         return user_code.load(name)
     library, _, network = name.partition(":")

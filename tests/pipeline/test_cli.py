@@ -24,6 +24,34 @@ def test_the_options_are_frozen() -> None:
     commands = next(a for a in top._actions if isinstance(a, argparse._SubParsersAction)).choices
     assert options(top) == ["--help", "--version", "-h", "command"]
     assert {name: options(command) for name, command in commands.items()} == {
+        "init": [
+            "--data",
+            "--force",
+            "--goal",
+            "--help",
+            "--json",
+            "--model",
+            "--output",
+            "--target",
+            "--weights",
+            "-h",
+            "-o",
+        ],
+        "quick": [
+            "--device",
+            "--force",
+            "--goal",
+            "--help",
+            "--json",
+            "--output",
+            "--set",
+            "--target",
+            "--weights",
+            "-h",
+            "-o",
+            "data",
+            "model",
+        ],
         "run": ["--device", "--help", "--json", "--set", "--target", "-h", "recipe"],
         "plan": [
             "--device",
@@ -41,6 +69,7 @@ def test_the_options_are_frozen() -> None:
         "report": ["--help", "--json", "-h", "run"],
         "compare": ["--device", "--help", "--json", "-h", "first", "second"],
         "device": ["--help", "--json", "-h", "do", "name"],
+        "runs": ["--help", "--json", "-h"],
         "gc": ["--all", "--dry-run", "--help", "--json", "--older-than", "-h"],
         "docs": ["--help", "--json", "-h", "page"],
         "completion": ["--help", "-h", "shell"],
