@@ -11,7 +11,7 @@ from torch import Tensor
 from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline import tasks
 from jetpress.pipeline.data.loading import Data, load
-from jetpress.pipeline.network import models
+from jetpress.pipeline.network import checkpoints, models
 from jetpress.pipeline.network.models import Network, outputs_of
 from jetpress.pipeline.recipe.configs import SourceConfig
 from jetpress.pipeline.recipe.sections.model import InputConfig
@@ -34,7 +34,7 @@ def source(config: SourceConfig, draft: Path) -> Checkpoint:
     decided = replace(config.data, task=tasks.name_of(config.data, module))
     task, data = tasks.task_of(decided), load(decided, config.seed)
     if config.model.weights is not None:
-        models.load_weights(module, Path(config.model.weights))
+        checkpoints.load_weights(module, Path(config.model.weights))
     task.check_network(module, decided)
     samples = data.train.batch(range(min(2, len(data.train))), None)[0]
     inputs = _inputs(config.model.inputs, data, samples)
