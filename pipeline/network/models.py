@@ -25,6 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from jetpress.deploy.errors import RecipeError, StageError, ToolMissing, from_os_error
 from jetpress.pipeline.network import blocks, channels, user_code
 from jetpress.pipeline.network.checkpoints import fill
+from jetpress.pipeline.network.last_layer import resize
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.fields import as_table, is_file_reference
 from jetpress.pipeline.recipe.sections.model import InputConfig, ModelConfig
@@ -43,7 +44,8 @@ class Network:
     data: DataConfig
     seed: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
-    """Steps of :func:`jetpress.pipeline.network.channels.replay` and ``{"blocks": names}``, oldest first."""
+    """Steps of :func:`jetpress.pipeline.network.channels.replay`, ``{"blocks": names}`` and ``{"head": layer, "classes":
+    count}``, oldest first."""
     masks: dict[str, Tensor] = field(default_factory=dict)
     """Parameter name -> bool tensor of its shape: False is held at zero."""
 
@@ -198,6 +200,8 @@ def load(checkpoint: Checkpoint, *, masked: bool = True) -> Network:
     for step in network.history:
         if "blocks" in step:
             module = blocks.remove(module, step["blocks"])
+        elif "head" in step:
+            resize(module, step["head"], step["classes"], network.seed)
         else:
             module = channels.replay(module, example_inputs(network.model.inputs), step)
     fill(module, load_file(checkpoint.path / "weights.safetensors"))
