@@ -7,7 +7,7 @@ unknown or of another shape is refused, unless the recipe says that it is new.
 from __future__ import annotations
 
 import collections
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -61,8 +61,9 @@ def load_weights(module: nn.Module, path: Path, choice: Choice = Choice()) -> Ma
     beside, unknown = _beside(stored, fit, used, choice)
     if beside:
         notes.append(f"not loaded, as no part of the network: {_listed(beside)}")
-    _refuse_misfit(path, stored, {n: t for n, t in loaded.items() if n not in new}, wanted, new, unknown)
     state = {name: tensor for name, tensor in loaded.items() if name not in new}
+    missing = _missing(wanted, state.keys() | new.keys())
+    _refuse_misfit(path, stored, state, wanted, missing, unknown, choice.last)
     _refuse_not_finite(path, state)
     for note in notes:
         say(f"    {path.name}: {note}")
@@ -159,11 +160,25 @@ def _beside(stored: Stored, fit: Fit, used: set[str], choice: Choice) -> tuple[l
         inside = name.removeprefix(fit.prefix)
         number = not stored.tensors[name].ndim and "." not in inside
         skipped = any(fnmatchcase(inside, pattern) for pattern in choice.skip)
-        part = (
-            name.startswith(fit.prefix) and not number and not skipped and not inside.startswith(tuple(heads))
-        )
+        part = name.startswith(fit.prefix) and not number and not skipped and not _of(heads, inside)
         (unknown if part else beside).append(name)
     return beside, unknown
+
+
+def _of(heads: Set[str], name: str) -> bool:
+    """Whether a name of the file is in a last layer, or in one that the network has in parts."""
+    parent = name.rpartition(".")[0] + "."
+    return any(name.startswith(head) or (parent != "." and head.startswith(parent)) for head in heads)
+
+
+def _missing(wanted: Mapping[str, Tensor], there: Set[str]) -> list[str]:
+    """Weights that the file does not have; tied ones may be there once."""
+    tied = {id(wanted[name]) for name in there}
+    return [
+        name
+        for name, tensor in wanted.items()
+        if name not in there and id(tensor) not in tied and name.rpartition(".")[2] not in COUNTERS
+    ]
 
 
 def _refuse_misfit(
@@ -171,40 +186,31 @@ def _refuse_misfit(
     stored: Stored,
     loaded: Mapping[str, Tensor],
     wanted: Mapping[str, Tensor],
-    new: Mapping[str, Tensor | None],
+    missing: Sequence[str],
     unknown: Sequence[str],
+    last: Sequence[str],
 ) -> None:
     """The weights are those of the network, all of them and no others."""
-    there = {id(wanted[name]) for name in loaded}
-    missing = [
-        name
-        for name, tensor in wanted.items()
-        if name not in loaded and name not in new and id(tensor) not in there
-        and name.rpartition(".")[2] not in COUNTERS
-    ]  # fmt: skip
-    other = [name for name in loaded if loaded[name].shape != wanted[name].shape]
-    whole = [
-        name for name in loaded if wanted[name].is_floating_point() and not loaded[name].is_floating_point()
-    ]
+    shapes = [name for name in loaded if loaded[name].shape != wanted[name].shape]
+    types = [n for n in loaded if wanted[n].is_floating_point() and not loaded[n].is_floating_point()]
     problems = [f"missing: {name} {tuple(wanted[name].shape)}" for name in missing]
     problems += [f"unknown: {name} {tuple(stored.tensors[name].shape)}" for name in unknown]
     problems += [
         f"{name}: {tuple(loaded[name].shape)} in the file, {tuple(wanted[name].shape)} in the network"
-        for name in other
+        for name in shapes
     ]
     problems += [
-        f"{name}: {_type(loaded[name])} in the file, {_type(wanted[name])} in the network" for name in whole
+        f"{name}: {_type(loaded[name])} in the file, {_type(wanted[name])} in the network" for name in types
     ]
     if not problems:
         return
     shown = "\n    ".join(problems[:SHOWN])
     more = f"\n    ... and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+    fit = len(loaded.keys() - {*shapes, *types})
     raise RecipeError(
-        f"{path} holds the weights of another network: {len(missing)} missing, {len(unknown)} unknown, "
-        f"{len(other)} of another shape, {len(loaded) - len(other)} fit\n    {shown}{more}\n"
-        f"    the file: {_contents(stored)}",
-        "check model.builder and model.arguments (num_classes?) against the network that was trained; names that "
-        f"are not to be loaded: model.skip{_aux(missing, unknown)}",
+        f"{path} holds the weights of another network: {fit} fit, {len(missing)} missing, {len(unknown)} unknown, "
+        f"{len(shapes)} of another shape\n    {shown}{more}\n    the file: {_contents(stored)}",
+        _remedy(missing, unknown, last),
     )
 
 
@@ -212,11 +218,18 @@ def _type(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def _aux(missing: Sequence[str], unknown: Sequence[str]) -> str:
-    """For networks with auxiliary heads, which files often lack: GoogLeNet's, Inception's."""
+def _remedy(missing: Sequence[str], unknown: Sequence[str], last: Sequence[str]) -> str:
+    """For weights that do not fit."""
+    if missing and set(missing) <= set(last):
+        return (
+            f'the last layer is not in the file: model.head = "new" initialises and trains it ({missing[0]})'
+        )
     if missing and not unknown and all("aux" in name.lower() for name in missing):
-        return ". Without its auxiliary heads: model.arguments = { aux_logits = false }"
-    return ""
+        return "the auxiliary heads are not in the file: leave them out, model.arguments = { aux_logits = false }"
+    return (
+        "check model.builder and model.arguments (num_classes?) against the network that was trained; names that are "
+        'not to be loaded: model.skip = ["classifier.*"]'
+    )
 
 
 def _contents(stored: Stored) -> str:

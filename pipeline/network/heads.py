@@ -7,6 +7,7 @@ heads of detectors.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -129,7 +130,9 @@ def parameters_of_classes(network: Network, samples: tuple[Tensor, ...]) -> tupl
         given = model.arguments.get(argument)
         more = (given if isinstance(given, int) else 0) + OTHER
         other = _shapes(replace(model, arguments={**model.arguments, argument: more}), network.seed)
-        return tuple(name for name, one in module.state_dict().items() if other.get(name, one.shape) != one.shape)
+        return tuple(
+            name for name, one in module.state_dict().items() if other.get(name, one.shape) != one.shape
+        )
     scores = _scores(module, samples)
     layer = replaced[-1] if replaced else last_layer(module, samples, scores) if scores else None
     return tuple(name for name in module.state_dict() if layer and name.startswith(f"{layer}."))
@@ -138,12 +141,8 @@ def parameters_of_classes(network: Network, samples: tuple[Tensor, ...]) -> tupl
 def _shapes(model: ModelConfig, seed: int) -> Mapping[str, torch.Size]:
     """Of the weights of a network that is built without memory, if it can be; none where it does not build."""
     for device in ("meta", "cpu"):
-        try:
-            with torch.device(device):
-                module = build(model, seed)
-        except Exception:  # noqa: BLE001  (a builder may raise anything)
-            continue
-        return {name: tensor.shape for name, tensor in module.state_dict().items()}
+        with contextlib.suppress(Exception), torch.device(device):  # a builder may raise anything
+            return {name: tensor.shape for name, tensor in build(model, seed).state_dict().items()}
     return {}
 
 
@@ -167,7 +166,9 @@ def _layers(
         if name not in missing or layer in layers:
             continue
         there = missing[name]
-        each, rest = divmod(len(parameter), classes) if name in last and classes and parameter.ndim else (0, 1)
+        each, rest = (
+            divmod(len(parameter), classes) if name in last and classes and parameter.ndim else (0, 1)
+        )
         if rest or not each:
             layers[layer] = NewLayer(layer, None, None)
         else:

@@ -17,7 +17,9 @@ def last_layer(module: nn.Module, samples: tuple[Tensor, ...], classes: int) -> 
         classes: how many the network scores.
     """
     ran: list[nn.Module] = []
-    layers = {one: name for name, one in module.named_modules() if type(one) in LAYERS and width(one) == classes}
+    layers = {
+        one: name for name, one in module.named_modules() if type(one) in LAYERS and width(one) == classes
+    }
     handles = [one.register_forward_hook(lambda layer, *_: ran.append(layer)) for one in layers]
     try:
         with torch.no_grad():

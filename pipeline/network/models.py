@@ -6,9 +6,11 @@ remaining weights (safetensors). Loading builds, replays and fills in.
 
 from __future__ import annotations
 
+import difflib
 import errno
 import inspect
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -44,8 +46,8 @@ class Network:
     data: DataConfig
     seed: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
-    """Steps of :func:`jetpress.pipeline.network.channels.replay`, ``{"blocks": names}`` and ``{"head": layer, "classes":
-    count}``, oldest first."""
+    """Steps of :func:`jetpress.pipeline.network.channels.replay`, ``{"blocks": names}`` and ``{"head": layer,
+    "classes": count}``, oldest first."""
     masks: dict[str, Tensor] = field(default_factory=dict)
     """Parameter name -> bool tensor of its shape: False is held at zero."""
 
@@ -56,7 +58,7 @@ def build(model: ModelConfig, seed: int = 0) -> nn.Module:
     Raises:
         RecipeError: no such builder, or it does not take these arguments.
     """
-    make = _builder(model.builder)
+    make = builder(model.builder)
     torch.manual_seed(seed)
     try:
         module = make(**model.arguments)
@@ -71,7 +73,13 @@ def build(model: ModelConfig, seed: int = 0) -> nn.Module:
     return module
 
 
-def _builder(name: str) -> Callable[..., object]:
+def builder(name: str) -> Callable[..., object]:
+    """What makes the network; no network is made yet.
+
+    Raises:
+        RecipeError: there is none of this name: no such network, or no such file or function.
+        ToolMissing: timm is asked for and not installed.
+    """
     if is_file_reference(name):
         return user_code.load(name)
     library, _, network = name.partition(":")
@@ -97,10 +105,10 @@ def _builder(name: str) -> Callable[..., object]:
 
 
 def _nearest(name: str, names: list[str]) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(name, names, n=3)
-    return f"did you mean {', '.join(close)}?" if close else "check the name"
+    """A remedy for a name that is none: ``MobileNetV2`` is near ``mobilenet_v2``."""
+    plain = {re.sub(r"[^a-z0-9]", "", one.lower()): one for one in reversed(names)}
+    close = difflib.get_close_matches(re.sub(r"[^a-z0-9]", "", name.lower()), plain, n=3)
+    return f"did you mean {', '.join(plain[one] for one in close)}?" if close else "check the name"
 
 
 def example_inputs(inputs: tuple[InputConfig, ...], batch: int = 2, seed: int = 0) -> tuple[Tensor, ...]:

@@ -35,11 +35,11 @@ class ModelConfig(Section):
     network's names and shapes are looked for in it, whatever lies around them (``state_dict``, ``module.``, an
     optimizer); of several weights an average (EMA) is taken."""
     head: Literal["auto", "new", "keep"] = "auto"
-    """The last layer of ``weights``. ``auto``: where it alone has another number of classes, it is initialised and needs
-    training; ``new``: it always is, also where the file has none; ``keep``: it must fit."""
+    """The last layer of ``weights``. ``auto``: where it alone has another number of classes, it is initialised and
+    needs training; ``new``: it always is, also where the file has none; ``keep``: it must fit."""
     skip: tuple[str, ...] = ()
-    """Names (shell patterns such as ``classifier.*``) that are not loaded: those of the network are initialised and need
-    training, those of the file are left there."""
+    """Names (shell patterns such as ``classifier.*``) that are not loaded: those of the network are initialised and
+    need training, those of the file are left there."""
     inputs: tuple[InputConfig, ...] = ()
     """The network's inputs, in the order of ``forward``. Empty: one input with the shape of the data."""
     outputs: tuple[str, ...] = ()

@@ -298,8 +298,8 @@ def test_a_misfit_lists_what_is_missing_unknown_and_misshapen(tmp_path: Path) ->
     del weights["a.bias"]
     error = refused(tmp_path, {"model": weights})
     assert error.what == (
-        f"{tmp_path}/weights.pth holds the weights of another network: 1 missing, 1 unknown, 2 of another shape, "
-        "6 fit\n"
+        f"{tmp_path}/weights.pth holds the weights of another network: 6 fit, 1 missing, 1 unknown, "
+        "2 of another shape\n"
         "    missing: a.bias (8,)\n"
         "    unknown: model.se.weight (8, 8)\n"
         "    fc.weight: (7, 288) in the file, (4, 288) in the network\n"

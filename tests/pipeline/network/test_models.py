@@ -120,6 +120,8 @@ def test_a_file_without_tensors(tmp_path: Path) -> None:
     ("builder", "arguments", "said"),
     [
         ("torchvision:resnet19", {}, "did you mean"),
+        ("torchvision:mobilenetv2", {}, "did you mean mobilenet_v2"),
+        ("torchvision:MobileNetV3Large", {}, "did you mean mobilenet_v3_large"),
         ("torchvision:resnet18", {"depth": 3}, "does not build"),
         ("timm:no_such_network", {}, "timm"),
         ("{folder}/network.py:missing", {}, "no function"),
@@ -170,7 +172,6 @@ def test_the_source_keeps_what_is_outside_the_recipe(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"function": "broken"}, r"shape \[2, 7\] for 2 samples, the data has 10 classes"),
         ({"function": "pair"}, r"does not take float32 \[3, 8, 8\]"),
         ({"inputs": (InputConfig(shape=(3, 9, 9)),)}, r"the recipe says float32 \[3, 9, 9\]"),
     ],
