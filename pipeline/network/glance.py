@@ -11,7 +11,7 @@ from torch import nn
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.suggest import did_you_mean
-from jetpress.pipeline.network import models, user_code
+from jetpress.pipeline.network import checkpoints, models, user_code
 from jetpress.pipeline.recipe.checks import LIBRARIES
 from jetpress.pipeline.recipe.sections.fields import is_file_reference
 from jetpress.pipeline.recipe.sections.model import ModelConfig
@@ -189,10 +189,10 @@ def _classes_of(given: str, weights: Path, module: nn.Module, classes: int, trai
         RecipeError: they are another network's.
     """
     try:
-        models.load_weights(module, weights)
+        checkpoints.load_weights(module, weights)
     except RecipeError:
         if trained is None or trained == classes:
             raise
-        models.load_weights(models.build(ModelConfig(given, {"num_classes": trained})), weights)
+        checkpoints.load_weights(models.build(ModelConfig(given, {"num_classes": trained})), weights)
         return trained
     return classes
