@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from jetpress.deploy import console
 from jetpress.deploy.errors import BenchmarkInvalid, BudgetNotMet
 from jetpress.pipeline.cli.arguments import Commands, command, recipe
 
+if TYPE_CHECKING:
+    from jetpress.pipeline.store.steps import Step
+
 
 def add(commands: Commands) -> None:
     """Both take the same options."""
-    run = command(commands, "run", _run, "run the pipeline: network in, engine and report out")
-    plan = command(commands, "plan", _plan, "say what `run` would do, stage by stage, without doing it")
+    text = "run the pipeline: network in, engine and report out"
+    run = command(commands, "run", _run, text, works_long=True)
+    text = "say what `run` would do, stage by stage, without doing it"
+    plan = command(commands, "plan", _plan, text, works_long=True)
     for either in (run, plan):
         given = either.add_argument(
             "recipe", metavar="RECIPE", help="a .toml recipe, e.g. recipes/digits.toml"
@@ -78,9 +85,23 @@ def _plan(options: argparse.Namespace) -> int:
     for step in steps:
         last = f"took {console.duration(step.seconds)}" if step.state == "cached" and step.seconds else ""
         if step.state == "will run" and step.seconds is not None:
-            last = f"last time {console.duration(step.seconds)}"
+            last = f"about {console.duration(step.seconds)}"
         print(f"{step.name:<14} {step.state:<10} {step.why or last}".rstrip())
+    console.say(_in_all(steps))
     return 0
+
+
+def _in_all(steps: Sequence[Step]) -> str:
+    """How long a run would take, as far as runs like it tell."""
+    ahead = [step.seconds for step in steps if step.state == "will run"]
+    known = [seconds for seconds in ahead if seconds is not None]
+    if not ahead:
+        return "nothing is left to do"
+    if not known:
+        return f"{len(ahead)} steps will run; how long they take is not known: none like them has run here"
+    untold = len(ahead) - len(known)
+    more = f", and {untold} steps of which none like them has run here" if untold else ""
+    return f"{len(ahead)} steps will run: about {console.duration(sum(known))}{more}"
 
 
 def _sensitivity(options: argparse.Namespace) -> int:
