@@ -258,3 +258,11 @@ def test_time_that_does_not_fall_as_the_layers_promise_is_said(tmp_path: Path) -
         assert "25 % slower than the sum" in text
     run["rounds"][1]["time"]["met"] = True
     assert "missed its time" not in report(run, tmp_path)[1]
+
+
+def test_no_run_is_left_out_without_a_word(tmp_path: Path) -> None:
+    run = realistic()
+    run["dense"]["samples_ms"][5:25] = [45.5] * 20
+    text = " ".join(Page(report(run, tmp_path)[0]).text.split())
+    assert "22 of 700 dense runs (3.1 %, up to 45.5 ms)" in text
+    assert "compressed runs (" not in text
