@@ -52,9 +52,9 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def points(value: float | None) -> str:
+def points(value: float | None, places: int = 2) -> str:
     """A difference of accuracies, with its sign."""
-    return MISSING if value is None else f"{value:+.2f} points".replace("-", "\N{MINUS SIGN}")
+    return MISSING if value is None else f"{value:+.{places}f} points".replace("-", "\N{MINUS SIGN}")
 
 
 def error(value: float | None) -> str:

@@ -11,7 +11,33 @@ from pydantic import Field, JsonValue
 from jetpress.benchmarks.stats import Interval
 
 State = Literal["valid", "noisy", "invalid"]
-"""Of a measurement. An invalid one may not be used; a noisy one is read by its intervals."""
+"""Of an absolute latency. An invalid one is shown and may not be quoted; a noisy one is read by its interval."""
+Known = Literal["known", "unknown"]
+"""Whether a ratio says something: what disturbs a session disturbs both engines, so it is judged apart from them."""
+Comparison = Literal["faster", "slower", "noise"]
+
+
+Standing = Literal[
+    "met",
+    "unmeasured",
+    "open",
+    "not met",
+    "nothing compressed",
+    "nothing to compress",
+    "slower",
+    "at chance",
+    "unknown",
+]
+"""What a run came to: :data:`jetpress.benchmarks.report.headline.STANDINGS` says what each means."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A number, and the ends of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +53,9 @@ class Limit:
     met: bool | None
     at_most: bool
     """Whether less is better."""
+    low: float | None = None
+    """Ends of the 95 % interval of what was found; None: not known."""
+    high: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +65,16 @@ class Verdict:
     met: bool | None
     """None: not all limits could be measured, and none of the others is broken."""
     checks: tuple[Limit, ...]
+    standing: Standing | None = None
+    """None: in a report of an earlier version."""
+    why: str | None = None
+    """What led to it, where the numbers do not say it."""
+    change: Estimate | None = None
+    """Points that the compressed network gains on the dense one, on the same test samples."""
+    guessing: float | None = None
+    """Points on the test split of whoever has learnt nothing; None where that means nothing."""
+    test_samples: int | None = None
+    validation_samples: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +97,26 @@ class Latency:
     """Runs that no steady machine explains."""
     fps: float | None
     """Samples per second."""
+    low: float | None = None
+    """Ends of the interval of the median, in ms; None where nothing tells it."""
+    high: float | None = None
+    level: int | None = None
+    """95: the interval covers what differs between sessions. None: it speaks of one session, and is called nothing."""
+    verdict: State | None = None
+    """Whether the median may be quoted; None where nobody judged it."""
+    reasons: tuple[str, ...] = ()
+    """Why it is not valid."""
+
+    @property
+    def half_width(self) -> float | None:
+        """Half the interval of the median as a share of it: 0.12 is +/- 12 %."""
+        if not self.p50 or self.low is None or self.high is None:
+            return None
+        return (self.high - self.low) / 2 / self.p50
+
+    def is_open(self, limit_ms: float) -> bool:
+        """Whether a limit lies inside the interval of the median: then it is not known on which side of it."""
+        return self.low is not None and self.high is not None and self.low < limit_ms < self.high
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,11 +141,21 @@ class NetworkReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Ratio:
-    """How many times as fast, with the ends of its 95 % interval."""
+    """How many times as fast, with the ends of its interval."""
 
     value: float | None
     low: float | None
     high: float | None
+    verdict: Comparison | None = None
+    """What the interval says; None: ask :func:`jetpress.benchmarks.ratio.verdict`."""
+    state: Known = "known"
+    """``unknown``: it is shown with its reasons, and nothing is claimed by it."""
+    reasons: tuple[str, ...] = ()
+    """Why it is unknown."""
+    sessions: int = 1
+    """Processes that it was measured in."""
+    level: int | None = None
+    """95: the interval covers what differs between sessions. None: it speaks of one session, and is called nothing."""
 
     @property
     def interval(self) -> Interval | None:
@@ -105,15 +174,23 @@ class Ratios:
     size: float | None
     """Of the ONNX files."""
     latency: Ratio | None
-    """None: not measured, or by a benchmark that is invalid."""
+    """None: not measured. Whether it may be claimed is its own ``state``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """Whether the latencies may be used."""
+    """How both networks were measured, and whether it answers what was asked."""
 
     verdict: State
+    """The worse one of both absolute latencies; the ratio has a state of its own."""
     reasons: tuple[str, ...]
     """Why it is not valid."""
     knobs: Mapping[str, JsonValue]
     """What was set while measuring, as the runner names it."""
+    unanswered: tuple[str, ...] = ()
+    """What was asked and is not known well enough to say: the ratio, or a limit of the budget inside the interval. Empty:
+    all is answered, however noisy it was. Exit code 7 is for this alone."""
+    sessions: int = 1
+    """Processes that it was measured in."""
+    machine: str = ""
+    """How busy the machine was before anything was measured, in a line."""

@@ -264,6 +264,15 @@ class Points:
 
 
 @dataclass(frozen=True)
+class Change:
+    """Points that the compressed network gains on the dense one, on the same images, and their 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class AssessmentFacts:
     """The final figures."""
 
@@ -272,3 +281,7 @@ class AssessmentFacts:
     validation_images: int
     """Samples of the split."""
     test_images: int
+    change: Change
+    """On the test split."""
+    guessing: float | None
+    """Points on the test split of whoever has learnt nothing; None where that means nothing."""
