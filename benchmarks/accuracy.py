@@ -13,6 +13,8 @@ Z = 1.959964
 """Of the normal distribution: 95 % lie within so many standard deviations."""
 FULL = 100.0
 """Points of a sample that is wholly right."""
+LITTLE = 0.1
+"""Share of the way from guessing to knowing all; below it, and where chance explains it, nothing was learnt."""
 
 
 def mean(points: float, samples: int) -> Interval:
@@ -69,5 +71,6 @@ def samples_for(drop: float, differing: float = 0.05) -> int:
 
 
 def at_chance(points: float, samples: int, guessing: float) -> bool:
-    """Whether a network may know nothing: its interval holds the points of guessing."""
-    return mean(points, samples).low <= guessing
+    """Whether a network seems to know nothing: guessing lies in its interval, and it is hardly better than that."""
+    little = points - guessing < LITTLE * (FULL - guessing)
+    return little and mean(points, samples).low <= guessing

@@ -9,7 +9,7 @@ from jetpress.benchmarks import accuracy
 from jetpress.benchmarks.report.record import Headline, RunReport
 from jetpress.benchmarks.report.record.networks import Limit, Standing
 from jetpress.benchmarks.report.results import silence, speed
-from jetpress.benchmarks.report.wording import amount, number, percent, points, sentence
+from jetpress.benchmarks.report.wording import amount, ms, number, points, sentence
 from jetpress.deploy.errors import BenchmarkInvalid, BudgetNotMet, NothingGained
 
 
@@ -63,7 +63,7 @@ def headline(run: RunReport) -> Headline:
         lines.append(f"Not measured yet: {', '.join(waiting)}.")
     if reason and reason not in title:
         lines.append(f"{sentence(reason)}.")
-    lines += [*_speed_line(run), *_accuracy_line(run), *_engine_lines(run)]
+    lines += [*_speed_line(run), *_absolute_line(run), *_accuracy_line(run), *_engine_lines(run)]
     return Headline(title=sentence(title), lines=tuple(lines))
 
 
@@ -101,8 +101,21 @@ def _speed_line(run: RunReport) -> list[str]:
         return []
     if called := speed(run):
         ratio = called[1]
-        return [f"{ratio.value:.2f} times as fast as dense, 95 % interval {ratio.low:.2f} to {ratio.high:.2f}."]
+        return [
+            f"{ratio.value:.2f} times as fast as dense, 95 % interval {ratio.low:.2f} to {ratio.high:.2f}."
+        ]
     return [f"No speed is claimed: {silence(run)}."]
+
+
+def _absolute_line(run: RunReport) -> list[str]:
+    """The median of the engine with what it is worth: not every machine gives a number to quote."""
+    latency = run.compressed.latency
+    if latency is None or latency.p50 is None or latency.half_width is None:
+        return []
+    line = f"Median {ms(latency.p50)} ± {number(100 * latency.half_width, 2)} %"
+    if latency.verdict in (None, "valid"):
+        return [f"{line}."]
+    return [f"{line}: not a number to quote ({'; '.join(latency.reasons) or latency.verdict})."]
 
 
 def _accuracy_line(run: RunReport) -> list[str]:
@@ -111,7 +124,9 @@ def _accuracy_line(run: RunReport) -> list[str]:
     if change is None or samples is None or standing(run) in ("nothing compressed", "nothing to compress"):
         return []
     span = f"{points(change.low, 1)} to {points(change.high, 1)}"
-    lines = [f"{sentence(run.measured)} {points(change.value)} on {samples:,} test images, 95 % interval {span}."]
+    lines = [
+        f"{sentence(run.measured)} {points(change.value)} on {samples:,} test images, 95 % interval {span}."
+    ]
     limit = next((check.limit for check in run.verdict.checks if check.unit == "points"), None)
     if limit and samples < (needed := accuracy.samples_for(limit)):
         lines.append(
@@ -124,11 +139,3 @@ def _accuracy_line(run: RunReport) -> list[str]:
 def _engine_lines(run: RunReport) -> list[str]:
     built = [] if run.engine_built else ["No engine was built here."]
     return built + ([f"Next: {run.next}"] if run.next else [])
-
-
-def spread(points_of: float | None, samples: int | None) -> str:
-    """Accuracy with the interval that so many images give it: ``97.77 % (95.2 to 99.0)``."""
-    if points_of is None or not samples:
-        return percent(points_of)
-    found = accuracy.mean(points_of, samples)
-    return f"{percent(points_of)} ({found.low:.1f} to {found.high:.1f})"

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 
 import numpy as np
 
 from jetpress.benchmarks.report import predictions
 from jetpress.benchmarks.report.record.predictions import Predictions
-from jetpress.pipeline.store.artifact import Assessment
+from jetpress.pipeline.flow.outcome import Outcome
 from jetpress.pipeline.store.facts.network import DISAGREEMENTS, PREDICTIONS
 
 
-def predicted(accuracy: Assessment, names: Sequence[str]) -> Predictions | None:
-    """For the report; None where the samples have not one class each. ``names`` are those of the classes."""
-    if not (accuracy.path / PREDICTIONS).is_file():
+def predicted(outcome: Outcome) -> Predictions | None:
+    """For the report; None where the samples have not one class each."""
+    folder, data = outcome.accuracy.path, outcome.networks.dense.facts.data
+    if not (folder / PREDICTIONS).is_file():
         return None
-    labels, dense, compressed = np.load(accuracy.path / PREDICTIONS, allow_pickle=False)
-    shown = json.loads((accuracy.path / DISAGREEMENTS).read_text())
-    return predictions.counted(labels, dense, compressed, names, shown)
+    labels, dense, compressed = np.load(folder / PREDICTIONS, allow_pickle=False)
+    shown = json.loads((folder / DISAGREEMENTS).read_text())
+    return predictions.counted(labels, dense, compressed, data.classes if data else (), shown)

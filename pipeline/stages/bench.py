@@ -31,7 +31,7 @@ def bench(config: Timing, bundle: Bundle, engine: Engine, draft: Path) -> Measur
         events = _until_valid(device, folder, arguments, config.benchmark)
     sources = [event.source for event in events if isinstance(event, Result | Ratio | Other)]
     (draft / "bench.json").write_text(json.dumps(sources))
-    timed = by_model(events, Result, needed=("dense", "compressed"))
+    timed = by_model(events, Result, needed=("compressed",))
     said = ", ".join(f"{name} {result.median:.3g} ms ({result.verdict})" for name, result in timed.items())
     return Measurement(draft, MeasurementFacts(tuple(offset), said))
 

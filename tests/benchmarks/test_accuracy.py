@@ -77,4 +77,6 @@ def _differing(samples: int, share: float) -> tuple[list[float], list[float]]:
 def test_chance_is_known_by_the_interval() -> None:
     assert accuracy.at_chance(12.0, 269, guessing=11.0)
     assert not accuracy.at_chance(97.0, 269, guessing=11.0)
-    assert accuracy.at_chance(60.0, 10, guessing=50.0)
+    assert accuracy.at_chance(52.0, 36, guessing=50.0)
+    assert not accuracy.at_chance(52.0, 36_000, guessing=50.0)
+    assert not accuracy.at_chance(97.0, 36, guessing=95.0)  # few images cannot tell, but most is learnt

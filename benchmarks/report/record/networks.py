@@ -188,8 +188,8 @@ class Benchmark:
     knobs: Mapping[str, JsonValue]
     """What was set while measuring, as the runner names it."""
     unanswered: tuple[str, ...] = ()
-    """What was asked and is not known well enough to say: the ratio, or a limit of the budget inside the interval. Empty:
-    all is answered, however noisy it was. Exit code 7 is for this alone."""
+    """What was asked and is not known well enough to say: the ratio, or a limit of the budget inside the interval.
+    Empty: all is answered, however noisy it was. Exit code 7 is for this alone."""
     sessions: int = 1
     """Processes that it was measured in."""
     machine: str = ""
