@@ -34,6 +34,7 @@ from jetpress.pipeline.store.needs import Needs
 from jetpress.pipeline.store.runs import alike, run_folder
 from jetpress.pipeline.store.steps import Doing, Looking, Step, Walk
 from jetpress.pipeline.store.store import Store, until_whole
+from jetpress.pipeline.training import metrics
 
 with lazy_stages():
     from jetpress.pipeline.stages.assess import assess
@@ -156,7 +157,7 @@ def run(
         doing = Doing(store, needs, durations, overall, outlook)
         return summary.write(pipeline(plan, place, doing), folder, doing)
 
-    with console.whole() as overall, Needs(store, folder) as needs:
+    with console.whole() as overall, Needs(store, folder) as needs, metrics.tracked(recipe.tracking):
         place = where(plan, device)
         report = until_whole(walk)
         needs.finished()
