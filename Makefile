@@ -21,7 +21,7 @@ engine: $(READY)
 	@$(BIN)/jetpress run $(RECIPE) --target $(TARGET) $(if $(DEVICE),--device $(DEVICE)) $(foreach s,$(SET),--set $(s))
 
 plan: $(READY)
-	@$(BIN)/jetpress plan $(RECIPE) --target $(TARGET) $(foreach s,$(SET),--set $(s))
+	@$(BIN)/jetpress plan $(RECIPE) --target $(TARGET) $(if $(DEVICE),--device $(DEVICE)) $(foreach s,$(SET),--set $(s))
 
 test: lint
 	$(BIN)/pytest -n 2 -m "not slow and not hardware"

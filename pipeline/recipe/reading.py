@@ -86,7 +86,7 @@ class Recipe(Section):
             raise RecipeError(f"{path} is not valid TOML: {error}", "see https://toml.io for the syntax")
         for override in overrides:
             _override(table, override)
-        table.setdefault("name", _named(path))
+        table.setdefault("name", named(path))
         return cls.parse(table, Written(str(path), text, tuple(overrides))).located(path.parent)
 
     @classmethod
@@ -191,7 +191,7 @@ def _text(path: Path) -> str:
         )
 
 
-def _named(path: Path) -> str:
+def named(path: Path) -> str:
     """What a recipe without a name is called: as its file, as far as that may be the name of a folder."""
     return re.sub(r"[^A-Za-z0-9._-]", "-", path.stem).lstrip("-._")[:64] or "recipe"
 
