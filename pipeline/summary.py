@@ -50,7 +50,7 @@ def _written(outcome: Outcome, place: Path, doing: Doing) -> RunReport:
     """The report; what it was made of decides whether the one that is there is still it."""
     told = [[step.name, step.digest, step.why] for step in doing.steps]
     code = fingerprint(_render.__module__, _render.__name__)
-    parts = [place.name, outcome.device.invalid, told, versions(reporting.LIBRARIES), code]
+    parts = [place.name, told, versions(reporting.LIBRARIES), code]
     digest = hashlib.sha256(canonical(parts).encode()).hexdigest()
     report = _known(place / "report.json")
     if report and report.digest == digest and (place / "report.html").is_file():
@@ -84,8 +84,11 @@ def _say_verdict(report: RunReport, place: Path) -> None:
         found = "not measured yet" if check.found is None else f"{check.found:.2f} {check.unit}"
         console.say(f"  {check.what}: {found} (budget {check.limit:g} {check.unit})")
     if report.ratios.latency and (ratio := report.ratios.latency.interval):
-        bounds = f"95 % interval {ratio.low:.2f} to {ratio.high:.2f}"
-        console.say(f"  {ratio.value:.2f} times as fast as dense ({bounds})")
+        bounds = f"{report.ratios.latency.covers} {ratio.low:.2f} to {ratio.high:.2f}"
+        known = "" if report.ratios.latency.state == "known" else ": not known well enough to claim it"
+        console.say(f"  {ratio.value:.2f} times as fast as dense ({bounds}){known}")
+    for why in report.benchmark.unanswered if report.benchmark else ():
+        console.say(f"  not answered: {why}")
     console.say(f"  report: {place / 'report.html'}")
     if report.engine_built:
         console.say(f"  engine: {place / 'engine'}")

@@ -102,9 +102,15 @@ def headline(run: RunReport) -> Headline:
     open_ = "Not all measured yet" if begun else "Not measured yet"
     title = {True: "Budget met", False: "Budget not met", None: open_}[run.verdict.met]
     lines = [_missed(check) for check in checks if check.met is False]
-    if waiting := [check.what for check in checks if check.met is None]:
+    lines += [_close(check) for check in checks if check.undecided]
+    if waiting := [check.what for check in checks if check.met is None and not check.undecided]:
         lines.append(f"Not measured yet: {', '.join(waiting)}.")
     return Headline(title=title, lines=(*lines, _speed_sentence(run), *_engine_sentences(run)))
+
+
+def _close(check: Limit) -> str:
+    found, limit = amount(check.found, check.unit), amount(check.limit, check.unit)
+    return f"{sentence(check.what)}: {found}, too close to the limit of {limit} to say on which side of it."
 
 
 def _missed(check: Limit) -> str:
@@ -115,7 +121,8 @@ def _missed(check: Limit) -> str:
 def _speed_sentence(run: RunReport) -> str:
     if called := speed(run):
         word, ratio = called
-        bounds = f"95 % interval {ratio.low:.2f} to {ratio.high:.2f}"
+        covers = run.ratios.latency.covers if run.ratios.latency else ""
+        bounds = f"{covers} {ratio.low:.2f} to {ratio.high:.2f}"
         noisy = " The measurement is noisy." if run.benchmark and run.benchmark.verdict == "noisy" else ""
         if word == "noise":
             same = f"{ratio.value:.3f} times as fast ({bounds})"
@@ -151,7 +158,8 @@ def cards(run: RunReport) -> list[Card]:
 def _latency_card(run: RunReport) -> Card:
     if called := speed(run):
         word, ratio = called
-        bounds = f"95 % interval {ratio.low:.2f} to {ratio.high:.2f}"
+        covers = run.ratios.latency.covers if run.ratios.latency else ""
+        bounds = f"{covers} {ratio.low:.2f} to {ratio.high:.2f}"
         medians = _change(run, lambda x: ms(x.latency.p50 if x.latency else None))
         if word == "noise":
             return Card("Latency", "within noise", [f"{ratio.value:.3f} ×, {bounds}", medians])

@@ -27,12 +27,13 @@ from jetpress.deploy.runner import latencies as runner
 
 
 def speed(run: RunReport) -> tuple[Verdict, Interval] | None:
-    """What may be said about latency, None when nothing may.
+    """What may be said about speed, None when nothing may.
 
-    Nothing may without a benchmark that is not invalid, both latencies, and a ratio with its interval.
+    Nothing may without a benchmark, both latencies, and a ratio that is known, with its interval. Whether the latencies
+    themselves may be quoted is another question: what disturbs a session disturbs both.
     """
     measured = run.dense.latency and run.compressed.latency and run.ratios.latency
-    if run.benchmark is None or run.benchmark.verdict == "invalid" or not measured:
+    if run.benchmark is None or not measured or measured.state == "unknown":
         return None
     ratio = measured.interval
     return None if ratio is None else (verdict(ratio), ratio)
@@ -44,8 +45,10 @@ def silence(run: RunReport) -> str:
         return "latency was not measured"
     if run.benchmark is None:
         return "nobody says that the benchmark is valid"
-    invalid = run.benchmark.verdict == "invalid"
-    return "the benchmark is invalid" if invalid else "the ratio of latencies has no interval"
+    ratio = run.ratios.latency
+    if ratio is None or ratio.interval is None:
+        return "the ratio of latencies has no interval"
+    return "; ".join(ratio.reasons) or "the ratio of latencies is not known"
 
 
 def budget(run: RunReport) -> Section:
@@ -87,7 +90,7 @@ def comparison(run: RunReport) -> Section:
         row("Multiply-adds", lambda x: quantity(x.macs), times(ratios.macs, *fewer)),
         row("ONNX file", lambda x: size(x.onnx_bytes), times(ratios.size, *smaller)),
         row("Engine file", lambda x: size(x.engine_bytes)),
-        latency("Latency, median", lambda x: ms(x.p50), _pace(run)),
+        latency("Latency, median", quoted, _pace(run)),
         latency("Latency, p90", lambda x: ms(x.p90)),
         latency("Latency, p95", lambda x: ms(x.p95)),
         latency("Latency, p99", lambda x: ms(x.p99)),
@@ -103,6 +106,16 @@ def comparison(run: RunReport) -> Section:
     known = [one for one in rows if one[1:3] != (MISSING, MISSING)]
     table = Table(("", "Dense", "Compressed", "Change"), known, "lrrs", title)
     return Section("comparison", title, text=_unsaid(run), tables=(table,))
+
+
+def quoted(latency: Latency) -> str:
+    """The median, with how well it is known."""
+    half = latency.half_width
+    return (
+        ms(latency.p50)
+        if half is None
+        else f"{ms(latency.p50)} \N{PLUS-MINUS SIGN} {number(100 * half, 2)} %"
+    )
 
 
 def _drop(before: float | None, after: float | None) -> str:
@@ -124,7 +137,7 @@ def _unsaid(run: RunReport) -> list[str]:
     if not runs:
         return ["Latency was not measured yet."]
     invalid = run.benchmark is not None and run.benchmark.verdict == "invalid"
-    text = ["The benchmark is invalid: these latencies may not be used."] if invalid else []
+    text = ["These latencies are no numbers to quote; the ratio is judged by itself."] if invalid else []
     few = [(n, runner.name_of(t)) for t, n in sorted(runner.LEAST_RUNS.items()) if n > min(runs)]
     if few:
         names = ", ".join(f"{name} needs {least:,}" for least, name in few)
@@ -141,12 +154,12 @@ def benchmark(run: RunReport) -> Section:
     if found is None and not (dense or compressed):
         return Section("benchmark", title, missing="Nothing was measured yet, so no speed is claimed.")
     text = {
-        "valid": "The measurement is valid.",
-        "noisy": "The measurement is valid but noisy: read its intervals.",
-        "invalid": "The measurement is invalid: its latencies may not be used, and no speed is claimed.",
+        "valid": "The latencies may be quoted.",
+        "noisy": "The latencies are noisy: read their intervals.",
+        "invalid": "The latencies are no numbers to quote; all of them are shown, and the ratio is judged by itself.",
         "": "It is not known whether this measurement is valid, so no speed is claimed.",
     }[found.verdict if found else ""]
-    reasons = [(reason,) for reason in found.reasons] if found else []
+    reasons = [(reason,) for reason in (*found.unanswered, *found.reasons)] if found else []
     knobs = [(name, value(knob)) for name, knob in found.knobs.items()] if found else []
     tables = (
         Table(("Why",), reasons, "w", "What was wrong with the measurement"),

@@ -58,8 +58,8 @@ def _run(options: argparse.Namespace) -> int:
         print(json.dumps(result.to_dict()))
     if result.verdict.met is False:
         return BudgetNotMet.exit_code
-    invalid = result.benchmark is not None and result.benchmark.verdict == "invalid"
-    return BenchmarkInvalid.exit_code if invalid else 0
+    unanswered = result.benchmark is not None and result.benchmark.unanswered
+    return BenchmarkInvalid.exit_code if unanswered else 0
 
 
 def _plan(options: argparse.Namespace) -> int:

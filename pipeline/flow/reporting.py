@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +15,6 @@ from pydantic import JsonValue
 from safetensors.numpy import load_file
 
 from jetpress.benchmarks.report import record
-from jetpress.benchmarks.report.latency import summary
 from jetpress.benchmarks.report.record import Machine, RunReport, Stage
 from jetpress.benchmarks.report.record.changes import (
     Check,
@@ -30,10 +29,10 @@ from jetpress.benchmarks.report.record.changes import (
     Unpruned,
 )
 from jetpress.benchmarks.report.record.engines import BuilderLog, EquivalenceRow, Findings, QuantizationReport
-from jetpress.benchmarks.report.record.networks import Benchmark, Limit, NetworkReport, Ratio, Ratios, Verdict
+from jetpress.benchmarks.report.record.networks import Limit, NetworkReport, Ratio, Ratios, Verdict
 from jetpress.deploy.backends import BACKENDS
 from jetpress.deploy.check import cores, cpu_name, gpu_name
-from jetpress.pipeline.flow.measured import Session, benchmark, mixed_latency, session
+from jetpress.pipeline.flow.measured import Session, benchmark, latency_of, mixed_latency, session
 from jetpress.pipeline.flow.outcome import Exports, OnDevice, Outcome
 from jetpress.pipeline.flow.rounds import Round as Pruned
 from jetpress.pipeline.recipe.resolve import Plan
@@ -63,7 +62,7 @@ def report(outcome: Outcome, place: Path, steps: Sequence[Step], digest: str) ->
     """All that is known about a run whose folder is ``place``; ``digest`` is of what the report is made of."""
     plan, device, found = outcome.plan, outcome.device, session(outcome.device.numbers)
     dense, compressed = _network(outcome, found, "dense"), _network(outcome, found, "compressed")
-    judged, measured = benchmark(found, device.invalid), outcome.networks.dense.facts.measured
+    judged, measured = benchmark(found, plan.recipe.budget), outcome.networks.dense.facts.measured
     return RunReport(
         format=record.FORMAT,
         name=plan.recipe.name,
@@ -74,7 +73,7 @@ def report(outcome: Outcome, place: Path, steps: Sequence[Step], digest: str) ->
         next=device.next.format(bundle=place / "bundle", engine=place / "engine") or None,
         dense=dense,
         compressed=compressed,
-        ratios=_ratios(dense, compressed, judged, found.against.get("dense")),
+        ratios=_ratios(dense, compressed, found.against.get("dense")),
         benchmark=judged,
         layers=_layers(outcome.networks.rounds),
         unpruned=_unpruned(outcome.networks.rounds),
@@ -119,21 +118,18 @@ def _network(outcome: Outcome, found: Session, name: Literal["dense", "compresse
         onnx_bytes=exported.facts.bytes,
         engine_bytes=engine.facts.bytes.get(name) if engine else None,
         engine_accuracy=tried.facts.top1.get(name) if tried else None,
-        latency=summary(timed.samples_ms, timed.batch) if timed else None,
+        latency=latency_of(timed) if timed else None,
         samples_ms=timed.samples_ms if timed else None,
     )
 
 
-def _ratios(
-    dense: NetworkReport, compressed: NetworkReport, judged: Benchmark | None, faster: Ratio | None
-) -> Ratios:
+def _ratios(dense: NetworkReport, compressed: NetworkReport, faster: Ratio | None) -> Ratios:
     """Dense over compressed: how many times smaller or faster."""
-    usable = judged is not None and judged.verdict != "invalid"
     return Ratios(
         parameters=_over(dense.parameters, compressed.parameters),
         macs=_over(dense.macs, compressed.macs),
         size=_over(dense.onnx_bytes, compressed.onnx_bytes),
-        latency=faster if usable else None,
+        latency=faster,
     )
 
 
@@ -149,11 +145,25 @@ def _verdict(budget: BudgetConfig, measured: str, dense: NetworkReport, compress
     what = f"{measured} drop on the test split"
     checks = [_limit(what, budget.accuracy_drop, drop, "points", at_most=True)]
     if budget.latency_ms is not None:
-        checks.append(_limit("median latency", budget.latency_ms, p50, "ms", at_most=True))
+        checks.append(
+            _undecided(
+                _limit("median latency", budget.latency_ms, p50, "ms", at_most=True),
+                latency is not None and latency.is_open(budget.latency_ms),
+            )
+        )
     if budget.fps is not None:
-        checks.append(_limit("throughput", budget.fps, fps, "samples/s", at_most=False))
+        checks.append(
+            _undecided(
+                _limit("throughput", budget.fps, fps, "samples/s", at_most=False),
+                latency is not None and latency.is_open_fps(budget.fps),
+            )
+        )
     met = [check.met for check in checks]
     return Verdict(met=False if False in met else None if None in met else True, checks=tuple(checks))
+
+
+def _undecided(check: Limit, is_open: bool) -> Limit:
+    return replace(check, met=None, undecided=True) if is_open else check
 
 
 def _limit(what: str, limit: float, found: float | None, unit: str, *, at_most: bool) -> Limit:
@@ -227,7 +237,6 @@ def _sparsity(outcome: Outcome, found: Session) -> SparsityReport:
         return SparsityReport(skipped="no layer was made 2:4")
     engine, speed = outcome.device.engine, found.against.get(TWIN)
     built = engine.facts.models.get("compressed") if engine else None
-    invalid = any(one.verdict == "invalid" for one in found.engines.values())
     return SparsityReport(
         method=told.method,
         pattern=told.pattern,
@@ -237,7 +246,7 @@ def _sparsity(outcome: Outcome, found: Session) -> SparsityReport:
         kept_magnitude=told.kept_magnitude,
         kept_unpermuted=told.kept_unpermuted,
         permutation_error=told.permutation_error,
-        engine=of_engine(built, speed, invalid) if built and built.sparse else None,
+        engine=of_engine(built, speed) if built and built.sparse else None,
     )
 
 

@@ -30,6 +30,8 @@ class Limit:
     met: bool | None
     at_most: bool
     """Whether less is better."""
+    undecided: bool = False
+    """It was measured, and the limit lies within the interval of what was found: ``met`` is None."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +84,12 @@ class Latency:
         """Whether a limit lies inside the interval of the median: then it is not known on which side of it."""
         return self.low is not None and self.high is not None and self.low < limit_ms < self.high
 
+    def is_open_fps(self, limit: float) -> bool:
+        """The same of a limit in samples per second, whose interval is as wide as that of the median."""
+        if self.fps is None or self.p50 is None or self.low is None or self.high is None:
+            return False
+        return self.fps * self.p50 / self.high < limit < self.fps * self.p50 / self.low
+
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkReport:
@@ -122,6 +130,11 @@ class Ratio:
     """95: the interval covers what differs between sessions. None: it speaks of one session, and is called nothing."""
 
     @property
+    def covers(self) -> str:
+        """What its interval is called."""
+        return f"{self.level} % interval" if self.level else "interval of one session alone"
+
+    @property
     def interval(self) -> Interval | None:
         """None where a number of it is not known: then there is nothing to claim."""
         if self.value is None or self.low is None or self.high is None:
@@ -152,8 +165,8 @@ class Benchmark:
     knobs: Mapping[str, JsonValue]
     """What was set while measuring, as the runner names it."""
     unanswered: tuple[str, ...] = ()
-    """What was asked and is not known well enough to say: the ratio, or a limit of the budget inside the interval. Empty:
-    all is answered, however noisy it was. Exit code 7 is for this alone."""
+    """What was asked and is not known well enough to say: the ratio, or a limit of the budget inside the interval.
+    Empty: all is answered, however noisy it was. Exit code 7 is for this alone."""
     sessions: int = 1
     """Processes that it was measured in."""
     machine: str = ""
