@@ -9,7 +9,8 @@
     |-- DeviceError        5   the device, its disk or the connection to it failed
     |-- TrustError         6   a file is not the one that was made: digest, size, path or signature
     |-- BenchmarkInvalid   7   the numbers measured may not be used
-    `-- BudgetNotMet       8   everything ran, but the result is outside the recipe's budget
+    |-- BudgetNotMet       8   everything ran, but the result is outside the recipe's budget
+    `-- NothingGained      9   everything ran, but nothing was compressed, or it is slower, or the network guesses
 
 Exit code 130 is Ctrl-C, as in a shell.
 """
@@ -83,6 +84,12 @@ class BudgetNotMet(JetpressError):
     """Everything ran, but the result is outside the recipe's budget."""
 
     exit_code = 8
+
+
+class NothingGained(JetpressError):
+    """Everything ran, but the result is worth nothing: not compressed, slower than dense, or a network that guesses."""
+
+    exit_code = 9
 
 
 def from_os_error(error: OSError) -> JetpressError:

@@ -6,6 +6,7 @@ would do. A step's result is an artifact in the store, so whatever was done befo
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from jetpress.pipeline.flow.outcome import Exports, Networks, OnDevice, Outcome
 from jetpress.pipeline.flow.rounds import prune_in_rounds
 from jetpress.pipeline.flow.sparsity import sparsify_where_it_pays
 from jetpress.pipeline.flow.teacher import other_teacher
+from jetpress.pipeline.flow.verdict import untouched
 from jetpress.pipeline.recipe.configs import BundleConfig, Place, PreflightConfig, SourceConfig, Timing
 from jetpress.pipeline.recipe.reading import Recipe
 from jetpress.pipeline.recipe.resolve import Plan, resolve
@@ -69,12 +71,17 @@ def pipeline(plan: Plan, device: Device | None, walk: Walk) -> Outcome:
     tuned += [(f"round {n}", one.tuned) for n, one in enumerate(rounds, 1) if one.tuned]
     best, sparse = sparsify_where_it_pays(plan, best, dense, teacher, walk)
     tuned += [("2:4", one) for one in sparse]
+    as_it_was = untouched(plan, dense, best, rounds, sparse)
     folded = walk.step("fold", fold, None, best)
 
     onnx = walk.step("export", export, recipe.export, folded)
-    dense_onnx = walk.step("export dense", export, dense_export(plan), dense)
     same = walk.step("equivalence", equivalence, recipe.equivalence, folded, onnx)
-    dense_same = walk.step("same, dense", equivalence, recipe.equivalence, dense, dense_onnx)
+    dense_onnx, dense_same = onnx, same
+    if as_it_was is not None:
+        walk.skip("export dense", f"nothing was compressed, nothing to compare with: {as_it_was}")
+    else:
+        dense_onnx = walk.step("export dense", export, dense_export(plan), dense)
+        dense_same = walk.step("same, dense", equivalence, recipe.equivalence, dense, dense_onnx)
     same_quantized, training, name = None, "", f"same, {recipe.build.precision.upper()}"
     if recipe.build.precision in EIGHT_BITS:
         quantized = in_int8(plan, folded, onnx, teacher, walk)
@@ -88,9 +95,10 @@ def pipeline(plan: Plan, device: Device | None, walk: Walk) -> Outcome:
     else:
         accuracy = walk.step("assess", assess, None, dense, folded)
     walk.step("preflight", preflight, PreflightConfig(target, recipe.build.precision), onnx)
+    packing = replace(packing, alone=as_it_was is not None)
     packed = walk.step("bundle", bundle, packing, folded, onnx, dense_onnx)
 
-    networks = Networks(dense, folded, rounds, tuned)
+    networks = Networks(dense, folded, rounds, tuned, as_it_was)
     exports = Exports(dense_onnx, onnx, dense_same, same, same_quantized, training)
     return Outcome(plan, networks, exports, accuracy, packed, on_device(plan, place, packed, walk))
 

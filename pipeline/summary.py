@@ -80,21 +80,17 @@ def _render(outcome: Outcome, place: Path, steps: Sequence[Step], digest: str) -
 
 
 def _say_verdict(report: RunReport, place: Path) -> None:
-    for check in report.verdict.checks:
-        found = "not measured yet" if check.found is None else f"{check.found:.2f} {check.unit}"
-        console.say(f"  {check.what}: {found} (budget {check.limit:g} {check.unit})")
-    if report.ratios.latency and (ratio := report.ratios.latency.interval):
-        bounds = f"{report.ratios.latency.covers} {ratio.low:.2f} to {ratio.high:.2f}"
-        known = "" if report.ratios.latency.state == "known" else ": not known well enough to claim it"
-        console.say(f"  {ratio.value:.2f} times as fast as dense ({bounds}){known}")
-    for why in report.benchmark.unanswered if report.benchmark else ():
-        console.say(f"  not answered: {why}")
+    """The numbers behind the verdict, where everything is, and last the one sentence."""
+    headline = report.headline
+    for line in headline.lines if headline else ():
+        if not line.startswith("Next: "):
+            console.say(f"  {line}")
     console.say(f"  report: {place / 'report.html'}")
     if report.engine_built:
         console.say(f"  engine: {place / 'engine'}")
     else:
         console.say(f"  bundle: {place / 'bundle'} (no engine was built: that happens on the device)")
-    met = {True: "budget met", False: "budget NOT met", None: "budget not measured in full"}
-    console.say(met[report.verdict.met])
+    if headline:
+        console.say(headline.title)
     if report.next:
         console.say(f"next: {report.next}")

@@ -18,12 +18,12 @@ import jinja2
 from markupsafe import Markup
 
 from jetpress.benchmarks.report import builder, changes, pruning, quantization, record, results, weights
+from jetpress.benchmarks.report.headline import headline, shown
 from jetpress.benchmarks.report.origin import origin, stages
-from jetpress.benchmarks.report.record import Headline, RunReport
-from jetpress.benchmarks.report.record.networks import Limit, NetworkReport
+from jetpress.benchmarks.report.record import RunReport
+from jetpress.benchmarks.report.record.networks import NetworkReport
 from jetpress.benchmarks.report.results import silence, speed
 from jetpress.benchmarks.report.wording import (
-    amount,
     ms,
     percent,
     points,
@@ -79,7 +79,7 @@ def render(run: RunReport, directory: Path) -> RunReport:
         "run": run,
         "where": where(run),
         "headline": run.headline,
-        "tone": {True: "good", False: "bad", None: "open"}[run.verdict.met],
+        "tone": shown(run).tone,
         "cards": cards(run),
         "sections": [section for section in sections if not section.missing],
         "missing": [section for section in sections if section.missing],
@@ -95,48 +95,6 @@ def where(run: RunReport) -> str:
     return value(run.target.get("title") or run.target.get("name"))
 
 
-def headline(run: RunReport) -> Headline:
-    """What came out: the budget, what is missing or broken, the speed if one was measured, what to do."""
-    checks = run.verdict.checks
-    begun = any(check.met is not None for check in checks)
-    open_ = "Not all measured yet" if begun else "Not measured yet"
-    title = {True: "Budget met", False: "Budget not met", None: open_}[run.verdict.met]
-    lines = [_missed(check) for check in checks if check.met is False]
-    lines += [_close(check) for check in checks if check.undecided]
-    if waiting := [check.what for check in checks if check.met is None and not check.undecided]:
-        lines.append(f"Not measured yet: {', '.join(waiting)}.")
-    return Headline(title=title, lines=(*lines, _speed_sentence(run), *_engine_sentences(run)))
-
-
-def _close(check: Limit) -> str:
-    found, limit = amount(check.found, check.unit), amount(check.limit, check.unit)
-    return f"{sentence(check.what)}: {found}, too close to the limit of {limit} to say on which side of it."
-
-
-def _missed(check: Limit) -> str:
-    found, limit = amount(check.found, check.unit), amount(check.limit, check.unit)
-    return f"{check.what[:1].upper()}{check.what[1:]}: {found}, the limit is {limit}."
-
-
-def _speed_sentence(run: RunReport) -> str:
-    if called := speed(run):
-        word, ratio = called
-        covers = run.ratios.latency.covers if run.ratios.latency else ""
-        bounds = f"{covers} {ratio.low:.2f} to {ratio.high:.2f}"
-        noisy = " The measurement is noisy." if run.benchmark and run.benchmark.verdict == "noisy" else ""
-        if word == "noise":
-            same = f"{ratio.value:.3f} times as fast ({bounds})"
-            return f"No difference in latency beyond noise: {same}.{noisy}"
-        slower = ", so it is slower" if word == "slower" else ""
-        return f"The compressed engine is {ratio.value:.2f} times as fast as dense ({bounds}){slower}.{noisy}"
-    return f"No speed is claimed: {silence(run)}."
-
-
-def _engine_sentences(run: RunReport) -> list[str]:
-    built = [] if run.engine_built else ["No engine was built here."]
-    return built + ([f"Next: {run.next}"] if run.next else [])
-
-
 def cards(run: RunReport) -> list[Card]:
     """Accuracy, latency, size, computation: dense against compressed."""
     before, after = run.dense.test, run.compressed.test
@@ -147,12 +105,20 @@ def cards(run: RunReport) -> list[Card]:
         Card(
             f"{sentence(run.measured)} on the test split",
             percent(after),
-            [f"{change}dense {percent(before)}"],
+            [f"{change}dense {percent(before)}", *_sure(run)],
         ),
         _latency_card(run),
         Card("ONNX file", smaller, [_change(run, lambda x: size(x.onnx_bytes))]),
         Card("Multiply-adds", fewer, [_change(run, lambda x: quantity(x.macs))]),
     ]
+
+
+def _sure(run: RunReport) -> list[str]:
+    """The interval of the change, and on how many samples."""
+    change, samples = run.verdict.change, run.verdict.test_samples
+    if change is None or samples is None:
+        return []
+    return [f"{points(change.low, 1)} to {points(change.high, 1)} (95 %), {samples:,} samples"]
 
 
 def _latency_card(run: RunReport) -> Card:

@@ -19,6 +19,7 @@ from jetpress.benchmarks.report.wording import (
     quantity,
     sentence,
     size,
+    spread,
     times,
     value,
 )
@@ -27,28 +28,22 @@ from jetpress.deploy.runner import latencies as runner
 
 
 def speed(run: RunReport) -> tuple[Verdict, Interval] | None:
-    """What may be said about speed, None when nothing may.
-
-    Nothing may without a benchmark, both latencies, and a ratio that is known, with its interval. Whether the latencies
-    themselves may be quoted is another question: what disturbs a session disturbs both.
-    """
-    measured = run.dense.latency and run.compressed.latency and run.ratios.latency
-    if run.benchmark is None or not measured or measured.state == "unknown":
+    """What may be said about latency, None when nothing may: without a ratio that is known, with its interval."""
+    measured = run.ratios.latency
+    if measured is None or measured.state == "unknown" or measured.interval is None:
         return None
-    ratio = measured.interval
-    return None if ratio is None else (verdict(ratio), ratio)
+    return measured.verdict or verdict(measured.interval), measured.interval
 
 
 def silence(run: RunReport) -> str:
     """Why no speed is claimed."""
+    measured = run.ratios.latency
     if not (run.dense.latency and run.compressed.latency):
         return "latency was not measured"
-    if run.benchmark is None:
-        return "nobody says that the benchmark is valid"
-    ratio = run.ratios.latency
-    if ratio is None or ratio.interval is None:
-        return "the ratio of latencies has no interval"
-    return "; ".join(ratio.reasons) or "the ratio of latencies is not known"
+    if measured is None:
+        return "the two were not measured side by side"
+    reasons = f": {'; '.join(measured.reasons)}" if measured.reasons else ""
+    return f"the ratio of latencies is not known well enough{reasons}"
 
 
 def budget(run: RunReport) -> Section:
@@ -67,6 +62,7 @@ def comparison(run: RunReport) -> Section:
     """The two networks side by side."""
     title, ratios, measured = "Dense against compressed", run.ratios, sentence(run.measured)
     fewer, smaller = ("fewer", "more"), ("smaller", "larger")
+    validation, test = run.verdict.validation_samples, run.verdict.test_samples
 
     def row(what: str, show: Callable[[NetworkReport], str], change: str = "") -> tuple[str, ...]:
         return what, show(run.dense), show(run.compressed), change
@@ -83,8 +79,8 @@ def comparison(run: RunReport) -> Section:
         )
     )
     rows = [
-        row(f"{measured}, validation", lambda x: percent(x.validation), next(drops)),
-        row(f"{measured}, test", lambda x: percent(x.test), next(drops)),
+        row(f"{measured}, validation", lambda x: spread(x.validation, validation), next(drops)),
+        row(f"{measured}, test", lambda x: spread(x.test, test), next(drops)),
         row(f"{measured} of the engine", lambda x: percent(x.engine_accuracy), next(drops)),
         row("Parameters", lambda x: quantity(x.parameters), times(ratios.parameters, *fewer)),
         row("Multiply-adds", lambda x: quantity(x.macs), times(ratios.macs, *fewer)),

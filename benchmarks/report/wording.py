@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import JsonValue
 
+from jetpress.benchmarks import accuracy
+
 MISSING = "—"
 _BIDI = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c")
 
@@ -52,9 +54,17 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def points(value: float | None) -> str:
+def points(value: float | None, places: int = 2) -> str:
     """A difference of accuracies, with its sign."""
-    return MISSING if value is None else f"{value:+.2f} points".replace("-", "\N{MINUS SIGN}")
+    return MISSING if value is None else f"{value:+.{places}f} points".replace("-", "\N{MINUS SIGN}")
+
+
+def spread(value: float | None, samples: int | None) -> str:
+    """Accuracy with the interval that so many samples give it: ``97.77 % (95.2 to 99.0)``."""
+    if value is None or not samples:
+        return percent(value)
+    found = accuracy.mean(value, samples)
+    return f"{percent(value)} ({found.low:.1f} to {found.high:.1f})"
 
 
 def error(value: float | None) -> str:

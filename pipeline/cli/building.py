@@ -7,7 +7,6 @@ import json
 from dataclasses import asdict
 
 from jetpress.deploy import console
-from jetpress.deploy.errors import BenchmarkInvalid, BudgetNotMet
 from jetpress.pipeline.cli.arguments import Commands, command, recipe
 
 
@@ -50,16 +49,14 @@ def _run(options: argparse.Namespace) -> int:
     if ranks.rank() > 0:
         return torchrun.serve()
     given = recipe(options)
+    from jetpress.benchmarks.report.headline import shown
     from jetpress.pipeline.run import run
 
     with torchrun.leading():
         result = run(given, options.target, options.device)
     if options.json:
         print(json.dumps(result.to_dict()))
-    if result.verdict.met is False:
-        return BudgetNotMet.exit_code
-    unanswered = result.benchmark is not None and result.benchmark.unanswered
-    return BenchmarkInvalid.exit_code if unanswered else 0
+    return shown(result).exit_code
 
 
 def _plan(options: argparse.Namespace) -> int:

@@ -95,7 +95,7 @@ def benchmark(found: Session, budget: BudgetConfig) -> Benchmark | None:
     """How it was measured, and whether it answers what was asked."""
     if not found.engines:
         return None
-    both = {name: found.engines[name] for name in ("dense", "compressed")}
+    both = {name: found.engines[name] for name in ("dense", "compressed") if name in found.engines}
     return Benchmark(
         verdict=max((one.verdict for one in both.values()), key=WORSE.index),
         reasons=tuple(f"{name}: {why}" for name, one in both.items() for why in one.reasons),

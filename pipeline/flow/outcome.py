@@ -28,6 +28,8 @@ class Networks:
     rounds: Sequence[Round]
     tuned: Sequence[tuple[str, Checkpoint]]
     """All that was trained, by the name of its curve."""
+    untouched: str | None = None
+    """Why the network that is shipped is the dense one, as it was; None where it was compressed."""
 
 
 @dataclass(frozen=True)

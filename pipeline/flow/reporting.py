@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
@@ -29,14 +29,14 @@ from jetpress.benchmarks.report.record.changes import (
     Unpruned,
 )
 from jetpress.benchmarks.report.record.engines import BuilderLog, EquivalenceRow, Findings, QuantizationReport
-from jetpress.benchmarks.report.record.networks import Limit, NetworkReport, Ratio, Ratios, Verdict
+from jetpress.benchmarks.report.record.networks import NetworkReport, Ratio, Ratios
 from jetpress.deploy.backends import BACKENDS
 from jetpress.deploy.check import cores, cpu_name, gpu_name
 from jetpress.pipeline.flow.measured import Session, benchmark, latency_of, mixed_latency, session
 from jetpress.pipeline.flow.outcome import Exports, OnDevice, Outcome
 from jetpress.pipeline.flow.rounds import Round as Pruned
+from jetpress.pipeline.flow.verdict import verdict
 from jetpress.pipeline.recipe.resolve import Plan
-from jetpress.pipeline.recipe.sections.device import BudgetConfig
 from jetpress.pipeline.recipe.sections.fields import as_table
 from jetpress.pipeline.sparse.kernels import TWIN, of_engine
 from jetpress.pipeline.store.artifact import Checkpoint, OnnxModel, canonical
@@ -62,18 +62,18 @@ def report(outcome: Outcome, place: Path, steps: Sequence[Step], digest: str) ->
     """All that is known about a run whose folder is ``place``; ``digest`` is of what the report is made of."""
     plan, device, found = outcome.plan, outcome.device, session(outcome.device.numbers)
     dense, compressed = _network(outcome, found, "dense"), _network(outcome, found, "compressed")
-    judged, measured = benchmark(found, plan.recipe.budget), outcome.networks.dense.facts.measured
+    judged, faster = benchmark(found, plan.recipe.budget), found.against.get("dense")
     return RunReport(
         format=record.FORMAT,
         name=plan.recipe.name,
         jetpress=versions({"jetpress"}).get("jetpress", "0.1.0"),
         target=_target(plan),
-        verdict=_verdict(plan.recipe.budget, measured, dense, compressed),
+        verdict=verdict(outcome, compressed, faster, judged),
         engine_built=device.engine is not None,
         next=device.next.format(bundle=place / "bundle", engine=place / "engine") or None,
         dense=dense,
         compressed=compressed,
-        ratios=_ratios(dense, compressed, found.against.get("dense")),
+        ratios=_ratios(dense, compressed, faster),
         benchmark=judged,
         layers=_layers(outcome.networks.rounds),
         unpruned=_unpruned(outcome.networks.rounds),
@@ -92,7 +92,7 @@ def report(outcome: Outcome, place: Path, steps: Sequence[Step], digest: str) ->
         created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         stages=tuple(Stage(**as_table(step)) for step in steps),
         digest=digest,
-        measured=measured,
+        measured=outcome.networks.dense.facts.measured,
     )
 
 
@@ -135,40 +135,6 @@ def _ratios(dense: NetworkReport, compressed: NetworkReport, faster: Ratio | Non
 
 def _over(dense: int | None, compressed: int | None) -> float | None:
     return dense / compressed if dense is not None and compressed else None
-
-
-def _verdict(budget: BudgetConfig, measured: str, dense: NetworkReport, compressed: NetworkReport) -> Verdict:
-    """Each limit of the budget against what was found; None where it could not be measured."""
-    before, after = dense.test, compressed.test
-    drop = None if before is None or after is None else round(before - after, 4)
-    p50, fps = (latency.p50, latency.fps) if (latency := compressed.latency) else (None, None)
-    what = f"{measured} drop on the test split"
-    checks = [_limit(what, budget.accuracy_drop, drop, "points", at_most=True)]
-    if budget.latency_ms is not None:
-        checks.append(
-            _undecided(
-                _limit("median latency", budget.latency_ms, p50, "ms", at_most=True),
-                latency is not None and latency.is_open(budget.latency_ms),
-            )
-        )
-    if budget.fps is not None:
-        checks.append(
-            _undecided(
-                _limit("throughput", budget.fps, fps, "samples/s", at_most=False),
-                latency is not None and latency.is_open_fps(budget.fps),
-            )
-        )
-    met = [check.met for check in checks]
-    return Verdict(met=False if False in met else None if None in met else True, checks=tuple(checks))
-
-
-def _undecided(check: Limit, is_open: bool) -> Limit:
-    return replace(check, met=None, undecided=True) if is_open else check
-
-
-def _limit(what: str, limit: float, found: float | None, unit: str, *, at_most: bool) -> Limit:
-    met = None if found is None else (found <= limit if at_most else found >= limit)
-    return Limit(what=what, limit=limit, found=found, unit=unit, met=met, at_most=at_most)
 
 
 def _layers(rounds: Sequence[Pruned]) -> tuple[Layer, ...]:

@@ -47,10 +47,14 @@ class Judge:
 
     def points(self, proto: onnx.ModelProto, split: Split, what: str) -> float:
         """Mean points of ``split``."""
+        return float(self.each(proto, split, what).mean())
+
+    def each(self, proto: onnx.ModelProto, split: Split, what: str) -> Tensor:
+        """Points of each sample of ``split``, ``[samples]`` in its order."""
         judge, rebuild = points_of(self.network.data), _rebuilder(self.network)
         _, run = self._runner(proto)
         order = self._network_outputs(proto)
-        total = 0.0
+        scored: list[Tensor] = []
         with progress(what, len(split)) as line:
             for inputs, target in loading.batches(split):
                 found: list[list[Array]] = []
@@ -59,8 +63,8 @@ class Judge:
                     found.append([session.cut(outputs[name], count) for name in order])
                     line.step(amount=count)
                 whole = [torch.from_numpy(np.concatenate(column)) for column in zip(*found, strict=True)]
-                total += float(judge(rebuild(whole), target).double().sum())
-        return total / len(split)
+                scored.append(judge(rebuild(whole), target).double())
+        return torch.cat(scored)
 
     def _network_outputs(self, proto: onnx.ModelProto) -> list[str]:
         """What the network itself returns, as the graph names it: the file may end with more."""

@@ -68,6 +68,8 @@ class BundleConfig:
     build: BuildConfig
     benchmark: BenchmarkConfig
     seed: int
+    alone: bool = False
+    """Nothing was compressed: there is one network, and nothing to measure it against."""
 
 
 @dataclass(frozen=True)

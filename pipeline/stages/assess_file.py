@@ -9,8 +9,7 @@ import onnx
 from jetpress.pipeline.graph.ends import Ends
 from jetpress.pipeline.quantization.judge import Judge
 from jetpress.pipeline.store.artifact import Assessment, Checkpoint, OnnxModel
-from jetpress.pipeline.store.facts.network import Points
-from jetpress.pipeline.training.assessment import opened, points, written
+from jetpress.pipeline.training.assessment import Scored, opened, scored, written
 
 
 def assess_file(
@@ -21,6 +20,8 @@ def assess_file(
     network, data = opened(compressed)
     judge = Judge(network, Ends.of(onnx_model.facts, network.data), onnx_model.facts.max_batch)
     proto = onnx.load(onnx_model.path / "model.onnx")
-    validation = judge.points(proto, data.validation, "quantized, validation")
-    found = Points(validation, judge.points(proto, data.test, "quantized, test"))
-    return written(points(*opened(dense), "dense"), found, data, draft)
+    found = Scored(
+        judge.each(proto, data.validation, "quantized, validation"),
+        judge.each(proto, data.test, "quantized, test"),
+    )
+    return written(scored(*opened(dense), "dense"), found, data, draft)

@@ -34,7 +34,7 @@ def asked(benchmark: BenchmarkConfig) -> tuple[str, ...]:
 
 
 def _headline(events: Sequence[Event]) -> str:
-    timed = by_model(events, Result, needed=("dense", "compressed"))
+    timed = by_model(events, Result, needed=("compressed",))
     said = [
         f"{name} {one.median:.3g} ms +/- {50 * (one.interval[1] - one.interval[0]) / one.median:.1f} %"
         for name, one in timed.items()

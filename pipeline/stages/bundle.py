@@ -3,7 +3,8 @@
 ::
 
     model.onnx  dense.onnx     the compressed network and its dense twin, measured in one session; a 2:4 network
-                               is measured a third time, without sparse kernels
+                               is measured a third time, without sparse kernels; where nothing was compressed there
+                               is no twin
     throughout.onnx            where layers stay in higher precision: the same with all of them in eight bits,
                                measured beside it
     plan.json                  what to build, and how to measure it
@@ -34,7 +35,9 @@ def bundle(
     from jetpress.pipeline.tasks import decoded_as
 
     sparse = {"compressed"} if model.facts.sparsity and model.facts.sparsity.eligible else set()
-    files = {"compressed": ("model.onnx", compressed), "dense": ("dense.onnx", dense)}
+    files = {"compressed": ("model.onnx", compressed)}
+    if not config.alone:
+        files["dense"] = ("dense.onnx", dense)
     models = {
         name: {
             "file": _copy(made, draft, name, file),

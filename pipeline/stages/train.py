@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from jetpress.deploy.console import say
-from jetpress.pipeline.data.loading import Data, load
+from jetpress.pipeline.data.loading import load
 from jetpress.pipeline.network import models
 from jetpress.pipeline.recipe.sections.training import TrainConfig
 from jetpress.pipeline.store.artifact import Checkpoint
-from jetpress.pipeline.tasks import task_of
-from jetpress.pipeline.training.evaluate import by_the_task
+from jetpress.pipeline.training.evaluate import guessing
 from jetpress.pipeline.training.fit import finish, fit
 from jetpress.pipeline.training.torchrun import joint
 
@@ -21,14 +20,7 @@ def train(config: TrainConfig, model: Checkpoint, draft: Path) -> Checkpoint:
     network = models.load(model)
     data = load(network.data, network.seed)
     fitted = fit(network, data, config, state=draft / "state", what="training")
-    if fitted.validation <= guessing(data):
+    guessed = guessing(data.validation)
+    if guessed is not None and fitted.validation <= guessed:
         say(f"    WARNING: {fitted.validation:.2f} % right is no better than guessing: nothing was learnt")
     return finish(network, fitted, draft, model.facts)
-
-
-def guessing(data: Data) -> float:
-    """Points on the validation split of whoever has learnt nothing; -1 where that means nothing."""
-    labels = data.validation.labels
-    if labels is None or not by_the_task(data.config):
-        return -1.0
-    return task_of(data.config).guessing(labels)

@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from torch import Tensor
+
+from jetpress.benchmarks import accuracy
 from jetpress.pipeline.data.loading import Data, load
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.store.artifact import Assessment, Checkpoint
-from jetpress.pipeline.store.facts.network import AssessmentFacts, Points
-from jetpress.pipeline.training.evaluate import evaluate
+from jetpress.pipeline.store.facts.network import AssessmentFacts, Change, Points
+from jetpress.pipeline.training.evaluate import each, guessing
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Points of each sample ``[samples]`` of the two splits, in their order."""
+
+    validation: Tensor
+    test: Tensor
+
+    @property
+    def mean(self) -> Points:
+        """Of each split."""
+        return Points(float(self.validation.mean()), float(self.test.mean()))
 
 
 def opened(made: Checkpoint) -> tuple[Network, Data]:
@@ -20,14 +36,23 @@ def opened(made: Checkpoint) -> tuple[Network, Data]:
     return network, load(network.data, network.seed)
 
 
-def points(network: Network, data: Data, name: str) -> Points:
+def scored(network: Network, data: Data, name: str) -> Scored:
     """On both splits; ``name`` stands in the progress line."""
-    validation = evaluate(network, data.validation, f"{name}, validation")
-    return Points(validation, evaluate(network, data.test, f"{name}, test"))
+    return Scored(
+        each(network, data.validation, f"{name}, validation"), each(network, data.test, f"{name}, test")
+    )
 
 
-def written(dense: Points, compressed: Points, data: Data, draft: Path) -> Assessment:
+def written(dense: Scored, compressed: Scored, data: Data, draft: Path) -> Assessment:
     """As facts and as ``accuracy.json``, with the number of images of each split."""
-    facts = AssessmentFacts(dense, compressed, len(data.validation), len(data.test))
+    gained = accuracy.change(dense.test, compressed.test)
+    facts = AssessmentFacts(
+        dense.mean,
+        compressed.mean,
+        len(data.validation),
+        len(data.test),
+        Change(gained.value, gained.low, gained.high),
+        guessing(data.test),
+    )
     (draft / "accuracy.json").write_text(json.dumps(asdict(facts), indent=1))
     return Assessment(draft, facts)

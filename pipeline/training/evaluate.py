@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TypeVar
 
 import torch
@@ -74,28 +75,48 @@ def evaluate(network: Network, split: Split, what: str) -> float:
         StageError: the network's output is NaN or infinite.
         RecipeError: the metric function does not give one number for each sample.
     """
+    total = torch.zeros((), dtype=torch.float64, device=device())
+    for scored in _batches_of_points(network, split, what):
+        total += scored.sum()
+    return ranks.total(total).item() / len(split)
+
+
+def each(network: Network, split: Split, what: str) -> Tensor:
+    """Points of each sample of ``split``, ``[samples]`` in its order; as :func:`evaluate`, in one process."""
+    return torch.cat(list(_batches_of_points(network, split, what))).cpu()
+
+
+def _batches_of_points(network: Network, split: Split, what: str) -> Iterator[Tensor]:
+    """Points of the samples of one batch after the other, in double precision."""
     module, judge, place = network.module, points(network.data), device()
     home = next((p.device for p in module.parameters()), place)
     module.to(place).eval()
-    total = torch.zeros((), dtype=torch.float64, device=place)
-    with progress(what, len(split)) as line, torch.no_grad():
+    with progress(what, len(split)) as line:
         for inputs, target in batches(split, part=ranks.part()):
             count = len(inputs[0])
-            outputs = module(*to_device(inputs, place))
+            with torch.no_grad():
+                outputs = module(*to_device(inputs, place))
+                scored = judge(outputs, to_device(target, place))
             if not all(t.isfinite().all() for t in outputs_of(outputs) if t.is_floating_point()):
                 raise StageError(
                     "the network's output is NaN or infinite", "lower the learning rate, or check weights"
                 )
-            scored = judge(outputs, to_device(target, place))
             if scored.shape != (count,):
                 raise RecipeError(
                     f"{network.data.metric} gave a tensor {list(scored.shape)} for {count} samples",
                     "data.metric returns the points of each sample: a tensor of batch length",
                 )
-            total += scored.double().sum()
+            yield scored.double()
             line.step(amount=count * ranks.part().world)
     module.to(home)
-    return ranks.total(total).item() / len(split)
+
+
+def guessing(split: Split) -> float | None:
+    """Points on ``split`` of whoever has learnt nothing; None where that means nothing."""
+    if split.labels is None or not by_the_task(split.config):
+        return None
+    guessed = task_of(split.config).guessing(split.labels)
+    return None if guessed < 0 else guessed
 
 
 def layout(module: nn.Module, memory_format: torch.memory_format) -> None:

@@ -17,6 +17,29 @@ Known = Literal["known", "unknown"]
 Comparison = Literal["faster", "slower", "noise"]
 
 
+Standing = Literal[
+    "met",
+    "unmeasured",
+    "open",
+    "not met",
+    "nothing compressed",
+    "nothing to compress",
+    "slower",
+    "at chance",
+    "unknown",
+]
+"""What a run came to: :data:`jetpress.benchmarks.report.headline.STANDINGS` says what each means."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A number, and the ends of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class Limit:
     """One limit of the budget, and what was found."""
@@ -30,8 +53,9 @@ class Limit:
     met: bool | None
     at_most: bool
     """Whether less is better."""
-    undecided: bool = False
-    """It was measured, and the limit lies within the interval of what was found: ``met`` is None."""
+    low: float | None = None
+    """Ends of the 95 % interval of what was found; None: not known."""
+    high: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +65,16 @@ class Verdict:
     met: bool | None
     """None: not all limits could be measured, and none of the others is broken."""
     checks: tuple[Limit, ...]
+    standing: Standing | None = None
+    """None: in a report of an earlier version."""
+    why: str | None = None
+    """What led to it, where the numbers do not say it."""
+    change: Estimate | None = None
+    """Points that the compressed network gains on the dense one, on the same test samples."""
+    guessing: float | None = None
+    """Points on the test split of whoever has learnt nothing; None where that means nothing."""
+    test_samples: int | None = None
+    validation_samples: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,13 +6,15 @@ import time
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 import matplotlib as mpl
 import pytest
 
 from jetpress.benchmarks.report import plots, record
-from jetpress.benchmarks.report.render import render
+from jetpress.benchmarks.report.headline import STANDINGS
+from jetpress.benchmarks.report.record.networks import Standing
+from jetpress.benchmarks.report.render import TEMPLATES, render
 from tests.benchmarks.runs import EVIL, bare, hostile, realistic
 
 EMPTY = {"meta"}
@@ -192,21 +194,23 @@ class TestTheVerdictComesFirst:
 
     def test_met(self, tmp_path: Path) -> None:
         _, headline, speed = self.said(tmp_path)
-        assert headline["title"] == "Budget met"
+        assert (
+            headline["title"] == "2.9 times as fast, 4.0 times smaller, \N{MINUS SIGN}0.4 points: budget met"
+        )
         assert re.search(
-            r"2\.9\d times as fast as dense \(95 % interval 2\.9\d to 2\.9\d\)", headline["lines"][0]
+            r"2\.9\d times as fast as dense, 95 % interval 2\.9\d to 2\.9\d", headline["lines"][0]
         )
         assert speed == "claimed"
 
     def test_not_met_says_what(self, tmp_path: Path) -> None:
         check = {"what": "latency", "limit": 1.0, "found": 1.17, "unit": "ms", "met": False, "at_most": True}
         _, headline, _ = self.said(tmp_path, verdict={"met": False, "checks": [check]})
-        assert headline["title"] == "Budget not met"
+        assert headline["title"].endswith(": budget not met")
         assert headline["lines"][0] == "Latency: 1.17 ms, the limit is 1 ms."
 
     def test_not_measured_says_what_to_do(self, tmp_path: Path) -> None:
         html, _, found = report(bare(), tmp_path)
-        assert found["headline"]["title"] == "Not all measured yet"
+        assert found["headline"]["title"].lower().endswith("budget not measured in full")
         assert "Not measured yet: latency." in found["headline"]["lines"]
         assert any(line.startswith("Next: copy ") for line in found["headline"]["lines"])
         assert "as fast" not in html
@@ -214,14 +218,12 @@ class TestTheVerdictComesFirst:
     @pytest.mark.parametrize(
         "changes",
         [
+            {"ratios": ratios(None)},
             {
                 "ratios": ratios(
-                    {"value": 3.0, "low": 2.9, "high": 3.1, "state": "unknown", "reasons": ["hot"]}
+                    {"value": 3.0, "low": 2.9, "high": 3.1, "state": "unknown", "reasons": ["busy"]}
                 )
             },
-            {"benchmark": None},
-            {"dense": {**realistic()["dense"], "latency": None}},
-            {"ratios": ratios(None)},
             {"ratios": ratios({"value": 3.0, "low": None, "high": None})},
             {"ratios": ratios({"value": float("nan"), "low": 2.0, "high": 4.0})},
         ],
@@ -244,11 +246,9 @@ class TestTheVerdictComesFirst:
         assert "\N{PLUS-MINUS SIGN} 20 %" in text
         assert "no numbers to quote" in text
 
-    def test_a_limit_within_what_was_measured_is_not_decided(self, tmp_path: Path) -> None:
+    def test_a_limit_within_what_was_measured_is_not_called_unmeasured(self, tmp_path: Path) -> None:
         check = {"what": "latency", "limit": 1.2, "found": 1.17, "unit": "ms", "met": None, "at_most": True}
-        verdict = {"met": None, "checks": [{**check, "undecided": True}]}
-        _, headline, _ = self.said(tmp_path, verdict=verdict)
-        assert "too close to the limit of 1.2 ms" in headline["lines"][0]
+        _, headline, _ = self.said(tmp_path, verdict={"met": None, "checks": [check]})
         assert not any("Not measured yet" in line for line in headline["lines"])
 
     def test_why_a_benchmark_is_invalid(self, tmp_path: Path) -> None:
@@ -258,16 +258,51 @@ class TestTheVerdictComesFirst:
     @pytest.mark.parametrize(("value", "low", "high"), [(1.2, 0.9, 1.5), (1.005, 1.004, 1.006)])
     def test_noise(self, value: float, low: float, high: float, tmp_path: Path) -> None:
         text, headline, _ = self.said(tmp_path, ratios=ratios({"value": value, "low": low, "high": high}))
-        assert "beyond noise" in headline["lines"][0]
+        assert "s fast as dense within noise" in headline["title"]
         assert "within noise" in text
 
     def test_slower(self, tmp_path: Path) -> None:
-        _, headline, _ = self.said(tmp_path, ratios=ratios({"value": 0.8, "low": 0.7, "high": 0.9}))
-        assert headline["lines"][0].endswith("so it is slower.")
+        run = realistic()
+        slow = {
+            "ratios": ratios({"value": 0.67, "low": 0.6, "high": 0.7}),
+            "verdict": {**run["verdict"], "standing": "slower"},
+        }
+        _, headline, _ = self.said(tmp_path, **slow)
+        assert headline["title"].startswith("0.67 times as fast")
+        assert headline["title"].endswith(": slower than dense")
 
-    def test_noisy_is_said_beside_the_ratio(self, tmp_path: Path) -> None:
-        _, headline, _ = self.said(tmp_path, benchmark={"verdict": "noisy", "reasons": [], "knobs": {}})
-        assert headline["lines"][0].endswith("The measurement is noisy.")
+    def test_a_number_that_is_not_to_be_quoted_says_why(self, tmp_path: Path) -> None:
+        run = realistic()
+        shaky = {"low": 1.0, "high": 1.3, "verdict": "invalid", "reasons": ["this machine is busy"]}
+        run["compressed"]["latency"] |= shaky
+        text, headline, _ = self.said(tmp_path, compressed=run["compressed"])
+        assert re.search(r"Median 1\.17 ms ± 1\d %: not a number to quote \(this machine is busy\)", text)
+        assert headline["title"].startswith("2.9 times as fast")
+
+    @pytest.mark.parametrize("name", ["nothing compressed", "nothing to compress", "at chance"])
+    def test_nothing_to_compare_is_said_without_figures(self, name: str, tmp_path: Path) -> None:
+        verdict = {**realistic()["verdict"], "standing": name, "why": "round 1: 28 points lost"}
+        _, headline, _ = self.said(tmp_path, verdict=verdict, ratios=ratios(None), benchmark=None)
+        assert headline["title"].endswith(": round 1: 28 points lost")
+        assert "as fast" not in headline["title"]
+
+    def test_few_images_are_said(self, tmp_path: Path) -> None:
+        run = realistic()
+        change = {"value": -0.4, "low": -5.0, "high": 4.1}
+        verdict = {**run["verdict"], "change": change, "test_samples": 36}
+        text, _, _ = self.said(tmp_path, verdict=verdict)
+        assert "on 36 test images, 95 % interval \N{MINUS SIGN}5.0 points to +4.1 points" in text
+        assert "Chance alone moves 36 images by more than the budget" in text
+
+
+def test_every_standing_has_words_a_colour_and_an_exit_code(tmp_path: Path) -> None:
+    css = (TEMPLATES / "report.css").read_text()
+    assert set(get_args(Standing)) == set(STANDINGS)
+    for name, shown in STANDINGS.items():
+        run = report({**realistic(), "verdict": {**realistic()["verdict"], "standing": name}}, tmp_path)
+        assert f'<h1 class="{shown.tone}">' in run[0]
+        assert f"h1.{shown.tone}" in css
+        assert shown.exit_code in (0, 7, 8, 9)
 
 
 def test_time_that_does_not_fall_as_the_layers_promise_is_said(tmp_path: Path) -> None:

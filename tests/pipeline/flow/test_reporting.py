@@ -1,50 +1,15 @@
-"""The budget's verdict, and what several rounds of pruning come to."""
+"""What several rounds of pruning come to."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given
-from hypothesis import strategies as st
-
-from jetpress.benchmarks.report import record
-from jetpress.benchmarks.report.latency import summary
 from jetpress.benchmarks.report.record.changes import Layer
-from jetpress.pipeline.flow.reporting import _layers, _unpruned, _verdict
+from jetpress.pipeline.flow.reporting import _layers, _unpruned
 from jetpress.pipeline.flow.rounds import Round
-from jetpress.pipeline.recipe.sections.device import BudgetConfig
 from jetpress.pipeline.store.artifact import Checkpoint
 from jetpress.pipeline.store.facts.network import CheckpointFacts, Pruning, Width
-from tests.benchmarks.runs import bare
-
-EMPTY = record.of(bare()).dense
-percents = st.none() | st.floats(0, 100)
-times = st.none() | st.lists(st.floats(0.1, 10), min_size=11, max_size=11)
-
-
-@given(percents, percents, times, st.floats(0, 5), st.floats(0.1, 10))
-def test_a_limit_is_met_broken_or_open(
-    before: float | None, after: float | None, samples: list[float] | None, drop: float, limit: float
-) -> None:
-    compressed = replace(EMPTY, test=after, latency=summary(samples, 1) if samples else None)
-    budget = BudgetConfig(accuracy_drop=drop, latency_ms=limit, fps=100.0)
-    found = _verdict(budget, "accuracy", replace(EMPTY, test=before), compressed)
-    accuracy, latency, speed = (check.met for check in found.checks)
-    assert (accuracy is None) == (before is None or after is None)
-    if before is not None and after is not None:
-        assert accuracy == (round(before - after, 4) <= drop)
-    assert latency == (sorted(samples)[5] <= limit if samples else None)
-    fps = compressed.latency.fps if compressed.latency else None
-    assert speed == (None if fps is None else fps >= 100)
-    broken, open_ = False in (accuracy, latency, speed), None in (accuracy, latency, speed)
-    assert found.met == (False if broken else None if open_ else True)
-
-
-def test_a_budget_of_accuracy_alone_has_one_check_named_after_what_is_measured() -> None:
-    (check,) = _verdict(BudgetConfig(), "share of right labels", EMPTY, EMPTY).checks
-    assert check.what == "share of right labels drop on the test split"
 
 
 def one_round(kept: bool, *layers: Width, **found: Any) -> Round:

@@ -1,0 +1,76 @@
+"""How sure points are: intervals of a mean over samples, and of the difference of two networks on the same samples."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from jetpress.benchmarks.stats import Interval
+
+Z = 1.959964
+"""Of the normal distribution: 95 % lie within so many standard deviations."""
+FULL = 100.0
+"""Points of a sample that is wholly right."""
+LITTLE = 0.1
+"""Share of the way from guessing to knowing all; below it, and where chance explains it, nothing was learnt."""
+
+
+def mean(points: float, samples: int) -> Interval:
+    """Mean points of a split, 0 to 100, and where the true mean lies with 95 %: Wilson's score interval.
+
+    Exact for points that are 0 or 100 (Wilson 1927); for graded ones it is too wide rather than too narrow, because
+    no other points with the same mean vary more.
+
+    Args:
+        points: the mean over the samples.
+        samples: how many there are, at least one.
+    """
+    share = min(max(points / FULL, 0.0), 1.0)
+    weight = Z * Z / samples
+    centre = (share + weight / 2) / (1 + weight)
+    half = Z * math.sqrt(share * (1 - share) / samples + weight / (4 * samples)) / (1 + weight)
+    return Interval(points, min(FULL * (centre - half), points), max(FULL * (centre + half), points))
+
+
+def change(before: ArrayLike, after: ArrayLike) -> Interval:
+    """How many points ``after`` gains on ``before``, sample by sample, with its 95 % interval.
+
+    Both networks see the same images, so what counts is where they differ. Two samples are added, one without a
+    difference and one half each way (Agresti and Min 2005, for paired proportions): without them, two networks that
+    agree on a few dozen images would be called equal for certain.
+
+    Args:
+        before: points of each sample ``[n]``, 0 to 100.
+        after: the same samples in the same order.
+
+    Raises:
+        ValueError: not the same number of samples, or none.
+    """
+    first, second = (np.asarray(points, dtype=np.float64).ravel() for points in (before, after))
+    if first.size != second.size or not first.size:
+        raise ValueError(f"the same samples, at least one; got {first.size} and {second.size}")
+    gained = second - first
+    count = gained.size + 2
+    middle = float(gained.sum()) / count
+    spread = (float(np.square(gained).sum()) + FULL * FULL) / count - middle * middle
+    half = Z * math.sqrt(max(spread, 0.0) / count)
+    observed = float(gained.mean())
+    return Interval(observed, min(middle - half, observed), max(middle + half, observed))
+
+
+def samples_for(drop: float, differing: float = 0.05) -> int:
+    """How many images a budget needs: with fewer, chance alone moves the difference by more than ``drop`` points.
+
+    Args:
+        drop: points that may be lost.
+        differing: share of images on which two networks of equal accuracy disagree; 5 % is usual after pruning.
+    """
+    return math.ceil(differing * (Z * FULL / drop) ** 2) if drop > 0 else 0
+
+
+def at_chance(points: float, samples: int, guessing: float) -> bool:
+    """Whether a network seems to know nothing: guessing lies in its interval, and it is hardly better than that."""
+    little = points - guessing < LITTLE * (FULL - guessing)
+    return little and mean(points, samples).low <= guessing

@@ -1,0 +1,158 @@
+"""What a run came to: the budget's limits against what was found, and whether there is anything to be glad of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from jetpress.benchmarks import accuracy, ratio
+from jetpress.benchmarks.report.record.networks import (
+    Benchmark,
+    Estimate,
+    Latency,
+    Limit,
+    NetworkReport,
+    Ratio,
+    Standing,
+    Verdict,
+)
+from jetpress.pipeline.flow.outcome import Outcome
+from jetpress.pipeline.flow.rounds import Round
+from jetpress.pipeline.recipe.resolve import Plan
+from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS
+from jetpress.pipeline.recipe.sections.device import BudgetConfig
+from jetpress.pipeline.store.artifact import Checkpoint
+from jetpress.pipeline.store.facts.network import AssessmentFacts
+
+
+def verdict(
+    outcome: Outcome, compressed: NetworkReport, faster: Ratio | None, judged: Benchmark | None
+) -> Verdict:
+    """Each limit of the budget against what was found (None where it could not be measured), and the standing.
+
+    Args:
+        outcome: of the walk.
+        compressed: the network that is shipped.
+        faster: dense latency over compressed; None where it was not measured.
+        judged: the benchmark; None where nothing was measured.
+    """
+    told, networks = outcome.accuracy.facts, outcome.networks
+    measured = networks.dense.facts.measured
+    checks = tuple(limits(outcome.plan.recipe.budget, measured, told, compressed.latency))
+    met = [check.met for check in checks]
+    found = False if False in met else None if None in met else True
+    standing: Standing = "at chance"
+    why = at_chance(told)
+    if not why:
+        tried = bool(networks.rounds) or not {"prune", "sparsify"} <= set(outcome.plan.skipped)
+        standing, why = _standing(found, networks.untouched, tried, faster, judged)
+    return Verdict(
+        met=found,
+        checks=checks,
+        standing=standing,
+        why=why or None,
+        change=Estimate(value=told.change.value, low=told.change.low, high=told.change.high),
+        guessing=told.guessing,
+        test_samples=told.test_images,
+        validation_samples=told.validation_images,
+    )
+
+
+def untouched(
+    plan: Plan, dense: Checkpoint, best: Checkpoint, rounds: Sequence[Round], sparse: Sequence[Checkpoint]
+) -> str | None:
+    """Why what goes on is the dense network as it was; None where something was taken from it, or will be."""
+    if best is not dense or plan.recipe.build.precision in EIGHT_BITS:
+        return None
+    reasons = [f"round {number}: {done.why}" for number, done in enumerate(rounds, 1)]
+    if not rounds:
+        reasons.append(plan.skipped.get("prune", "the dense network is as fast as it has to be"))
+    if sparse:
+        reasons.append("2:4 was not kept: more than the budget is lost")
+    return "; ".join(reasons)
+
+
+def limits(
+    budget: BudgetConfig, measured: str, told: AssessmentFacts, latency: Latency | None
+) -> Iterator[Limit]:
+    """What the budget limits, and what was found.
+
+    Args:
+        budget: of the recipe.
+        measured: what the points are called.
+        told: the points of both networks.
+        latency: of the compressed engine; None where it was not measured.
+    """
+    drop = round(-told.change.value, 4)
+    yield Limit(
+        what=f"{measured} drop on the test split",
+        limit=budget.accuracy_drop,
+        found=drop,
+        unit="points",
+        met=drop <= budget.accuracy_drop,
+        at_most=True,
+        low=-told.change.high,
+        high=-told.change.low,
+    )
+    if budget.latency_ms is not None:
+        is_open, p50 = (latency.is_open(budget.latency_ms), latency.p50) if latency else (False, None)
+        yield Limit(
+            what="median latency",
+            limit=budget.latency_ms,
+            found=p50,
+            unit="ms",
+            met=None if p50 is None or is_open else p50 <= budget.latency_ms,
+            at_most=True,
+            low=latency.low if latency else None,
+            high=latency.high if latency else None,
+        )
+    if budget.fps is not None:
+        is_open, fps = (latency.is_open_fps(budget.fps), latency.fps) if latency else (False, None)
+        yield Limit(
+            what="throughput",
+            limit=budget.fps,
+            found=fps,
+            unit="samples/s",
+            met=None if fps is None or is_open else fps >= budget.fps,
+            at_most=False,
+        )
+
+
+def at_chance(told: AssessmentFacts) -> str:
+    """Why the dense network seems to know nothing; empty where it knows something."""
+    dense, guessed = told.dense.test, told.guessing
+    if guessed is None or not accuracy.at_chance(dense, told.test_images, guessed):
+        return ""
+    return (
+        f"{dense:.2f} % of {told.test_images} test images are right, "
+        f"always naming the most frequent class gives {guessed:.2f} %"
+    )
+
+
+def _standing(
+    met: bool | None, as_it_was: str | None, tried: bool, faster: Ratio | None, judged: Benchmark | None
+) -> tuple[Standing, str]:
+    """The first of these that holds, and why where the numbers do not say it.
+
+    Args:
+        met: the budget.
+        as_it_was: why the network is the dense one still; None: it was compressed.
+        tried: whether it was to be.
+        faster: dense latency over compressed.
+        judged: the benchmark.
+    """
+    if met is False:
+        return "not met", as_it_was or ""
+    if as_it_was is not None:
+        return "nothing compressed" if tried else "nothing to compress", as_it_was
+    if judged is not None and judged.unanswered:
+        return "unknown", "; ".join(judged.unanswered)
+    if faster is not None and _is_slower(faster):
+        return "slower", ""
+    if met is None:
+        return "open", ""
+    return ("unmeasured", "") if faster is None else ("met", "")
+
+
+def _is_slower(faster: Ratio) -> bool:
+    called = faster.verdict or (ratio.verdict(faster.interval) if faster.interval else "noise")
+    return faster.state == "known" and called == "slower"
