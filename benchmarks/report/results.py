@@ -86,7 +86,7 @@ def comparison(run: RunReport) -> Section:
         row("Multiply-adds", lambda x: quantity(x.macs), times(ratios.macs, *fewer)),
         row("ONNX file", lambda x: size(x.onnx_bytes), times(ratios.size, *smaller)),
         row("Engine file", lambda x: size(x.engine_bytes)),
-        latency("Latency, median", lambda x: ms(x.p50), _pace(run)),
+        latency("Latency, median", quoted, _pace(run)),
         latency("Latency, p90", lambda x: ms(x.p90)),
         latency("Latency, p95", lambda x: ms(x.p95)),
         latency("Latency, p99", lambda x: ms(x.p99)),
@@ -102,6 +102,16 @@ def comparison(run: RunReport) -> Section:
     known = [one for one in rows if one[1:3] != (MISSING, MISSING)]
     table = Table(("", "Dense", "Compressed", "Change"), known, "lrrs", title)
     return Section("comparison", title, text=_unsaid(run), tables=(table,))
+
+
+def quoted(latency: Latency) -> str:
+    """The median, with how well it is known."""
+    half = latency.half_width
+    return (
+        ms(latency.p50)
+        if half is None
+        else f"{ms(latency.p50)} \N{PLUS-MINUS SIGN} {number(100 * half, 2)} %"
+    )
 
 
 def _drop(before: float | None, after: float | None) -> str:
@@ -123,7 +133,7 @@ def _unsaid(run: RunReport) -> list[str]:
     if not runs:
         return ["Latency was not measured yet."]
     invalid = run.benchmark is not None and run.benchmark.verdict == "invalid"
-    text = ["The benchmark is invalid: these latencies may not be used."] if invalid else []
+    text = ["These latencies are no numbers to quote; the ratio is judged by itself."] if invalid else []
     few = [(n, runner.name_of(t)) for t, n in sorted(runner.LEAST_RUNS.items()) if n > min(runs)]
     if few:
         names = ", ".join(f"{name} needs {least:,}" for least, name in few)
@@ -140,12 +150,12 @@ def benchmark(run: RunReport) -> Section:
     if found is None and not (dense or compressed):
         return Section("benchmark", title, missing="Nothing was measured yet, so no speed is claimed.")
     text = {
-        "valid": "The measurement is valid.",
-        "noisy": "The measurement is valid but noisy: read its intervals.",
-        "invalid": "The measurement is invalid: its latencies may not be used, and no speed is claimed.",
+        "valid": "The latencies may be quoted.",
+        "noisy": "The latencies are noisy: read their intervals.",
+        "invalid": "The latencies are no numbers to quote; all of them are shown, and the ratio is judged by itself.",
         "": "It is not known whether this measurement is valid, so no speed is claimed.",
     }[found.verdict if found else ""]
-    reasons = [(reason,) for reason in found.reasons] if found else []
+    reasons = [(reason,) for reason in (*found.unanswered, *found.reasons)] if found else []
     knobs = [(name, value(knob)) for name, knob in found.knobs.items()] if found else []
     tables = (
         Table(("Why",), reasons, "w", "What was wrong with the measurement"),
