@@ -14,7 +14,7 @@ from jetpress.deploy import console
 from jetpress.deploy.errors import BenchmarkInvalid
 from jetpress.deploy.targets import Target, find
 from jetpress.pipeline import summary
-from jetpress.pipeline.data.digests import input_digests
+from jetpress.pipeline.data.digests import source_config
 from jetpress.pipeline.engine.place import can_run
 from jetpress.pipeline.flow.before_training import check_before_training
 from jetpress.pipeline.flow.devices import bench_for_pruning, where
@@ -24,7 +24,7 @@ from jetpress.pipeline.flow.rounds import prune_in_rounds
 from jetpress.pipeline.flow.sparsity import sparsify_where_it_pays
 from jetpress.pipeline.flow.teacher import other_teacher
 from jetpress.pipeline.flow.verdict import untouched
-from jetpress.pipeline.recipe.configs import BundleConfig, Place, PreflightConfig, SourceConfig, Timing
+from jetpress.pipeline.recipe.configs import BundleConfig, Place, PreflightConfig, Timing
 from jetpress.pipeline.recipe.reading import Recipe
 from jetpress.pipeline.recipe.resolve import Plan, resolve
 from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS
@@ -35,6 +35,7 @@ from jetpress.pipeline.store.needs import Needs
 from jetpress.pipeline.store.runs import alike, run_folder
 from jetpress.pipeline.store.steps import Doing, Looking, Step, Walk
 from jetpress.pipeline.store.store import Store, until_whole
+from jetpress.pipeline.training import metrics
 
 with lazy_stages():
     from jetpress.pipeline.stages.assess import assess
@@ -57,8 +58,7 @@ def pipeline(plan: Plan, place: Place | None, walk: Walk) -> Outcome:
 
     packing = BundleConfig(recipe.name, target, recipe.build, recipe.benchmark, recipe.seed)
     timer = bench_for_pruning(plan, place, packing)
-    given = SourceConfig(recipe.model, recipe.data, recipe.seed, input_digests(recipe))
-    dense = walk.step("source", source, given, early=True)
+    dense = walk.step("source", source, source_config(recipe), early=True)
     teacher = other_teacher(plan, walk)
     check_before_training(plan, dense, walk)
 
@@ -162,7 +162,7 @@ def run(
         doing = Doing(store, needs, durations, overall, outlook)
         return summary.write(pipeline(plan, place, doing), folder, doing)
 
-    with console.whole() as overall, Needs(store, folder) as needs:
+    with console.whole() as overall, Needs(store, folder) as needs, metrics.tracked(recipe.tracking):
         place = where(plan, device)
         report = until_whole(walk)
         needs.finished()

@@ -57,7 +57,7 @@ def _written(outcome: Outcome, place: Path, doing: Doing) -> RunReport:
         console.say(f"  {'report':<14} {'cached':<12}")
         return report
     networks, numbers = outcome.networks, outcome.device.numbers
-    doing.store.verify(networks.dense, networks.compressed, outcome.exports.compressed)
+    doing.store.verify(networks.dense, networks.compressed, outcome.exports.compressed, outcome.accuracy)
     if numbers is not None:
         doing.store.verify(numbers)
     with console.progress("report"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from jetpress.deploy import console
 
@@ -42,10 +42,18 @@ def command(
     return added
 
 
+def completed(argument: argparse.Action, kind: Literal["file", "folder", "recipe"]) -> None:
+    """What a shell completes an argument with."""
+    shells = {
+        "file": {"bash": "_filedir", "zsh": "_files"},
+        "folder": {"bash": "_filedir -d", "zsh": "_files -/"},
+        "recipe": {"bash": "_filedir toml", "zsh": "_files -g '*.toml'"},
+    }
+    argument.complete = shells[kind]  # type: ignore[attr-defined]
+
+
 def recipe(options: argparse.Namespace) -> Recipe:
     """The recipe that the options name, with their ``--set``."""
-    from jetpress.deploy.targets import find
     from jetpress.pipeline.recipe.reading import Recipe
 
-    find(options.target)  # a misspelt target is said before anything is read
     return Recipe.load(options.recipe, options.set)
