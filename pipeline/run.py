@@ -16,6 +16,7 @@ from jetpress.deploy.targets import Target, find
 from jetpress.pipeline import summary
 from jetpress.pipeline.data.digests import source_config
 from jetpress.pipeline.engine.place import can_run
+from jetpress.pipeline.flow.before_training import check_before_training
 from jetpress.pipeline.flow.devices import bench_for_pruning, where
 from jetpress.pipeline.flow.eight_bits import dense_export, in_int8
 from jetpress.pipeline.flow.measured import session, unanswered
@@ -56,15 +57,19 @@ def pipeline(plan: Plan, place: Place | None, walk: Walk) -> Outcome:
     """From a recipe to an engine and its numbers; ``place`` is where that is built, None where there is none."""
     recipe, target, tuned = plan.recipe, plan.target, list[tuple[str, Checkpoint]]()
 
-    dense = walk.step("source", source, source_config(recipe))
+    packing = BundleConfig(recipe.name, target, recipe.build, recipe.benchmark, recipe.seed)
+    timer = bench_for_pruning(plan, place, packing)
+    dense = walk.step("source", source, source_config(recipe), early=True)
+    teacher = other_teacher(plan, walk)
+    check_before_training(plan, dense, walk)
+
     if "train" in plan.skipped:
         walk.skip("train", plan.skipped["train"])
     else:
         dense = walk.step("train", train, recipe.train, dense)
         tuned.append(("train", dense))
 
-    packing = BundleConfig(recipe.name, target, recipe.build, recipe.benchmark, recipe.seed)
-    timer, teacher = bench_for_pruning(plan, place, packing), other_teacher(plan, walk) or dense
+    teacher = teacher or dense
     best, rounds = prune_in_rounds(plan, dense, timer, walk, teacher)
     tuned += [(f"round {n}", one.tuned) for n, one in enumerate(rounds, 1) if one.tuned]
     best, sparse = sparsify_where_it_pays(plan, best, dense, teacher, walk)
@@ -168,9 +173,23 @@ def run(
 def plan(
     recipe: Recipe, target: str | Target, device: str | None = None, home: Path | None = None
 ) -> list[Step]:
-    """What ``run`` would do: cached, will run (and how long runs like it took) or skipped, and why."""
+    """What ``run`` would do: cached, will run (and how long runs like it took) or skipped, and why.
+
+    What can be known before training is looked at: the network is built, filled, tried on the data and exported.
+
+    Raises:
+        JetpressError: what ``run`` would say before it trains.
+    """
     resolved = resolve(recipe, find(target) if isinstance(target, str) else target)
-    store = Store(run_folder(resolved, home).parent / ".store")
-    looking = Looking(store, Durations(store.durations, alike(resolved, device)))
-    pipeline(resolved, where(resolved, device), looking)
-    return looking.steps
+    folder = run_folder(resolved, home)
+    store = Store(folder.parent / ".store")
+    durations = Durations(store.durations, alike(resolved, device))
+
+    def walk() -> list[Step]:
+        looking = Looking(store, durations, Doing(store, needs, durations))
+        pipeline(resolved, place, looking)
+        return looking.steps
+
+    with Needs(store, folder) as needs:
+        place = where(resolved, device)
+        return until_whole(walk)
