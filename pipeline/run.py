@@ -15,7 +15,7 @@ from jetpress.deploy.device.device import Device
 from jetpress.deploy.errors import BenchmarkInvalid
 from jetpress.deploy.targets import Target, find
 from jetpress.pipeline import summary
-from jetpress.pipeline.data.digests import input_digests
+from jetpress.pipeline.data.digests import source_config
 from jetpress.pipeline.engine.place import can_run
 from jetpress.pipeline.flow.devices import bench_for_pruning, where, where_to_build
 from jetpress.pipeline.flow.eight_bits import dense_export, in_int8
@@ -24,7 +24,7 @@ from jetpress.pipeline.flow.rounds import prune_in_rounds
 from jetpress.pipeline.flow.sparsity import sparsify_where_it_pays
 from jetpress.pipeline.flow.teacher import other_teacher
 from jetpress.pipeline.flow.verdict import untouched
-from jetpress.pipeline.recipe.configs import BundleConfig, Place, PreflightConfig, SourceConfig, Timing
+from jetpress.pipeline.recipe.configs import BundleConfig, Place, PreflightConfig, Timing
 from jetpress.pipeline.recipe.reading import Recipe
 from jetpress.pipeline.recipe.resolve import Plan, resolve
 from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS
@@ -54,9 +54,7 @@ def pipeline(plan: Plan, device: Device | None, walk: Walk) -> Outcome:
     """From a recipe to an engine and its numbers."""
     recipe, target, tuned = plan.recipe, plan.target, list[tuple[str, Checkpoint]]()
 
-    dense = walk.step(
-        "source", source, SourceConfig(recipe.model, recipe.data, recipe.seed, input_digests(recipe))
-    )
+    dense = walk.step("source", source, source_config(recipe))
     if "train" in plan.skipped:
         walk.skip("train", plan.skipped["train"])
     else:

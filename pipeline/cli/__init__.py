@@ -20,7 +20,8 @@ from jetpress.pipeline.cli import building, machines, pages, results, starting
 from jetpress.pipeline.cli.arguments import command
 
 EXIT_CODES = """exit codes: 0 done, 2 recipe or input, 3 something is not installed, 4 a stage broke its promise,
-5 device or disk, 6 trust, 7 benchmark invalid, 8 budget not met, 130 Ctrl-C (run again to go on)"""
+5 device or disk, 6 trust, 7 benchmark invalid, 8 budget not met, 9 nothing gained,
+130 Ctrl-C (run again to go on)"""
 
 
 def parser() -> argparse.ArgumentParser:

@@ -96,7 +96,7 @@ def library_of(given: str) -> Library:
             f"the network {given!r} is not understood",
             f"{near} It takes torchvision:NAME, timm:NAME or path/to/file.py:function".strip(),
         )
-    models.builder_of(given)  # refuses names that are unknown
+    models.builder(given)  # refuses names that are unknown
     return {"torchvision": _torchvision, "timm": _timm}.get(prefix, lambda _: Library())(name)
 
 

@@ -112,6 +112,9 @@ def headline(made: Artifact[object]) -> str:
     if facts.validation is not None:
         parts.append(f"validation {facts.validation:.2f} %")
     if facts.pruning is not None:
-        parts.append(f"{facts.pruning.removed_channels} channels removed")
+        just_cut = facts.validation is None
+        parts.append(
+            facts.pruning.headline if just_cut else f"{facts.pruning.removed_channels} channels removed"
+        )
     parts.append(f"{facts.parameters / 1e6:.2f} M parameters, {facts.macs / 1e6:.1f} M MACs")
     return ", ".join(parts)
