@@ -17,7 +17,16 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from jetpress.benchmarks.report import builder, changes, pruning, quantization, record, results, weights
+from jetpress.benchmarks.report import (
+    builder,
+    changes,
+    predictions,
+    pruning,
+    quantization,
+    record,
+    results,
+    weights,
+)
 from jetpress.benchmarks.report.headline import headline, shown
 from jetpress.benchmarks.report.origin import origin, stages
 from jetpress.benchmarks.report.record import RunReport
@@ -41,6 +50,8 @@ SECTIONS = (
     results.budget,
     results.comparison,
     results.benchmark,
+    predictions.disagreements,
+    predictions.classes,
     pruning.layers,
     pruning.rounds,
     weights.weights,

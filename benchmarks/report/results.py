@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from jetpress.benchmarks.ratio import Verdict, verdict
 from jetpress.benchmarks.report import plots
@@ -158,26 +158,33 @@ def benchmark(run: RunReport) -> Section:
 def _latency_plots(dense: list[float], compressed: list[float]) -> list[Plot]:
     if not (dense or compressed):
         return []
-    limit = plots.latency_limit(dense, compressed)
-    beyond = sum(x > limit for x in (*dense, *compressed))
-    slowest = ms(max((*dense, *compressed)))
-    note = f"{beyond} slower runs, up to {slowest}, lie to the right." if beyond else ""
+    limit, series = plots.latency_limit(dense, compressed), {"dense": dense, "compressed": compressed}
+    above = sum(int((plots.windows(one)[2] > limit).sum()) for one in series.values() if one)
+    over = f" {above} windows reach beyond the top." if above else ""
     medians = " and ".join(
-        f"{name} {ms(runner.percentiles(series).get('p50'))}"
-        for name, series in (("dense", dense), ("compressed", compressed))
-        if series
+        f"{name} {ms(runner.percentiles(one).get('p50'))}" for name, one in series.items() if one
     )
     return [
         Plot(
             "Distribution of latency",
             plots.latency(dense, compressed),
             f"Histograms of latency on one time axis; medians: {medians}.",
-            note,
+            _beyond(limit, series),
         ),
         Plot(
             "Latency over the session",
             plots.session(dense, compressed),
             "Lines of median latency from the first run to the last, one for each network.",
-            "Line: median of each window. Band: 80 % of its runs.",
+            f"Line: median of each window. Band: 80 % of its runs.{over}",
         ),
     ]
+
+
+def _beyond(limit: float, series: Mapping[str, Sequence[float]]) -> str:
+    """How many runs lie outside of the axis, and how far: none is left out without a word."""
+    said = []
+    for name, samples in series.items():
+        if beyond := [x for x in samples if x > limit]:
+            share = percent(100 * len(beyond) / len(samples), 1)
+            said.append(f"{len(beyond):,} of {len(samples):,} {name} runs ({share}, up to {ms(max(beyond))})")
+    return f"Beyond the right end: {' and '.join(said)}." if said else ""

@@ -55,13 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command is None:
         top.print_help()
         return 0
+    console.speak(options.level)
     try:
         code: int = options.act(options)
         sys.stdout.flush()
     except JetpressError as error:
         return _fail(options, error)
     except KeyboardInterrupt:
-        console.say("\ninterrupted: what was finished is kept, run the same command again to go on")
+        console.conclude("\ninterrupted: what was finished is kept, run the same command again to go on")
         return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -86,7 +87,7 @@ def _refuse_typos(top: argparse.ArgumentParser, given: Sequence[str]) -> None:
 
 
 def _fail(options: argparse.Namespace, error: JetpressError) -> int:
-    console.say(f"jetpress: error: {error}")
+    console.conclude(f"jetpress: error: {error}")
     if getattr(options, "json", False):
         print(json.dumps({"error": error.what, "hint": error.hint, "exit_code": error.exit_code}))
     return error.exit_code

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     """Both take the same options."""
-    build = command(commands, "run", run, "run the pipeline: network in, engine and report out")
-    plan = command(commands, "plan", _plan, "say what `run` would do, stage by stage, without doing it")
+    text = "run the pipeline: network in, engine and report out"
+    build = command(commands, "run", run, text, works_long=True)
+    text = "say what `run` would do, stage by stage, without doing it"
+    plan = command(commands, "plan", _plan, text, works_long=True)
     for either in (build, plan):
         given = either.add_argument(
             "recipe", metavar="RECIPE", help="a .toml recipe, e.g. recipes/digits.toml"
@@ -72,9 +74,7 @@ def run(options: argparse.Namespace) -> int:
     if len(ended) > 1:
         from jetpress.pipeline.listing import table
 
-        console.say()
-        for line in table([one.row for one in ended]):
-            console.say(line)
+        console.conclude("\n".join(["", *table([one.row for one in ended])]))
     if options.json:
         print(json.dumps(ended[0].plain if len(ended) == 1 else {"runs": [one.plain for one in ended]}))
     return several.worst([one.exit_code for one in ended])
@@ -105,8 +105,9 @@ def _print_steps(steps: Sequence[Step]) -> None:
     for step in steps:
         last = f"took {console.duration(step.seconds)}" if step.state == "cached" and step.seconds else ""
         if step.state == "will run" and step.seconds is not None:
-            last = f"last time {console.duration(step.seconds)}"
+            last = f"about {console.duration(step.seconds)}"
         print(f"{step.name:<14} {step.state:<10} {step.why or last}".rstrip())
+    console.say(_in_all(steps))
 
 
 def _only_target(options: argparse.Namespace) -> str:
@@ -119,6 +120,19 @@ def _only_target(options: argparse.Namespace) -> str:
     if len(chosen) > 1:
         raise RecipeError(f"--target {options.target}: this is predicted for one target", "name one of them")
     return chosen[0].target
+
+
+def _in_all(steps: Sequence[Step]) -> str:
+    """How long a run would take, as far as runs like it tell."""
+    ahead = [step.seconds for step in steps if step.state == "will run"]
+    known = [seconds for seconds in ahead if seconds is not None]
+    if not ahead:
+        return "nothing is left to do"
+    if not known:
+        return f"{len(ahead)} steps will run; how long they take is not known: none like them has run here"
+    untold = len(ahead) - len(known)
+    more = f", and {untold} steps of which none like them has run here" if untold else ""
+    return f"{len(ahead)} steps will run: about {console.duration(sum(known))}{more}"
 
 
 def _sensitivity(options: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ def add(commands: Commands) -> None:
     report = command(commands, "report", _report, "print a finished run's report and say where its page is")
     report.add_argument("run", metavar="RUN", help="a run's folder or its name in runs/")
     text = "which of two runs is faster: side by side, where both can run"
-    versus = command(commands, "compare", _compare, text)
+    versus = command(commands, "compare", _compare, text, works_long=True)
     versus.add_argument("first", metavar="A", help="a run's folder or its name in runs/")
     versus.add_argument("second", metavar="B", help="the other run")
     versus.add_argument("--device", metavar="USER@HOST", help="where to measure (default: here)")

@@ -47,7 +47,7 @@ def add(commands: Commands) -> None:
     init.add_argument("--target", metavar="T", help="what to build for; `jetpress targets` lists them")
     init.add_argument("--goal", metavar="G", help=QUESTIONS["goal"][1])
     text = "the same as init and run in one: from a network and a folder of images to engine and report"
-    quick = command(commands, "quick", _quick, text)
+    quick = command(commands, "quick", _quick, text, works_long=True)
     quick.add_argument("model", metavar="MODEL", help=MODEL)
     completed(quick.add_argument("data", metavar="IMAGES", help=QUESTIONS["data"][1]), "folder")
     quick.add_argument("--goal", metavar="G", default=GOAL, help=f"{QUESTIONS['goal'][1]} (default: {GOAL})")

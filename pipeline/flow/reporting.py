@@ -35,6 +35,7 @@ from jetpress.deploy.backends import BACKENDS
 from jetpress.deploy.check import cores, cpu_name, gpu_name
 from jetpress.pipeline.flow.measured import Session, benchmark, mixed_latency, session
 from jetpress.pipeline.flow.outcome import Exports, OnDevice, Outcome
+from jetpress.pipeline.flow.predictions import predicted
 from jetpress.pipeline.flow.rounds import Round as Pruned
 from jetpress.pipeline.flow.verdict import verdict
 from jetpress.pipeline.recipe.resolve import Plan
@@ -94,6 +95,7 @@ def report(outcome: Outcome, place: Path, steps: Sequence[Step], digest: str) ->
         stages=tuple(Stage(**as_table(step)) for step in steps),
         digest=digest,
         measured=outcome.networks.dense.facts.measured,
+        predictions=predicted(outcome),
     )
 
 

@@ -28,6 +28,7 @@ from jetpress.pipeline.recipe.sections.device import BenchmarkConfig, BudgetConf
 from jetpress.pipeline.recipe.sections.export import EquivalenceConfig, ExportConfig
 from jetpress.pipeline.recipe.sections.fields import Count, Section, as_table, is_file_reference
 from jetpress.pipeline.recipe.sections.model import ModelConfig
+from jetpress.pipeline.recipe.sections.tracking import TrackingConfig
 from jetpress.pipeline.recipe.sections.training import FinetuneConfig, QatConfig, TrainConfig
 
 Named = TypeVar("Named", str, str | None)
@@ -65,6 +66,7 @@ class Recipe(Section):
     build: BuildConfig = BuildConfig()
     benchmark: BenchmarkConfig = BenchmarkConfig()
     budget: BudgetConfig = BudgetConfig()
+    tracking: TrackingConfig = TrackingConfig()
 
     @classmethod
     def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -134,6 +136,7 @@ class Recipe(Section):
                 loss=place_function(self.data.loss),
                 metric=place_function(self.data.metric),
             ),
+            tracking=replace(self.tracking, tensorboard=place(self.tracking.tensorboard)),
         )
 
 
