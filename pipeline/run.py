@@ -112,7 +112,7 @@ def on_device(plan: Plan, place: Place | None, packed: Bundle, walk: Walk) -> On
         walk.skip("build", "an engine is built on its own device, and none was given")
         walk.skip("benchmark", "no engine here")
         by_hand = f"copy {{bundle}} to the {plan.target.title}, and run in it: python3 runner.pyz"
-        return OnDevice(next=f"{by_hand}   (or run this again with DEVICE=user@host)")
+        return OnDevice(next=f"{by_hand}   (or run this again with --device user@host)")
     engine = walk.step("build", build, place, packed)
     if not can_run(plan.target):
         walk.skip("benchmark", "there is no NVIDIA GPU here to run the engine on")

@@ -9,6 +9,7 @@ from pathlib import Path
 from jetpress.benchmarks.report.record import RunReport, read
 from jetpress.deploy import console
 from jetpress.deploy.errors import RecipeError
+from jetpress.deploy.suggest import did_you_mean
 from jetpress.pipeline.flow import reporting
 from jetpress.pipeline.flow.outcome import Outcome
 from jetpress.pipeline.store.artifact import canonical
@@ -30,7 +31,10 @@ def find_run(name: str) -> Path:
             read(candidate / "report.json")
             return candidate
     known = sorted(p.parent.name for p in home().glob("*/report.json"))
-    raise RecipeError(f"there is no finished run {name!r}", f"runs: {', '.join(known) or 'none yet'}")
+    near = did_you_mean(name, known)
+    raise RecipeError(
+        f"there is no finished run {name!r}", f"{near} Runs: {', '.join(known) or 'none yet'}".strip()
+    )
 
 
 def write(outcome: Outcome, place: Path, doing: Doing) -> RunReport:

@@ -198,7 +198,7 @@ def test_a_board_gets_a_bundle_and_no_engine(
     assert not result.engine_built
     assert not (place / "engine").exists()
     assert "runner.pyz" in result.next
-    assert "DEVICE=user@host" in result.next
+    assert "--device user@host" in result.next
     model = onnx.load(place / "bundle" / "model.onnx")
     assert [o.version for o in model.opset_import if not o.domain] == [opset]
     written = json.loads((place / "bundle" / "plan.json").read_text())
