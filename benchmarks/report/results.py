@@ -85,7 +85,7 @@ def comparison(run: RunReport) -> Section:
         row("Parameters", lambda x: quantity(x.parameters), times(ratios.parameters, *fewer)),
         row("Multiply-adds", lambda x: quantity(x.macs), times(ratios.macs, *fewer)),
         row("ONNX file", lambda x: size(x.onnx_bytes), times(ratios.size, *smaller)),
-        row("Engine file", lambda x: size(x.engine_bytes)),
+        row("Engine file", lambda x: size(x.engine_bytes), times(_engine_ratio(run), *smaller)),
         latency("Latency, median", lambda x: ms(x.p50), _pace(run)),
         latency("Latency, p90", lambda x: ms(x.p90)),
         latency("Latency, p95", lambda x: ms(x.p95)),
@@ -102,6 +102,11 @@ def comparison(run: RunReport) -> Section:
     known = [one for one in rows if one[1:3] != (MISSING, MISSING)]
     table = Table(("", "Dense", "Compressed", "Change"), known, "lrrs", title)
     return Section("comparison", title, text=_unsaid(run), tables=(table,))
+
+
+def _engine_ratio(run: RunReport) -> float | None:
+    before, after = run.dense.engine_bytes, run.compressed.engine_bytes
+    return before / after if before and after else None
 
 
 def _drop(before: float | None, after: float | None) -> str:

@@ -48,6 +48,7 @@ def parser(home: Optional[str]) -> argparse.ArgumentParser:
     compare.add_argument("--other-bundle", required=True, help="the second bundle")
     compare.add_argument("--other-engines", required=True, help="its engines")
     profile.add_argument("--out", help="also write profile.json into this folder")
+    profile.add_argument("--seconds", type=_positive, default=0.0, help="begin no round after so long")
     sensors.add_argument("--seconds", type=_positive, default=1.0)
     doctor.add_argument("--bundle", default=place, help="ask for what this bundle needs")
     return made
