@@ -60,7 +60,8 @@ def _written(outcome: Outcome, place: Path, doing: Doing) -> RunReport:
     doing.store.verify(networks.dense, networks.compressed, outcome.exports.compressed, outcome.accuracy)
     if numbers is not None:
         doing.store.verify(numbers)
-    report = _render(outcome, place, doing.steps, digest)
+    with console.progress("report"):
+        report = _render(outcome, place, doing.steps, digest)
     write_atomically(place / "recipe.toml", outcome.plan.recipe.to_toml())
     console.say(f"  {'report':<14} {'ran':<12}")
     return report
@@ -91,6 +92,6 @@ def _say_verdict(report: RunReport, place: Path) -> None:
     else:
         console.say(f"  bundle: {place / 'bundle'} (no engine was built: that happens on the device)")
     if headline:
-        console.say(headline.title)
+        console.conclude(headline.title)
     if report.next:
         console.say(f"next: {report.next}")

@@ -154,7 +154,7 @@ def benchmark(run: RunReport) -> Section:
     knobs = [(name, value(knob)) for name, knob in found.knobs.items()] if found else []
     tables = (
         Table(("Why",), reasons, "w", "What was wrong with the measurement"),
-        Table(("Knob", "Value"), knobs, "nl", "Knobs of the measurement"),
+        Table(("Knob", "Value"), knobs, "nl", "Knobs of the measurement", folded=True),
     )
     filled = [table for table in tables if table.rows]
     return Section("benchmark", title, text=(text,), plots=_latency_plots(dense, compressed), tables=filled)

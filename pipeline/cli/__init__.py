@@ -1,4 +1,5 @@
-"""The commands: jetpress run, plan, check, targets, device, report, compare, gc, docs, completion.
+"""The commands: jetpress init, quick, run, plan, check, targets, device, report, compare, runs, gc, docs,
+completion.
 
 stdout carries results (one JSON object with --json), stderr the prose. Knobs live in the recipe: ``--set`` takes
 any of its keys, and there is no other. Heavy imports come after the arguments are understood.
@@ -15,11 +16,12 @@ from collections.abc import Sequence
 from jetpress.deploy import console
 from jetpress.deploy.errors import INTERRUPTED, JetpressError, from_os_error
 from jetpress.deploy.suggest import misspelt_command
-from jetpress.pipeline.cli import building, machines, pages, results
+from jetpress.pipeline.cli import building, machines, pages, results, starting
 from jetpress.pipeline.cli.arguments import command
 
 EXIT_CODES = """exit codes: 0 done, 2 recipe or input, 3 something is not installed, 4 a stage broke its promise,
-5 device or disk, 6 trust, 7 benchmark invalid, 8 budget not met, 130 Ctrl-C (run again to go on)"""
+5 device or disk, 6 trust, 7 benchmark invalid, 8 budget not met, 9 nothing gained,
+130 Ctrl-C (run again to go on)"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -31,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="store_true", help="print the version and exit")
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
-    for group in (building, machines, results, pages):
+    for group in (starting, building, machines, results, pages):
         group.add(commands)
     completion = command(commands, "completion", _completion, "print a completion script", results=False)
     completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
@@ -54,13 +56,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command is None:
         top.print_help()
         return 0
+    console.speak(options.level)
     try:
         code: int = options.act(options)
         sys.stdout.flush()
     except JetpressError as error:
         return _fail(options, error)
     except KeyboardInterrupt:
-        console.say("\ninterrupted: what was finished is kept, run the same command again to go on")
+        console.conclude("\ninterrupted: what was finished is kept, run the same command again to go on")
         return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -71,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(options: argparse.Namespace, error: JetpressError) -> int:
-    console.say(f"jetpress: error: {error}")
+    console.conclude(f"jetpress: error: {error}")
     if getattr(options, "json", False):
         print(json.dumps({"error": error.what, "hint": error.hint, "exit_code": error.exit_code}))
     return error.exit_code

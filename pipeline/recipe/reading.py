@@ -27,6 +27,7 @@ from jetpress.pipeline.recipe.sections.device import BenchmarkConfig, BudgetConf
 from jetpress.pipeline.recipe.sections.export import EquivalenceConfig, ExportConfig
 from jetpress.pipeline.recipe.sections.fields import Count, Section, as_table, is_file_reference
 from jetpress.pipeline.recipe.sections.model import ModelConfig
+from jetpress.pipeline.recipe.sections.tracking import TrackingConfig
 from jetpress.pipeline.recipe.sections.training import FinetuneConfig, QatConfig, TrainConfig
 
 Named = TypeVar("Named", str, str | None)
@@ -64,6 +65,7 @@ class Recipe(Section):
     build: BuildConfig = BuildConfig()
     benchmark: BenchmarkConfig = BenchmarkConfig()
     budget: BudgetConfig = BudgetConfig()
+    tracking: TrackingConfig = TrackingConfig()
 
     @classmethod
     def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -84,7 +86,7 @@ class Recipe(Section):
             raise RecipeError(f"{path} is not valid TOML: {error}", "see https://toml.io for the syntax")
         for override in overrides:
             _override(table, override)
-        table.setdefault("name", _named(path))
+        table.setdefault("name", named(path))
         return cls.parse(table, Written(str(path), text, tuple(overrides))).located(path.parent)
 
     @classmethod
@@ -133,6 +135,7 @@ class Recipe(Section):
                 loss=place_function(self.data.loss),
                 metric=place_function(self.data.metric),
             ),
+            tracking=replace(self.tracking, tensorboard=place(self.tracking.tensorboard)),
         )
 
 
@@ -188,7 +191,7 @@ def _text(path: Path) -> str:
         )
 
 
-def _named(path: Path) -> str:
+def named(path: Path) -> str:
     """What a recipe without a name is called: as its file, as far as that may be the name of a folder."""
     return re.sub(r"[^A-Za-z0-9._-]", "-", path.stem).lstrip("-._")[:64] or "recipe"
 
