@@ -125,8 +125,8 @@ def calibration(run: RunReport) -> Section:
     order = sorted(range(len(found)), key=lambda place: -_clipped(found[place]))
     first, more = ([drawn[place] for place in sorted(some)] for some in (order[:SHOWN], order[SHOWN:]))
     text = (
-        f"Of {len(found)} of the tensors that are quantized the {len(first)} of which most is clipped. Height: logarithm "
-        "of how often. Lines: the range; what lies beyond is clipped."
+        f"Of {len(found)} of the tensors that are quantized the {len(first)} of which most is clipped. "
+        "Height: logarithm of how often. Lines: the range; what lies beyond is clipped."
     )
     return Section("calibration", title, text=(text,), plots=first, more=more, small=True)
 
