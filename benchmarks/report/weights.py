@@ -80,12 +80,12 @@ def weights(run: RunReport) -> Section:
 
 
 def change(one: Histogram) -> float:
-    """Half the sum of the differences of both distributions, zeros counted: from 0 (the same) to 1."""
+    """Half the sum of the differences of both distributions, zeros counted: from 0 (the same) to 1 (or gone)."""
     shares = []
     for counts, zeros in ((one.dense, one.dense_zeros), (one.compressed, one.compressed_zeros)):
         whole = np.array([*counts, zeros], float)
         shares.append(whole / max(whole.sum(), 1.0))
-    return float(np.abs(shares[0] - shares[1]).sum() / 2)
+    return float(max(np.abs(shares[0] - shares[1]).sum() / 2, abs(shares[0].sum() - shares[1].sum())))
 
 
 def _zeros(one: Histogram) -> str:
