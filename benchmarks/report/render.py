@@ -20,6 +20,7 @@ from markupsafe import Markup
 from jetpress.benchmarks.report import (
     builder,
     changes,
+    layers,
     predictions,
     pruning,
     quantization,
@@ -52,6 +53,8 @@ SECTIONS = (
     results.benchmark,
     predictions.disagreements,
     predictions.classes,
+    layers.times,
+    layers.roofline,
     pruning.layers,
     pruning.rounds,
     weights.weights,

@@ -32,6 +32,7 @@ from jetpress.benchmarks.report.record.engines import BuilderLog, EquivalenceRow
 from jetpress.benchmarks.report.record.networks import NetworkReport, Ratio, Ratios
 from jetpress.deploy.backends import BACKENDS
 from jetpress.deploy.check import cores, cpu_name, gpu_name
+from jetpress.pipeline.flow.layers import layers
 from jetpress.pipeline.flow.measured import Session, benchmark, latency_of, mixed_latency, session
 from jetpress.pipeline.flow.outcome import Exports, OnDevice, Outcome
 from jetpress.pipeline.flow.predictions import predicted
@@ -95,6 +96,7 @@ def report(outcome: Outcome, place: Path, steps: Sequence[Step], digest: str) ->
         digest=digest,
         measured=outcome.networks.dense.facts.measured,
         predictions=predicted(outcome),
+        layer_costs=layers(outcome),
     )
 
 
@@ -178,6 +180,8 @@ def _round(number: int, one: Pruned) -> Round:
         after_pruning=recovery.after_pruning if recovery else None,
         after_recalibration=recovery.after_recalibration if recovery else None,
         validation=tuned.validation if tuned else None,
+        macs=one.pruned.facts.macs,
+        parameters=one.pruned.facts.parameters,
     )
 
 
@@ -273,6 +277,7 @@ def _builder(device: OnDevice) -> tuple[BuilderLog, ...]:
             flags=one.flags,
             findings=record.part(Findings, asdict(one.findings)) if one.findings else None,
             warnings=one.warnings,
+            bytes=one.size,
         )
         for name, one in built.items()
     )

@@ -108,6 +108,16 @@ def test_the_main_job_runs_to_an_engine_and_a_report(finished: RunReport) -> Non
     for name in ("report.html", "report.md", "report.json", "bundle/runner.pyz", "engine/engine.json"):
         assert (place / name).is_file()
     assert all(layer.after % 16 == 0 for layer in finished.layers)
+    assert finished.predictions is not None
+    agreement = finished.predictions.agreement
+    assert (agreement.both + agreement.only_compressed) == sum(
+        c.compressed for c in finished.predictions.classes
+    )
+    assert finished.layer_costs is not None
+    for name, whole in (("dense", finished.dense), ("compressed", finished.compressed)):
+        costs = [getattr(pair, name) for pair in finished.layer_costs.layers]
+        assert sum(one.macs for one in costs) == whole.macs
+        assert any(one.ms for one in costs)
 
 
 def test_the_engine_is_as_accurate_as_the_network(finished: RunReport) -> None:
