@@ -59,6 +59,6 @@ def bench_for_pruning(plan: Plan, place: Place | None, packing: BundleConfig) ->
     if place is None or not can_run(plan.target):
         raise RecipeError(
             f"prune asks for a latency, which only the {plan.target.title} itself can tell",
-            "give the device (DEVICE=user@host), or set prune.macs instead",
+            "give the device (--device user@host), or set prune.macs instead",
         )
     return Bench(place, packing, plan.recipe.export)

@@ -198,7 +198,13 @@ def _realistic() -> str:
         "dense": _network(rng, dense, 1.0),
         "compressed": _network(rng, compressed, 0.252),
         "ratios": {
-            "latency": {"value": ratio.value, "low": ratio.low, "high": ratio.high},
+            "latency": {
+                "value": ratio.value,
+                "low": ratio.low,
+                "high": ratio.high,
+                "level": 95,
+                "sessions": 5,
+            },
             "parameters": 3.97,
             "macs": 3.93,
             "size": 3.97,
