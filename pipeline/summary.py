@@ -54,7 +54,7 @@ def _written(outcome: Outcome, place: Path, doing: Doing) -> RunReport:
     """The report; what it was made of decides whether the one that is there is still it."""
     told = [[step.name, step.digest, step.why] for step in doing.steps]
     code = fingerprint(_render.__module__, _render.__name__)
-    parts = [place.name, outcome.device.invalid, told, versions(reporting.LIBRARIES), code]
+    parts = [place.name, told, versions(reporting.LIBRARIES), code]
     digest = hashlib.sha256(canonical(parts).encode()).hexdigest()
     report = _known(place / "report.json")
     if report and report.digest == digest and (place / "report.html").is_file():

@@ -39,15 +39,24 @@ class Step:
 class Walk(Protocol):
     """What the pipeline asks of its surroundings."""
 
+    store: Store
     steps: list[Step]
 
     def step(
-        self, name: str, stage: Callable[[Config, *Inputs, Path], Made], config: Config, *inputs: *Inputs
+        self,
+        name: str,
+        stage: Callable[[Config, *Inputs, Path], Made],
+        config: Config,
+        *inputs: *Inputs,
+        early: bool = False,
     ) -> Made:
-        """The artifact that ``stage`` makes of ``inputs``."""
+        """The artifact that ``stage`` makes of ``inputs``; one that is ``early`` is cheap, and a plan takes it, too."""
 
     def skip(self, name: str, why: str) -> None:
         """Say that a step is not taken, and why."""
+
+    def warn(self, line: str) -> None:
+        """Say what may not end well."""
 
 
 class Doing:
@@ -74,9 +83,15 @@ class Doing:
         self.steps: list[Step] = []
 
     def step(
-        self, name: str, stage: Callable[[Config, *Inputs, Path], Made], config: Config, *inputs: *Inputs
+        self,
+        name: str,
+        stage: Callable[[Config, *Inputs, Path], Made],
+        config: Config,
+        *inputs: *Inputs,
+        early: bool = False,
     ) -> Made:
         """Make the artifact, or find it."""
+        del early
         key = self.store.key(stage, config, inputs)  # type: ignore[arg-type]
         if self.needs is not None:
             self.needs.note(key)
@@ -113,6 +128,10 @@ class Doing:
         took = "cached" if state == "cached" else console.duration(memo.seconds)
         console.say(f"  {name:<14} {took:<12} {headline(made)}")
 
+    def warn(self, line: str) -> None:
+        """Say what may not end well."""
+        console.say(f"  WARNING: {line}")
+
     def skip(self, name: str, why: str) -> None:
         """Say why a step is not taken."""
         self.steps.append(Step(name, "skipped", why=why))
@@ -120,16 +139,31 @@ class Doing:
 
 
 class Looking:
-    """Takes no step: says of each whether it is cached or will run. Behind a miss everything will run."""
+    """Says of each step whether it is cached or will run. Behind a miss everything will run.
 
-    def __init__(self, store: Store, durations: Durations | None = None) -> None:
-        self.store, self.durations = store, durations
+    Args:
+        store: of what was made before.
+        durations: how long steps like these took.
+        doing: takes those that are early; None: nothing is done, and nothing said.
+    """
+
+    def __init__(self, store: Store, durations: Durations | None = None, doing: Doing | None = None) -> None:
+        self.store, self.durations, self._doing = store, durations, doing
         self.steps: list[Step] = []
 
     def step(
-        self, name: str, stage: Callable[[Config, *Inputs, Path], Made], config: Config, *inputs: *Inputs
+        self,
+        name: str,
+        stage: Callable[[Config, *Inputs, Path], Made],
+        config: Config,
+        *inputs: *Inputs,
+        early: bool = False,
     ) -> Made:
-        """The artifact, if it is there; otherwise one of which nothing is known."""
+        """The artifact, if it is there or early; otherwise one of which nothing is known."""
+        if early and self._doing is not None:
+            done = self._doing.step(name, stage, config, *inputs)
+            self.steps.append(self._doing.steps[-1])
+            return done
         kind: type[Made] = kind_of(stage)
         found = self.store.find(kind, self.store.key(stage, config, inputs))  # type: ignore[arg-type]
         if found is None:
@@ -139,6 +173,11 @@ class Looking:
         made, memo = found
         self.steps.append(Step(name, "cached", memo.seconds, memo.digest))
         return made
+
+    def warn(self, line: str) -> None:
+        """Say what may not end well."""
+        if self._doing is not None:
+            self._doing.warn(line)
 
     def skip(self, name: str, why: str) -> None:
         """Say why a step would not be taken."""
