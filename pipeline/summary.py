@@ -9,6 +9,7 @@ from pathlib import Path
 from jetpress.benchmarks.report.record import RunReport, read
 from jetpress.deploy import console
 from jetpress.deploy.errors import RecipeError
+from jetpress.deploy.suggest import did_you_mean
 from jetpress.pipeline.flow import reporting
 from jetpress.pipeline.flow.outcome import Outcome
 from jetpress.pipeline.store.artifact import canonical
@@ -30,7 +31,10 @@ def find_run(name: str) -> Path:
             read(candidate / "report.json")
             return candidate
     known = sorted(p.parent.name for p in home().glob("*/report.json"))
-    raise RecipeError(f"there is no finished run {name!r}", f"runs: {', '.join(known) or 'none yet'}")
+    near = did_you_mean(name, known)
+    raise RecipeError(
+        f"there is no finished run {name!r}", f"{near} Runs: {', '.join(known) or 'none yet'}".strip()
+    )
 
 
 def write(outcome: Outcome, place: Path, doing: Doing) -> RunReport:
@@ -50,7 +54,7 @@ def _written(outcome: Outcome, place: Path, doing: Doing) -> RunReport:
     """The report; what it was made of decides whether the one that is there is still it."""
     told = [[step.name, step.digest, step.why] for step in doing.steps]
     code = fingerprint(_render.__module__, _render.__name__)
-    parts = [place.name, outcome.device.invalid, told, versions(reporting.LIBRARIES), code]
+    parts = [place.name, told, versions(reporting.LIBRARIES), code]
     digest = hashlib.sha256(canonical(parts).encode()).hexdigest()
     report = _known(place / "report.json")
     if report and report.digest == digest and (place / "report.html").is_file():

@@ -74,6 +74,8 @@ def send(device: Device, directory: Path, name: str) -> str:
 def run(device: Device, folder: str, *arguments: str) -> list[Event]:
     """Run the runner that lies in ``folder``; it ends with us. After a lost connection it is run again.
 
+    What was measured comes back whatever the verdict on it: that is part of it.
+
     Raises:
         JetpressError: of the kind that the runner's exit code names.
     """
@@ -111,7 +113,8 @@ def _argv(device: Device, folder: str, arguments: tuple[str, ...]) -> list[str]:
 
 
 def _judged(device: Device, command: str, done: Completed, heard: _Listener) -> list[Event]:
-    if done.returncode == 0:
+    measured = any(isinstance(event, Result) for event in heard.events)
+    if done.returncode == 0 or (done.returncode == BenchmarkInvalid.exit_code and measured):
         if heard.malformed is not None:
             raise heard.malformed
         return heard.events
@@ -123,7 +126,4 @@ def _judged(device: Device, command: str, done: Completed, heard: _Listener) -> 
         what = "it was killed: the memory there has probably run out"
         hint = "stop other programs there, add swap, or lower build.workspace_mb; `dmesg` there says who killed it"
     what = what or f"the runner ended with {done.returncode}"
-    invalid = [event for event in heard.events if isinstance(event, Result) and event.verdict == "invalid"]
-    reasons = [f"{result.model}: {why}" for result in invalid for why in result.reasons[:1]]
-    what += f" ({'; '.join(reasons)})" if reasons else ""
     raise failure(f"{command} on {device.name}: {plain(what)}", plain(hint))

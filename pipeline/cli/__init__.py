@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from jetpress.deploy import console
 from jetpress.deploy.errors import INTERRUPTED, JetpressError, from_os_error
-from jetpress.deploy.suggest import misspelt_command
+from jetpress.deploy.suggest import misspelt_command, misspelt_option
 from jetpress.pipeline.cli import building, machines, pages, results, starting
 from jetpress.pipeline.cli.arguments import command
 
@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
         group.add(commands)
     completion = command(commands, "completion", _completion, "print a completion script", results=False)
     completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
-    top.set_defaults(commands=tuple(commands.choices))
+    top.set_defaults(commands=dict(commands.choices))
     return top
 
 
@@ -45,8 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The program: runs a command and turns every foreseen failure into one message and an exit code."""
     top = parser()
     given = sys.argv[1:] if arguments is None else arguments
-    if wrong := misspelt_command(given, top.get_default("commands")):
-        top.error(wrong)
+    _refuse_typos(top, given)
     options = top.parse_args(given)
     if options.version:
         from importlib.metadata import version
@@ -71,6 +70,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail(options, from_os_error(error))
     return code
+
+
+def _refuse_typos(top: argparse.ArgumentParser, given: Sequence[str]) -> None:
+    """End with the nearest name where a command or one of its options is misspelt; argparse only lists them."""
+    commands: dict[str, argparse.ArgumentParser] = top.get_default("commands")
+    if wrong := misspelt_command(given, commands):
+        top.error(wrong)
+    for number, name in enumerate(given):
+        if name in commands:
+            command = commands[name]
+            options = [option for action in command._actions for option in action.option_strings]  # noqa: SLF001
+            if wrong := misspelt_option(given[number + 1 :], options):
+                command.error(wrong)
+            return
 
 
 def _fail(options: argparse.Namespace, error: JetpressError) -> int:

@@ -74,9 +74,7 @@ def run(options: argparse.Namespace) -> int:
     if len(ended) > 1:
         from jetpress.pipeline.listing import table
 
-        console.say()
-        for line in table([one.row for one in ended]):
-            console.say(line)
+        console.conclude("\n".join(["", *table([one.row for one in ended])]))
     if options.json:
         print(json.dumps(ended[0].plain if len(ended) == 1 else {"runs": [one.plain for one in ended]}))
     return several.worst([one.exit_code for one in ended])

@@ -96,7 +96,7 @@ def run_each(recipe: Recipe, chosen: Sequence[Pair]) -> list[Ended]:
         except (DeviceError, RecipeError) as error:
             if len(chosen) == 1:
                 raise
-            console.say(f"jetpress: error: {one.target}: {error}")
+            console.conclude(f"jetpress: error: {one.target}: {error}")
             plain = {
                 "target": one.target,
                 "error": error.what,

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.suggest import did_you_mean
-from jetpress.pipeline.network import checkpoints, models, user_code
+from jetpress.pipeline.network import heads, models, user_code
+from jetpress.pipeline.network.models import Network, example_inputs, outputs_of
 from jetpress.pipeline.recipe.checks import LIBRARIES
+from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.fields import is_file_reference
-from jetpress.pipeline.recipe.sections.model import ModelConfig
+from jetpress.pipeline.recipe.sections.model import InputConfig, ModelConfig
 from jetpress.pipeline.recipe.writing import IMAGENET, DataSeen, NetworkSeen
 
 OTHER_TASKS = {
@@ -36,8 +37,6 @@ class Library:
     size: int | None = None
     fixed: bool = False
     """It takes no other size."""
-    classes: int | None = None
-    """That its weights tell apart."""
     mean: tuple[float, ...] = IMAGENET[0]
     std: tuple[float, ...] = IMAGENET[1]
 
@@ -56,23 +55,24 @@ def look(given: str, weights: Path | None, data: DataSeen, place: str, written: 
         RecipeError: no such network (the nearest is named), it is for another task, or the weights are another one's.
     """
     library = library_of(given)
-    key = _classes_key(given)
-    arguments = {} if key is None else {key: data.classes}
-    module = models.build(ModelConfig(given, arguments)).eval()
     size, why = _size(library, data, weights is not None)
-    _try(given, module, size, data)
+    image = InputConfig(shape=(3, size, size))
+    model = ModelConfig(given, weights=None if weights is None else str(weights), inputs=(image,))
+    network, samples = Network(models.build(model).eval(), model, DataConfig()), example_inputs((image,))
+    new = []
+    if data.side is not None:
+        network = heads.fit_classes(network, data.classes, samples)
+        _try(network, samples, data)
+        new = [] if weights is None else heads.load(network, samples, trains=True)
     return NetworkSeen(
         builder=place,
-        arguments=arguments,
         size=size,
         why_size=why,
         mean=library.mean,
         std=library.std,
         weights=written,
-        weights_classes=None
-        if weights is None
-        else _classes_of(given, weights, module, data.classes, library.classes),
-        layer_norm=any(isinstance(one, nn.LayerNorm) for one in module.modules()),
+        new="; ".join(map(str, new)),
+        layer_norm=any(isinstance(one, nn.LayerNorm) for one in network.module.modules()),
     )
 
 
@@ -117,9 +117,7 @@ def _torchvision(name: str) -> Library:
         return Library()
     shown, least = default.transforms(), default.meta.get("min_size", (1, 1))
     size = shown.crop_size[0]
-    return Library(
-        size, min(least) >= size, len(default.meta["categories"]), tuple(shown.mean), tuple(shown.std)
-    )
+    return Library(size, min(least) >= size, tuple(shown.mean), tuple(shown.std))
 
 
 def _timm(name: str) -> Library:
@@ -129,15 +127,7 @@ def _timm(name: str) -> Library:
     if known is None:
         return Library()
     fixed = bool(known.fixed_input_size)
-    return Library(known.input_size[-1], fixed, known.num_classes, tuple(known.mean), tuple(known.std))
-
-
-def _classes_key(given: str) -> str | None:
-    """The argument of the builder that says how many classes there are; None where it has none."""
-    if not is_file_reference(given):
-        return "num_classes"
-    known = inspect.signature(user_code.load(given)).parameters
-    return next((key for key in ("num_classes", "classes", "n_classes") if key in known), None)
+    return Library(known.input_size[-1], fixed, tuple(known.mean), tuple(known.std))
 
 
 def _size(library: Library, data: DataSeen, trained: bool) -> tuple[int, str]:
@@ -161,13 +151,12 @@ def _size(library: Library, data: DataSeen, trained: bool) -> tuple[int, str]:
     ), f"the images' shorter side is {data.side} pixels (median), in a multiple of {MULTIPLE}"
 
 
-def _try(given: str, module: nn.Module, size: int, data: DataSeen) -> None:
+def _try(network: Network, samples: tuple[Tensor, ...], data: DataSeen) -> None:
     """A forward pass works, and gives a score for every class."""
-    if data.side is None:
-        return
+    given, size = network.model.builder, network.model.inputs[0].shape[-1]
     try:
         with torch.no_grad():
-            scores = models.outputs_of(module(torch.zeros(2, 3, size, size)))[0]
+            scores = outputs_of(network.module(*samples))[0]
     except RecipeError:
         raise
     except Exception as error:  # the user's network may raise anything
@@ -180,19 +169,3 @@ def _try(given: str, module: nn.Module, size: int, data: DataSeen) -> None:
             f"{given} gives scores of shape {list(scores.shape)} for 2 images, and the data has {data.classes} classes",
             f"let {given.rpartition(':')[2]} take num_classes, and give a score for each class",
         )
-
-
-def _classes_of(given: str, weights: Path, module: nn.Module, classes: int, trained: int | None) -> int:
-    """How many classes weights tell apart: those of the data, or as many as the library's own weights.
-
-    Raises:
-        RecipeError: they are another network's.
-    """
-    try:
-        checkpoints.load_weights(module, weights)
-    except RecipeError:
-        if trained is None or trained == classes:
-            raise
-        checkpoints.load_weights(models.build(ModelConfig(given, {"num_classes": trained})), weights)
-        return trained
-    return classes

@@ -19,6 +19,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field, TypeAdapter, ValidationError
 
 from jetpress.deploy.errors import RecipeError
+from jetpress.deploy.suggest import did_you_mean
 from jetpress.pipeline.recipe import checks
 from jetpress.pipeline.recipe.messages import SHOWN, Written, explain, keys_of, shown_set
 from jetpress.pipeline.recipe.sections.compression import PruneConfig, QuantizeConfig, SparsifyConfig
@@ -172,7 +173,9 @@ def _found(path: str | Path) -> Path:
     embedded = {file.stem: file for file in sorted(EMBEDDED.glob("*.toml"))}
     if str(path) not in embedded:
         names = ", ".join(embedded)
-        raise RecipeError(f"{path} is not a .toml file", f"give its path, or one of jetpress's own: {names}")
+        near = did_you_mean(str(path), [*embedded, *(file.name for file in Path().glob("*.toml"))])
+        hint = f"{near} It takes the path of a .toml file, or one of jetpress's own: {names}".strip()
+        raise RecipeError(f"{path} is not a .toml file", hint)
     return embedded[str(path)]
 
 
@@ -180,9 +183,9 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
-        raise RecipeError(
-            f"there is no recipe {path}", "give the path of a .toml file, e.g. recipes/digits.toml"
-        )
+        names = [file.name for file in path.parent.glob("*.toml")] if path.parent.is_dir() else []
+        hint = did_you_mean(path.name, names) or "give the path of a .toml file; `jetpress init` writes one"
+        raise RecipeError(f"there is no recipe {path}", hint)
     except (IsADirectoryError, ValueError):
         raise RecipeError(f"{path} is not a text file", "give the path of a .toml file")
     except OSError as error:

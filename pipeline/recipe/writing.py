@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from jetpress.deploy.targets import Target
 from jetpress.pipeline.recipe.goals import Goal
@@ -47,7 +45,6 @@ class NetworkSeen:
     """What was seen of a network by building it."""
 
     builder: str
-    arguments: Mapping[str, Any]
     size: int
     """Pixels that it will see."""
     why_size: str
@@ -55,8 +52,8 @@ class NetworkSeen:
     std: tuple[float, ...] = IMAGENET[1]
     weights: str | None = None
     """Relative to the recipe."""
-    weights_classes: int | None = None
-    """How many classes the weights given tell apart; None: no weights, or not known."""
+    new: str = ""
+    """The layers that the weights do not fit, in words."""
     layer_norm: bool = False
     """It normalises as transformers do, so it learns with AdamW."""
 
@@ -80,7 +77,7 @@ def commented(
     training = _Training.of(data, network)
     parts = [
         _head(path, data, network, goal, target),
-        _model(network, data),
+        _model(network),
         _data(data, network, training, workers),
         _train(training, network),
         _compression(goal, training),
@@ -107,7 +104,7 @@ class _Training:
     @classmethod
     def of(cls, data: DataSeen, network: NetworkSeen) -> _Training:
         """Scratch takes about 300,000 samples, weights that know images a tenth of that; each within bounds."""
-        given = network.weights is not None and network.weights_classes == data.classes
+        given = network.weights is not None and not network.new
         scratch = network.weights is None
         if given:
             epochs, why = 0, "the weights given are the dense baseline"
@@ -139,7 +136,8 @@ def _head(path: Path, data: DataSeen, network: NetworkSeen, goal: Goal, target: 
     name = named(path)
     device = " --device USER@HOST" if goal.timed and target.is_board else ""
     return [
-        f"# {network.builder} on {data.source}{where}, for {target.title}: {goal.words}.",
+        f"# {network.builder} on {data.source}{where}",
+        f"# for {target.title}: {goal.words}.",
         "# Written by `jetpress init`: what it found and chose stands beside each key. Change what you like;",
         "# `jetpress docs recipe` has all keys. Paths are relative to this file.",
         "#",
@@ -150,27 +148,18 @@ def _head(path: Path, data: DataSeen, network: NetworkSeen, goal: Goal, target: 
     ]
 
 
-def _model(network: NetworkSeen, data: DataSeen) -> list[str]:
-    lines = ["[model]", f"builder = {_toml(network.builder)}"]
-    if network.arguments:
-        shown = ", ".join(f"{key} = {_toml(value)}" for key, value in network.arguments.items())
-        lines.append(_line(f"arguments = {{ {shown} }}", f"the data has {data.classes} classes"))
+def _model(network: NetworkSeen) -> list[str]:
+    lines = ["[model]", _line(f"builder = {_toml(network.builder)}", "num_classes is taken from the data")]
     if network.weights is None:
         lines.append(
             "# Trained weights make a better network in a tenth of the time, also those of other classes:"
         )
         lines += ['# weights = "trained.pth"', *(f"# {one}" for one in _fetched(network.builder))]
-    elif network.weights_classes in (None, data.classes):
-        lines.append(f"weights = {_toml(network.weights)}")
+    elif network.new:
+        lines.append(_line(f"weights = {_toml(network.weights)}", "all of it but:"))
+        lines.append(f"# {network.new}: new, learnt from the data (model.head)")
     else:
-        lines += [
-            _line(
-                f"weights = {_toml(network.weights)}", f"tells {network.weights_classes} classes apart, so:"
-            ),
-            _line(
-                'head = "new"', f"its last layer is left out, and one for {data.classes} classes is learnt"
-            ),
-        ]
+        lines.append(_line(f"weights = {_toml(network.weights)}", "they fit as they are"))
     return lines
 
 

@@ -65,7 +65,7 @@ def report(run: dict[str, Any], folder: Path) -> tuple[str, str, dict[str, Any]]
     return html, markdown, json.loads(text, parse_constant=refuse)
 
 
-def ratios(latency: dict[str, float | None] | None) -> dict[str, Any]:
+def ratios(latency: dict[str, Any] | None) -> dict[str, Any]:
     return {**realistic()["ratios"], "latency": latency}
 
 
@@ -235,6 +235,24 @@ class TestTheVerdictComesFirst:
         text, _, speed = self.said(tmp_path, **changes)
         assert speed == "silent"
         assert "No speed is claimed" in text
+
+    def test_latencies_that_may_not_be_quoted_are_shown_and_leave_the_ratio_alone(
+        self, tmp_path: Path
+    ) -> None:
+        median = realistic()["compressed"]["latency"]["p50"]
+        interval = {"low": 0.8 * median, "high": 1.2 * median, "verdict": "invalid", "reasons": ["busy"]}
+        latency = {**realistic()["compressed"]["latency"], **interval}
+        invalid = {"verdict": "invalid", "reasons": ["busy"], "knobs": {}}
+        compressed = {**realistic()["compressed"], "latency": latency}
+        text, _, speed = self.said(tmp_path, benchmark=invalid, compressed=compressed)
+        assert speed == "claimed"
+        assert "\N{PLUS-MINUS SIGN} 20 %" in text
+        assert "no numbers to quote" in text
+
+    def test_a_limit_within_what_was_measured_is_not_called_unmeasured(self, tmp_path: Path) -> None:
+        check = {"what": "latency", "limit": 1.2, "found": 1.17, "unit": "ms", "met": None, "at_most": True}
+        _, headline, _ = self.said(tmp_path, verdict={"met": None, "checks": [check]})
+        assert not any("Not measured yet" in line for line in headline["lines"])
 
     def test_why_a_benchmark_is_invalid(self, tmp_path: Path) -> None:
         invalid = {"verdict": "invalid", "reasons": ["clocks fell by 20 %"], "knobs": {}}

@@ -17,8 +17,8 @@ def build(num_classes=2):
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, num_classes),
     )
 
-def stubborn():
-    return build(7)
+def shapeless():
+    return nn.Sequential(nn.Flatten(0), nn.LazyLinear(3))
 """
 CLASSES = ("bright", "dark")
 

@@ -84,7 +84,6 @@ def test_a_recipe_says_why_and_is_what_the_network_was_made_for(here: Path) -> N
         init("-o", "sub/first.toml", model="torchvision:mobilenet_v3_small", data="lamps", goal="5 ms") == 0
     )
     recipe, text = Recipe.load("sub/first.toml"), (here / "sub" / "first.toml").read_text()
-    assert recipe.model.arguments == {"num_classes": 2}
     assert recipe.data.size == 224
     assert "what the network was designed for; the images' shorter side is 300" in text
     assert recipe.data.root == str(here / "lamps")
@@ -109,13 +108,30 @@ def test_weights_that_fit_are_the_baseline(here: Path) -> None:
     assert recipe.model.weights == str(here / "two.pth")
 
 
+def test_weights_of_other_classes_get_a_new_last_layer_and_training(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    from jetpress.pipeline.network import user_code
+
+    images.write(here / "lamps", {"train": 4, "val": 2})
+    torch.save(user_code.load(f"{here / 'network.py'}:build")(9).state_dict(), here / "nine.pth")
+    assert init("--weights", "nine.pth", data="lamps") == 0
+    recipe = Recipe.load("lamps.toml")
+    assert recipe.train.epochs > 0
+    assert recipe.train.learning_rate == 0.01
+    assert "9 -> 2 classes: new, learnt from the data" in (here / "lamps.toml").read_text()
+    assert main(["plan", "lamps.toml"]) == 0
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--model", "torchvision:resnt18"], "resnet18"),
         (["--model", "resnet18"], "did you mean 'torchvision:resnet18'?"),
         (["--model", "netwrk.py:build"], "did you mean 'network.py'?"),
-        (["--model", "network.py:stubborn"], "7] for 2 images, and the data has 2 classes"),
+        (["--model", "network.py:shapeless"], "2 images, and the data has 2 classes"),
         (["--model", "torchvision:fcn_resnet50"], "tells no classes apart"),
         (["--data", "lmps"], "did you mean 'lamps'?"),
         (["--data", "digts"], "did you mean 'digits'?"),
