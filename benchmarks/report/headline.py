@@ -59,7 +59,7 @@ def headline(run: RunReport) -> Headline:
         figures = ", ".join(_figures(run))
         title = f"{figures}: {words}" if figures else words
     lines = [_missed(check) for check in run.verdict.checks if check.met is False]
-    if waiting := [check.what for check in run.verdict.checks if check.met is None]:
+    if waiting := [check.what for check in run.verdict.checks if check.met is None and check.found is None]:
         lines.append(f"Not measured yet: {', '.join(waiting)}.")
     if reason and reason not in title:
         lines.append(f"{sentence(reason)}.")
@@ -77,13 +77,14 @@ def _figures(run: RunReport) -> list[str]:
     size = run.ratios.size
     if size is not None and size > 0 and abs(size - 1) >= 0.005:
         parts.append(f"{number(max(size, 1 / size), 2)} times {'smaller' if size > 1 else 'larger'}")
-    gained = _gained(run)
-    if gained is not None:
-        parts.append(points(gained, 1))
+    change = gained(run)
+    if change is not None:
+        parts.append(points(change, 1))
     return parts
 
 
-def _gained(run: RunReport) -> float | None:
+def gained(run: RunReport) -> float | None:
+    """Points of accuracy that the compressed network has more than the dense one; None: not measured."""
     if run.verdict.change is not None:
         return run.verdict.change.value
     before, after = run.dense.test, run.compressed.test
@@ -100,10 +101,8 @@ def _speed_line(run: RunReport) -> list[str]:
     if standing(run) in ("nothing compressed", "nothing to compress"):
         return []
     if called := speed(run):
-        ratio = called[1]
-        return [
-            f"{ratio.value:.2f} times as fast as dense, 95 % interval {ratio.low:.2f} to {ratio.high:.2f}."
-        ]
+        ratio, covers = called[1], run.ratios.latency.covers if run.ratios.latency else ""
+        return [f"{ratio.value:.2f} times as fast as dense, {covers} {ratio.low:.2f} to {ratio.high:.2f}."]
     return [f"No speed is claimed: {silence(run)}."]
 
 
@@ -115,7 +114,8 @@ def _absolute_line(run: RunReport) -> list[str]:
     line = f"Median {ms(latency.p50)} ± {number(100 * latency.half_width, 2)} %"
     if latency.verdict in (None, "valid"):
         return [f"{line}."]
-    return [f"{line}: not a number to quote ({'; '.join(latency.reasons) or latency.verdict})."]
+    said = "not a number to quote" if latency.verdict == "invalid" else latency.verdict
+    return [f"{line}: {said} ({'; '.join(latency.reasons[:1]) or latency.verdict})."]
 
 
 def _accuracy_line(run: RunReport) -> list[str]:

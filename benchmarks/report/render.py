@@ -17,7 +17,17 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from jetpress.benchmarks.report import builder, changes, pruning, quantization, record, results, weights
+from jetpress.benchmarks.report import (
+    builder,
+    changes,
+    layers,
+    predictions,
+    pruning,
+    quantization,
+    record,
+    results,
+    weights,
+)
 from jetpress.benchmarks.report.headline import headline, shown
 from jetpress.benchmarks.report.origin import origin, stages
 from jetpress.benchmarks.report.record import RunReport
@@ -41,6 +51,10 @@ SECTIONS = (
     results.budget,
     results.comparison,
     results.benchmark,
+    predictions.disagreements,
+    predictions.classes,
+    layers.times,
+    layers.roofline,
     pruning.layers,
     pruning.rounds,
     weights.weights,
@@ -124,7 +138,8 @@ def _sure(run: RunReport) -> list[str]:
 def _latency_card(run: RunReport) -> Card:
     if called := speed(run):
         word, ratio = called
-        bounds = f"95 % interval {ratio.low:.2f} to {ratio.high:.2f}"
+        covers = run.ratios.latency.covers if run.ratios.latency else ""
+        bounds = f"{covers} {ratio.low:.2f} to {ratio.high:.2f}"
         medians = _change(run, lambda x: ms(x.latency.p50 if x.latency else None))
         if word == "noise":
             return Card("Latency", "within noise", [f"{ratio.value:.3f} ×, {bounds}", medians])

@@ -18,8 +18,10 @@ from jetpress.deploy.fields import Fields, Malformed, parse
 Source = Mapping[str, object]
 Verdict = Literal["valid", "noisy", "invalid"]
 Comparison = Literal["faster", "slower", "noise"]
+Known = Literal["known", "unknown"]
 VERDICTS: tuple[Verdict, ...] = ("valid", "noisy", "invalid")
 COMPARISONS: tuple[Comparison, ...] = ("faster", "slower", "noise")
+STATES: tuple[Known, ...] = ("known", "unknown")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,250}")
 
 
@@ -67,8 +69,13 @@ class Result:
 
     model: str
     verdict: Verdict
+    """Of the latency by itself; a ratio is judged apart."""
     reasons: tuple[str, ...]
     median: float
+    interval: tuple[float, float]
+    """Of the median."""
+    level: int | None
+    """95: the intervals cover what differs between sessions; None: they speak of one session."""
     latencies: tuple[float, ...] = field(repr=False)
     batch: int
     knobs: Source
@@ -83,8 +90,21 @@ class Ratio:
     against: str
     ratio: float
     interval: tuple[float, float]
+    level: int | None
     pairs: int
+    sessions: int
     verdict: Comparison
+    state: Known
+    reasons: tuple[str, ...]
+    """Why it is not known."""
+    source: Source = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How busy the device was before anything was measured."""
+
+    line: str
     source: Source = field(repr=False, compare=False)
 
 
@@ -114,7 +134,7 @@ class Other:
     source: Source = field(repr=False)
 
 
-Event = Progress | Built | Infer | Result | Ratio | Profile | Failure | Other
+Event = Progress | Built | Infer | Result | Ratio | Machine | Profile | Failure | Other
 T = TypeVar("T")
 M = TypeVar("M", Infer, Result, Profile)
 
@@ -233,6 +253,8 @@ def _result(event: Fields) -> Result:
         verdict=event.choice("verdict", VERDICTS),
         reasons=event.texts("reasons"),
         median=event.inside("latency").positive("median"),
+        interval=event.interval("interval"),
+        level=_level(event),
         latencies=event.inside("raw").times("latency"),
         batch=knobs.count("batch"),
         knobs=knobs.values,
@@ -246,10 +268,22 @@ def _ratio(event: Fields) -> Ratio:
         against=event.text("against"),
         ratio=event.positive("ratio"),
         interval=event.interval("interval"),
+        level=_level(event),
         pairs=event.integer("pairs"),
+        sessions=event.count("sessions"),
         verdict=event.choice("verdict", COMPARISONS),
+        state=event.choice("state", STATES),
+        reasons=event.texts("reasons"),
         source=event.values,
     )
+
+
+def _level(event: Fields) -> int | None:
+    return None if event.is_null("level") else event.count("level")
+
+
+def _machine(event: Fields) -> Machine:
+    return Machine(event.text("line"), event.values)
 
 
 def _profile(event: Fields) -> Profile:
@@ -271,6 +305,7 @@ READERS: Mapping[str, Callable[[Fields], Event]] = {
     "infer": _infer,
     "result": _result,
     "ratio": _ratio,
+    "machine": _machine,
     "profile": _profile,
     "error": _failure,
     "skipped": _failure,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,7 +25,8 @@ from jetpress.deploy.process import Completed, plain
 FAILURES: dict[int, type[JetpressError]] = {
     error.exit_code: error for error in (ToolMissing, StageError, DeviceError, TrustError, BenchmarkInvalid)
 }
-PROGRESS_S = 10.0
+URGENT = ("warning", "error", "interrupted")
+"""How lines of the runner begin that are shown whatever is asked for; others go by as the progress of the work."""
 KILLED = 137
 """128 and signal 9, as a shell says it."""
 
@@ -39,7 +39,6 @@ class _Listener:
         self.malformed: DeviceError | None = None
         """The first event that makes no sense; why the runner failed, if it did, is more worth telling."""
         self.prose: list[str] = []
-        self.shown = time.monotonic()
 
     def event(self, line: str) -> None:
         try:
@@ -50,13 +49,15 @@ class _Listener:
         if event is None:
             return  # a library that prints to stdout is not an event
         self.events.append(event)
-        if isinstance(event, Progress) and time.monotonic() - self.shown > PROGRESS_S:
-            self.shown = time.monotonic()
-            console.say(f"    {event.model}: {event.phase}, {event.step} of {event.steps}")
+        if isinstance(event, Progress):
+            console.note(f"{event.model}: {event.phase}, {event.step} of {event.steps}", lasting=False)
 
     def say(self, line: str) -> None:
         self.prose.append(line)
-        console.say(f"    {line}")
+        if line.startswith(URGENT):
+            console.say(f"    {line}")
+        else:
+            console.note(line)
 
 
 def send(device: Device, directory: Path, name: str) -> str:
@@ -72,6 +73,8 @@ def send(device: Device, directory: Path, name: str) -> str:
 
 def run(device: Device, folder: str, *arguments: str) -> list[Event]:
     """Run the runner that lies in ``folder``; it ends with us. After a lost connection it is run again.
+
+    What was measured comes back whatever the verdict on it: that is part of it.
 
     Raises:
         JetpressError: of the kind that the runner's exit code names.
@@ -110,7 +113,8 @@ def _argv(device: Device, folder: str, arguments: tuple[str, ...]) -> list[str]:
 
 
 def _judged(device: Device, command: str, done: Completed, heard: _Listener) -> list[Event]:
-    if done.returncode == 0:
+    measured = any(isinstance(event, Result) for event in heard.events)
+    if done.returncode == 0 or (done.returncode == BenchmarkInvalid.exit_code and measured):
         if heard.malformed is not None:
             raise heard.malformed
         return heard.events
@@ -122,7 +126,4 @@ def _judged(device: Device, command: str, done: Completed, heard: _Listener) -> 
         what = "it was killed: the memory there has probably run out"
         hint = "stop other programs there, add swap, or lower build.workspace_mb; `dmesg` there says who killed it"
     what = what or f"the runner ended with {done.returncode}"
-    invalid = [event for event in heard.events if isinstance(event, Result) and event.verdict == "invalid"]
-    reasons = [f"{result.model}: {why}" for result in invalid for why in result.reasons[:1]]
-    what += f" ({'; '.join(reasons)})" if reasons else ""
     raise failure(f"{command} on {device.name}: {plain(what)}", plain(hint))

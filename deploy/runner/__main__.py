@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, List, Optional
 
 from .arguments import parser
 from .events import emit, tell
-from .failures import NoGpu, RunnerError, ToolMissing
+from .failures import BundleError, NoGpu, RunnerError, ToolMissing
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -31,7 +31,8 @@ def main(arguments: Optional[List[str]] = None, home: Optional[str] = None) -> i
             emit("skipped", command=command, exit=error.code, what=error.what, hint=error.hint)
         else:
             emit("error", command=command, exit=error.code, what=error.what, hint=error.hint)
-        tell("error: %s%s" % (error.what, "\n  hint: " + error.hint if error.hint else ""))
+        if command != "session":  # whoever started it says so
+            tell("error: %s%s" % (error.what, "\n  hint: " + error.hint if error.hint else ""))
         return _end(command, error.code, started)
     except KeyboardInterrupt:
         tell("interrupted")
@@ -59,6 +60,8 @@ def _dispatch(command: str, options: "Namespace") -> None:
         from . import sensors
 
         sensors.run(options.seconds)
+    elif command == "session":
+        _session(options)
     else:
         _with_bundle(command, options)
 
@@ -71,7 +74,7 @@ def _with_bundle(command: str, options: "Namespace") -> None:
     if getattr(options, "places", None):
         bundle.place(options.places)
     try:
-        from . import bench, build, infer, profile
+        from . import bench, build, infer, profile, session
     except ImportError as error:
         raise ToolMissing("numpy cannot be imported: %s" % error, "sudo apt install python3-numpy")
     out = getattr(options, "out", None)
@@ -82,13 +85,34 @@ def _with_bundle(command: str, options: "Namespace") -> None:
     if command in ("infer", "all"):
         infer.run(bundle, engines, out or engines)
     if command == "profile":
-        profile.run(bundle, engines, out or "")
+        profile.run(bundle, engines, out or "", options.seconds)
     if command in ("bench", "all"):
         asked = _asked(bundle, options)
-        bench.run(bundle, engines, out or (engines if command == "all" else ""), asked)
+        places = getattr(options, "places", None) or ()
+        bench.run(bundle, engines, out or (engines if command == "all" else ""), asked, places)
     if command == "compare":
-        other = Bundle(options.other_bundle)
-        bench.compare(bundle, engines, other, options.other_engines, out or "", _asked(bundle, options))
+        others = [Bundle(folder) for folder in options.other_bundle]
+        if len(others) != len(options.other_engines):
+            raise BundleError("each --other-bundle needs its --other-engines", "give as many of both")
+        every = zip([bundle] + others, [engines] + options.other_engines)  # noqa: B905 - Python 3.6
+        subjects = [session.Subject(chr(ord("A") + place), *one) for place, one in enumerate(every)]
+        bench.compare(subjects, out or "", _asked(bundle, options))
+
+
+def _session(options: "Namespace") -> None:
+    """One session of `bench`, in a process of its own."""
+    from . import processes, session
+    from .manifest import Bundle
+
+    processes.end_with_parent()
+    subjects = []
+    for name, folder, engines in options.subject:
+        bundle = Bundle(folder)
+        if options.places:
+            bundle.place(options.places)
+        subjects.append(session.Subject(name, bundle, engines))
+    terms = session.Terms(*[getattr(options, name) for name in session.Terms._fields])
+    emit("session", engines=session.as_plain(session.run(subjects, terms)))
 
 
 def _asked(bundle: "Bundle", options: "Namespace") -> "Asked":
@@ -98,6 +122,8 @@ def _asked(bundle: "Bundle", options: "Namespace") -> "Asked":
         bundle,
         seconds=getattr(options, "seconds", None),
         runs=getattr(options, "runs", None),
+        sessions=getattr(options, "sessions", None),
+        max_seconds=getattr(options, "max_seconds", None),
         lock=getattr(options, "lock_clocks", False),
         against=getattr(options, "against", ""),
         concurrent=getattr(options, "concurrent", False),

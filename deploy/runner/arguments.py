@@ -24,7 +24,7 @@ def parser(home: Optional[str]) -> argparse.ArgumentParser:
     build = add("build", "build one engine for every model of the bundle")
     infer = add("infer", "run the bundle's samples through each engine")
     bench = add("bench", "measure all models, interleaved")
-    compare = add("compare", "measure one engine of each of two bundles side by side")
+    compare = add("compare", "measure one engine of each of several bundles side by side")
     profile = add("profile", "what each layer of each model takes")
     sensors = add("sensors", "power, heat and clocks, twenty times a second")
     doctor = add("doctor", "what is here, what is missing, and the remedy")
@@ -45,9 +45,11 @@ def parser(home: Optional[str]) -> argparse.ArgumentParser:
     for command in (bench, compare):
         _add_timing(command)
     _add_bench(bench)
-    compare.add_argument("--other-bundle", required=True, help="the second bundle")
-    compare.add_argument("--other-engines", required=True, help="its engines")
+    for name, text in (("--other-bundle", "the second bundle"), ("--other-engines", "its engines")):
+        compare.add_argument(name, required=True, action="append", help=text + "; again for a third one")
+    _add_session(add("session", "one session of `bench`, as it begins it: ends with its standard input"))
     profile.add_argument("--out", help="also write profile.json into this folder")
+    profile.add_argument("--seconds", type=_positive, default=0.0, help="begin no round after so long")
     sensors.add_argument("--seconds", type=_positive, default=1.0)
     doctor.add_argument("--bundle", default=place, help="ask for what this bundle needs")
     return made
@@ -64,7 +66,15 @@ def _add_build(command: argparse.ArgumentParser) -> None:
 def _add_timing(command: argparse.ArgumentParser) -> None:
     """What `bench` and `compare` share: how long, how often, with which clocks."""
     command.add_argument(
-        "--seconds", type=_positive, help="time for each model (default: the plan's, else 3)"
+        "--seconds", type=_positive, help="time for each model, in all sessions (default: the plan's, else 3)"
+    )
+    command.add_argument(
+        "--sessions",
+        type=_count,
+        help="exactly so many, each in a fresh process (default: the plan's, else 5 and more until it is known)",
+    )
+    command.add_argument(
+        "--max-seconds", type=_positive, help="no session is begun that would end later (default: 60)"
     )
     command.add_argument(
         "--runs", type=int, help="runs of each model at least (default: the plan's, else 64)"
@@ -73,6 +83,18 @@ def _add_timing(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--lock-clocks", action="store_true", help="highest clocks meanwhile; always restored"
     )
+
+
+def _add_session(command: argparse.ArgumentParser) -> None:
+    """All of it is said by whoever starts it."""
+    names = ("NAME", "BUNDLE", "ENGINES")
+    command.add_argument("--subject", nargs=3, action="append", required=True, metavar=names)
+    command.add_argument("--places", type=_places)
+    for kind, flags in ((float, ("seconds", "warmup-ms", "warmup-max-ms")), (int, ("runs", "rounds"))):
+        for flag in flags:
+            command.add_argument("--" + flag, type=kind, required=True)
+    for flag in ("locked", "varied"):
+        command.add_argument("--" + flag, type=lambda text: text == "1", required=True)
 
 
 def _add_bench(command: argparse.ArgumentParser) -> None:
@@ -89,6 +111,13 @@ def _places(text: str) -> List[str]:
     if not set(names) <= set(PLACES) or len(set(names)) < len(names):
         raise argparse.ArgumentTypeError("%s: each of %s at most once" % (text, ", ".join(PLACES)))
     return names
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 1000:
+        raise argparse.ArgumentTypeError("%s is not between 1 and 1000" % text)
+    return value
 
 
 def _positive(text: str) -> float:

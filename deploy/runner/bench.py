@@ -1,35 +1,23 @@
-"""bench: all models of a bundle in one session, interleaved, so that their ratio can be trusted.
+"""bench: how long the engines of a bundle take and how many times as fast one is as another, so that it can be trusted.
 
-Clocks, heat and other programs change over seconds; two runs one after the other compare two moments. So the
-models take turns in short blocks, A B B A A B B A, and each round gives one pair of medians. Every block
-begins with unrecorded runs, because the other model has just emptied the caches. No recorded run is dropped.
+Sessions (see `session`) are repeated in fresh processes until the ratios are known well enough, or the time is up; all
+of them count, none is thrown away. See `intervals` for the rule and `results` for the verdicts.
 """
 
-from statistics import median
-from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Tuple
+from math import ceil
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from . import clock, clocks, concurrent, results, trtexec
-from . import latencies as stats
-from .backends import open_backend
-from .engines import engine_path, open_engines, read_stamp
+from . import clock, clocks, concurrent, intervals, machine, processes, results, session, trtexec
 from .events import emit, tell
 from .failures import BenchmarkInvalid, BundleError
 from .identity import Board
-from .infer import different_batches, fingerprint, first_batch
 from .manifest import Bundle
-from .results import RUNS, SECONDS, Block, Blocks, Measured, WarmUp, count, spent
-from .tensors import Feeds
-from .watch import Watch
+from .results import RUNS, SECONDS
+from .session import Observed, Subject, Terms
 
-if TYPE_CHECKING:
-    from .interface import Backend, Session
-
-ROUNDS = (
-    16  # blocks an engine at least: enough pairs for an interval, and each long enough to be steady inside
-)
-SETTLE_MS = 5.0
-PAIRS = 16  # of other inputs and the same input, one after the other
-WINDOW_MS, WINDOW_RUNS = 20.0, 8
+ROUNDS = 16  # blocks an engine at least, where there is one session: enough pairs for an interval
+SESSION_ROUNDS = 8  # where there are several, each gives one number
+MAX_SECONDS = 60.0
 WARMUP_MS, WARMUP_MAX_MS = 200.0, 60000.0
 # Two measurements that differ in one of these say nothing about their engines.
 RULER = (
@@ -50,144 +38,177 @@ RULER = (
 class Asked(NamedTuple):
     """How it is to be measured."""
 
-    seconds: float
+    seconds: float  # of each engine at least, in all sessions together
     runs: int
+    sessions: Optional[int] = None  # exactly so many; None: until it is known
+    max_seconds: float = MAX_SECONDS  # from the first session on
     lock_clocks: bool = False
     against: str = ""
     concurrent: bool = False
     warmup_ms: float = WARMUP_MS
     warmup_max_ms: float = WARMUP_MAX_MS
 
-
-class Entry(NamedTuple):
-    """One engine that takes its turn."""
-
-    session: "Session"
-    backend: "Backend"
-    bundle: Bundle
-    feeds: Feeds
-    file: str
-
-
-def run(bundle: Bundle, engines: str, out: str, asked: Asked) -> None:
-    """Measure the models of a bundle, judge, print one `result` each and one `ratio`.
-
-    Raises BenchmarkInvalid when a result is invalid.
-    """
-    with clocks.locked(Board(), asked.lock_clocks) as locked:
-        entries = entries_of(bundle, engines)
-        pairs = [("compressed", "dense")]
-        pairs += [(model.twin_of, name) for name, model in bundle.models.items() if model.twin_of]
-        pairs += [(name, model.placed_from) for name, model in bundle.models.items() if model.placed_from]
-        measured(entries, asked, locked, out, [pair for pair in pairs if pair[0] != pair[1]])
-
-
-def compare(
-    first: Bundle, first_engines: str, second: Bundle, second_engines: str, out: str, asked: Asked
-) -> None:
-    """One engine of each of two bundles, side by side. Refused when their knobs differ: the list says which."""
-    with clocks.locked(Board(), asked.lock_clocks) as locked:
-        entries = {
-            name: entries_of(bundle, engines)[_chosen(bundle)]
-            for name, bundle, engines in (("A", first, first_engines), ("B", second, second_engines))
-        }
-        rulers = {name: _knobs(entry, 2, None, locked) for name, entry in entries.items()}
-        differing = [
-            "%s: %s and %s" % (key, rulers["A"][key], rulers["B"][key])
-            for key in RULER
-            if rulers["A"][key] != rulers["B"][key]
-        ]
-        if differing:
-            raise BenchmarkInvalid(
-                "the two are not measured alike: " + "; ".join(differing), "make both with the same knobs"
-            )
-        measured(entries, asked, locked, out, [("B", "A")])
-
-
-def _chosen(bundle: Bundle) -> str:
-    """The model that a bundle is about."""
-    return "compressed" if "compressed" in bundle.models else sorted(bundle.models)[0]
-
-
-def entries_of(bundle: Bundle, engines: str) -> Dict[str, Entry]:
-    """Every engine of a bundle, opened, with the inputs that it is to be timed on."""
-    backend, built = open_backend(bundle.plan), read_stamp(engines).engines
-    return {
-        name: Entry(session, backend, bundle, first_batch(bundle, session), engine_path(engines, built[name]))
-        for name, session in open_engines(bundle, engines, backend).items()
-    }
-
-
-def measured(
-    entries: Dict[str, Entry], asked: Asked, locked: bool, out: str, pairs: List[Tuple[str, str]]
-) -> None:
-    """Warm up, measure in turns, and say what came out; `pairs` are to be compared."""
-    board = Board()
-    watch = Watch(board, clocks.held(board) if locked else None)
-    sessions = {name: entry.session for name, entry in entries.items()}
-    reference = {name: entry.session.infer(entry.feeds) for name, entry in entries.items()}
-    for entry in entries.values():
-        entry.session.bind(entry.feeds)
-    warm = {
-        name: warm_up(session, asked.warmup_ms, asked.warmup_max_ms) for name, session in sessions.items()
-    }
-    with watch:
-        blocks = measure(sessions, asked.seconds, asked.runs)
-    events: List[Dict[str, object]] = []
-    for name, entry in entries.items():
-        same = results.is_same(entry.session.outputs(), reference[name])
-        knobs, batch = _knobs(entry, len(entries), watch.mode[0], locked), entry.session.inputs[0].shape[0]
-        judged = results.result(name, blocks, Measured(warm[name], knobs, batch, same, varied(entry)), watch)
-        events.append(
-            emit("result", asked={"seconds": asked.seconds, "runs": asked.runs}, **judged._asdict())
+    def terms(self, engines: int, locked: bool, first: bool) -> Terms:
+        """Of each session its share; half of the time at most is spent on warming up."""
+        sessions = self.sessions or intervals.LEAST_SESSIONS
+        most = min(self.warmup_max_ms, 1000 * self.max_seconds) / (
+            1 if sessions == 1 else 2 * sessions * engines
         )
-        tell("%s: %s" % (name, results.in_words(judged)))
+        return Terms(
+            seconds=self.seconds / sessions,
+            runs=int(ceil(self.runs / float(sessions))),
+            rounds=ROUNDS if sessions == 1 else SESSION_ROUNDS,
+            warmup_ms=self.warmup_ms,
+            warmup_max_ms=max(most, min(self.warmup_ms, self.warmup_max_ms)),
+            locked=locked,
+            varied=first,
+        )
+
+
+Pair = Tuple[str, str]  # names of two engines: how many times as fast the first one is
+
+
+def run(bundle: Bundle, engines: str, out: str, asked: Asked, places: Sequence[str] = ()) -> None:
+    """Measure the models of a bundle, judge, print one `result` each and one `ratio` a pair.
+
+    Raises BenchmarkInvalid where the numbers do not tell what was asked; they are all said and written before.
+    """
+    pairs = [("compressed", "dense")]
+    pairs += [(model.twin_of, name) for name, model in bundle.models.items() if model.twin_of]
+    pairs += [(name, model.placed_from) for name, model in bundle.models.items() if model.placed_from]
+    of_bundle = [(of, to) for of, to in pairs if of != to and {of, to} <= set(bundle.models)]
+    _measured([Subject("", bundle, engines)], sorted(bundle.models), of_bundle, asked, out, places)
+
+
+def compare(subjects: Sequence[Subject], out: str, asked: Asked) -> None:
+    """One engine of each of several bundles, side by side, each against the first.
+
+    Raises BenchmarkInvalid when their knobs differ (the list says which), and like `run`.
+    """
+    names = [subject.name for subject in subjects]
+    _measured(subjects, names, [(name, names[0]) for name in names[1:]], asked, out, ())
+
+
+def _measured(
+    subjects: Sequence[Subject],
+    names: Sequence[str],
+    pairs: Sequence[Pair],
+    asked: Asked,
+    out: str,
+    places: Sequence[str],
+) -> None:
+    board = Board()
+    before = machine.look(board)
+    events = [emit("machine", is_busy=before.is_busy(), line=before.in_words(), **before._asdict())]
+    tell("machine: %s" % before.in_words())
+    with clocks.locked(board, asked.lock_clocks) as locked:
+
+        def begin(first: bool) -> Dict[str, Observed]:
+            terms = asked.terms(len(names), locked, first)
+            if asked.sessions == 1:  # it needs no other process to be a fresh one
+                return session.read(session.as_plain(session.run(subjects, terms)))
+            return session.read(processes.run(_words(subjects, terms, places))["engines"])
+
+        sessions = _sessions(begin, pairs, asked)
+        _refuse_unlike(sessions[0])
+        remedy = machine.remedy(before, clocks.held(board) is not None)
+        disturbed = ["the machine was busy before: %s" % before.in_words()] if before.is_busy() else []
+        found = [results.result(name, sessions, disturbed, remedy) for name in names]
+        for one in found:
+            wanted = {"seconds": asked.seconds, "runs": asked.runs}
+            events.append(emit("result", asked=wanted, **one._asdict()))
+            tell("%s: %s" % (one.model, results.in_words(one)))
+        if asked.against or asked.concurrent:
+            events += _beside(session.opened(subjects), asked, locked)
+    faults = {one.model: one.faults for one in found}
+    ratios = [emit("ratio", **results.ratio(sessions, of, to, _both(faults, of, to))) for of, to in pairs]
+    results.publish(found, ratios, events + ratios, out)
+
+
+def _both(faults: Dict[str, List[str]], of: str, to: str) -> List[str]:
+    """What went wrong with either of them, once."""
+    return faults[of] + [fault for fault in faults[to] if fault not in faults[of]]
+
+
+def _sessions(
+    begin: Callable[[bool], Dict[str, Observed]], pairs: Sequence[Pair], asked: Asked
+) -> List[Dict[str, Observed]]:
+    """One after the other, until the ratios are known well enough or the time is up."""
+    sessions: List[Dict[str, Observed]] = []
+    started = clock.seconds()
+    while not _is_over(sessions, pairs, asked, clock.seconds() - started):
+        sessions.append(begin(not sessions))
+        said = [
+            "%s against %s %.3f times"
+            % (of, to, intervals.session_ratio(results.pairs_of(sessions[-1], of, to)))
+            for of, to in pairs
+        ]
+        tell("session %d: %s" % (len(sessions), ", ".join(said) or "measured"))
+    return sessions
+
+
+def _is_over(
+    sessions: Sequence[Dict[str, Observed]], pairs: Sequence[Pair], asked: Asked, taken: float
+) -> bool:
+    done = len(sessions)
+    if asked.sessions is not None:
+        return done >= asked.sessions
+    if done >= intervals.FEWEST_SESSIONS and taken * (done + 1) / done > asked.max_seconds:
+        return True
+    if done < intervals.LEAST_SESSIONS:
+        return False
+    return all(
+        intervals.is_enough(intervals.of_ratio([results.pairs_of(each, of, to) for each in sessions]))
+        for of, to in pairs
+    )
+
+
+def _words(subjects: Sequence[Subject], terms: Terms, places: Sequence[str]) -> List[str]:
+    """The command line of one session."""
+    words = ["session"]
+    for subject in subjects:
+        words += ["--subject", subject.name, subject.bundle.root, subject.engines]
+    for name, value in terms._asdict().items():
+        words += ["--%s" % name.replace("_", "-"), str(int(value) if isinstance(value, bool) else value)]
+    return words + (["--places", ",".join(places)] if places else [])
+
+
+def _refuse_unlike(engines: Dict[str, Observed]) -> None:
+    """Engines that were not measured alike are not compared."""
+    names = sorted(engines)
+    first = engines[names[0]].knobs
+    for name in names[1:]:
+        other = engines[name].knobs
+        unlike = [
+            "%s: %s and %s" % (key, first[key], other[key]) for key in RULER if first[key] != other[key]
+        ]
+        if unlike:
+            raise BenchmarkInvalid(
+                "%s and %s are not measured alike: %s" % (names[0], name, "; ".join(unlike)),
+                "make both with the same knobs",
+            )
+
+
+def _beside(entries: Dict[str, session.Entry], asked: Asked, locked: bool) -> List[Dict[str, object]]:
+    """What is asked for beside the sessions: trtexec in turns with ours, all places at once."""
+    for name, entry in entries.items():
+        entry.session.bind(entry.feeds)
         if asked.against == "trtexec":
+            knobs = session.knobs_of(entry, len(entries), None, locked)
             trtexec.compare(name, entry.session, entry.file, entry.bundle.inputs, knobs, asked.seconds)
-    if asked.concurrent:
-        events.append(_together(entries, asked.seconds))
-    results.publish(events, [results.ratio(blocks, of, against) for of, against in pairs], out)
+    return [_at_once(entries, asked.seconds)] if asked.concurrent else []
 
 
-def varied(entry: Entry) -> stats.Ratio:
-    """Whether other inputs take longer than one repeated input (MLPerf TEST04): then a cache was measured."""
-    session, pairs = entry.session, []
-    for feeds in different_batches(entry.bundle, session, PAIRS):
-        taken = []
-        for chosen in (feeds, entry.feeds):
-            session.bind(chosen)
-            taken.append(session.block(0.0, 2)["latency"][-1])  # the first run after a change only warms up
-        pairs.append(taken)
-    session.bind(entry.feeds)
-    return stats.ratio([different for different, _ in pairs], [same for _, same in pairs])
-
-
-def _together(entries: Dict[str, Entry], seconds: float) -> Dict[str, object]:
+def _at_once(entries: Dict[str, session.Entry], seconds: float) -> Dict[str, object]:
     """The chosen model on all its places at once."""
     bundle = next(iter(entries.values())).bundle
-    model = _chosen(bundle)
+    model = session.chosen(bundle)
     placed = [name for name, placed in bundle.models.items() if (placed.placed_from or name) == model]
     if len(placed) < 2:
         raise BundleError("--concurrent needs more than one place", "for example --places gpu,dla0,dla1")
     together = concurrent.run({name: entries[name].session for name in placed}, seconds)
     tell("%s at once: %.5g/s" % (" and ".join(sorted(placed)), together.throughput_per_s))
     return emit("concurrent", **together._asdict())
-
-
-def _knobs(entry: Entry, models: int, mode: Optional[str], locked: bool) -> Dict[str, object]:
-    """All that says how it was measured."""
-    return dict(
-        entry.backend.knobs,
-        batch=entry.session.inputs[0].shape[0],
-        backend=entry.backend.name,
-        version=entry.backend.version,
-        precision=entry.bundle.precision,
-        interleaved=models,
-        settle_ms=SETTLE_MS,
-        inputs_sha256=fingerprint(entry.feeds),
-        power_mode=mode,
-        clocks_locked=locked,
-    )
 
 
 def _number(bundle: Bundle, key: str, default: float) -> float:
@@ -201,45 +222,25 @@ def asked(
     bundle: Bundle,
     seconds: Optional[float] = None,
     runs: Optional[int] = None,
+    sessions: Optional[int] = None,
+    max_seconds: Optional[float] = None,
     lock: bool = False,
     against: str = "",
     concurrent: bool = False,
 ) -> Asked:
     """How long, how many and with what: the command line, else the plan, else 3 s and 64 runs."""
+    if sessions is None and bundle.part("benchmark").get("sessions") is not None:
+        sessions = max(int(_number(bundle, "sessions", 1)), 1)
     return Asked(
         seconds=_number(bundle, "seconds", SECONDS) if seconds is None else float(seconds),
         runs=int(_number(bundle, "runs", RUNS)) if runs is None else int(runs),
+        sessions=sessions,
+        max_seconds=_number(bundle, "max_seconds", MAX_SECONDS)
+        if max_seconds is None
+        else float(max_seconds),
         lock_clocks=lock or bundle.part("benchmark").get("lock_clocks") is True,
         against=against,
         concurrent=concurrent,
         warmup_ms=_number(bundle, "warmup_ms", WARMUP_MS),
         warmup_max_ms=_number(bundle, "warmup_max_ms", WARMUP_MAX_MS),
     )
-
-
-def warm_up(session: "Session", least_ms: float, most_ms: float) -> WarmUp:
-    """Until three windows in a row have the same median, at least 200 ms and at most 60 s."""
-    started, medians, total = clock.seconds(), [], 0
-    while True:
-        latencies = session.block(WINDOW_MS, WINDOW_RUNS)["latency"]
-        medians.append(median(latencies))
-        total += len(latencies)
-        taken, steady = 1000 * (clock.seconds() - started), stats.agree(medians)
-        if taken >= most_ms or (steady and taken >= least_ms):
-            tell("warm after %.0f ms" % taken)
-            return WarmUp(taken, total, steady)
-
-
-def measure(sessions: Dict[str, "Session"], seconds: float, runs: int) -> Blocks:
-    """Blocks of each model in the order A B B A, until each has its seconds and its runs."""
-    names = sorted(sessions)
-    blocks: Blocks = {name: [] for name in names}
-    length_ms, turn = 1000.0 * seconds / ROUNDS, 0
-    while turn < ROUNDS or any(spent(blocks[name]) < seconds or count(blocks[name]) < runs for name in names):
-        for name in names if turn % 2 == 0 else names[::-1]:
-            sessions[name].block(min(SETTLE_MS, length_ms), 1)
-            start = clock.seconds()
-            series = sessions[name].block(length_ms, max(runs // ROUNDS, 1))
-            blocks[name].append(Block(start, clock.seconds(), series))
-        turn += 1
-    return blocks

@@ -8,7 +8,7 @@ from typing import Dict
 
 def emit(event: str, **fields: object) -> Dict[str, object]:
     """Print one event as one line of strict JSON (no NaN), at once; return it."""
-    record = {name: _plain(value) for name, value in dict(fields, event=event).items()}
+    record = {name: plain(value) for name, value in dict(fields, event=event).items()}
     sys.stdout.write(json.dumps(record, sort_keys=True, allow_nan=False) + "\n")
     sys.stdout.flush()
     return record
@@ -20,14 +20,14 @@ def tell(text: str) -> None:
     sys.stderr.flush()
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
     """Records as objects. JSON has no NaN and no Infinity, and a reader must not meet either."""
     if hasattr(value, "_asdict"):
         value = value._asdict()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value

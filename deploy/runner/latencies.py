@@ -167,8 +167,8 @@ def summary(values: Sequence[float]) -> Dict[str, object]:
     return facts
 
 
-def uncertainty(values: Sequence[float], seed: int = 0) -> float:
-    """Half the width of the 95 % interval of the median, as a share of it.
+def median_interval(values: Sequence[float], seed: int = 0) -> Tuple[float, float]:
+    """The interval of the median as far as one session tells it, at 95 % of what happens inside the session.
 
     Bootstrap over consecutive blocks, not over single runs: what disturbs a measurement (a neighbour, a clock)
     lasts longer than one run, and single runs would be counted as if each were news.
@@ -177,38 +177,38 @@ def uncertainty(values: Sequence[float], seed: int = 0) -> float:
     medians = [median(values[start : start + size]) for start in range(0, len(values) - size + 1, size)]
     draw = random.Random(seed)  # noqa: S311 - no secret
     drawn = sorted(median(draw.choices(medians, k=len(medians))) for _ in range(1000))
-    middle = median(medians)
-    return (drawn[974] - drawn[25]) / 2 / middle if middle > 0 else math.inf
+    return drawn[25], drawn[974]
 
 
-def judge(values: Sequence[float]) -> Tuple[List[str], List[str]]:
-    """Why these runs are invalid, and why they are only noisy.
+def judge(values: Sequence[float], unsure: float) -> Tuple[List[str], List[str]]:
+    """Why the median of these runs may not be quoted, and why it is only noisy.
 
-    Invalid is a median that is not known to within 10 %. Single runs may spread further on a shared CPU and still
-    have a well-known median: that is noisy, said beside the number, and no run is ever dropped.
+    Not to be quoted is a median whose interval reaches 10 % to either side (`unsure`, a share). Single runs may
+    spread further on a shared CPU and still have a well-known median: that is noisy, said beside the number, and
+    no run is ever dropped.
     """
     invalid, noisy = [], []
-    unsure, bulk, spread = uncertainty(values), robust_cov(values), cov(values)
+    bulk, spread = robust_cov(values), cov(values)
     moved, modes = drift(values), bimodal(values)
-    remedy = "lock the clocks, stop other programs"
-    if unsure >= INVALID:
-        invalid.append(
-            "the median is known only to within %.1f %% (limit 10 %%): %s" % (100 * unsure, remedy)
-        )
+    known = "the median is known only to within %.1f %%" % (100 * unsure)
+    if not unsure < INVALID:
+        invalid.append("%s (limit 10 %%)" % known)
+    elif unsure > NOISY_COV:
+        noisy.append(known)
     if spread > NOISY_COV:
         noisy.append(
-            "CoV %.1f %% is above 2.5 %% (of the bulk: %.1f %%), %d outliers: %s"
-            % (100 * spread, 100 * bulk, len(outliers(values)), remedy)
+            "CoV %.1f %% is above 2.5 %% (of the bulk: %.1f %%), %d outliers"
+            % (100 * spread, 100 * bulk, len(outliers(values)))
         )
     if moved is not None:
-        noisy.append("drift of %+.1f %%: clocks or heat change; wait, cool, lock the clocks" % (100 * moved))
+        noisy.append("drift of %+.1f %%: clocks, heat or neighbours change while measuring" % (100 * moved))
     if modes is not None:
         noisy.append("two modes, %.4g and %.4g: a clock or a core changes while measuring" % modes)
     return invalid, noisy
 
 
 class Ratio(NamedTuple):
-    """How many times as fast one thing is as another, with the 95 % interval."""
+    """How many times as fast one thing is as another in one session, with the interval of that session."""
 
     ratio: float
     interval: Tuple[float, float]

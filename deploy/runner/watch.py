@@ -4,7 +4,7 @@ import os
 import subprocess
 import threading
 import time
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 from . import clock, tegrastats
 from .identity import Board
@@ -35,6 +35,40 @@ class Power(NamedTuple):
     gpu_mhz: Optional[float]
     emc_mhz: Optional[float]
     hottest_celsius: Optional[float]
+
+
+def together(parts: Sequence[Tuple[Optional[Power], float, int]]) -> Optional[Power]:
+    """The power of one engine over several sessions: of each, what it drew, its seconds and its inferences.
+
+    None where a session has none.
+    """
+    known = [(power, seconds) for power, seconds, _ in parts if power is not None]
+    if len(known) < len(parts):
+        return None
+    total, inferences = sum(seconds for _, seconds in known), sum(count for _, _, count in parts)
+
+    def over_time(read: Callable[[Power], Optional[float]]) -> Optional[float]:
+        each = [(read(power), seconds) for power, seconds in known]
+        readable = [(value, seconds) for value, seconds in each if value is not None]
+        spent = sum(seconds for _, seconds in readable)
+        return sum(value * seconds for value, seconds in readable) / spent if spent else None
+
+    watts, idle = over_time(lambda one: one.watts) or 0.0, over_time(lambda one: one.idle_watts)
+    samples, each = sum(power.samples for power, _ in known), 1000 * total / inferences
+    return Power(
+        watts=watts,
+        idle_watts=idle,
+        tegrastats_watts=over_time(lambda one: one.tegrastats_watts),
+        samples=samples,
+        hz=samples / total,
+        millijoules_per_inference=watts * each,
+        millijoules_above_idle=None if idle is None else (watts - idle) * each,
+        gpu_mhz=over_time(lambda one: one.gpu_mhz),
+        emc_mhz=over_time(lambda one: one.emc_mhz),
+        hottest_celsius=max(
+            (power.hottest_celsius for power, _ in known if power.hottest_celsius is not None), default=None
+        ),
+    )
 
 
 class SecondSource:

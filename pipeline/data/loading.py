@@ -117,9 +117,13 @@ def cut(split: Split, share: float, seed: int) -> tuple[Tensor, Tensor]:
     for label in torch.unique(labels):
         members = (labels == label).nonzero().flatten()
         members = members[torch.randperm(len(members), generator=generator)]
-        count = max(round(share * len(members)), min(1, len(members) - 1))
-        taken[members[:count]] = True
+        taken[members[: cut_off(len(members), share)]] = True
     return (~taken).nonzero().flatten(), taken.nonzero().flatten()
+
+
+def cut_off(members: int, share: float) -> int:
+    """How many of a class's samples are taken."""
+    return max(round(share * members), min(1, members - 1))
 
 
 def _check_labels(name: str, split: Split, classes: tuple[str, ...]) -> None:

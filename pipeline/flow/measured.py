@@ -1,16 +1,20 @@
-"""What the runner said while it measured all engines of a bundle in one session."""
+"""What the runner said while it measured all engines of a bundle side by side, and whether that answers the recipe."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from pydantic import JsonValue
 
+from jetpress.benchmarks.report.latency import summary
+from jetpress.benchmarks.report.record import part
 from jetpress.benchmarks.report.record.engines import MixedLatency
-from jetpress.benchmarks.report.record.networks import Benchmark, Ratio, State
+from jetpress.benchmarks.report.record.networks import Benchmark, Latency, Ratio, State
 from jetpress.pipeline.quantization import NOT_MIXED
+from jetpress.pipeline.recipe.sections.device import BudgetConfig
 from jetpress.pipeline.store.artifact import Measurement
 
 WORSE = ("valid", "noisy", "invalid")
@@ -21,12 +25,17 @@ class Timed:
     """One engine."""
 
     verdict: State
+    """Of its latency by itself."""
     reasons: tuple[str, ...]
     knobs: Mapping[str, JsonValue]
     batch: int
     """Samples of one run."""
     samples_ms: tuple[float, ...]
     median_ms: float
+    interval_ms: tuple[float, float]
+    """Of the median."""
+    level: int | None
+    sessions: int
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,8 @@ class Session:
 
     engines: Mapping[str, Timed] = field(default_factory=dict)
     against: Mapping[str, Ratio] = field(default_factory=dict)
+    machine: str = ""
+    """How busy the device was before."""
 
 
 def session(numbers: Measurement | None) -> Session:
@@ -49,22 +60,39 @@ def session(numbers: Measurement | None) -> Session:
             one["knobs"]["batch"],
             tuple(one["raw"]["latency"]),
             one["latency"]["median"],
+            tuple(one["interval"]),
+            one["level"],
+            one["sessions"],
         )
         for one in events
         if one["event"] == "result"
     }
-    against = {
-        one["against"]: Ratio(value=one["ratio"], low=one["interval"][0], high=one["interval"][1])
-        for one in events
-        if one["event"] == "ratio"
-    }
-    return Session(engines, against)
+    against = {one["against"]: _ratio(one) for one in events if one["event"] == "ratio"}
+    machine = next((one["line"] for one in events if one["event"] == "machine"), "")
+    return Session(engines, against, machine)
 
 
-def benchmark(found: Session, invalid: str) -> Benchmark | None:
-    """Whether the numbers may be used. ``invalid`` says why those that were measured are not there."""
-    if invalid:
-        return Benchmark(verdict="invalid", reasons=(invalid,), knobs={})
+def _ratio(event: Mapping[str, Any]) -> Ratio:
+    told = {name: event[name] for name in ("verdict", "state", "reasons", "sessions", "level")}
+    ends = zip(("low", "high"), event["interval"], strict=True)
+    return part(Ratio, {**told, **dict(ends), "value": event["ratio"]})
+
+
+def latency_of(timed: Timed) -> Latency:
+    """What one engine takes, how well that is known, and whether it may be quoted."""
+    low, high = timed.interval_ms
+    return replace(
+        summary(timed.samples_ms, timed.batch),
+        low=low,
+        high=high,
+        level=timed.level,
+        verdict=timed.verdict,
+        reasons=timed.reasons,
+    )
+
+
+def benchmark(found: Session, budget: BudgetConfig) -> Benchmark | None:
+    """How it was measured, and whether it answers what was asked."""
     if not found.engines:
         return None
     both = {name: found.engines[name] for name in ("dense", "compressed") if name in found.engines}
@@ -72,7 +100,27 @@ def benchmark(found: Session, invalid: str) -> Benchmark | None:
         verdict=max((one.verdict for one in both.values()), key=WORSE.index),
         reasons=tuple(f"{name}: {why}" for name, one in both.items() for why in one.reasons),
         knobs=both["compressed"].knobs,
+        unanswered=unanswered(found, budget),
+        sessions=both["compressed"].sessions,
+        machine=found.machine,
     )
+
+
+def unanswered(found: Session, budget: BudgetConfig) -> tuple[str, ...]:
+    """What the recipe asks and the numbers do not tell: the ratio, or on which side of a limit the latency is."""
+    open_ = []
+    ratio, timed = found.against.get("dense"), found.engines.get("compressed")
+    if ratio is not None and ratio.state == "unknown":
+        open_ += [f"how many times as fast: {why}" for why in ratio.reasons]
+    if timed is None:
+        return tuple(open_)
+    measured = latency_of(timed)
+    span = f"within what the median may be, {measured.low:.3g} to {measured.high:.3g} ms"
+    if budget.latency_ms is not None and measured.is_open(budget.latency_ms):
+        open_.append(f"budget.latency_ms = {budget.latency_ms:g} lies {span}")
+    if budget.fps is not None and measured.is_open_fps(budget.fps):
+        open_.append(f"budget.fps = {budget.fps:g} lies {span}")
+    return tuple(open_)
 
 
 def mixed_latency(found: Session) -> MixedLatency | None:

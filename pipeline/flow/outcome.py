@@ -54,8 +54,6 @@ class OnDevice:
     engine: Engine | None = None
     tried: Inference | None = None
     numbers: Measurement | None = None
-    invalid: str = ""
-    """Why the numbers that were measured may not be used."""
     next: str = ""
     """What is left to do by hand: on which device to build."""
 

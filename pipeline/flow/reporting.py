@@ -15,7 +15,6 @@ from pydantic import JsonValue
 from safetensors.numpy import load_file
 
 from jetpress.benchmarks.report import record
-from jetpress.benchmarks.report.latency import summary
 from jetpress.benchmarks.report.record import Machine, RunReport, Stage
 from jetpress.benchmarks.report.record.changes import (
     Check,
@@ -33,8 +32,10 @@ from jetpress.benchmarks.report.record.engines import BuilderLog, EquivalenceRow
 from jetpress.benchmarks.report.record.networks import NetworkReport, Ratio, Ratios
 from jetpress.deploy.backends import BACKENDS
 from jetpress.deploy.check import cores, cpu_name, gpu_name
-from jetpress.pipeline.flow.measured import Session, benchmark, mixed_latency, session
+from jetpress.pipeline.flow.layers import layers
+from jetpress.pipeline.flow.measured import Session, benchmark, latency_of, mixed_latency, session
 from jetpress.pipeline.flow.outcome import Exports, OnDevice, Outcome
+from jetpress.pipeline.flow.predictions import predicted
 from jetpress.pipeline.flow.rounds import Round as Pruned
 from jetpress.pipeline.flow.verdict import verdict
 from jetpress.pipeline.recipe.resolve import Plan
@@ -63,7 +64,7 @@ def report(outcome: Outcome, place: Path, steps: Sequence[Step], digest: str) ->
     """All that is known about a run whose folder is ``place``; ``digest`` is of what the report is made of."""
     plan, device, found = outcome.plan, outcome.device, session(outcome.device.numbers)
     dense, compressed = _network(outcome, found, "dense"), _network(outcome, found, "compressed")
-    judged, faster = benchmark(found, device.invalid), found.against.get("dense")
+    judged, faster = benchmark(found, plan.recipe.budget), found.against.get("dense")
     return RunReport(
         format=record.FORMAT,
         name=plan.recipe.name,
@@ -94,6 +95,8 @@ def report(outcome: Outcome, place: Path, steps: Sequence[Step], digest: str) ->
         stages=tuple(Stage(**as_table(step)) for step in steps),
         digest=digest,
         measured=outcome.networks.dense.facts.measured,
+        predictions=predicted(outcome),
+        layer_costs=layers(outcome),
     )
 
 
@@ -119,7 +122,7 @@ def _network(outcome: Outcome, found: Session, name: Literal["dense", "compresse
         onnx_bytes=exported.facts.bytes,
         engine_bytes=engine.facts.bytes.get(name) if engine else None,
         engine_accuracy=tried.facts.top1.get(name) if tried else None,
-        latency=summary(timed.samples_ms, timed.batch) if timed else None,
+        latency=latency_of(timed) if timed else None,
         samples_ms=timed.samples_ms if timed else None,
     )
 
@@ -177,6 +180,8 @@ def _round(number: int, one: Pruned) -> Round:
         after_pruning=recovery.after_pruning if recovery else None,
         after_recalibration=recovery.after_recalibration if recovery else None,
         validation=tuned.validation if tuned else None,
+        macs=one.pruned.facts.macs,
+        parameters=one.pruned.facts.parameters,
     )
 
 
@@ -204,7 +209,6 @@ def _sparsity(outcome: Outcome, found: Session) -> SparsityReport:
         return SparsityReport(skipped="no layer was made 2:4")
     engine, speed = outcome.device.engine, found.against.get(TWIN)
     built = engine.facts.models.get("compressed") if engine else None
-    invalid = any(one.verdict == "invalid" for one in found.engines.values())
     return SparsityReport(
         method=told.method,
         pattern=told.pattern,
@@ -214,7 +218,7 @@ def _sparsity(outcome: Outcome, found: Session) -> SparsityReport:
         kept_magnitude=told.kept_magnitude,
         kept_unpermuted=told.kept_unpermuted,
         permutation_error=told.permutation_error,
-        engine=of_engine(built, speed, invalid) if built and built.sparse else None,
+        engine=of_engine(built, speed) if built and built.sparse else None,
     )
 
 
@@ -273,6 +277,7 @@ def _builder(device: OnDevice) -> tuple[BuilderLog, ...]:
             flags=one.flags,
             findings=record.part(Findings, asdict(one.findings)) if one.findings else None,
             warnings=one.warnings,
+            bytes=one.size,
         )
         for name, one in built.items()
     )

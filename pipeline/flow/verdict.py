@@ -94,15 +94,27 @@ def limits(
         high=-told.change.low,
     )
     if budget.latency_ms is not None:
-        p50 = latency.p50 if latency else None
-        met = None if p50 is None else p50 <= budget.latency_ms
+        is_open, p50 = (latency.is_open(budget.latency_ms), latency.p50) if latency else (False, None)
         yield Limit(
-            what="median latency", limit=budget.latency_ms, found=p50, unit="ms", met=met, at_most=True
+            what="median latency",
+            limit=budget.latency_ms,
+            found=p50,
+            unit="ms",
+            met=None if p50 is None or is_open else p50 <= budget.latency_ms,
+            at_most=True,
+            low=latency.low if latency else None,
+            high=latency.high if latency else None,
         )
     if budget.fps is not None:
-        fps = latency.fps if latency else None
-        met = None if fps is None else fps >= budget.fps
-        yield Limit(what="throughput", limit=budget.fps, found=fps, unit="samples/s", met=met, at_most=False)
+        is_open, fps = (latency.is_open_fps(budget.fps), latency.fps) if latency else (False, None)
+        yield Limit(
+            what="throughput",
+            limit=budget.fps,
+            found=fps,
+            unit="samples/s",
+            met=None if fps is None or is_open else fps >= budget.fps,
+            at_most=False,
+        )
 
 
 def at_chance(told: AssessmentFacts) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,8 +66,28 @@ def cut_and_saved(
         cut_now = cut_in_place(network, graph, found)
     else:
         cut_now = replace(facts.pruning or Pruning(), layers=(), blocks=())
-    pruning = replace(cut_now, fixed=fixed, left=left, whole=whole, time=time)
+    pruning = replace(
+        cut_now,
+        fixed=fixed,
+        left=left,
+        whole=whole,
+        time=time,
+        gone=_gone(reduction, found, cut_now.refused, whole),
+        asked=goals(reduction.config) or {"ratio": reduction.config.ratio},
+        multiple=reduction.config.channel_multiple or 1,
+    )
     return models.save(network, draft, replace(facts, pruned=pruned, pruning=pruning))
+
+
+def _gone(
+    reduction: Reduction, found: Proposal, refused: Sequence[str], whole: Mapping[str, float]
+) -> dict[str, float]:
+    """Share of the original network that is not there any more, by what is counted."""
+    kept = reduction.sizes.after(
+        {name: units for name, units in found.removal.items() if name not in refused}
+    )
+    left = {kind: cost_of(kind, reduction.sizes).total(kept, found.blocks) for kind in whole}
+    return {kind: 1 - left[kind] / whole[kind] for kind in ("ratio", "params", "macs") if whole.get(kind)}
 
 
 def whole_of(facts: CheckpointFacts, reduction: Reduction) -> Mapping[str, float]:

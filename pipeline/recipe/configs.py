@@ -55,6 +55,8 @@ class Timing:
 
     place: Place
     benchmark: BenchmarkConfig
+    attempt: int = 0
+    """How many measurements before this one did not tell what was asked."""
 
 
 @dataclass(frozen=True)

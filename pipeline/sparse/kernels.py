@@ -15,13 +15,12 @@ TWIN = "not-sparse"
 """Name of the engine without sparse kernels."""
 
 
-def of_engine(built: BuiltEngine, speed: Ratio | None = None, invalid: bool = False) -> SparseEngine:
+def of_engine(built: BuiltEngine, speed: Ratio | None = None) -> SparseEngine:
     """For the report.
 
     Args:
         built: the sparse engine.
         speed: against the engine without sparse kernels; None where they were not measured side by side.
-        invalid: whether the benchmark is.
     """
     said = built.findings.sparsity if built.findings else None
     chosen = said.chosen if said else built.sparse_layers
@@ -32,8 +31,8 @@ def of_engine(built: BuiltEngine, speed: Ratio | None = None, invalid: bool = Fa
         why = "the engine does not tell whether sparse kernels were chosen"
     elif speed is None:
         why = "it was not measured beside an engine without sparse kernels"
-    elif invalid:
-        why = "the benchmark is invalid"
+    elif speed.state == "unknown":
+        why = "; ".join(speed.reasons)
     return SparseEngine(
         found=said.eligible if said else None,
         chosen=chosen,

@@ -118,6 +118,12 @@ class Latency:
         """Whether a limit lies inside the interval of the median: then it is not known on which side of it."""
         return self.low is not None and self.high is not None and self.low < limit_ms < self.high
 
+    def is_open_fps(self, limit: float) -> bool:
+        """The same of a limit in samples per second, whose interval is as wide as that of the median."""
+        if self.fps is None or self.p50 is None or self.low is None or self.high is None:
+            return False
+        return self.fps * self.p50 / self.high < limit < self.fps * self.p50 / self.low
+
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkReport:
@@ -156,6 +162,11 @@ class Ratio:
     """Processes that it was measured in."""
     level: int | None = None
     """95: the interval covers what differs between sessions. None: it speaks of one session, and is called nothing."""
+
+    @property
+    def covers(self) -> str:
+        """What its interval is called."""
+        return f"{self.level} % interval" if self.level else "interval of one session alone"
 
     @property
     def interval(self) -> Interval | None:

@@ -33,16 +33,22 @@ class BuildConfig(Section):
 
 @dataclass(frozen=True)
 class BenchmarkConfig(Section):
-    """Dense and compressed engines, interleaved in one session."""
+    """Dense and compressed engines, interleaved, in several sessions: see `docs/measuring.md`."""
 
     seconds: Annotated[float, Field(ge=0.2)] = 3.0
-    """At least this long for each engine, after warm-up."""
+    """At least this long for each engine, after warm-up, in all sessions together."""
     runs: Annotated[int, Field(ge=11)] = 64
     """At least this many runs of each engine (64 are needed for a p90)."""
+    sessions: AtLeastOne | None = None
+    """Exactly so many sessions, each in a fresh process. None: five, and more until the ratio is known to within 2.5 %
+    or the difference is clear. With one or two the interval is of these alone, and is not called 95 %."""
+    max_seconds: Positive = 60.0
+    """No session is begun that would end later than this; at least three are measured."""
     warmup_ms: NotNegative = 200.0
-    """At least this long before anything counts; it goes on until steady."""
-    threads: AtLeastOne | None = None
-    """Threads of the host engine. None: one for each core."""
+    """At least this long before anything counts, in each session; it goes on until steady."""
+    threads: AtLeastOne = 1
+    """Threads of the host engine. More are faster where the machine is idle, and worth little as a measurement: ONNX
+    Runtime's threads spin while they wait for each other, so a neighbour on one core holds up all of them."""
     transfers: bool = True
     """TensorRT: copy inputs to the GPU and outputs back in every run, and count it in the latency."""
     overlap: bool = True

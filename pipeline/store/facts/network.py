@@ -116,6 +116,12 @@ class Pruning:
     """None where no channel was cut."""
     whole: Mapping[str, float] = field(default_factory=dict)
     """Costs of the original network, by what is counted: ``ratio`` (channels), ``macs``, ``params``."""
+    gone: Mapping[str, float] = field(default_factory=dict)
+    """Share of each of these that is gone since then."""
+    asked: Mapping[str, float] = field(default_factory=dict)
+    """Share that this round was to take, by the same names; rounding to ``multiple`` may take more."""
+    multiple: int = 1
+    """Widths are multiples of it, where a layer is wide enough."""
     time: PrunedTime | None = None
     """None where the goal is no latency."""
 
@@ -123,6 +129,20 @@ class Pruning:
     def removed_channels(self) -> int:
         """Of all layers together."""
         return sum(one.before - one.after for one in self.layers)
+
+    @property
+    def headline(self) -> str:
+        """What was removed, and which share of the original that is, beside what was asked for."""
+        kinds = {"ratio": "channels", "macs": "MACs", "params": "parameters"}
+        gone = [f"{100 * share:.0f} % of the {kinds[kind]}" for kind, share in self.gone.items()]
+        asked = [
+            f"{100 * share:.0f} % of the {kinds[kind]}" for kind, share in self.asked.items() if kind in kinds
+        ]
+        told = f"{self.removed_channels} channels removed"
+        if gone:
+            told += f" ({', '.join(gone)} gone"
+            told += f"; asked: {', '.join(asked)}, in multiples of {self.multiple})" if asked else ")"
+        return told
 
 
 @dataclass(frozen=True)
@@ -270,6 +290,11 @@ class Change:
     value: float
     low: float
     high: float
+
+
+PREDICTIONS, DISAGREEMENTS = "predictions.npy", "disagreements.json"
+"""Files of an assessment, where each sample has one class: int32 ``[3, samples]`` of the test split (the real class,
+dense, compressed), and a dozen samples that the two networks name differently, with their pictures."""
 
 
 @dataclass(frozen=True)

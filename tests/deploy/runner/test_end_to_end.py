@@ -170,12 +170,12 @@ def test_bench_interleaves_and_publishes(
     pyz: Path, built: tuple[Path, Path, list[dict[str, Any]]], tmp_path: Path
 ) -> None:
     place, engines, _ = built
-    code, events, prose = start(
-        pyz, "bench", "--bundle", place, "--engines", engines, "--seconds", 0.4, "--out", tmp_path
-    )
+    words = ("--bundle", place, "--engines", engines, "--seconds", 0.4, "--sessions", 3, "--out", tmp_path)
+    code, events, prose = start(pyz, "bench", *words)
     assert [fault for event in events for fault in faults(event)] == []
     results = {event["model"]: event for event in only(events, "result")}
-    assert code == (7 if any(result["verdict"] == "invalid" for result in results.values()) else 0), prose
+    ratio = only(events, "ratio")[0]
+    assert code == (7 if ratio["state"] == "unknown" else 0), prose
     for result in results.values():
         assert (
             result["runs"]
@@ -183,13 +183,19 @@ def test_bench_interleaves_and_publishes(
             == sum(block["runs"] for block in result["blocks"])
             >= 64
         )
+        assert result["interval"][0] <= result["latency"]["median"] <= result["interval"][1]
+        assert result["level"] == 95
+        assert {block["session"] for block in result["blocks"]} == {1, 2, 3}
         assert result["seconds"] >= 0.4
         assert any("a number to quote needs" in reason for reason in result["reasons"])
     order = sorted((block["start"], model) for model, result in results.items() for block in result["blocks"])
     assert [model for _, model in order[:8]] == ["compressed", "dense", "dense", "compressed"] * 2
-    ratio = only(events, "ratio")[0]
     assert ratio["verdict"] == "faster", "a network of 8 channels against one of 32"
-    assert json.loads((tmp_path / "bench.json").read_text())[0]["event"] == "result"
+    assert (ratio["level"], ratio["sessions"], len(ratio["session_ratios"])) == (95, 3, 3)
+    assert ratio["pairs"] == len(ratio["pairs_ms"]) >= 24
+    written = json.loads((tmp_path / "bench.json").read_text())
+    assert [event["event"] for event in written] == ["machine", "result", "result", "ratio"]
+    assert prose.startswith(f"machine: {written[0]['line']}")
     with_knobs = results["dense"]["knobs"]
     assert (with_knobs["threads"], with_knobs["batch"], with_knobs["transfers"]) == (1, 2, False)
 
@@ -241,16 +247,16 @@ class Cached:
 def test_other_inputs_that_take_longer_are_seen(
     built: tuple[Path, Path, list[dict[str, Any]]], slow: float, found: float
 ) -> None:
-    from jetpress.deploy.runner import bench
+    from jetpress.deploy.runner import session as sessions
     from jetpress.deploy.runner.infer import different_batches
 
     place, engines, _ = built
-    entry = bench.entries_of(Bundle(str(place)), str(engines))["dense"]
+    entry = sessions.entries_of(Bundle(str(place)), str(engines))["dense"]
     batches = different_batches(entry.bundle, entry.session, 4)
     assert not any(np.array_equal(batch["images"], entry.feeds["images"]) for batch in batches)
     session = Cached(entry.session, slow)
     session.bind(entry.feeds)
-    said = bench.varied(entry._replace(session=session))
+    said = sessions.varied(entry._replace(session=session))
     assert [*said.interval, said.ratio] == pytest.approx([found] * 3)
 
 
@@ -333,6 +339,14 @@ def test_a_changed_file_is_refused_before_it_is_parsed(
         assert code == 6
         assert only(events, "error")[0]["exit"] == 6
         assert "Traceback" not in prose
+
+
+def test_a_bundle_that_is_not_there_is_a_wrong_name_and_no_broken_trust(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["build", "--bundle", str(tmp_path / "none"), "--out", str(tmp_path / "out")]) == 2
+    assert "there is no folder" in capsys.readouterr().err
+    assert main(["build", "--bundle", str(tmp_path), "--out", str(tmp_path / "out")]) == 6
 
 
 @pytest.mark.parametrize(
@@ -438,8 +452,8 @@ def test_rtx_builds_ahead_of_time_and_then_waits_for_a_gpu(pyz: Path, tmp_path: 
     if not Path("/dev/nvidia0").exists():
         code, events, _ = start(pyz, "bench", "--bundle", place)
         assert code == 3
-        assert [event["event"] for event in events] == ["skipped", "done"]
-        assert "no CUDA device" in events[0]["what"]
+        assert [event["event"] for event in events] == ["machine", "skipped", "done"]
+        assert "no CUDA device" in events[1]["what"]
 
 
 def test_rtx_names_the_capabilities_it_knows(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -468,7 +482,7 @@ def test_ctrl_c(pyz: Path, built: tuple[Path, Path, list[dict[str, Any]]], tmp_p
     with out.open("w") as stdout, err.open("w") as stderr:
         child = subprocess.Popen(words, stdout=stdout, stderr=stderr)
         until = time.monotonic() + 15
-        while "warm" not in err.read_text() and time.monotonic() < until:
+        while "machine" not in err.read_text() and time.monotonic() < until:
             time.sleep(0.05)
         child.send_signal(signal.SIGINT)
         child.wait(timeout=20)

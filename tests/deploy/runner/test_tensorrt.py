@@ -25,7 +25,7 @@ PLAN: dict[str, Any] = {
     "inputs": INPUTS,
     "workspace_mb": 256,
     "optimization_level": 4,
-    "benchmark": {"warmup_ms": 0, "warmup_max_ms": 30},
+    "benchmark": {"warmup_ms": 0, "warmup_max_ms": 30, "sessions": 1},
     "models": {
         "compressed": {"file": "model.onnx", "sparse": True},
         "dense": {"file": "dense.onnx", "sparse": False},

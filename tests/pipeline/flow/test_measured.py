@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from jetpress.benchmarks.report.record.networks import Ratio
-from jetpress.pipeline.flow.measured import Session, benchmark, mixed_latency, session
+from jetpress.pipeline.flow.measured import Session, benchmark, latency_of, mixed_latency, session, unanswered
 from jetpress.pipeline.quantization import NOT_MIXED
+from jetpress.pipeline.recipe.sections.device import BudgetConfig
 from jetpress.pipeline.store.artifact import Measurement
 
 
@@ -21,23 +22,32 @@ def result(model: str, verdict: str, median: float, *reasons: str) -> dict[str, 
         "verdict": verdict,
         "reasons": reasons,
         "knobs": {"batch": 2, "threads": 1},
-        "raw": {"latency": [median, median + 1]},
+        "raw": {"latency": [median] * 10 + [median + 1]},
         "latency": {"median": median},
+        "interval": [0.9 * median, 1.1 * median],
+        "level": 95,
+        "sessions": 5,
     }
 
 
-def ratio(against: str, value: float) -> dict[str, Any]:
+def ratio(against: str, value: float, **changes: Any) -> dict[str, Any]:
     interval = [value - 0.1, value + 0.1]
-    return {"event": "ratio", "of": "compressed", "against": against, "ratio": value, "interval": interval}
+    judged = {"verdict": "faster", "state": "known", "reasons": [], "sessions": 5, "level": 95}
+    told = {"of": "compressed", "against": against, "ratio": value, "interval": interval}
+    return {"event": "ratio", **judged, **told, **changes}
 
 
-def told(folder: Path, *events: dict[str, Any]) -> Session:
+def known(value: float) -> Ratio:
+    return Ratio(value=value, low=value - 0.1, high=value + 0.1, verdict="faster", sessions=5, level=95)
+
+
+def session_of(folder: Path, *events: dict[str, Any]) -> Session:
     (folder / "bench.json").write_text(json.dumps(events))
     return session(Measurement(folder))
 
 
 def test_the_worse_of_both_verdicts_counts_with_all_reasons(tmp_path: Path) -> None:
-    found = told(
+    found = session_of(
         tmp_path,
         result("dense", "noisy", 3.0, "drift"),
         result("compressed", "valid", 1.0),
@@ -45,28 +55,51 @@ def test_the_worse_of_both_verdicts_counts_with_all_reasons(tmp_path: Path) -> N
         ratio("dense", 3.0),
     )
     assert found.engines["compressed"].batch == 2
-    assert found.engines["compressed"].samples_ms == (1.0, 2.0)
-    assert found.against == {"dense": Ratio(value=3.0, low=2.9, high=3.1)}
-    judged = benchmark(found, "")
+    assert found.engines["compressed"].samples_ms[-2:] == (1.0, 2.0)
+    assert found.against == {"dense": known(3.0)}
+    judged = benchmark(found, BudgetConfig())
     assert judged is not None
     assert (judged.verdict, judged.reasons) == ("noisy", ("dense: drift",))
     assert judged.knobs == {"batch": 2, "threads": 1}
 
 
 def test_numbers_that_are_not_there() -> None:
-    assert benchmark(session(None), "") is None
+    assert benchmark(session(None), BudgetConfig()) is None
     assert mixed_latency(session(None)) is None
-    judged = benchmark(session(None), "throttled")
+    assert unanswered(session(None), BudgetConfig(latency_ms=1.0)) == ()
+
+
+@pytest.mark.parametrize(
+    ("budget", "told", "open_"),
+    [
+        ({}, {}, []),
+        ({"latency_ms": 2.0}, {}, []),
+        ({"latency_ms": 1.05}, {}, ["budget.latency_ms = 1.05 lies within what the median may be, 0.9 to 1.1 ms"]),
+        ({"fps": 1900.0}, {}, ["budget.fps = 1900 lies within what the median may be, 0.9 to 1.1 ms"]),
+        ({"fps": 900.0}, {}, []),
+        ({}, {"state": "unknown", "reasons": ["throttled"]}, ["how many times as fast: throttled"]),
+    ],
+)  # fmt: skip
+def test_what_is_not_answered(
+    budget: dict[str, float], told: dict[str, Any], open_: list[str], tmp_path: Path
+) -> None:
+    """An absolute latency that may not be quoted is an answer all the same, as long as no limit lies in it."""
+    both = result("dense", "invalid", 3.0, "busy"), result("compressed", "invalid", 1.0, "busy")
+    found = session_of(tmp_path, *both, ratio("dense", 3.0, **told))
+    assert list(unanswered(found, BudgetConfig(**budget))) == open_
+    judged = benchmark(found, BudgetConfig(**budget))
     assert judged is not None
-    assert (judged.verdict, judged.reasons) == ("invalid", ("throttled",))
+    assert (judged.verdict, judged.sessions, list(judged.unanswered)) == ("invalid", 5, open_)
+    quoted = latency_of(found.engines["compressed"])
+    assert (quoted.low, quoted.high, quoted.verdict, quoted.reasons) == (0.9, 1.1, "invalid", ("busy",))
 
 
 @pytest.mark.parametrize("compared", [True, False])
 def test_the_mixed_engine_is_held_against_the_one_without(compared: bool, tmp_path: Path) -> None:
     engines = [result("compressed", "valid", 2.0), result(NOT_MIXED, "noisy", 1.0)]
-    found = mixed_latency(told(tmp_path, *engines, *([ratio(NOT_MIXED, 0.5)] if compared else [])))
+    found = mixed_latency(session_of(tmp_path, *engines, *([ratio(NOT_MIXED, 0.5)] if compared else [])))
     assert (found is not None) == compared
     if found:
         assert (found.mixed_ms, found.throughout_ms) == (2.0, 1.0)
-        assert found.times_as_fast == Ratio(value=0.5, low=0.4, high=0.6)
+        assert found.times_as_fast == known(0.5)
         assert found.verdicts == ("valid", "noisy")

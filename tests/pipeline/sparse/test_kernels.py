@@ -26,16 +26,16 @@ def test_the_speed_up_is_that_against_the_same_network_without_sparse_kernels() 
 
 
 @pytest.mark.parametrize(
-    ("engine", "speed", "invalid", "why"),
+    ("engine", "speed", "why"),
     [
-        (built(replace(SAID, chosen=0)), RATIO, False, "for no layer"),
-        (built(None, 0), RATIO, False, "for no layer"),
-        (replace(built(None), findings=None), RATIO, False, "does not tell"),
-        (built(SAID), None, False, "not measured beside"),
-        (built(SAID), RATIO, True, "benchmark is invalid"),
+        (built(replace(SAID, chosen=0)), RATIO, "for no layer"),
+        (built(None, 0), RATIO, "for no layer"),
+        (replace(built(None), findings=None), RATIO, "does not tell"),
+        (built(SAID), None, "not measured beside"),
+        (built(SAID), replace(RATIO, state="unknown", reasons=("too wide",)), "too wide"),
     ],
 )
-def test_no_speed_up_is_told(engine: BuiltEngine, speed: Ratio | None, invalid: bool, why: str) -> None:
-    told = of_engine(engine, speed, invalid)
+def test_no_speed_up_is_told(engine: BuiltEngine, speed: Ratio | None, why: str) -> None:
+    told = of_engine(engine, speed)
     assert told.speed is None
     assert why in told.why

@@ -177,9 +177,6 @@ def test_the_mixed_engine_is_timed_beside_the_one_without(trained: Checkpoint, t
     assert report.quantization is not None
     assert report.benchmark is not None
     latency = report.quantization.mixed_latency
-    if report.benchmark.verdict == "invalid":  # the machine was too busy: then nothing may be said
-        assert latency is None
-        return
     assert latency is not None
     assert min(latency.mixed_ms, latency.throughout_ms) > 0
     interval = latency.times_as_fast.interval

@@ -1,0 +1,90 @@
+"""Sessions in fresh processes: what differs between two starts of a program is in the numbers, not hidden from them.
+
+The runner starts itself again, from wherever it lies: a zipapp, a folder, an installed package. A session ends
+when we do: the end of its standard input, which it otherwise never reads, tells it so.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from typing import Dict, List, Optional
+
+from .failures import (
+    BenchmarkInvalid,
+    BundleError,
+    DeviceError,
+    DigestMismatch,
+    NoGpu,
+    RunnerError,
+    ToolMissing,
+)
+
+KINDS = {
+    kind.code: kind for kind in (BundleError, ToolMissing, DeviceError, DigestMismatch, BenchmarkInvalid)
+}
+HERE = os.path.dirname(os.path.abspath(__file__))
+# Imported from where it lies, as the zipapp does it; nothing that lies in the current folder gets in its way.
+START = """import sys
+sys.path = [sys.argv[1]] + [place for place in sys.path if place]
+from {package}.__main__ import main
+del sys.path[0]
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def run(words: List[str]) -> Dict[str, object]:
+    """Run one command of the runner in a process of its own; its last event but `done`.
+
+    Raises what it failed with, as if it had been raised here.
+    """
+    code = START.format(package=os.path.basename(HERE))
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, os.path.dirname(HERE)] + words,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert child.stdout is not None
+    try:
+        output = child.stdout.read()
+        status = child.wait()
+    finally:
+        child.kill()
+        child.wait()
+        child.stdout.close()
+        if child.stdin is not None:
+            child.stdin.close()
+    events = [event for event in map(_parsed, output.splitlines()) if event is not None]
+    told = [event for event in events if event.get("event") != "done"]
+    if status == 0 and told:
+        return told[-1]
+    raise _failure(status, told[-1] if told else {})
+
+
+def _parsed(line: bytes) -> Optional[Dict[str, object]]:
+    """A library may print to standard output, too."""
+    try:
+        event = json.loads(line.decode("utf-8", "replace"))
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and "event" in event else None
+
+
+def _failure(status: int, told: Dict[str, object]) -> RunnerError:
+    kind = NoGpu if told.get("event") == "skipped" else KINDS.get(status, DeviceError)
+    what = str(told.get("what") or "a session ended with %d" % status)
+    return kind(what, str(told.get("hint") or "see what it said; `dmesg` says whether memory ran out"))
+
+
+def end_with_parent() -> None:
+    """For a session: Ctrl-C is the parent's to judge, and when it is gone there is nobody to measure for."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_wait, daemon=True).start()
+
+
+def _wait() -> None:
+    while os.read(0, 4096):
+        pass
+    os._exit(1)
