@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from jetpress.benchmarks.ratio import Verdict, verdict
-from jetpress.benchmarks.report import plots
 from jetpress.benchmarks.report.page import Mark, Plot, Section, Table, met
 from jetpress.benchmarks.report.record import RunReport
 from jetpress.benchmarks.report.record.networks import Latency, NetworkReport
@@ -27,8 +26,8 @@ from jetpress.benchmarks.stats import Interval
 from jetpress.deploy.runner import latencies as runner
 
 NOT_TO_QUOTE = (
-    "These latencies are no numbers to quote. How many times as fast is judged apart, by an interval of its own: what "
-    "disturbs a session disturbs both networks."
+    "These latencies are no numbers to quote. Their ratio is judged apart, by an interval of its own: what disturbs a "
+    "session disturbs both networks."
 )
 
 
@@ -186,6 +185,10 @@ def benchmark(run: RunReport) -> Section:
 def _latency_plots(dense: list[float], compressed: list[float]) -> list[Plot]:
     if not (dense or compressed):
         return []
+    from jetpress.benchmarks.report import (
+        plots,
+    )  # matplotlib takes longer to load than all else that is said of a run
+
     limit, series = plots.latency_limit(dense, compressed), {"dense": dense, "compressed": compressed}
     above = sum(int((plots.windows(one)[2] > limit).sum()) for one in series.values() if one)
     over = f" {above} windows reach beyond the top." if above else ""
