@@ -10,7 +10,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help engine plan test test-all lint lock docs clean
+.PHONY: help engine plan test test-all lint lock docs site clean
 .DEFAULT_GOAL := help
 
 help:
@@ -21,7 +21,7 @@ engine: $(READY)
 	@$(BIN)/jetpress run $(RECIPE) --target $(TARGET) $(if $(DEVICE),--device $(DEVICE)) $(foreach s,$(SET),--set $(s))
 
 plan: $(READY)
-	@$(BIN)/jetpress plan $(RECIPE) --target $(TARGET) $(foreach s,$(SET),--set $(s))
+	@$(BIN)/jetpress plan $(RECIPE) --target $(TARGET) $(if $(DEVICE),--device $(DEVICE)) $(foreach s,$(SET),--set $(s))
 
 test: lint
 	$(BIN)/pytest -n 2 -m "not slow and not hardware"
@@ -62,3 +62,7 @@ lock:
 # docs/recipe.md and docs/recipe.schema.json, from pipeline/recipe/sections/.
 docs: $(READY)
 	$(BIN)/python -m docs.generate
+
+# docs/ as a site, in site/; a link that leads nowhere is an error.
+site: $(READY)
+	$(BIN)/python -m mkdocs build --strict --quiet

@@ -88,6 +88,6 @@ BACKENDS: dict[str, Backend] = {
         needs_gpu=True,
         sparse_kernels=True,
         package="tensorrt-rtx-cu13",
-        needed_for="TARGET=rtx needs it: pip install 'jetpress[rtx]' (x86-64 Linux)",
+        needed_for="--target rtx needs it: pip install 'jetpress[rtx]' (x86-64 Linux)",
     ),
 }

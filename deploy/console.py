@@ -1,75 +1,127 @@
-"""What a person reads while jetpress works: prose on stderr, progress with an estimate.
+"""What a person reads while jetpress works: prose on stderr, progress with an estimate. stdout is left to results.
 
-On a terminal a progress line is rewritten in place; elsewhere (CI, a log file) it is printed now and then
-as a plain line. stdout is left to results.
+``-q`` leaves errors and the verdict, ``-v`` adds what is decided and why. How progress is drawn is
+:mod:`jetpress.deploy.live`.
 """
 
 from __future__ import annotations
 
-import sys
-import time
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import IntEnum
 
-PLAIN_EVERY_S = 15.0
-TERMINAL_EVERY_S = 0.2
+from jetpress.deploy.live import Screen
+from jetpress.deploy.progress import Overall, Progress, duration
+
+__all__ = [
+    "Level",
+    "Overall",
+    "Progress",
+    "conclude",
+    "detail",
+    "duration",
+    "note",
+    "progress",
+    "say",
+    "speak",
+    "start",
+    "whole",
+]
+
+
+class Level(IntEnum):
+    """How much is said."""
+
+    QUIET = 0
+    """Errors and the verdict."""
+    NORMAL = 1
+    VERBOSE = 2
+    """Also what is decided and why."""
+
+
+_screen = Screen()
+_level = Level.NORMAL
+
+
+def _forked() -> None:
+    """A child process has no thread that draws, and perhaps a lock that nobody lets go of."""
+    global _screen
+    _screen = Screen()
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+def speak(level: Level) -> None:
+    """From now on this much is said."""
+    global _level
+    _level = level
 
 
 def say(line: str = "") -> None:
-    """One line of prose on stderr."""
-    print(line, file=sys.stderr, flush=True)
+    """One line of prose."""
+    if _level >= Level.NORMAL:
+        _screen.say(line)
 
 
-def duration(seconds: float) -> str:
-    """``0.4 s``, ``12 s``, ``3 min 05 s``: as short as is useful."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+def start(line: str) -> None:
+    """That work begins: a line where lines stay; live ones say it themselves."""
+    if _level > Level.NORMAL or (_level == Level.NORMAL and not _screen.is_live()):
+        _screen.say(line)
 
 
-class Progress:
-    """Counts up to ``total`` and says how far it is and how long it will still take."""
+def detail(line: str) -> None:
+    """What is decided and why: a line with ``-v``."""
+    if _level >= Level.VERBOSE:
+        _screen.say(line)
 
-    def __init__(self, what: str, total: int) -> None:
-        self.what, self.total, self.done = what, total, 0
-        self._start = self._last = time.monotonic()
-        self._terminal = sys.stderr.isatty()
-        self._shown = False
 
-    def step(self, note: str = "", amount: int = 1) -> None:
-        """``amount`` more of the total is done; ``note`` is shown behind the estimate."""
-        self.done += amount
-        now = time.monotonic()
-        if now - self._last < (TERMINAL_EVERY_S if self._terminal else PLAIN_EVERY_S):
-            return
-        self._last = now
-        left = (now - self._start) / max(self.done, 1) * max(self.total - self.done, 0)
-        share = f"{100 * self.done / max(self.total, 1):3.0f} %"
-        self._write(f"    {self.what} {share}, about {duration(left)} left{'  ' + note if note else ''}")
+def note(line: str, lasting: bool = True) -> None:
+    """What another program says of its work: beside the progress of the work, and a line with ``-v`` if ``lasting``."""
+    if lasting:
+        detail(f"    {line}")
+    if _screen.running:
+        _screen.running[-1].note = line.strip()
 
-    def _write(self, line: str) -> None:
-        self._shown = True
-        if self._terminal:
-            sys.stderr.write(f"\r\x1b[2K{line}")
-            sys.stderr.flush()
-        else:
-            say(line)
 
-    def clear(self) -> None:
-        """Take the terminal's progress line away before something else is printed."""
-        if self._terminal and self._shown:
-            sys.stderr.write("\r\x1b[2K")
-            sys.stderr.flush()
+def conclude(line: str) -> None:
+    """An error or the verdict: said however quiet it is to be."""
+    _screen.say(line)
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Progress]:
-    """A :class:`Progress` whose line is taken away at the end, also when the work fails."""
-    line = Progress(what, total)
+def progress(
+    what: str, total: int = 0, expected: float | None = None, earlier: int = 0
+) -> Iterator[Progress]:
+    """Work that is shown until it ends, also when it fails.
+
+    Args:
+        what: names it.
+        total: units to do, counted by ``step``; 0 where it cannot be counted: then its time goes by.
+        expected: seconds that the same work took before.
+        earlier: units of the total that another process did.
+    """
+    work = Progress(what, total, expected, earlier, earlier=earlier)
+    if _level < Level.NORMAL:
+        yield work
+        return
+    _screen.begin(work)
     try:
-        yield line
+        yield work
     finally:
-        line.clear()
+        _screen.end(work)
+
+
+@contextmanager
+def whole() -> Iterator[Overall]:
+    """One line over all steps of a command; whoever takes them fills it in."""
+    overall = Overall()
+    if _level < Level.NORMAL:
+        yield overall
+        return
+    _screen.begin(overall)
+    try:
+        yield overall
+    finally:
+        _screen.end(overall)

@@ -13,7 +13,7 @@ STANDS_IN = {"onnxruntime-gpu": "onnxruntime"}
 WHY = {"torch": "an older one can be made to run code by a weights file"}
 """What is at stake where a range does not say it."""
 EXTRAS = {
-    "rtx": "for TARGET=rtx (x86-64 Linux)",
+    "rtx": "for --target rtx (x86-64 Linux)",
     "tensorrt": "for plain TensorRT engines on this host (needs the CUDA toolkit)",
     "timm": "for timm: networks",
 }

@@ -25,3 +25,19 @@ def misspelt_command(arguments: Sequence[str], known: Iterable[str]) -> str:
         return ""
     guess = did_you_mean(first, names)
     return f"there is no command {first!r}: {guess}" if guess else ""
+
+
+def misspelt_option(arguments: Sequence[str], known: Iterable[str]) -> str:
+    """What to say of the first ``--option`` that is none, but nearly one; empty where there is nothing to say.
+
+    Beginnings of options count: argparse takes them.
+    """
+    names = list(known)
+    for argument in arguments:
+        if argument == "--":
+            break
+        name = argument.partition("=")[0]
+        if name.startswith("--") and not any(one.startswith(name) for one in names):
+            guess = did_you_mean(name, names)
+            return f"there is no option {name}: {guess}" if guess else ""
+    return ""

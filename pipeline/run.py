@@ -12,12 +12,13 @@ from pathlib import Path
 
 from jetpress.benchmarks.report.record import RunReport
 from jetpress.deploy import console
-from jetpress.deploy.device.device import Device
 from jetpress.deploy.targets import Target, find
 from jetpress.pipeline import summary
-from jetpress.pipeline.data.digests import input_digests
+from jetpress.pipeline.data.digests import source_config
 from jetpress.pipeline.engine.place import can_run
-from jetpress.pipeline.flow.devices import bench_for_pruning, where, where_to_build
+from jetpress.pipeline.flow.before_training import check_before_training
+from jetpress.pipeline.flow.decisions import decisions
+from jetpress.pipeline.flow.devices import bench_for_pruning, where
 from jetpress.pipeline.flow.eight_bits import dense_export, in_int8
 from jetpress.pipeline.flow.measured import session, unanswered
 from jetpress.pipeline.flow.outcome import Exports, Networks, OnDevice, Outcome
@@ -25,16 +26,18 @@ from jetpress.pipeline.flow.rounds import prune_in_rounds
 from jetpress.pipeline.flow.sparsity import sparsify_where_it_pays
 from jetpress.pipeline.flow.teacher import other_teacher
 from jetpress.pipeline.flow.verdict import untouched
-from jetpress.pipeline.recipe.configs import BundleConfig, Place, PreflightConfig, SourceConfig, Timing
+from jetpress.pipeline.recipe.configs import BundleConfig, Place, PreflightConfig, Timing
 from jetpress.pipeline.recipe.reading import Recipe
 from jetpress.pipeline.recipe.resolve import Plan, resolve
 from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS
 from jetpress.pipeline.store.artifact import Bundle, Checkpoint
+from jetpress.pipeline.store.durations import Durations
 from jetpress.pipeline.store.lazy import lazy_stages
 from jetpress.pipeline.store.needs import Needs
-from jetpress.pipeline.store.runs import run_folder
+from jetpress.pipeline.store.runs import alike, run_folder
 from jetpress.pipeline.store.steps import Doing, Looking, Step, Walk
 from jetpress.pipeline.store.store import Store, until_whole
+from jetpress.pipeline.training import metrics
 
 with lazy_stages():
     from jetpress.pipeline.stages.assess import assess
@@ -51,22 +54,23 @@ with lazy_stages():
     from jetpress.pipeline.stages.train import train
 
 
-def pipeline(plan: Plan, device: Device | None, walk: Walk) -> Outcome:
-    """From a recipe to an engine and its numbers."""
+def pipeline(plan: Plan, place: Place | None, walk: Walk) -> Outcome:
+    """From a recipe to an engine and its numbers; ``place`` is where that is built, None where there is none."""
     recipe, target, tuned = plan.recipe, plan.target, list[tuple[str, Checkpoint]]()
 
-    dense = walk.step(
-        "source", source, SourceConfig(recipe.model, recipe.data, recipe.seed, input_digests(recipe))
-    )
+    packing = BundleConfig(recipe.name, target, recipe.build, recipe.benchmark, recipe.seed)
+    timer = bench_for_pruning(plan, place, packing)
+    dense = walk.step("source", source, source_config(recipe), early=True)
+    teacher = other_teacher(plan, walk)
+    check_before_training(plan, dense, walk)
+
     if "train" in plan.skipped:
         walk.skip("train", plan.skipped["train"])
     else:
         dense = walk.step("train", train, recipe.train, dense)
         tuned.append(("train", dense))
 
-    place = None if device is None else where(device, target, recipe.benchmark.power_mode)
-    packing = BundleConfig(recipe.name, target, recipe.build, recipe.benchmark, recipe.seed)
-    timer, teacher = bench_for_pruning(plan, place, packing), other_teacher(plan, walk) or dense
+    teacher = teacher or dense
     best, rounds = prune_in_rounds(plan, dense, timer, walk, teacher)
     tuned += [(f"round {n}", one.tuned) for n, one in enumerate(rounds, 1) if one.tuned]
     best, sparse = sparsify_where_it_pays(plan, best, dense, teacher, walk)
@@ -109,7 +113,7 @@ def on_device(plan: Plan, place: Place | None, packed: Bundle, walk: Walk) -> On
         walk.skip("build", "an engine is built on its own device, and none was given")
         walk.skip("benchmark", "no engine here")
         by_hand = f"copy {{bundle}} to the {plan.target.title}, and run in it: python3 runner.pyz"
-        return OnDevice(next=f"{by_hand}   (or run this again with DEVICE=user@host)")
+        return OnDevice(next=f"{by_hand}   (or run this again with --device user@host)")
     engine = walk.step("build", build, place, packed)
     if not can_run(plan.target):
         walk.skip("benchmark", "there is no NVIDIA GPU here to run the engine on")
@@ -149,13 +153,21 @@ def run(
     folder = run_folder(plan, home)
     store = Store(folder.parent / ".store")
     console.say(f"jetpress: {recipe.name} for {plan.target.title}")
-    place = where_to_build(plan.target, device)
+    durations = Durations(store.durations, alike(plan, device))
+
+    def outlook() -> list[Step]:
+        looking = Looking(store, durations)
+        pipeline(plan, place, looking)
+        return looking.steps
 
     def walk() -> RunReport:
-        doing = Doing(store, needs)
+        doing = Doing(store, needs, durations, overall, outlook)
         return summary.write(pipeline(plan, place, doing), folder, doing)
 
-    with Needs(store, folder) as needs:
+    with console.whole() as overall, Needs(store, folder) as needs, metrics.tracked(recipe.tracking):
+        place = where(plan, device)
+        for line in decisions(plan, place):
+            console.detail(f"  {line}")
         report = until_whole(walk)
         needs.finished()
     return report
@@ -164,8 +176,25 @@ def run(
 def plan(
     recipe: Recipe, target: str | Target, device: str | None = None, home: Path | None = None
 ) -> list[Step]:
-    """What ``run`` would do: cached, will run (and how long it took last time) or skipped, and why."""
+    """What ``run`` would do: cached, will run (and how long runs like it took) or skipped, and why.
+
+    What can be known before training is looked at: the network is built, filled, tried on the data and exported.
+
+    Raises:
+        JetpressError: what ``run`` would say before it trains.
+    """
     resolved = resolve(recipe, find(target) if isinstance(target, str) else target)
-    looking = Looking(Store(run_folder(resolved, home).parent / ".store"))
-    pipeline(resolved, where_to_build(resolved.target, device), looking)
-    return looking.steps
+    folder = run_folder(resolved, home)
+    store = Store(folder.parent / ".store")
+    durations = Durations(store.durations, alike(resolved, device))
+
+    def walk() -> list[Step]:
+        looking = Looking(store, durations, Doing(store, needs, durations))
+        pipeline(resolved, place, looking)
+        return looking.steps
+
+    with Needs(store, folder) as needs:
+        place = where(resolved, device)
+        for line in decisions(resolved, place):
+            console.detail(f"  {line}")
+        return until_whole(walk)

@@ -9,6 +9,7 @@ from pathlib import Path
 from jetpress.benchmarks.report.record import RunReport, read
 from jetpress.deploy import console
 from jetpress.deploy.errors import RecipeError
+from jetpress.deploy.suggest import did_you_mean
 from jetpress.pipeline.flow import reporting
 from jetpress.pipeline.flow.outcome import Outcome
 from jetpress.pipeline.store.artifact import canonical
@@ -30,7 +31,10 @@ def find_run(name: str) -> Path:
             read(candidate / "report.json")
             return candidate
     known = sorted(p.parent.name for p in home().glob("*/report.json"))
-    raise RecipeError(f"there is no finished run {name!r}", f"runs: {', '.join(known) or 'none yet'}")
+    near = did_you_mean(name, known)
+    raise RecipeError(
+        f"there is no finished run {name!r}", f"{near} Runs: {', '.join(known) or 'none yet'}".strip()
+    )
 
 
 def write(outcome: Outcome, place: Path, doing: Doing) -> RunReport:
@@ -57,10 +61,11 @@ def _written(outcome: Outcome, place: Path, doing: Doing) -> RunReport:
         console.say(f"  {'report':<14} {'cached':<12}")
         return report
     networks, numbers = outcome.networks, outcome.device.numbers
-    doing.store.verify(networks.dense, networks.compressed, outcome.exports.compressed)
+    doing.store.verify(networks.dense, networks.compressed, outcome.exports.compressed, outcome.accuracy)
     if numbers is not None:
         doing.store.verify(numbers)
-    report = _render(outcome, place, doing.steps, digest)
+    with console.progress("report"):
+        report = _render(outcome, place, doing.steps, digest)
     write_atomically(place / "recipe.toml", outcome.plan.recipe.to_toml())
     console.say(f"  {'report':<14} {'ran':<12}")
     return report
@@ -91,6 +96,6 @@ def _say_verdict(report: RunReport, place: Path) -> None:
     else:
         console.say(f"  bundle: {place / 'bundle'} (no engine was built: that happens on the device)")
     if headline:
-        console.say(headline.title)
+        console.conclude(headline.title)
     if report.next:
         console.say(f"next: {report.next}")

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from jetpress.deploy.errors import JetpressError
 from jetpress.pipeline.graph import exporting, session
-from jetpress.pipeline.network import channels, models
+from jetpress.pipeline.network import channels, checkpoints, models
 from jetpress.pipeline.pruning import allocate, criteria
 from jetpress.pipeline.recipe.sections.export import ExportConfig
 from jetpress.pipeline.recipe.sections.model import InputConfig
@@ -160,7 +160,7 @@ def _check_replay(
         path = Path(folder) / "weights.safetensors"
         save_model(smaller, str(path))
         again = channels.replay(module, batch, step).eval()
-        models.fill(again, load_file(path))
+        checkpoints.fill(again, load_file(path))
     with torch.no_grad():
         for a, b in zip(models.outputs_of(smaller(*batch)), models.outputs_of(again(*batch)), strict=True):
             if not torch.equal(a, b):

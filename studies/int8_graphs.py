@@ -31,7 +31,7 @@ from jetpress.pipeline.graph import fp16_layers
 from jetpress.pipeline.graph.cases import cases
 from jetpress.pipeline.graph.ends import Ends
 from jetpress.pipeline.graph.exporting import to_onnx
-from jetpress.pipeline.network import models
+from jetpress.pipeline.network import checkpoints
 from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.quantization import calibrate
 from jetpress.pipeline.quantization.dialect import DIALECTS
@@ -58,7 +58,7 @@ def network_of(name: str, data: Path) -> Network:
     """With its real weights where there are some."""
     network = named(name)
     if name in FILES:
-        models.load_weights(network.module, data / "weights" / f"{FILES[name]}.pth")
+        checkpoints.load_weights(network.module, data / "weights" / f"{FILES[name]}.pth")
     return network
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from jetpress.pipeline.data.splits import Images
-from jetpress.pipeline.network import models
+from jetpress.pipeline.network import checkpoints, models
 from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.model import InputConfig, ModelConfig
@@ -42,7 +42,7 @@ def trained(data: Path) -> Iterator[tuple[str, Network]]:
             print(f"{path} is not there: left out")
             continue
         network = named(name)
-        models.load_weights(network.module, path)
+        checkpoints.load_weights(network.module, path)
         yield name, network
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 from jetpress.benchmarks.report.page import Section, Table
 from jetpress.benchmarks.report.record import RunReport
 from jetpress.benchmarks.report.record.engines import BuilderLog
-from jetpress.benchmarks.report.wording import MISSING, value
+from jetpress.benchmarks.report.wording import MISSING, size, value
 
-TITLE = "What the builder said"
-HEAD = (
-    "Engine",
-    "Seconds",
-    "Flags",
+TITLE = "The engines, and what their builder said"
+HEAD = ("Engine", "Size", "Seconds", "Flags")
+FINDINGS = (
     "Tactics skipped for memory",
     "Tactics skipped",
     "INT64 casts",
@@ -22,9 +20,11 @@ HEAD = (
 
 def builder(run: RunReport) -> Section:
     """Of each engine: seconds, flags, skipped tactics, INT64 casts, fallback from the DLA, 2:4 layers."""
-    if not any(one.findings for one in run.builder):
-        return Section("builder", TITLE, missing="No builder that writes a log was asked.")
-    tables = [Table(HEAD, [_row(one) for one in run.builder], "lrwrrrrr", TITLE)]
+    if not run.builder:
+        return Section("builder", TITLE, missing="No engine was built.")
+    logged = any(one.findings for one in run.builder)
+    rows = [(*_engine(one), *(_findings(one) if logged else ())) for one in run.builder]
+    tables = [Table((*HEAD, *(FINDINGS if logged else ())), rows, "lrrw" + "rrrrr" * logged, TITLE)]
     found = [(one, one.findings.lines if one.findings else ()) for one in run.builder]
     lines = [(one.engine, line) for one, said in found for line in (*said, *one.warnings)]
     if lines:
@@ -34,10 +34,13 @@ def builder(run: RunReport) -> Section:
     return Section("builder", TITLE, text=text if memory else (), tables=tables)
 
 
-def _row(one: BuilderLog) -> tuple[str, ...]:
-    said, flags = one.findings, ", ".join(one.flags) or "none"
+def _engine(one: BuilderLog) -> tuple[str, ...]:
+    return one.engine, size(one.bytes), value(one.seconds), ", ".join(one.flags) or "none"
+
+
+def _findings(one: BuilderLog) -> tuple[str, ...]:
+    said = one.findings
     if said is None:
-        return one.engine, value(one.seconds), flags, *(4 * (MISSING,)), ""
+        return *(4 * (MISSING,)), ""
     counts = said.skipped_for_memory, said.skipped_tactics, said.int64_casts, said.dla_fallback
-    sparse = f"{said.sparsity.chosen} of {said.sparsity.eligible}" if said.sparsity else ""
-    return one.engine, value(one.seconds), flags, *map(str, counts), sparse
+    return *map(str, counts), f"{said.sparsity.chosen} of {said.sparsity.eligible}" if said.sparsity else ""

@@ -77,13 +77,14 @@ def _figures(run: RunReport) -> list[str]:
     size = run.ratios.size
     if size is not None and size > 0 and abs(size - 1) >= 0.005:
         parts.append(f"{number(max(size, 1 / size), 2)} times {'smaller' if size > 1 else 'larger'}")
-    gained = _gained(run)
-    if gained is not None:
-        parts.append(points(gained, 1))
+    change = gained(run)
+    if change is not None:
+        parts.append(points(change, 1))
     return parts
 
 
-def _gained(run: RunReport) -> float | None:
+def gained(run: RunReport) -> float | None:
+    """Points of accuracy that the compressed network has more than the dense one; None: not measured."""
     if run.verdict.change is not None:
         return run.verdict.change.value
     before, after = run.dense.test, run.compressed.test

@@ -20,6 +20,44 @@ class Mark(str):
         return mark
 
 
+class Shade(str):
+    """A cell of a matrix, with the class of its colour."""
+
+    depth: str
+
+    def __new__(cls, text: str, depth: str) -> Shade:  # noqa: D102
+        shade = super().__new__(cls, text)
+        shade.depth = depth
+        return shade
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Counts by row and column; every row has a name, and so has every column."""
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[Shade]]]
+    note: str = ""
+
+    @property
+    def short(self) -> bool:
+        """Whether the names of the columns fit across."""
+        return max(map(len, self.head), default=0) <= 3
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A sample, and what is said about it."""
+
+    source: str
+    """A data URI: the page needs nothing else."""
+    alt: str
+    title: str
+    said: Sequence[tuple[str, Mark]]
+    """What it is, and the answer of each network."""
+
+
 @dataclass(frozen=True)
 class Table:
     """Rows of cells.
@@ -55,8 +93,14 @@ class Section:
     text: Sequence[str] = ()
     plots: Sequence[Plot] = ()
     small: bool = False
+    more: Sequence[Plot] = ()
+    """Plots that are shown when asked for."""
+    pictures: Sequence[Picture] = ()
+    matrices: Sequence[Matrix] = ()
     tables: Sequence[Table] = ()
-    code: Sequence[tuple[str, str]] = ()
+    code: tuple[tuple[str, str], ...] = ()
+    more_code: tuple[tuple[str, str], ...] = ()
+    """Blocks that are shown when asked for."""
 
     @property
     def narrow(self) -> bool:

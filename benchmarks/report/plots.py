@@ -1,77 +1,35 @@
 """The report's plots: matplotlib figures as SVG that takes its colours and its font from the page around it.
 
-Each colour below is a stand-in that matplotlib writes into the SVG; `_svg` puts a CSS variable in its place,
-so one drawing is right in light and in dark. Nothing that a user can name enters a drawing: names are in the
-page's text, where they are escaped, wrap, and have glyphs.
+Nothing that a user can name enters a drawing: names are in the page's text, where they are escaped, wrap, and have
+glyphs.
 """
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Sequence
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from jetpress.benchmarks.report import wording
+from jetpress.benchmarks.report.drawing import (
+    COMPRESSED,
+    DENSE,
+    INK,
+    LINE,
+    MUTED,
+    STANDALONE,
+    WIDTH,
+    as_svg,
+    new_figure,
+    placed_axes,
+    style,
+)
 from jetpress.deploy.runner import latencies as runner
 
-INK, MUTED, LINE, DENSE, COMPRESSED = "#010101", "#010102", "#010103", "#010104", "#010105"
-VARIABLES = {
-    INK: "currentColor",
-    MUTED: "var(--muted)",
-    LINE: "var(--line)",
-    DENSE: "var(--dense)",
-    COMPRESSED: "var(--compressed)",
-}
-STANDALONE = {
-    "currentColor": "#1f2328",
-    "var(--muted)": "#59636e",
-    "var(--line)": "#d1d9e0",
-    "var(--dense)": "#818b98",
-    "var(--compressed)": "#0969da",
-}
-"""For a drawing that has no page around it."""
-STYLE: Any = {
-    "svg.hashsalt": "jetpress",  # the same run gives the same bytes
-    "svg.fonttype": "none",
-    "text.parse_math": False,
-    "font.size": 13,
-    "text.color": INK,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "axes.labelcolor": MUTED,
-    "axes.edgecolor": LINE,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": False,
-    "axes.axisbelow": True,
-    "grid.color": LINE,
-    "xtick.labelcolor": MUTED,
-    "ytick.labelcolor": MUTED,
-    "xtick.bottom": False,
-    "ytick.left": False,
-    "lines.solid_capstyle": "round",
-}
-WIDTH = 480
-"""Of a drawing in CSS pixels: two side by side on a wide page, one on a phone."""
-
-WINDOWS = 60
-
-
-@contextmanager
-def style() -> Iterator[None]:
-    """Draw in the house style, whatever the user's own matplotlibrc says."""
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(STYLE)
-        yield
+WINDOWS, BINS = 60, 120
 
 
 @style()
@@ -79,17 +37,17 @@ def latency(dense: Sequence[float], compressed: Sequence[float]) -> str:
     """How the runs of each network are distributed, on one time axis that starts at zero."""
     right = latency_limit(dense, compressed)
     series = [(np.asarray(s), colour) for s, colour in ((dense, DENSE), (compressed, COMPRESSED)) if s]
-    figure = _figure(60 + 90 * len(series))
+    figure = new_figure(60 + 90 * len(series))
     for place, (samples, colour) in enumerate(reversed(series)):
-        axes = _axes(figure, left=8, bottom=50 + 90 * place, height=76)
-        axes.hist(samples[samples <= right], bins=40, color=colour)
+        axes = placed_axes(figure, left=8, bottom=50 + 90 * place, height=76)
+        axes.hist(samples, bins=BINS, range=(0, right), color=colour)
         axes.set(xlim=(0, right), yticks=[])
         _mark_median(axes, runner.percentiles(samples.tolist()).get("p50"), right)
         if place:
             axes.set_xticklabels([])
         else:
             axes.set_xlabel("latency in ms")
-    return _svg(figure, "latency")
+    return as_svg(figure, "latency")
 
 
 def _mark_median(axes: Axes, middle: float | None, right: float) -> None:
@@ -110,59 +68,72 @@ def _mark_median(axes: Axes, middle: float | None, right: float) -> None:
 
 
 def latency_limit(dense: Sequence[float], compressed: Sequence[float]) -> float:
-    """The right end of the latency axis: a few slow runs must not press the rest into a corner."""
-    return 1.1 * max(float(np.quantile(s, 0.99)) for s in (dense, compressed) if s) or 1.0
+    """The end of the latency axis in ms: a few slow runs must not press the rest into a corner.
+
+    It is where 99 % of the runs of each network lie, but at most twice where 90 % lie: on a busy machine one run in
+    fifty takes a thousand times as long.
+    """
+    ends = []
+    for samples in (one for one in (dense, compressed) if one):
+        most, nearly_all = np.quantile(samples, (0.9, 0.99))
+        ends.append(float(min(nearly_all, 2 * most)))
+    return 1.1 * max(ends) or 1.0
 
 
 @style()
 def session(dense: Sequence[float], compressed: Sequence[float]) -> str:
     """Latency in the order of the runs: the median of each window, and where 80 % of its runs lie."""
-    figure = _figure(240)
-    axes = _axes(figure, left=52, bottom=50, height=176)
+    figure = new_figure(240)
+    axes = placed_axes(figure, left=52, bottom=50, height=176)
     for samples, colour in ((dense, DENSE), (compressed, COMPRESSED)):
         if samples:
-            windows = np.array_split(np.asarray(samples), min(WINDOWS, len(samples)))
-            low, middle, high = np.array([np.quantile(w, (0.1, 0.5, 0.9)) for w in windows]).T
-            along = np.linspace(0, 100, len(windows)) if len(windows) > 1 else np.array([0.0])
+            low, middle, high = windows(samples)
+            along = np.linspace(0, 100, len(middle)) if len(middle) > 1 else np.array([0.0])
             axes.fill_between(along, low, high, color=colour, alpha=0.25, linewidth=0)
-            axes.plot(along, middle, color=colour, marker="." if len(windows) == 1 else "")
+            axes.plot(along, middle, color=colour, marker="." if len(middle) == 1 else "")
     axes.set(xlabel="% of the session", ylabel="ms", xlim=(0, 100))
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, min(axes.get_ylim()[1], latency_limit(dense, compressed)))
     axes.grid(axis="y")
-    return _svg(figure, "session")
+    return as_svg(figure, "session")
+
+
+def windows(samples: Sequence[float]) -> NDArray[np.float64]:
+    """``[3, windows]``: below which 10, 50 and 90 % of the runs of each window lie, in the order of the session."""
+    parts = np.array_split(np.asarray(samples, float), min(WINDOWS, len(samples)))
+    return np.array([np.quantile(part, (0.1, 0.5, 0.9)) for part in parts]).T
 
 
 @style()
 def channels(before: Sequence[int], after: Sequence[int]) -> str:
     """Channels of each layer: the pale bar is what it had, the strong one what it keeps."""
-    figure = _figure(240)
-    axes = _axes(figure, left=52, bottom=50, height=176)
+    figure = new_figure(240)
+    axes = placed_axes(figure, left=52, bottom=50, height=176)
     place = np.arange(1, len(before) + 1)
     axes.bar(place, before, 0.8, color=DENSE, alpha=0.4)
     axes.bar(place, after, 0.8, color=COMPRESSED)
     axes.set(xlabel="layer, as numbered in the table", ylabel="channels", xlim=(0.4, len(before) + 0.6))
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
     axes.grid(axis="y")
-    return _svg(figure, "channels")
+    return as_svg(figure, "channels")
 
 
 @style()
 def histogram(edges: Sequence[float], dense: Sequence[float], compressed: Sequence[float], name: str) -> str:
     """One layer's weights before and after."""
-    figure = _figure(110, 240)
-    axes = _axes(figure, left=8, bottom=26, height=80)
+    figure = new_figure(110, 240)
+    axes = placed_axes(figure, left=8, bottom=26, height=80)
     axes.stairs(dense, edges, fill=True, color=DENSE, alpha=0.4)
     axes.stairs(compressed, edges, fill=True, color=COMPRESSED, alpha=0.85)
     axes.set(yticks=[], xlim=(edges[0], edges[-1]))
     axes.xaxis.set_major_locator(MaxNLocator(4, symmetric=True))
-    return _svg(figure, name)
+    return as_svg(figure, name)
 
 
 @style()
 def calibration(counts: Sequence[float], largest: float, limits: Sequence[float], name: str) -> str:
     """How often each number was seen in one tensor, from minus to plus ``largest``, and the range kept of it."""
-    figure = _figure(110, 240)
-    axes = _axes(figure, left=8, bottom=26, height=80)
+    figure = new_figure(110, 240)
+    axes = placed_axes(figure, left=8, bottom=26, height=80)
     edges = np.linspace(-largest, largest, len(counts) + 1)
     axes.stairs(np.log1p(np.asarray(counts, float)), edges, fill=True, color=COMPRESSED, alpha=0.85)
     for limit in limits:
@@ -171,14 +142,14 @@ def calibration(counts: Sequence[float], largest: float, limits: Sequence[float]
     margin = 0.03 * largest or 1.0
     axes.set(yticks=[], xlim=(min([*held, 0.0, *limits]) - margin, max([largest, *limits]) + margin))
     axes.xaxis.set_major_locator(MaxNLocator(4))
-    return _svg(figure, name)
+    return as_svg(figure, name)
 
 
 @style()
 def layer_errors(layers: Sequence[tuple[int, float, bool]]) -> str:
     """What each layer loses: its number, the error, and whether it is INT8; pale where it is not."""
-    figure = _figure(240)
-    axes = _axes(figure, left=58, bottom=50, height=164)
+    figure = new_figure(240)
+    axes = placed_axes(figure, left=58, bottom=50, height=164)
     for inside, colour in ((True, COMPRESSED), (False, DENSE)):
         some = [(place, lost) for place, lost, int8 in layers if int8 == inside]
         shade = 1.0 if inside else 0.6
@@ -186,14 +157,85 @@ def layer_errors(layers: Sequence[tuple[int, float, bool]]) -> str:
     axes.set(xlabel="layer, as numbered in the table", ylabel="error of the outputs, %")
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
     axes.grid(axis="y")
-    return _svg(figure, "layer-errors")
+    return as_svg(figure, "layer-errors")
+
+
+@style()
+def layer_times(dense: Sequence[float], compressed: Sequence[float]) -> str:
+    """Milliseconds of each layer, side by side."""
+    figure = new_figure(240)
+    axes = placed_axes(figure, left=72, bottom=50, height=176)
+    place = np.arange(1, len(dense) + 1)
+    axes.bar(place - 0.2, dense, 0.4, color=DENSE)
+    axes.bar(place + 0.2, compressed, 0.4, color=COMPRESSED)
+    axes.set(xlabel="layer, as numbered in the table", ylabel="ms", xlim=(0.4, len(dense) + 0.6))
+    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+    axes.grid(axis="y")
+    return as_svg(figure, "layer-times")
+
+
+Dots = Sequence[tuple[float, float]]
+
+
+@style()
+def roofline(dense: Dots, compressed: Dots, operations: float, bandwidth: float) -> str:
+    """Williams, Waterman and Patterson's roofline (2009), both axes logarithmic.
+
+    Args:
+        dense: of each layer operations for each byte, and in a second.
+        compressed: the same.
+        operations: in a second, at best.
+        bandwidth: bytes in a second, at best.
+    """
+    figure = new_figure(280)
+    axes = placed_axes(figure, left=72, bottom=50, height=216)
+    known = [x for x, _ in (*dense, *compressed)] or [1.0]
+    left, right = min(*known, operations / bandwidth) / 3, max(*known, operations / bandwidth) * 3
+    edge = np.array([left, operations / bandwidth, right])
+    axes.plot(edge, np.minimum(edge * bandwidth, operations) / 1e9, color=INK, linewidth=1.5)
+    for some, colour in ((dense, DENSE), (compressed, COMPRESSED)):
+        if some:
+            x, y = np.array(some).T
+            axes.scatter(x, y / 1e9, s=26, color=colour, alpha=0.8, linewidth=0)
+    axes.set(xscale="log", yscale="log", xlim=(left, right))
+    axes.set(xlabel="operations for each byte", ylabel="G operations a second")
+    axes.minorticks_off()
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.grid()
+    return as_svg(figure, "roofline")
+
+
+@style()
+def frontier(points: Sequence[tuple[float, float, bool]], label: str) -> str:
+    """Points of each round over what the network then costs; the first is dense. Hollow: the round was not kept.
+
+    Args:
+        points: of each network its cost, its points in percent, and whether it was kept.
+        label: of the cost.
+    """
+    figure = new_figure(240)
+    axes = placed_axes(figure, left=58, bottom=50, height=164)
+    kept = np.array([(x, y) for x, y, good in points if good])
+    axes.plot(*kept.T, color=COMPRESSED, linewidth=1)
+    for number, (x, y, good) in enumerate(points):
+        colour = COMPRESSED if number else DENSE
+        axes.plot(x, y, marker="o", markersize=8, color=colour, markerfacecolor=colour if good else "none")
+        axes.annotate(
+            str(number) if number else "dense", (x, y), (0, 8), textcoords="offset points", ha="center"
+        )
+    axes.margins(0.12, 0.25)
+    axes.set_xlim(left=0)
+    axes.set(xlabel=label, ylabel="validation, %")
+    axes.grid(axis="y")
+    return as_svg(figure, "frontier")
 
 
 @style()
 def curve(stages: Sequence[Sequence[tuple[float, float]]], label: str, name: str) -> str:
     """One quantity over the epochs of all stages, one behind the other; a thin line where a stage begins."""
-    figure = _figure(240)
-    axes = _axes(figure, left=58, bottom=50, height=164)
+    figure = new_figure(240)
+    axes = placed_axes(figure, left=58, bottom=50, height=164)
     start = 0.0
     for number, points in enumerate(stages, 1):
         if not points:
@@ -214,7 +256,7 @@ def curve(stages: Sequence[Sequence[tuple[float, float]]], label: str, name: str
     axes.set(xlabel="epoch", ylabel=label, xlim=(0, max(start * 1.02, 1)))
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.grid(axis="y")
-    return _svg(figure, name)
+    return as_svg(figure, name)
 
 
 @style()
@@ -225,8 +267,8 @@ def sensitivity(groups: Sequence[Sequence[tuple[int, float]]], unit: str) -> str
         groups: in the order of the network; of each (units kept, distance), from all units down.
         unit: of the distance.
     """
-    figure = _figure(300, 2 * WIDTH)
-    axes = _axes(figure, left=70, bottom=50, height=230)
+    figure = new_figure(300, 2 * WIDTH)
+    axes = placed_axes(figure, left=70, bottom=50, height=230)
     points = [
         (x, 1 - kept / g[0][0], lost) for x, g in enumerate(groups, 1) for kept, lost in g[1:] if lost > 0
     ]
@@ -238,36 +280,7 @@ def sensitivity(groups: Sequence[Sequence[tuple[int, float]]], unit: str) -> str
     axes.set(xlabel="group of channels, in the order of the network", ylabel=f"distance ({unit})")
     axes.xaxis.set_major_locator(MaxNLocator(12, integer=True))
     axes.grid(axis="y")
-    svg = _svg(figure, "sensitivity")
+    svg = as_svg(figure, "sensitivity")
     for variable, colour in STANDALONE.items():
         svg = svg.replace(variable, colour)
     return f'<?xml version="1.0" encoding="utf-8"?>\n{svg}\n'
-
-
-def _figure(height: int, width: int = WIDTH) -> Figure:
-    return Figure(figsize=(width / 72, height / 72), dpi=72)
-
-
-def _axes(figure: Figure, left: int, bottom: int, height: int) -> Axes:
-    """Axes placed in pixels, from the lower left corner, up to just before the right edge."""
-    width, whole = (float(side) * 72 for side in figure.get_size_inches())
-    axes = figure.add_axes((left / width, bottom / whole, (width - left - 12) / width, height / whole))
-    axes.yaxis.set_major_locator(MaxNLocator(4))
-    return axes
-
-
-def _svg(figure: Figure, name: str) -> str:
-    """The SVG element alone, for use inside HTML: no ids but ``name``'s own, the page's colours and font."""
-    text = io.StringIO()
-    figure.savefig(text, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    svg = text.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<style.*?</style>|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
-    svg = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{name}-", svg)
-    svg = re.sub(r'font-family: [^;"]*(; )?', "", svg)
-    svg = re.sub(r' (width|height)="[\d.]+pt"| transform="rotate\(-0 [^"]*"', "", svg)
-    svg = re.sub(r"(\.\d\d)\d+", r"\1", svg)
-    for colour, variable in VARIABLES.items():
-        svg = svg.replace(colour, variable)
-    return re.sub(r"\s+", " ", svg).replace("> <", "><").strip()

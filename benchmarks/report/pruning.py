@@ -8,7 +8,7 @@ from jetpress.benchmarks.report import plots
 from jetpress.benchmarks.report.page import Mark, Plot, Section, Table
 from jetpress.benchmarks.report.record import RunReport
 from jetpress.benchmarks.report.record.changes import Round, Try
-from jetpress.benchmarks.report.wording import number, percent, value
+from jetpress.benchmarks.report.wording import number, percent, sentence, value
 
 
 def layers(run: RunReport) -> Section:
@@ -74,7 +74,35 @@ def rounds(run: RunReport) -> Section:
     )
     table = Table(head, [_row(one) for one in found], "rrrrrrsw", "Rounds of pruning")
     tables = (table, *_tries(found))
-    return Section("rounds", "Rounds of pruning", text=(text, *_missed(found)), tables=tables)
+    return Section(
+        "rounds", "Rounds of pruning", text=(text, *_missed(found)), plots=_frontier(run), tables=tables
+    )
+
+
+def _frontier(run: RunReport) -> list[Plot]:
+    """Points over milliseconds where every round was timed, else over multiply-adds."""
+    done = [one for one in run.rounds if one.validation is not None]
+    if run.dense.validation is None or not done:
+        return []
+    times = [one.time.measured_ms for one in done if one.time]
+    macs = [one.macs for one in done if one.macs is not None]
+    if len(times) == len(done) and done[0].time:
+        label, costs = "ms", [done[0].time.dense_ms, *times]
+    elif len(macs) == len(done) and run.dense.macs is not None:
+        label, costs = "million multiply-adds", [n / 1e6 for n in (run.dense.macs, *macs)]
+    else:
+        return []
+    heights = [run.dense.validation, *(one.validation for one in done if one.validation is not None)]
+    kept = [True, *(one.kept for one in done)]
+    points = list(zip(costs, heights, kept, strict=True))
+    said = "; ".join(
+        f"{place or 'dense'}: {percent(y)} at {number(x)} {label}" for place, (x, y, _) in enumerate(points)
+    )
+    title, note = (
+        f"{sentence(run.measured)} over the rounds",
+        "Hollow: the round was not kept." if not all(kept) else "",
+    )
+    return [Plot(title, plots.frontier(points, label), f"Points joined by a line. {said}.", note, series=())]
 
 
 def _row(one: Round) -> tuple[str, ...]:

@@ -9,6 +9,9 @@ from jetpress.benchmarks.report.record.engines import MixedLatency, Quantization
 from jetpress.benchmarks.report.results import speed
 from jetpress.benchmarks.report.wording import error, number, percent, quantity
 
+SHOWN = 4
+"""Calibrated tensors that are seen at once."""
+
 
 def quantization(run: RunReport) -> Section:
     """Which layers are in eight bits, what each costs alone, and what all of them together do to accuracy."""
@@ -119,11 +122,20 @@ def calibration(run: RunReport) -> Section:
         )
         for place, one in enumerate(found)
     ]
+    order = sorted(range(len(found)), key=lambda place: -_clipped(found[place]))
+    first, more = ([drawn[place] for place in sorted(some)] for some in (order[:SHOWN], order[SHOWN:]))
     text = (
-        f"{len(found)} of the tensors that are quantized, in the order of the network. Height: logarithm of how often. "
-        "Lines: the range; what lies beyond is clipped."
+        f"Of {len(found)} of the tensors that are quantized the {len(first)} of which most is clipped. "
+        "Height: logarithm of how often. Lines: the range; what lies beyond is clipped."
     )
-    return Section("calibration", title, text=(text,), plots=drawn, small=True)
+    return Section("calibration", title, text=(text,), plots=first, more=more, small=True)
+
+
+def _clipped(one: Tensor) -> float:
+    """Share of what was seen, from the smallest to the largest number, that lies outside of the range."""
+    low, high = one.range
+    seen = one.high - one.low
+    return (max(low - one.low, 0.0) + max(one.high - high, 0.0)) / seen if seen > 0 else 0.0
 
 
 def _range(one: Tensor) -> str:

@@ -17,7 +17,17 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from jetpress.benchmarks.report import builder, changes, pruning, quantization, record, results, weights
+from jetpress.benchmarks.report import (
+    builder,
+    changes,
+    layers,
+    predictions,
+    pruning,
+    quantization,
+    record,
+    results,
+    weights,
+)
 from jetpress.benchmarks.report.headline import headline, shown
 from jetpress.benchmarks.report.origin import origin, stages
 from jetpress.benchmarks.report.record import RunReport
@@ -41,6 +51,10 @@ SECTIONS = (
     results.budget,
     results.comparison,
     results.benchmark,
+    predictions.disagreements,
+    predictions.classes,
+    layers.times,
+    layers.roofline,
     pruning.layers,
     pruning.rounds,
     weights.weights,
@@ -167,7 +181,13 @@ def _environment(html: bool, inline: Callable[[str], str], line: Callable[[str],
         lstrip_blocks=True,
     )
     environment.filters["code"] = code
+    environment.filters["steady"] = steady
     return environment
+
+
+def steady(text: str) -> str:
+    """A number that stays with its unit; an interval behind it may stand on a line of its own."""
+    return re.sub(r" (?!\()", "\N{NO-BREAK SPACE}", text)
 
 
 def _escaped(text: str) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from jetpress.benchmarks.ratio import Verdict, verdict
-from jetpress.benchmarks.report import plots
-from jetpress.benchmarks.report.page import Plot, Section, Table, met
+from jetpress.benchmarks.report.page import Mark, Plot, Section, Table, met
 from jetpress.benchmarks.report.record import RunReport
 from jetpress.benchmarks.report.record.networks import Latency, NetworkReport
 from jetpress.benchmarks.report.wording import (
@@ -25,6 +24,11 @@ from jetpress.benchmarks.report.wording import (
 )
 from jetpress.benchmarks.stats import Interval
 from jetpress.deploy.runner import latencies as runner
+
+NOT_TO_QUOTE = (
+    "These latencies are no numbers to quote. Their ratio is judged apart, by an interval of its own: what disturbs a "
+    "session disturbs both networks."
+)
 
 
 def speed(run: RunReport) -> tuple[Verdict, Interval] | None:
@@ -85,8 +89,10 @@ def comparison(run: RunReport) -> Section:
         row("Parameters", lambda x: quantity(x.parameters), times(ratios.parameters, *fewer)),
         row("Multiply-adds", lambda x: quantity(x.macs), times(ratios.macs, *fewer)),
         row("ONNX file", lambda x: size(x.onnx_bytes), times(ratios.size, *smaller)),
-        row("Engine file", lambda x: size(x.engine_bytes)),
-        latency("Latency, median", quoted, _pace(run)),
+        row("Engine file", lambda x: size(x.engine_bytes), times(_engine_ratio(run), *smaller)),
+        latency("Latency, median", _median, _pace(run)),
+    ]
+    more = [
         latency("Latency, p90", lambda x: ms(x.p90)),
         latency("Latency, p95", lambda x: ms(x.p95)),
         latency("Latency, p99", lambda x: ms(x.p99)),
@@ -99,19 +105,25 @@ def comparison(run: RunReport) -> Section:
         latency("Outliers", lambda x: str(x.outliers)),
         latency("Runs", lambda x: str(x.n)),
     ]
-    known = [one for one in rows if one[1:3] != (MISSING, MISSING)]
-    table = Table(("", "Dense", "Compressed", "Change"), known, "lrrs", title)
-    return Section("comparison", title, text=_unsaid(run), tables=(table,))
+    known, rest = ([one for one in some if one[1:3] != (MISSING, MISSING)] for some in (rows, more))
+    tables = [Table(("", "Dense", "Compressed", "Change"), known, "lrrs", title)]
+    if rest:
+        tables.append(
+            Table(("", "Dense", "Compressed", ""), rest, "lrrs", "More of the latencies", folded=True)
+        )
+    return Section("comparison", title, text=_unsaid(run), tables=tables)
 
 
-def quoted(latency: Latency) -> str:
-    """The median, with how well it is known."""
-    half = latency.half_width
-    return (
-        ms(latency.p50)
-        if half is None
-        else f"{ms(latency.p50)} \N{PLUS-MINUS SIGN} {number(100 * half, 2)} %"
-    )
+def _median(one: Latency) -> str:
+    """With its interval; grey where it is no number to quote."""
+    width = one.half_width
+    text = ms(one.p50) if width is None else f"{ms(one.p50)} ± {number(100 * width, 2)} %"
+    return Mark(f"{text}, not to quote", "plain") if one.verdict == "invalid" else text
+
+
+def _engine_ratio(run: RunReport) -> float | None:
+    before, after = run.dense.engine_bytes, run.compressed.engine_bytes
+    return before / after if before and after else None
 
 
 def _drop(before: float | None, after: float | None) -> str:
@@ -133,7 +145,7 @@ def _unsaid(run: RunReport) -> list[str]:
     if not runs:
         return ["Latency was not measured yet."]
     invalid = run.benchmark is not None and run.benchmark.verdict == "invalid"
-    text = ["These latencies are no numbers to quote; the ratio is judged by itself."] if invalid else []
+    text = [NOT_TO_QUOTE] if invalid else []
     few = [(n, runner.name_of(t)) for t, n in sorted(runner.LEAST_RUNS.items()) if n > min(runs)]
     if few:
         names = ", ".join(f"{name} needs {least:,}" for least, name in few)
@@ -149,45 +161,61 @@ def benchmark(run: RunReport) -> Section:
     )
     if found is None and not (dense or compressed):
         return Section("benchmark", title, missing="Nothing was measured yet, so no speed is claimed.")
-    text = {
-        "valid": "The latencies may be quoted.",
-        "noisy": "The latencies are noisy: read their intervals.",
-        "invalid": "The latencies are no numbers to quote; all of them are shown, and the ratio is judged by itself.",
-        "": "It is not known whether this measurement is valid, so no speed is claimed.",
-    }[found.verdict if found else ""]
-    reasons = [(reason,) for reason in (*found.unanswered, *found.reasons)] if found else []
+    text = [
+        {
+            "valid": "Both latencies are steady enough to be quoted.",
+            "noisy": "The latencies are noisy: read their intervals.",
+            "invalid": NOT_TO_QUOTE,
+            "": "It is not known whether these latencies may be quoted.",
+        }[found.verdict if found else ""]
+    ]
+    if found:
+        text += [found.machine] if found.machine else []
+        text += [f"Not known well enough to say: {', '.join(found.unanswered)}."] if found.unanswered else []
+    reasons = [(reason,) for reason in found.reasons] if found else []
     knobs = [(name, value(knob)) for name, knob in found.knobs.items()] if found else []
     tables = (
-        Table(("Why",), reasons, "w", "What was wrong with the measurement"),
-        Table(("Knob", "Value"), knobs, "nl", "Knobs of the measurement"),
+        Table(("Why",), reasons, "w", "What disturbed it"),
+        Table(("Knob", "Value"), knobs, "nl", "Knobs of the measurement", folded=True),
     )
     filled = [table for table in tables if table.rows]
-    return Section("benchmark", title, text=(text,), plots=_latency_plots(dense, compressed), tables=filled)
+    return Section("benchmark", title, text=text, plots=_latency_plots(dense, compressed), tables=filled)
 
 
 def _latency_plots(dense: list[float], compressed: list[float]) -> list[Plot]:
     if not (dense or compressed):
         return []
-    limit = plots.latency_limit(dense, compressed)
-    beyond = sum(x > limit for x in (*dense, *compressed))
-    slowest = ms(max((*dense, *compressed)))
-    note = f"{beyond} slower runs, up to {slowest}, lie to the right." if beyond else ""
+    from jetpress.benchmarks.report import (
+        plots,
+    )  # matplotlib takes longer to load than all else that is said of a run
+
+    limit, series = plots.latency_limit(dense, compressed), {"dense": dense, "compressed": compressed}
+    above = sum(int((plots.windows(one)[2] > limit).sum()) for one in series.values() if one)
+    over = f" {above} windows reach beyond the top." if above else ""
     medians = " and ".join(
-        f"{name} {ms(runner.percentiles(series).get('p50'))}"
-        for name, series in (("dense", dense), ("compressed", compressed))
-        if series
+        f"{name} {ms(runner.percentiles(one).get('p50'))}" for name, one in series.items() if one
     )
     return [
         Plot(
             "Distribution of latency",
             plots.latency(dense, compressed),
             f"Histograms of latency on one time axis; medians: {medians}.",
-            note,
+            _beyond(limit, series),
         ),
         Plot(
             "Latency over the session",
             plots.session(dense, compressed),
             "Lines of median latency from the first run to the last, one for each network.",
-            "Line: median of each window. Band: 80 % of its runs.",
+            f"Line: median of each window. Band: 80 % of its runs.{over}",
         ),
     ]
+
+
+def _beyond(limit: float, series: Mapping[str, Sequence[float]]) -> str:
+    """How many runs lie outside of the axis, and how far: none is left out without a word."""
+    said = []
+    for name, samples in series.items():
+        if beyond := [x for x in samples if x > limit]:
+            share = percent(100 * len(beyond) / len(samples), 1)
+            said.append(f"{len(beyond):,} of {len(samples):,} {name} runs ({share}, up to {ms(max(beyond))})")
+    return f"Beyond the right end: {' and '.join(said)}." if said else ""

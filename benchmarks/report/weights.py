@@ -14,7 +14,7 @@ from jetpress.benchmarks.report.record.changes import Histogram
 from jetpress.benchmarks.report.wording import sparkline
 
 Array = NDArray[np.generic]
-BINS = 48
+BINS, SHOWN = 48, 4
 
 
 def histograms(
@@ -55,7 +55,7 @@ def _histogram(name: str, before: Array, after: Array) -> Histogram:
 
 
 def weights(run: RunReport) -> Section:
-    """Small multiples of the largest layers."""
+    """Small multiples of the largest layers; those that changed most are seen at once."""
     found, title = run.histograms, "Weights before and after"
     if not found:
         return Section("weights", title, missing="No histograms of weights were kept.")
@@ -68,13 +68,24 @@ def weights(run: RunReport) -> Section:
         )
         for place, one in enumerate(found)
     ]
+    order = sorted(range(len(found)), key=lambda place: -change(found[place]))
     text = (
-        f"The {len(found)} layers with the most weights: dense pale, compressed strong. "
-        "The outermost bars hold all that lies beyond; exact zeros are not drawn."
+        f"Of the {len(found)} layers with the most weights the {len(order[:SHOWN])} whose distribution changed most: "
+        "dense pale, compressed strong. The outermost bars hold all that lies beyond; exact zeros are not drawn."
     )
     rows = [(one.name, sparkline(one.dense), sparkline(one.compressed), _zeros(one)) for one in found]
     table = Table(("Layer", "Dense", "Compressed", "Zeros"), rows, "nrrl", "Histograms as text", folded=True)
-    return Section("weights", title, text=(text,), plots=drawn, small=True, tables=(table,))
+    first, more = ([drawn[place] for place in sorted(some)] for some in (order[:SHOWN], order[SHOWN:]))
+    return Section("weights", title, text=(text,), plots=first, more=more, small=True, tables=(table,))
+
+
+def change(one: Histogram) -> float:
+    """Half the sum of the differences of both distributions, zeros counted: from 0 (the same) to 1 (or gone)."""
+    shares = []
+    for counts, zeros in ((one.dense, one.dense_zeros), (one.compressed, one.compressed_zeros)):
+        whole = np.array([*counts, zeros], float)
+        shares.append(whole / max(whole.sum(), 1.0))
+    return float(max(np.abs(shares[0] - shares[1]).sum() / 2, abs(shares[0].sum() - shares[1].sum())))
 
 
 def _zeros(one: Histogram) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,7 +25,8 @@ from jetpress.deploy.process import Completed, plain
 FAILURES: dict[int, type[JetpressError]] = {
     error.exit_code: error for error in (ToolMissing, StageError, DeviceError, TrustError, BenchmarkInvalid)
 }
-PROGRESS_S = 10.0
+URGENT = ("warning", "error", "interrupted")
+"""How lines of the runner begin that are shown whatever is asked for; others go by as the progress of the work."""
 KILLED = 137
 """128 and signal 9, as a shell says it."""
 
@@ -39,7 +39,6 @@ class _Listener:
         self.malformed: DeviceError | None = None
         """The first event that makes no sense; why the runner failed, if it did, is more worth telling."""
         self.prose: list[str] = []
-        self.shown = time.monotonic()
 
     def event(self, line: str) -> None:
         try:
@@ -50,13 +49,15 @@ class _Listener:
         if event is None:
             return  # a library that prints to stdout is not an event
         self.events.append(event)
-        if isinstance(event, Progress) and time.monotonic() - self.shown > PROGRESS_S:
-            self.shown = time.monotonic()
-            console.say(f"    {event.model}: {event.phase}, {event.step} of {event.steps}")
+        if isinstance(event, Progress):
+            console.note(f"{event.model}: {event.phase}, {event.step} of {event.steps}", lasting=False)
 
     def say(self, line: str) -> None:
         self.prose.append(line)
-        console.say(f"    {line}")
+        if line.startswith(URGENT):
+            console.say(f"    {line}")
+        else:
+            console.note(line)
 
 
 def send(device: Device, directory: Path, name: str) -> str:

@@ -85,7 +85,7 @@ def _with_bundle(command: str, options: "Namespace") -> None:
     if command in ("infer", "all"):
         infer.run(bundle, engines, out or engines)
     if command == "profile":
-        profile.run(bundle, engines, out or "")
+        profile.run(bundle, engines, out or "", options.seconds)
     if command in ("bench", "all"):
         asked = _asked(bundle, options)
         places = getattr(options, "places", None) or ()

@@ -49,6 +49,7 @@ def parser(home: Optional[str]) -> argparse.ArgumentParser:
         compare.add_argument(name, required=True, action="append", help=text + "; again for a third one")
     _add_session(add("session", "one session of `bench`, as it begins it: ends with its standard input"))
     profile.add_argument("--out", help="also write profile.json into this folder")
+    profile.add_argument("--seconds", type=_positive, default=0.0, help="begin no round after so long")
     sensors.add_argument("--seconds", type=_positive, default=1.0)
     doctor.add_argument("--bundle", default=place, help="ask for what this bundle needs")
     return made

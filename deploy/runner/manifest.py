@@ -104,6 +104,8 @@ class Bundle:
 
 def _manifest(root: str) -> Dict[str, File]:
     path = os.path.join(root, "manifest.json")
+    if not os.path.isdir(root):
+        raise BundleError("there is no folder %s" % root, "name the bundle's folder with --bundle")
     if not os.path.isfile(path):
         raise DigestMismatch(
             "%s is missing, so no file of this bundle can be checked" % path,

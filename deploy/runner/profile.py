@@ -9,6 +9,7 @@ import os
 from statistics import median
 from typing import Dict, List
 
+from . import clock
 from .backends import open_backend
 from .engines import open_engines
 from .events import emit, tell
@@ -19,8 +20,11 @@ from .manifest import Bundle
 ROUNDS, RUNS, BLOCK_MS, WARMUP_MS = 16, 4, 20.0, 150.0
 
 
-def run(bundle: Bundle, engines: str, out: str) -> None:
-    """Print one `profile` a model: `latency_ms`, that of each round, and `layers`: the ms of each by name."""
+def run(bundle: Bundle, engines: str, out: str, most: float = 0.0) -> None:
+    """Print one `profile` a model: `latency_ms`, that of each round, and `layers`: the ms of each by name.
+
+    After `most` seconds no round is begun but a second one; 0: there are 16.
+    """
     backend = open_backend(bundle.plan)
     sessions = open_engines(bundle, engines, backend)
     latencies: Dict[str, List[float]] = {name: [] for name in sessions}
@@ -28,7 +32,10 @@ def run(bundle: Bundle, engines: str, out: str) -> None:
         session.bind(first_batch(bundle, session))
         session.block(WARMUP_MS, 3)
     profiles = {name: session.profile() for name, session in sessions.items()}
+    started = clock.seconds()
     for turn in range(ROUNDS):
+        if most and turn > 1 and clock.seconds() - started > most:
+            break
         for name in sorted(sessions) if turn % 2 == 0 else sorted(sessions)[::-1]:
             sessions[name].block(2.0, 1)
             latencies[name].append(min(sessions[name].block(BLOCK_MS, 5)["latency"]))

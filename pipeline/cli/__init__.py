@@ -1,4 +1,5 @@
-"""The commands: jetpress run, plan, check, targets, device, report, compare, gc, docs, completion.
+"""The commands: jetpress init, quick, run, plan, check, targets, device, report, compare, runs, gc, docs,
+completion.
 
 stdout carries results (one JSON object with --json), stderr the prose. Knobs live in the recipe: ``--set`` takes
 any of its keys, and there is no other. Heavy imports come after the arguments are understood.
@@ -14,8 +15,8 @@ from collections.abc import Sequence
 
 from jetpress.deploy import console
 from jetpress.deploy.errors import INTERRUPTED, JetpressError, from_os_error
-from jetpress.deploy.suggest import misspelt_command
-from jetpress.pipeline.cli import building, machines, pages, results
+from jetpress.deploy.suggest import misspelt_command, misspelt_option
+from jetpress.pipeline.cli import building, machines, pages, results, starting
 from jetpress.pipeline.cli.arguments import command
 
 EXIT_CODES = """exit codes: 0 done, 2 recipe or input, 3 something is not installed, 4 a stage broke its promise,
@@ -32,11 +33,11 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="store_true", help="print the version and exit")
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
-    for group in (building, machines, results, pages):
+    for group in (starting, building, machines, results, pages):
         group.add(commands)
     completion = command(commands, "completion", _completion, "print a completion script", results=False)
     completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
-    top.set_defaults(commands=tuple(commands.choices))
+    top.set_defaults(commands=dict(commands.choices))
     return top
 
 
@@ -44,8 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The program: runs a command and turns every foreseen failure into one message and an exit code."""
     top = parser()
     given = sys.argv[1:] if arguments is None else arguments
-    if wrong := misspelt_command(given, top.get_default("commands")):
-        top.error(wrong)
+    _refuse_typos(top, given)
     options = top.parse_args(given)
     if options.version:
         from importlib.metadata import version
@@ -55,13 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command is None:
         top.print_help()
         return 0
+    console.speak(options.level)
     try:
         code: int = options.act(options)
         sys.stdout.flush()
     except JetpressError as error:
         return _fail(options, error)
     except KeyboardInterrupt:
-        console.say("\ninterrupted: what was finished is kept, run the same command again to go on")
+        console.conclude("\ninterrupted: what was finished is kept, run the same command again to go on")
         return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -71,8 +72,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
+def _refuse_typos(top: argparse.ArgumentParser, given: Sequence[str]) -> None:
+    """End with the nearest name where a command or one of its options is misspelt; argparse only lists them."""
+    commands: dict[str, argparse.ArgumentParser] = top.get_default("commands")
+    if wrong := misspelt_command(given, commands):
+        top.error(wrong)
+    for number, name in enumerate(given):
+        if name in commands:
+            command = commands[name]
+            options = [option for action in command._actions for option in action.option_strings]  # noqa: SLF001
+            if wrong := misspelt_option(given[number + 1 :], options):
+                command.error(wrong)
+            return
+
+
 def _fail(options: argparse.Namespace, error: JetpressError) -> int:
-    console.say(f"jetpress: error: {error}")
+    console.conclude(f"jetpress: error: {error}")
     if getattr(options, "json", False):
         print(json.dumps({"error": error.what, "hint": error.hint, "exit_code": error.exit_code}))
     return error.exit_code

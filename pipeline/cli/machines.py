@@ -31,7 +31,9 @@ def _check(options: argparse.Namespace) -> int:
     if options.model is not None:
         return _check_model(options)
     from jetpress.deploy.check import check, lines
+    from jetpress.deploy.targets import find
 
+    find(options.target)
     report = check()
     print(json.dumps(report) if options.json else "\n".join(lines(report)))
     return 0 if report["ready"] else 3

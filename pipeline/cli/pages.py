@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from jetpress.deploy.errors import RecipeError
+from jetpress.deploy.suggest import did_you_mean
 from jetpress.pipeline.cli.arguments import Commands, command
 
 PACKAGE = Path(__file__).parents[2]
@@ -28,7 +29,8 @@ def _docs(options: argparse.Namespace) -> int:
         print(json.dumps(titles) if options.json else "\n".join(rows))
         return 0
     if options.page not in found:
-        raise RecipeError(f"there is no page {options.page!r}", f"one of {', '.join(found)}")
+        near = did_you_mean(options.page, found)
+        raise RecipeError(f"there is no page {options.page!r}", f"{near} One of {', '.join(found)}".strip())
     text = found[options.page].read_text()
     print(json.dumps({options.page: text}) if options.json else text, end="")
     return 0

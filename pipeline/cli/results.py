@@ -15,10 +15,11 @@ def add(commands: Commands) -> None:
     report = command(commands, "report", _report, "print a finished run's report and say where its page is")
     report.add_argument("run", metavar="RUN", help="a run's folder or its name in runs/")
     text = "which of several runs is faster: side by side, where all can run"
-    versus = command(commands, "compare", _compare, text)
+    versus = command(commands, "compare", _compare, text, works_long=True)
     versus.add_argument("first", metavar="A", help="a run's folder or its name in runs/")
     versus.add_argument("others", metavar="B", nargs="+", help="the others; each is held against A")
     versus.add_argument("--device", metavar="USER@HOST", help="where to measure (default: here)")
+    command(commands, "runs", _runs, "list all runs: target, verdict, speed, accuracy, size on disk, date")
     collect = command(commands, "gc", _gc, "remove what no run in runs/ needs")
     collect.add_argument("--all", action="store_true", help="also what the runs need: everything starts anew")
     collect.add_argument("--dry-run", action="store_true", help="remove nothing, say what would go")
@@ -47,6 +48,28 @@ def _compare(options: argparse.Namespace) -> int:
     found = compare(options.first, *options.others, device=options.device)
     print(json.dumps(asdict(found)) if options.json else in_words(found))
     return 0 if found.is_known else BenchmarkInvalid.exit_code
+
+
+def _runs(options: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from jetpress.pipeline import listing
+    from jetpress.pipeline.store.runs import home
+
+    rows, stored = listing.runs(home()), listing.size(home() / ".store")
+    if options.json:
+        print(json.dumps({"home": str(home()), "runs": [asdict(row) for row in rows], "store_bytes": stored}))
+        return 0
+    if not rows:
+        console.say(f"there are no runs in {home()}/")
+    else:
+        print("\n".join(listing.table(rows)))
+    total = sum(row.bytes for row in rows)
+    console.say(
+        f"{len(rows)} runs, {listing.amount(total)}; what they share in {home()}/.store: {listing.amount(stored)} "
+        "(`jetpress gc` removes what none of them needs)"
+    )
+    return 0
 
 
 def _gc(options: argparse.Namespace) -> int:

@@ -14,10 +14,21 @@ from pathlib import Path
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.network import user_code
+from jetpress.pipeline.recipe.configs import SourceConfig
 from jetpress.pipeline.recipe.reading import Recipe
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.fields import is_file_reference
 from jetpress.pipeline.store.artifact import sha256
+
+
+def source_config(recipe: Recipe) -> SourceConfig:
+    """What the first stage is told.
+
+    Raises:
+        RecipeError: a file or folder that the recipe names is not there.
+    """
+    trains = recipe.train.epochs > 0
+    return SourceConfig(recipe.model, recipe.data, recipe.seed, input_digests(recipe), trains)
 
 
 def input_digests(recipe: Recipe) -> dict[str, str]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader, Dataset
 
-from jetpress.deploy.console import say
+from jetpress.deploy.console import progress, say
 from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.data import sources
 from jetpress.pipeline.data.augment import WHOLE, mix
@@ -65,7 +65,8 @@ def load(config: DataConfig, seed: int) -> Data:
     Raises:
         RecipeError: nothing there, too many unreadable images, fewer than two classes.
     """
-    found = sources.read(config, seed)
+    with progress("reading the data"):
+        found = sources.read(config, seed)
     if len(found.corrupt) > config.max_corrupt:
         listed = "\n    ".join(found.corrupt[:10])
         more = f"\n    ... and {len(found.corrupt) - 10} more" if len(found.corrupt) > 10 else ""
@@ -117,9 +118,13 @@ def cut(split: Split, share: float, seed: int) -> tuple[Tensor, Tensor]:
     for label in torch.unique(labels):
         members = (labels == label).nonzero().flatten()
         members = members[torch.randperm(len(members), generator=generator)]
-        count = max(round(share * len(members)), min(1, len(members) - 1))
-        taken[members[:count]] = True
+        taken[members[: cut_off(len(members), share)]] = True
     return (~taken).nonzero().flatten(), taken.nonzero().flatten()
+
+
+def cut_off(members: int, share: float) -> int:
+    """How many of a class's samples are taken."""
+    return max(round(share * members), min(1, members - 1))
 
 
 def _check_labels(name: str, split: Split, classes: tuple[str, ...]) -> None:

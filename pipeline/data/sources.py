@@ -91,27 +91,44 @@ def _cifar(config: DataConfig, seed: int) -> Found:
 
 def _image_folder(config: DataConfig, seed: int) -> Found:
     root = Path(str(config.root))
-    if not (root / "train").is_dir():
-        raise RecipeError(
-            f"there is no folder {root / 'train'}",
-            "data.root must hold train/CLASS/*.jpg and val/CLASS/*.jpg (and test/, if there is one)",
-        )
-    classes = tuple(sorted(entry.name for entry in os.scandir(root / "train") if entry.is_dir()))
-    if not classes:
-        raise RecipeError(
-            f"{root / 'train'} has no folders", "put the images of each class into a folder of its own"
-        )
-    listed = {
-        split: _listing(root / name, classes) for name, split in FOLDERS.items() if (root / name).is_dir()
-    }
+    classes, listed = listing(root)
     corrupt = _unreadable([path for files in listed.values() for path, _ in files])
     splits = {}
     for split, files in listed.items():
         sound = [(path, label) for path, label in files if path not in corrupt]
         labels = torch.tensor([label for _, label in sound], dtype=torch.int64)
         splits[split] = Files(config, seed, tuple(path for path, _ in sound), labels)
-    origin = {split: f"{name}/" for name, split in FOLDERS.items() if split in splits}
+    names = {split: f"{name}/" for name, split in FOLDERS.items()}
+    origin = {split: names[split] if (root / "train").is_dir() else f"{root.name}/" for split in splits}
     return Found(splits, origin, classes, corrupt=tuple(sorted(corrupt)))
+
+
+def listing(root: Path) -> tuple[tuple[str, ...], dict[str, list[tuple[str, int]]]]:
+    """The classes of a folder of images, and ``(path, class number)`` of every image of each of its splits.
+
+    A folder without ``train/``, ``val/`` and ``test/`` whose folders hold images is all training data.
+
+    Raises:
+        RecipeError: it is laid out otherwise, or the splits have not the same classes.
+    """
+    present = {split: root / name for name, split in FOLDERS.items() if (root / name).is_dir()}
+    folders = present or ({"train": root} if _holds_classes(root) else {})
+    if "train" not in folders:
+        raise RecipeError(
+            f"there is no folder {root / 'train'}",
+            "data.root must hold train/CLASS/*.jpg and val/CLASS/*.jpg (and test/, if there is one), or CLASS/*.jpg",
+        )
+    classes = tuple(sorted(entry.name for entry in os.scandir(folders["train"]) if entry.is_dir()))
+    if not classes:
+        raise RecipeError(
+            f"{folders['train']} has no folders", "put the images of each class into a folder of its own"
+        )
+    return classes, {split: _listing(folder, classes) for split, folder in folders.items()}
+
+
+def _holds_classes(root: Path) -> bool:
+    """Whether images lie in folders right below ``root``."""
+    return any(file.suffix.lower() in SUFFIXES for file in root.glob("*/*"))
 
 
 def _listing(folder: Path, classes: tuple[str, ...]) -> list[tuple[str, int]]:

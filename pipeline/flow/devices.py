@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jetpress.deploy import console
 from jetpress.deploy.device import probe
 from jetpress.deploy.device.device import Device
 from jetpress.deploy.device.device import open as open_device
@@ -28,14 +29,23 @@ def where_to_build(target: Target, device: str | None) -> Device | None:
     return open_device(device)
 
 
-def where(device: Device, target: Target, power_mode: str | None = None) -> Place:
-    """The device as it is now, refused if it is not the target or not in this power mode."""
-    found = probe.probe(device)
+def where(plan: Plan, device: str | None) -> Place | None:
+    """The device as it is now, refused if it is not the target or not in the recipe's power mode; None: none.
+
+    Raises:
+        RecipeError: an engine built ahead of time needs no device.
+        DeviceError: it is another one, or cannot be reached.
+    """
+    target, opened = plan.target, where_to_build(plan.target, device)
+    if opened is None:
+        return None
+    with console.progress(f"looking at {opened.name}"):
+        found = probe.probe(opened)
     if not target.runtime.ahead_of_time:  # that is built on whatever machine
         probe.refuse_unless(found, target)
-    if power_mode is not None:
+    if (power_mode := plan.recipe.benchmark.power_mode) is not None:
         probe.refuse_unless_in(found, power_mode)
-    return Place(device.name, probe.identity(found))
+    return Place(opened.name, probe.identity(found))
 
 
 def bench_for_pruning(plan: Plan, place: Place | None, packing: BundleConfig) -> Bench | None:
@@ -49,6 +59,6 @@ def bench_for_pruning(plan: Plan, place: Place | None, packing: BundleConfig) ->
     if place is None or not can_run(plan.target):
         raise RecipeError(
             f"prune asks for a latency, which only the {plan.target.title} itself can tell",
-            "give the device (DEVICE=user@host), or set prune.macs instead",
+            "give the device (--device user@host), or set prune.macs instead",
         )
     return Bench(place, packing, plan.recipe.export)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jetpress.deploy.targets import Target, find
-from jetpress.pipeline.data.digests import input_digests
-from jetpress.pipeline.recipe.configs import SensitivityConfig, SourceConfig
+from jetpress.pipeline.data.digests import source_config
+from jetpress.pipeline.recipe.configs import SensitivityConfig
 from jetpress.pipeline.recipe.reading import Recipe
 from jetpress.pipeline.recipe.resolve import resolve
 from jetpress.pipeline.store.facts.network import SensitivityFacts
@@ -40,7 +40,7 @@ def sensitivity(
 
     plan = resolve(recipe, find(target) if isinstance(target, str) else target)
     folder = run_folder(plan, home)
-    config = SourceConfig(plan.recipe.model, plan.recipe.data, plan.recipe.seed, input_digests(plan.recipe))
+    config = source_config(plan.recipe)
     measured = SensitivityConfig.of(replace(plan.recipe.prune, scope="measured"))
 
     def walk() -> SensitivityFacts:
@@ -70,7 +70,7 @@ def sparsity(recipe: Recipe, target: str | Target, home: Path | None = None) -> 
     plan = resolve(recipe, find(target) if isinstance(target, str) else target)
     if why := plan.skipped.get("sparsify"):
         return why, []
-    config = SourceConfig(plan.recipe.model, plan.recipe.data, plan.recipe.seed, input_digests(plan.recipe))
+    config = source_config(plan.recipe)
     folder = run_folder(plan, home)
     store = Store(folder.parent / ".store")
 

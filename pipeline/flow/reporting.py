@@ -32,8 +32,10 @@ from jetpress.benchmarks.report.record.engines import BuilderLog, EquivalenceRow
 from jetpress.benchmarks.report.record.networks import NetworkReport, Ratio, Ratios
 from jetpress.deploy.backends import BACKENDS
 from jetpress.deploy.check import cores, cpu_name, gpu_name
+from jetpress.pipeline.flow.layers import layers
 from jetpress.pipeline.flow.measured import Session, benchmark, latency_of, mixed_latency, session
 from jetpress.pipeline.flow.outcome import Exports, OnDevice, Outcome
+from jetpress.pipeline.flow.predictions import predicted
 from jetpress.pipeline.flow.rounds import Round as Pruned
 from jetpress.pipeline.flow.verdict import verdict
 from jetpress.pipeline.recipe.resolve import Plan
@@ -93,6 +95,8 @@ def report(outcome: Outcome, place: Path, steps: Sequence[Step], digest: str) ->
         stages=tuple(Stage(**as_table(step)) for step in steps),
         digest=digest,
         measured=outcome.networks.dense.facts.measured,
+        predictions=predicted(outcome),
+        layer_costs=layers(outcome),
     )
 
 
@@ -176,6 +180,8 @@ def _round(number: int, one: Pruned) -> Round:
         after_pruning=recovery.after_pruning if recovery else None,
         after_recalibration=recovery.after_recalibration if recovery else None,
         validation=tuned.validation if tuned else None,
+        macs=one.pruned.facts.macs,
+        parameters=one.pruned.facts.parameters,
     )
 
 
@@ -271,6 +277,7 @@ def _builder(device: OnDevice) -> tuple[BuilderLog, ...]:
             flags=one.flags,
             findings=record.part(Findings, asdict(one.findings)) if one.findings else None,
             warnings=one.warnings,
+            bytes=one.size,
         )
         for name, one in built.items()
     )

@@ -21,4 +21,5 @@ def other_teacher(plan: Plan, walk: Walk) -> Checkpoint | None:
     if model is None:
         return None
     found = input_digests(replace(recipe, model=model))
-    return walk.step("teacher", source, SourceConfig(model, recipe.data, recipe.seed, found))
+    config = SourceConfig(model, recipe.data, recipe.seed, found, trains=False)
+    return walk.step("teacher", source, config, early=True)

@@ -6,10 +6,11 @@ remaining weights (safetensors). Loading builds, replays and fills in.
 
 from __future__ import annotations
 
-import collections
+import difflib
 import errno
 import inspect
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,15 +26,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from jetpress.deploy.errors import RecipeError, StageError, ToolMissing, from_os_error
 from jetpress.pipeline.network import blocks, channels, user_code
+from jetpress.pipeline.network.checkpoints import fill
+from jetpress.pipeline.network.last_layer import resize
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.fields import as_table, is_file_reference
 from jetpress.pipeline.recipe.sections.model import InputConfig, ModelConfig
 from jetpress.pipeline.store.artifact import Checkpoint
 from jetpress.pipeline.store.facts.network import CheckpointFacts
 from jetpress.pipeline.store.facts.onnx_file import DetectionRules
-
-WRAPPINGS = ("state_dict", "model_state_dict", "model", "net", "module", "model_ema", "ema")
-PREFIXES = ("module.", "_orig_mod.", "model.")
 
 
 @dataclass
@@ -46,7 +46,8 @@ class Network:
     data: DataConfig
     seed: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
-    """Steps of :func:`jetpress.pipeline.network.channels.replay` and ``{"blocks": names}``, oldest first."""
+    """Steps of :func:`jetpress.pipeline.network.channels.replay`, ``{"blocks": names}`` and ``{"head": layer,
+    "classes": count}``, oldest first."""
     masks: dict[str, Tensor] = field(default_factory=dict)
     """Parameter name -> bool tensor of its shape: False is held at zero."""
 
@@ -57,7 +58,7 @@ def build(model: ModelConfig, seed: int = 0) -> nn.Module:
     Raises:
         RecipeError: no such builder, or it does not take these arguments.
     """
-    make = _builder(model.builder)
+    make = builder(model.builder)
     torch.manual_seed(seed)
     try:
         module = make(**model.arguments)
@@ -72,7 +73,13 @@ def build(model: ModelConfig, seed: int = 0) -> nn.Module:
     return module
 
 
-def _builder(name: str) -> Callable[..., object]:
+def builder(name: str) -> Callable[..., object]:
+    """What makes the network; no network is made yet.
+
+    Raises:
+        RecipeError: there is none of this name: no such network, or no such file or function.
+        ToolMissing: timm is asked for and not installed.
+    """
     if is_file_reference(name):
         return user_code.load(name)
     library, _, network = name.partition(":")
@@ -98,93 +105,10 @@ def _builder(name: str) -> Callable[..., object]:
 
 
 def _nearest(name: str, names: list[str]) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(name, names, n=3)
-    return f"did you mean {', '.join(close)}?" if close else "check the name"
-
-
-def load_weights(module: nn.Module, path: Path) -> None:
-    """Fill ``module`` from a safetensors file or a state_dict, wrapped or not.
-
-    Raises:
-        RecipeError: not such a file, weights of another network (listed by name and shape), NaN or Inf.
-    """
-    found = _unwrap(_read_weights(path))
-    expected = module.state_dict()
-    for prefix in PREFIXES:
-        if not set(found) & set(expected) and all(name.startswith(prefix) for name in found):
-            found = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
-    problems = [f"missing: {name} {tuple(expected[name].shape)}" for name in expected if name not in found]
-    problems += [f"unknown: {name} {tuple(found[name].shape)}" for name in found if name not in expected]
-    problems += [
-        f"{name}: {tuple(found[name].shape)} in the file, {tuple(expected[name].shape)} in the network"
-        for name in expected
-        if name in found and found[name].shape != expected[name].shape
-    ]
-    problems = [
-        p for p in problems if not p.startswith("missing") or not p.split()[1].endswith("num_batches_tracked")
-    ]
-    if problems:
-        shown = "\n    ".join(problems[:10]) + (
-            f"\n    ... and {len(problems) - 10} more" if len(problems) > 10 else ""
-        )
-        raise RecipeError(
-            f"{path} holds the weights of another network:\n    {shown}",
-            "check model.builder and model.arguments (num_classes?) against the network that was trained",
-        )
-    bad = [
-        name for name, tensor in found.items() if tensor.is_floating_point() and not tensor.isfinite().all()
-    ]
-    if bad:
-        raise RecipeError(
-            f"{path}: NaN or Inf in {', '.join(bad[:5])}", "the training diverged: take an earlier file"
-        )
-    fill(module, found)
-
-
-def fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Load weights by name; tied ones may be there once. Some networks ask for the version of their layout: a
-    safetensors file holds none, and what is loaded here is always the present one.
-
-    Raises:
-        RuntimeError: names or shapes of another network.
-    """
-    own = module.state_dict(keep_vars=True)
-    state = collections.OrderedDict(tensors)
-    vars(state)["_metadata"] = vars(own)["_metadata"]
-    there = {id(own[name]) for name in state if name in own}
-    result = module.load_state_dict(state, strict=False)
-    missing = [name for name in result.missing_keys if id(own[name]) not in there]
-    if wrong := [n for n in missing if not n.endswith("num_batches_tracked")] + result.unexpected_keys:
-        raise RuntimeError(f"the weights are those of another network: {', '.join(wrong[:5])}")
-
-
-def _read_weights(path: Path) -> object:
-    if not path.is_file():
-        raise RecipeError(f"there are no weights {path}", "model.weights is relative to the recipe")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except SafetensorError as error:
-        raise RecipeError(f"{path} is not a safetensors file: {error}", "download or save it again") from None
-    except Exception as error:  # noqa: BLE001  torch.load raises UnpicklingError, RuntimeError, EOFError, KeyError, ...
-        raise RecipeError(
-            f"{path} does not load as plain weights ({type(error).__name__})",
-            "save it with torch.save(model.state_dict(), ...) or as safetensors: jetpress never unpickles code",
-        ) from None
-
-
-def _unwrap(found: object) -> dict[str, Tensor]:
-    while isinstance(found, Mapping) and not any(isinstance(v, Tensor) for v in found.values()):
-        inner = next((found[key] for key in WRAPPINGS if isinstance(found.get(key), Mapping)), None)
-        if inner is None:
-            break
-        found = inner
-    if not isinstance(found, Mapping) or not any(isinstance(v, Tensor) for v in found.values()):
-        raise RecipeError("the weights file holds no tensors by name", "save model.state_dict()")
-    return {str(name): tensor for name, tensor in found.items() if isinstance(tensor, Tensor)}
+    """A remedy for a name that is none: ``MobileNetV2`` is near ``mobilenet_v2``."""
+    plain = {re.sub(r"[^a-z0-9]", "", one.lower()): one for one in reversed(names)}
+    close = difflib.get_close_matches(re.sub(r"[^a-z0-9]", "", name.lower()), plain, n=3)
+    return f"did you mean {', '.join(plain[one] for one in close)}?" if close else "check the name"
 
 
 def example_inputs(inputs: tuple[InputConfig, ...], batch: int = 2, seed: int = 0) -> tuple[Tensor, ...]:
@@ -284,6 +208,8 @@ def load(checkpoint: Checkpoint, *, masked: bool = True) -> Network:
     for step in network.history:
         if "blocks" in step:
             module = blocks.remove(module, step["blocks"])
+        elif "head" in step:
+            resize(module, step["head"], step["classes"], network.seed)
         else:
             module = channels.replay(module, example_inputs(network.model.inputs), step)
     fill(module, load_file(checkpoint.path / "weights.safetensors"))

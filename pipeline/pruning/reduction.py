@@ -14,6 +14,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from jetpress.pipeline.graph.layers import REST
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.channels import ChannelGraph, analyse
 from jetpress.pipeline.network.models import Network
@@ -22,7 +23,7 @@ from jetpress.pipeline.pruning.costs import Counts, Kept, Sizes
 from jetpress.pipeline.pruning.criteria import Scores
 from jetpress.pipeline.pruning.curves import Curves, opened
 from jetpress.pipeline.pruning.knapsack import Choice, solve
-from jetpress.pipeline.pruning.timing import REST, TimeModel
+from jetpress.pipeline.pruning.timing import TimeModel
 from jetpress.pipeline.recipe.sections.compression import PruneConfig
 from jetpress.pipeline.store.artifact import Sensitivity
 

@@ -13,15 +13,14 @@ what a whole network really takes.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from scipy.optimize import nnls  # type: ignore[import-untyped]
 
+from jetpress.pipeline.graph.layers import REST
 from jetpress.pipeline.network.channels import ChannelGraph
 from jetpress.pipeline.pruning.allocate import Removal, Room, lowest, rounded
 from jetpress.pipeline.pruning.costs import Counts, Kept, Sizes
@@ -32,7 +31,6 @@ EVEN = (0.0, 0.25, 0.5, 0.75)
 RANDOM = 4
 """Further networks, each layer cut by a ratio of its own: how a layer's time depends on each of its sides."""
 FILE = "timings.json"
-REST = "rest"
 Row = tuple[float, float, float, float]
 NOTHING: Row = (0.0, 0.0, 0.0, 0.0)
 
@@ -52,54 +50,6 @@ def widths(graph: ChannelGraph, room: Room, seed: int) -> list[Removal]:
             removal |= lowest(group, np.arange(group.units, 0, -1.0), keep)
         if removal not in found:
             found.append(removal)
-    return found
-
-
-def owners_of(proto: onnx.ModelProto) -> dict[str, str]:
-    """Names of ONNX nodes and values -> the layer with weights that they follow."""
-    graph = proto.graph
-    constants = {one.name for one in graph.initializer}
-    maker: dict[str, str] = {}
-    owner: dict[str, str] = {}
-    for node in graph.node:
-        if node.op_type in ("QuantizeLinear", "DequantizeLinear") and node.input[0] in constants:
-            constants |= set(node.output)  # a weight in eight bits
-        if node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul") and _weighted(node, constants):
-            name = _layer(node, constants)
-        else:
-            name = next((maker[x] for x in reversed(node.input) if x in maker), REST)
-        for key in (node.name, *node.output):
-            owner[key] = name
-        maker |= dict.fromkeys(node.output, name)
-    return owner
-
-
-def _weighted(node: onnx.NodeProto, constants: set[str]) -> bool:
-    return any(name in constants for name in node.input) or node.op_type == "MatMul"
-
-
-def _layer(node: onnx.NodeProto, constants: set[str]) -> str:
-    """The module that the node came from, or its weight where a graph has no modules."""
-    module, slash, _ = node.name.rpartition("/")
-    if slash:
-        return module
-    weight = next((name for name in node.input if name in constants), node.name)
-    return weight.removesuffix("_dequantized").removesuffix(".weight")
-
-
-def attributed(layers: Mapping[str, float], owners: Mapping[str, str]) -> dict[str, float]:
-    """Milliseconds by our layers' names; what cannot be told apart goes to ``rest``.
-
-    ONNX Runtime names a fused node after its last value (``relu_nchwc``, ``..._token_3``); TensorRT joins the
-    names of the nodes (``layer1.0.conv1/Conv + layer1.0/Relu``).
-    """
-    found: dict[str, float] = {}
-    for name, milliseconds in layers.items():
-        parts = [part.strip(" []()") for part in re.split(r" \+ |,| \|\| ", name)]
-        plain = [re.sub(r"(_nchwc|_token_\d+|_gemm|_fused.*)$", "", part) for part in parts]
-        known = [owners[part] for part in (*parts, *plain) if part in owners]
-        layer = next((one for one in known if one != REST), REST)
-        found[layer] = found.get(layer, 0.0) + milliseconds
     return found
 
 

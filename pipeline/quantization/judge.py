@@ -21,7 +21,7 @@ from jetpress.pipeline.graph.tolerance import cosines
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.tasks import decoded_as, task_of
-from jetpress.pipeline.training.evaluate import by_the_task
+from jetpress.pipeline.training.evaluate import by_the_task, unseen
 from jetpress.pipeline.training.evaluate import points as points_of
 
 
@@ -49,8 +49,13 @@ class Judge:
         """Mean points of ``split``."""
         return float(self.each(proto, split, what).mean())
 
-    def each(self, proto: onnx.ModelProto, split: Split, what: str) -> Tensor:
-        """Points of each sample of ``split``, ``[samples]`` in its order."""
+    def each(
+        self, proto: onnx.ModelProto, split: Split, what: str, see: Callable[[object], None] = unseen
+    ) -> Tensor:
+        """Points of each sample of ``split``, ``[samples]`` in its order.
+
+        ``see`` is given the outputs of each batch as the network returns them.
+        """
         judge, rebuild = points_of(self.network.data), _rebuilder(self.network)
         _, run = self._runner(proto)
         order = self._network_outputs(proto)
@@ -63,7 +68,9 @@ class Judge:
                     found.append([session.cut(outputs[name], count) for name in order])
                     line.step(amount=count)
                 whole = [torch.from_numpy(np.concatenate(column)) for column in zip(*found, strict=True)]
-                scored.append(judge(rebuild(whole), target).double())
+                returned = rebuild(whole)
+                see(returned)
+                scored.append(judge(returned, target).double())
         return torch.cat(scored)
 
     def _network_outputs(self, proto: onnx.ModelProto) -> list[str]:

@@ -89,6 +89,8 @@ class SourceConfig:
     seed: int = 0
     inputs: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Digests of everything outside of the recipe, taken when the run began, by recipe key."""
+    trains: bool = True
+    """Whether training follows, so that a layer may be new."""
 
 
 @dataclass(frozen=True)

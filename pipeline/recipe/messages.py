@@ -58,7 +58,7 @@ def explain(error: ValidationError, written: Written, root: type) -> RecipeError
         valid = ", ".join(sorted(_fields_at(keys[:-1], root)))
         return RecipeError(
             f"{place}: there is no key {path[:SHOWN]!r}",
-            f"{_meant(keys, root) or 'take it out'}; valid here: {valid}",
+            f"{_meant(keys, root) or 'take it out.'} Valid here: {valid}",
         )
     found = json.dumps(first.get("input"), default=str)
     also = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""

@@ -19,6 +19,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field, TypeAdapter, ValidationError
 
 from jetpress.deploy.errors import RecipeError
+from jetpress.deploy.suggest import did_you_mean
 from jetpress.pipeline.recipe import checks
 from jetpress.pipeline.recipe.messages import SHOWN, Written, explain, keys_of, shown_set
 from jetpress.pipeline.recipe.sections.compression import PruneConfig, QuantizeConfig, SparsifyConfig
@@ -27,6 +28,7 @@ from jetpress.pipeline.recipe.sections.device import BenchmarkConfig, BudgetConf
 from jetpress.pipeline.recipe.sections.export import EquivalenceConfig, ExportConfig
 from jetpress.pipeline.recipe.sections.fields import Count, Section, as_table, is_file_reference
 from jetpress.pipeline.recipe.sections.model import ModelConfig
+from jetpress.pipeline.recipe.sections.tracking import TrackingConfig
 from jetpress.pipeline.recipe.sections.training import FinetuneConfig, QatConfig, TrainConfig
 
 Named = TypeVar("Named", str, str | None)
@@ -64,6 +66,7 @@ class Recipe(Section):
     build: BuildConfig = BuildConfig()
     benchmark: BenchmarkConfig = BenchmarkConfig()
     budget: BudgetConfig = BudgetConfig()
+    tracking: TrackingConfig = TrackingConfig()
 
     @classmethod
     def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -84,7 +87,7 @@ class Recipe(Section):
             raise RecipeError(f"{path} is not valid TOML: {error}", "see https://toml.io for the syntax")
         for override in overrides:
             _override(table, override)
-        table.setdefault("name", _named(path))
+        table.setdefault("name", named(path))
         return cls.parse(table, Written(str(path), text, tuple(overrides))).located(path.parent)
 
     @classmethod
@@ -133,6 +136,7 @@ class Recipe(Section):
                 loss=place_function(self.data.loss),
                 metric=place_function(self.data.metric),
             ),
+            tracking=replace(self.tracking, tensorboard=place(self.tracking.tensorboard)),
         )
 
 
@@ -169,7 +173,9 @@ def _found(path: str | Path) -> Path:
     embedded = {file.stem: file for file in sorted(EMBEDDED.glob("*.toml"))}
     if str(path) not in embedded:
         names = ", ".join(embedded)
-        raise RecipeError(f"{path} is not a .toml file", f"give its path, or one of jetpress's own: {names}")
+        near = did_you_mean(str(path), [*embedded, *(file.name for file in Path().glob("*.toml"))])
+        hint = f"{near} It takes the path of a .toml file, or one of jetpress's own: {names}".strip()
+        raise RecipeError(f"{path} is not a .toml file", hint)
     return embedded[str(path)]
 
 
@@ -177,9 +183,9 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
-        raise RecipeError(
-            f"there is no recipe {path}", "give the path of a .toml file, e.g. recipes/digits.toml"
-        )
+        names = [file.name for file in path.parent.glob("*.toml")] if path.parent.is_dir() else []
+        hint = did_you_mean(path.name, names) or "give the path of a .toml file; `jetpress init` writes one"
+        raise RecipeError(f"there is no recipe {path}", hint)
     except (IsADirectoryError, ValueError):
         raise RecipeError(f"{path} is not a text file", "give the path of a .toml file")
     except OSError as error:
@@ -188,7 +194,7 @@ def _text(path: Path) -> str:
         )
 
 
-def _named(path: Path) -> str:
+def named(path: Path) -> str:
     """What a recipe without a name is called: as its file, as far as that may be the name of a folder."""
     return re.sub(r"[^A-Za-z0-9._-]", "-", path.stem).lstrip("-._")[:64] or "recipe"
 

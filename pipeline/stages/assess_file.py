@@ -10,6 +10,7 @@ from jetpress.pipeline.graph.ends import Ends
 from jetpress.pipeline.quantization.judge import Judge
 from jetpress.pipeline.store.artifact import Assessment, Checkpoint, OnnxModel
 from jetpress.pipeline.training.assessment import Scored, opened, scored, written
+from jetpress.pipeline.training.predictions import Named
 
 
 def assess_file(
@@ -20,8 +21,7 @@ def assess_file(
     network, data = opened(compressed)
     judge = Judge(network, Ends.of(onnx_model.facts, network.data), onnx_model.facts.max_batch)
     proto = onnx.load(onnx_model.path / "model.onnx")
-    found = Scored(
-        judge.each(proto, data.validation, "quantized, validation"),
-        judge.each(proto, data.test, "quantized, test"),
-    )
+    named = Named(data.test)
+    validation = judge.each(proto, data.validation, "quantized, validation")
+    found = Scored(validation, judge.each(proto, data.test, "quantized, test", named), named.classes)
     return written(scored(*opened(dense), "dense"), found, data, draft)

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from jetpress.deploy import console
 from jetpress.deploy.device import remote_runner
+from jetpress.deploy.device.device import Device
 from jetpress.deploy.device.events import Infer, by_model
+from jetpress.deploy.errors import JetpressError
 from jetpress.pipeline.engine.place import deliver, opened
 from jetpress.pipeline.recipe.configs import Place
 from jetpress.pipeline.store.artifact import Bundle, Engine, Inference
 from jetpress.pipeline.store.facts.device import InferenceFacts
 
+PROFILED_S = 8.0
+"""Seconds of profiling, where the layers are slow."""
+
 
 def infer(config: Place, bundle: Bundle, engine: Engine, draft: Path) -> Inference:
-    """The bundle's samples through the engines: the accuracy reported is the engine's own.
+    """The bundle's samples through the engines: the accuracy reported is the engine's own. Then what each layer takes.
+
+    Profiling slows a network down, so nothing of it is a latency to quote; it is a program of its own, which has ended
+    when the benchmark begins.
 
     Raises:
         StageError: an engine is not the function of its ONNX file, within what its precision allows.
@@ -23,9 +32,20 @@ def infer(config: Place, bundle: Bundle, engine: Engine, draft: Path) -> Inferen
     with opened(config, draft) as device:
         folder, arguments = deliver(device, bundle, engine)
         events = remote_runner.run(device, folder, "infer", *arguments)
+        untimed = profiled(device, folder, arguments)
         device.get(arguments[-1], draft)
     tried = by_model(events, Infer)
     same = sameness.held(bundle.path, draft, tried)
     top1 = {name: None if ran.top1 is None else 100 * ran.top1 for name, ran in tried.items()}
     said = [f"{name} {value:.2f} %" for name, value in top1.items() if value is not None]
-    return Inference(draft, InferenceFacts(top1, same, ", ".join([*said, "engine = ONNX Runtime"])))
+    return Inference(draft, InferenceFacts(top1, same, ", ".join([*said, "engine = ONNX Runtime"]), untimed))
+
+
+def profiled(device: Device, folder: str, arguments: tuple[str, ...]) -> str:
+    """Leave ``profile.json`` among the results; why there is none. No engine is worse because it tells no layers."""
+    try:
+        remote_runner.run(device, folder, "profile", *arguments, "--seconds", str(PROFILED_S))
+    except JetpressError as error:
+        console.say(f"    its layers are not timed: {error.what}")
+        return error.what
+    return ""

@@ -24,8 +24,9 @@ def preflight(config: PreflightConfig, onnx_model: OnnxModel, draft: Path) -> Cl
     lines = verdict.explain(found)
     if not found.ok:
         raise StageError(f"preflight: {lines[0]}", " ".join(line.strip() for line in lines[1:4]))
+    warned = any(one.level == "warning" for one in found.problems)
     for line in lines[1:]:
-        console.say(f"    {line}")
+        (console.say if warned else console.detail)(f"    {line}")
     (draft / "preflight.json").write_text(json.dumps(asdict(found), indent=1, default=str))
     nodes = sum(found.nodes.values())
     table = f"TensorRT {found.table}{' (derived)' if found.derived else ''}" if found.table else found.backend

@@ -11,7 +11,7 @@ from torch import Tensor
 from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline import tasks
 from jetpress.pipeline.data.loading import Data, load
-from jetpress.pipeline.network import models
+from jetpress.pipeline.network import heads, models
 from jetpress.pipeline.network.models import Network, outputs_of
 from jetpress.pipeline.recipe.configs import SourceConfig
 from jetpress.pipeline.recipe.sections.model import InputConfig
@@ -33,16 +33,19 @@ def source(config: SourceConfig, draft: Path) -> Checkpoint:
     module = models.build(config.model, config.seed)
     decided = replace(config.data, task=tasks.name_of(config.data, module))
     task, data = tasks.task_of(decided), load(decided, config.seed)
-    if config.model.weights is not None:
-        models.load_weights(module, Path(config.model.weights))
     task.check_network(module, decided)
     samples = data.train.batch(range(min(2, len(data.train))), None)[0]
     inputs = _inputs(config.model.inputs, data, samples)
     model = replace(config.model, inputs=inputs, outputs=config.model.outputs or task.outputs)
     network = Network(module.eval(), model, decided, config.seed)
+    if task.class_scores and (classes := _classes(data)):
+        network = heads.fit_classes(network, classes, samples)
+    new = list[heads.NewLayer]()
+    if config.model.weights is not None:
+        new = heads.load(network, samples, config.trains)
     _fits(network, data, samples)
     points = None
-    if config.model.weights is not None:
+    if config.model.weights is not None and not new:
         points = evaluate(network, data.validation, "accuracy of the weights given")
     facts = replace(
         models.measure(network),
@@ -97,6 +100,10 @@ def _fits(network: Network, data: Data, samples: tuple[Tensor, ...]) -> None:
         raise RecipeError(
             f"{named} gives NaN or Inf on the data", "check the weights, data.mean and data.std"
         )
+    tasks.task_of(network.data).check_outputs(Shown(named, outputs, len(samples[0]), _classes(data)))
+
+
+def _classes(data: Data) -> int:
+    """How many the data has; 0: it does not say."""
     labels = data.train.labels
-    classes = len(data.classes) or (int(labels.max()) + 1 if labels is not None else 0)
-    tasks.task_of(network.data).check_outputs(Shown(named, outputs, len(samples[0]), classes))
+    return len(data.classes) or (int(labels.max()) + 1 if labels is not None else 0)

@@ -11,11 +11,12 @@ import onnx
 
 from jetpress.deploy.console import progress
 from jetpress.pipeline.engine import trials
+from jetpress.pipeline.graph.layers import attributed, owners_of
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.channels import analyse, cut
 from jetpress.pipeline.pruning.allocate import Room
 from jetpress.pipeline.pruning.costs import Sizes
-from jetpress.pipeline.pruning.timing import FILE, attributed, fit, owners_of, widths
+from jetpress.pipeline.pruning.timing import FILE, fit, widths
 from jetpress.pipeline.recipe.configs import TimingsConfig
 from jetpress.pipeline.store.artifact import Checkpoint, Timings
 from jetpress.pipeline.store.facts.device import TimingsFacts

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, get_type_hints
 
+from jetpress.deploy import console
 from jetpress.pipeline.store import artifact
 
 STAGES = "jetpress.pipeline.stages"
@@ -35,7 +36,10 @@ class LazyStage:
 
     def __call__(self, *arguments: object) -> object:
         """Import the module and call the function."""
-        return getattr(importlib.import_module(self.__module__), self.__name__)(*arguments)
+        if self.__module__ not in sys.modules:
+            with console.progress("loading PyTorch"):  # whatever else the stage needs takes no time beside it
+                importlib.import_module(self.__module__)
+        return getattr(sys.modules[self.__module__], self.__name__)(*arguments)
 
 
 class _StandIn(ModuleType):

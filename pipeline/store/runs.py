@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 from pathlib import Path
 
 from jetpress.pipeline.recipe.resolve import Plan
@@ -20,3 +21,10 @@ def run_folder(plan: Plan, root: Path | None) -> Path:
     """The folder of a plan's run: the same recipe and target always give the same one."""
     digest = hashlib.sha256(canonical([as_table(plan.recipe), plan.target.name]).encode()).hexdigest()[:8]
     return (root or home()) / f"{plan.recipe.name}-{plan.target.name}-{digest}"
+
+
+def alike(plan: Plan, device: str | None) -> str:
+    """What makes two runs take as long: recipe, network, data, target, device and this machine; settings may differ."""
+    recipe, machine = plan.recipe, [platform.node(), platform.machine(), os.cpu_count()]
+    work = [recipe.name, as_table(recipe.model), as_table(recipe.data), plan.target.name, device]
+    return canonical([*work, *machine])

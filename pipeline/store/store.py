@@ -9,6 +9,7 @@
         objects/<digest>/          artifacts, immutable
         memo/<key>.json            key of a stage's inputs -> digest of what it made, and how long it took
         drafts/<key>/              work in progress; training keeps its last epoch here
+        durations/<alike>.json     how long a step took that is like another: see `jetpress.pipeline.store.durations`
         locks/<key>.lock
 
 The key is made of the stage's name, its code, its configuration, the digests of its inputs and the versions
@@ -75,6 +76,7 @@ class Store:
         self.root = root
         self.objects, self.memos = root / "objects", root / "memo"
         self.drafts, self.locks = root / "drafts", root / "locks"
+        self.durations = root / "durations"
         self._whole: set[str] = set()
         """Read in full by this process, or made by it."""
         self._mended: set[str] = set()
@@ -124,11 +126,6 @@ class Store:
         except TrustError as error:
             self._remove(memo.digest, error.what)
             return None
-
-    def last_duration(self, stage: Callable[..., object]) -> float | None:
-        """Seconds that ``stage`` took when it last ran, on whatever input; None if it never did."""
-        own = [memo for memo in self.known().values() if memo.stage == stage.__name__]
-        return max(own, key=lambda memo: memo.made).seconds if own else None
 
     def make(
         self, stage: Callable[[Config, *Inputs, Path], Made], config: Config, *inputs: *Inputs

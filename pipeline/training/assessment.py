@@ -15,6 +15,7 @@ from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.store.artifact import Assessment, Checkpoint
 from jetpress.pipeline.store.facts.network import AssessmentFacts, Change, Points
 from jetpress.pipeline.training.evaluate import each, guessing
+from jetpress.pipeline.training.predictions import Named, keep
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Scored:
 
     validation: Tensor
     test: Tensor
+    named: Tensor | None = None
+    """The class that each sample of the test split is named, ``[samples]``; None where none is."""
 
     @property
     def mean(self) -> Points:
@@ -38,13 +41,13 @@ def opened(made: Checkpoint) -> tuple[Network, Data]:
 
 def scored(network: Network, data: Data, name: str) -> Scored:
     """On both splits; ``name`` stands in the progress line."""
-    return Scored(
-        each(network, data.validation, f"{name}, validation"), each(network, data.test, f"{name}, test")
-    )
+    named = Named(data.test)
+    validation = each(network, data.validation, f"{name}, validation")
+    return Scored(validation, each(network, data.test, f"{name}, test", named), named.classes)
 
 
 def written(dense: Scored, compressed: Scored, data: Data, draft: Path) -> Assessment:
-    """As facts and as ``accuracy.json``, with the number of images of each split."""
+    """As facts and as ``accuracy.json``, with the number of images of each split; beside it the predictions."""
     gained = accuracy.change(dense.test, compressed.test)
     facts = AssessmentFacts(
         dense.mean,
@@ -55,4 +58,6 @@ def written(dense: Scored, compressed: Scored, data: Data, draft: Path) -> Asses
         guessing(data.test),
     )
     (draft / "accuracy.json").write_text(json.dumps(asdict(facts), indent=1))
+    if dense.named is not None and compressed.named is not None:
+        keep(data.test, dense.named, compressed.named, draft)
     return Assessment(draft, facts)

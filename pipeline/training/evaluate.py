@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import torch
@@ -81,12 +81,21 @@ def evaluate(network: Network, split: Split, what: str) -> float:
     return ranks.total(total).item() / len(split)
 
 
-def each(network: Network, split: Split, what: str) -> Tensor:
-    """Points of each sample of ``split``, ``[samples]`` in its order; as :func:`evaluate`, in one process."""
-    return torch.cat(list(_batches_of_points(network, split, what))).cpu()
+def unseen(outputs: object) -> None:
+    """For whoever needs nothing of the outputs but the points."""
 
 
-def _batches_of_points(network: Network, split: Split, what: str) -> Iterator[Tensor]:
+def each(network: Network, split: Split, what: str, see: Callable[[object], None] = unseen) -> Tensor:
+    """Points of each sample of ``split``, ``[samples]`` in its order; as :func:`evaluate`, in one process.
+
+    ``see`` is given what the network returns for each batch.
+    """
+    return torch.cat(list(_batches_of_points(network, split, what, see))).cpu()
+
+
+def _batches_of_points(
+    network: Network, split: Split, what: str, see: Callable[[object], None] = unseen
+) -> Iterator[Tensor]:
     """Points of the samples of one batch after the other, in double precision."""
     module, judge, place = network.module, points(network.data), device()
     home = next((p.device for p in module.parameters()), place)
@@ -106,6 +115,7 @@ def _batches_of_points(network: Network, split: Split, what: str) -> Iterator[Te
                     f"{network.data.metric} gave a tensor {list(scored.shape)} for {count} samples",
                     "data.metric returns the points of each sample: a tensor of batch length",
                 )
+            see(outputs)
             yield scored.double()
             line.step(amount=count * ranks.part().world)
     module.to(home)

@@ -118,10 +118,13 @@ def _fit(
     so_far.precision = precision or so_far.precision or _measured(module, data)
     trained = student or module
     learn = learner(network, data, settings, updates, trained, teacher, theirs, so_far.precision)
-    first, began = so_far.epoch, time.monotonic()
-    with _report(
-        f"{what.replace(' ', '-')}-{sha256(key.encode()).hexdigest()[:8]}", settings, first
-    ) as report:
+    first, began, count = so_far.epoch, time.monotonic(), steps(data.train)
+    with (
+        _report(
+            f"{what.replace(' ', '-')}-{sha256(key.encode()).hexdigest()[:8]}", settings, first
+        ) as report,
+        progress(what, settings.epochs * count, earlier=first * count) as whole,
+    ):
         while so_far.epoch < settings.epochs and not (stopped := enough(so_far.curve, settings)):
             loss, rate, speed = _epoch(learn, network, data, settings, so_far.epoch, trained, what)
             ranks.agree([*module.buffers(), *updates.judged.buffers()])
@@ -129,6 +132,7 @@ def _fit(
             points = evaluate(judged, data.validation, f"{what}: validation")
             entry = Epoch(so_far.epoch + 1, loss, rate, points)
             _remember(so_far, entry, updates.judged)
+            whole.step(f"best validation {so_far.validation:.2f}", count)
             left = (time.monotonic() - began) / (so_far.epoch - first) * (settings.epochs - so_far.epoch)
             eta = f", about {duration(left)} left" if left else ""
             say(

@@ -1,25 +1,38 @@
 """Where the figures of a training go as it runs: one JSON line for each epoch, TensorBoard and MLflow on request.
 
-``JETPRESS_TENSORBOARD`` names a folder, ``JETPRESS_MLFLOW`` a tracking address (``http://...``). They are no keys of
-the recipe, because they have no part in the result.
+The recipe's ``[tracking]`` asks for them. It reaches a stage by :func:`tracked` and not among its settings, because
+it has no part in the result: a training that is done is not done again when it changes.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import asdict
 from pathlib import Path
 
 from jetpress.deploy.console import say
 from jetpress.deploy.errors import RecipeError, ToolMissing
+from jetpress.pipeline.recipe.sections.tracking import TrackingConfig
 from jetpress.pipeline.store.facts.network import Epoch
 
 Entry = Mapping[str, float]
 Sink = Callable[[Entry], None]
 FILE = "metrics.jsonl"
+NOWHERE = TrackingConfig()
+_asked: ContextVar[TrackingConfig] = ContextVar("tracking", default=NOWHERE)
+
+
+@contextmanager
+def tracked(config: TrackingConfig) -> Iterator[None]:
+    """Every training within the block is reported as ``config`` asks."""
+    before = _asked.set(config)
+    try:
+        yield
+    finally:
+        _asked.reset(before)
 
 
 def write(folder: Path, curve: Sequence[Epoch]) -> None:
@@ -29,7 +42,7 @@ def write(folder: Path, curve: Sequence[Epoch]) -> None:
 
 @contextmanager
 def sinks(name: str, config: Mapping[str, object], done: int = 0) -> Iterator[Sink]:
-    """Gives a function that takes the entry of an epoch to wherever the environment asks for.
+    """Gives a function that takes the entry of an epoch to wherever :func:`tracked` asks for.
 
     Args:
         name: of this training, among others in the same place.
@@ -43,10 +56,11 @@ def sinks(name: str, config: Mapping[str, object], done: int = 0) -> Iterator[Si
         RecipeError: the place cannot be reached when the training begins.
     """
     opened: list[tuple[Sink, Callable[[], None]]] = []
-    if folder := os.environ.get("JETPRESS_TENSORBOARD"):
-        opened.append(_tensorboard(Path(folder) / name, done))
-    if address := os.environ.get("JETPRESS_MLFLOW"):
-        opened.append(_mlflow(address, name, config))
+    asked = _asked.get()
+    if asked.tensorboard:
+        opened.append(_tensorboard(Path(asked.tensorboard) / name, done))
+    if asked.mlflow:
+        opened.append(_mlflow(asked.mlflow, name, config))
 
     def take(entry: Entry) -> None:
         for pair in [*opened]:
@@ -69,8 +83,8 @@ def _tensorboard(folder: Path, done: int) -> tuple[Sink, Callable[[], None]]:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise ToolMissing(
-            "JETPRESS_TENSORBOARD is set, and tensorboard is not installed",
-            "pip install 'jetpress[tensorboard]', or unset it",
+            "tracking.tensorboard is set, and tensorboard is not installed",
+            "pip install 'jetpress[tensorboard]', or leave the key out",
         ) from None
     writer = SummaryWriter(str(folder), purge_step=done + 1)
 
@@ -88,8 +102,8 @@ def _mlflow(address: str, name: str, config: Mapping[str, object]) -> tuple[Sink
         from mlflow import MlflowClient
     except ImportError:
         raise ToolMissing(
-            "JETPRESS_MLFLOW is set, and mlflow is not installed",
-            "pip install 'jetpress[mlflow]', or unset it",
+            "tracking.mlflow is set, and mlflow is not installed",
+            "pip install 'jetpress[mlflow]', or leave the key out",
         ) from None
     try:
         client = MlflowClient(tracking_uri=address)
@@ -100,7 +114,7 @@ def _mlflow(address: str, name: str, config: Mapping[str, object]) -> tuple[Sink
             client.log_param(run, key, value)
     except Exception as error:
         raise RecipeError(
-            f"JETPRESS_MLFLOW = {address}: {_first_line(error)}", "correct the address, or unset it"
+            f"tracking.mlflow = {address}: {_first_line(error)}", "correct the address, or leave the key out"
         ) from error
 
     def take(entry: Entry) -> None:

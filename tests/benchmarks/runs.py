@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from jetpress.benchmarks.ratio import compare
 from jetpress.benchmarks.report.latency import summary
+from jetpress.benchmarks.report.predictions import counted
 from jetpress.benchmarks.report.weights import histograms
 
 
@@ -111,6 +112,41 @@ def _quantization(rng: np.random.Generator) -> dict[str, Any]:
     }
 
 
+DOT = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEANl9ngAAA"
+    "AABJRU5ErkJggg=="
+)
+
+
+def _layer_costs(rng: np.random.Generator) -> dict[str, Any]:
+    def cost(width: int) -> dict[str, Any]:
+        return {"macs": 144 * width * width, "bytes": 40 * width * width, "ms": float(rng.random()) / 10}
+
+    pairs = [
+        {"name": name.removesuffix(".weight"), "dense": cost(before), "compressed": cost(after)}
+        for name, before, after in _layers()
+    ]
+    pairs[3]["compressed"], pairs[5]["dense"]["ms"] = None, None
+    return {
+        "layers": pairs,
+        "dense": {"whole": 3.42, "rest": 0.2},
+        "compressed": {"whole": 1.17, "rest": 0.1},
+        "untimed": "",
+        "roof": {"operations": 1.67e13, "bandwidth": 1.02e11, "precision": "fp16", "source": "a data sheet"},
+    }
+
+
+def _predictions(rng: np.random.Generator) -> dict[str, Any]:
+    labels = rng.integers(0, 10, 269)
+    dense, compressed = (np.where(rng.random(269) < p, (labels + 1) % 10, labels) for p in (0.03, 0.05))
+    differ = np.flatnonzero(dense != compressed)[:12].tolist()
+    shown = [
+        {"number": n, "label": labels[n], "dense": dense[n], "compressed": compressed[n], "picture": DOT}
+        for n in differ
+    ]
+    return plain(counted(labels, dense, compressed, [f"digit {n}" for n in range(10)], shown))
+
+
 @cache
 def _realistic() -> str:
     rng = np.random.default_rng(7)
@@ -179,6 +215,8 @@ def _realistic() -> str:
             "knobs": {"threads": 2, "batch": 1, "interleaved": True, "warmup_ms": 200.0, "spin": False},
         },
         "quantization": _quantization(rng),
+        "predictions": _predictions(rng),
+        "layer_costs": _layer_costs(rng),
         "layers": [{"name": name, "before": b, "after": a} for name, b, a in _layers()],
         "unpruned": {"fixed": {"fc.weight": "it gives the outputs"}, "as_graph": None},
         "rounds": [
@@ -234,6 +272,7 @@ def _realistic() -> str:
         "builder": [
             {
                 "engine": name,
+                "bytes": 4_200_000,
                 "seconds": 61.5,
                 "flags": ["FP16", "SPARSE_WEIGHTS"],
                 "warnings": ["WARNING: a line of TensorRT"],
@@ -325,6 +364,10 @@ def hostile() -> dict[str, Any]:
     names = (EVIL, long, "{{ 7 * 7 }}", "a" * 300, "$\\frac{")
     for place, name in enumerate(names):
         run["layers"][place]["name"] = run["histograms"][place]["name"] = name
+        run["layer_costs"]["layers"][place]["name"] = run["layer_costs"]["roof"]["source"] = name
+        told = run["predictions"]
+        told["classes"][place]["name"] = told["confusion"]["names"][place] = name
+        told["disagreements"][place]["label"] = told["disagreements"][place]["dense"] = name
         run["stages"][place]["name"] = run["stages"][place]["why"] = name
     machine = {"cpu": EVIL, "cores": None, "gpu": long}
     run.update(id=EVIL, name=long, created=EVIL, reproduce=EVIL, next=EVIL, machine=machine)

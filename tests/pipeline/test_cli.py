@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,23 +25,83 @@ def test_the_options_are_frozen() -> None:
     commands = next(a for a in top._actions if isinstance(a, argparse._SubParsersAction)).choices
     assert options(top) == ["--help", "--version", "-h", "command"]
     assert {name: options(command) for name, command in commands.items()} == {
-        "run": ["--device", "--help", "--json", "--set", "--target", "-h", "recipe"],
+        "init": [
+            "--data",
+            "--force",
+            "--goal",
+            "--help",
+            "--json",
+            "--model",
+            "--output",
+            "--target",
+            "--weights",
+            "-h",
+            "-o",
+        ],
+        "quick": [
+            "--device",
+            "--force",
+            "--goal",
+            "--help",
+            "--json",
+            "--output",
+            "--quiet",
+            "--set",
+            "--target",
+            "--verbose",
+            "--weights",
+            "-h",
+            "-o",
+            "-q",
+            "-v",
+            "data",
+            "model",
+        ],
+        "run": [
+            "--device",
+            "--help",
+            "--json",
+            "--quiet",
+            "--set",
+            "--target",
+            "--verbose",
+            "-h",
+            "-q",
+            "-v",
+            "recipe",
+        ],
         "plan": [
             "--device",
             "--help",
             "--json",
+            "--quiet",
             "--sensitivity",
             "--set",
             "--sparsity",
             "--target",
+            "--verbose",
             "-h",
+            "-q",
+            "-v",
             "recipe",
         ],
         "check": ["--help", "--json", "--target", "-h", "model"],
         "targets": ["--help", "--json", "-h", "name"],
         "report": ["--help", "--json", "-h", "run"],
-        "compare": ["--device", "--help", "--json", "-h", "first", "second"],
+        "compare": [
+            "--device",
+            "--help",
+            "--json",
+            "--quiet",
+            "--verbose",
+            "-h",
+            "-q",
+            "-v",
+            "first",
+            "second",
+        ],
         "device": ["--help", "--json", "-h", "do", "name"],
+        "runs": ["--help", "--json", "-h"],
         "gc": ["--all", "--dry-run", "--help", "--json", "--older-than", "-h"],
         "docs": ["--help", "--json", "-h", "page"],
         "completion": ["--help", "-h", "shell"],
@@ -70,7 +131,15 @@ def test_help_imports_no_torch() -> None:
         (["report", "nothing"], 2, "no finished run"),
         (["check", "nope.onnx"], 2, "there is no file nope.onnx"),
         (["check", "docs"], 2, "there is no file docs"),
-        (["run", "digits", "--set", "ratio=0.3"], 2, "did you mean 'prune.ratio'?"),
+        (["run", "digits", "--set", "ratio=0.3"], 2, "did you mean 'prune.ratio'? Valid here"),
+        (["run", "digits", "--set", "prune.ratio=2"], 2, "--set 'prune.ratio=2'"),
+        (["run", "digts"], 2, "did you mean 'digits'?"),
+        (["run", "recipes/digts.toml"], 2, "did you mean 'digits.toml'?"),
+        (["run", "nowhere/mine.toml"], 2, "jetpress init"),
+        (["docs", "recpe"], 2, "did you mean 'recipe'?"),
+        (["check", "--target", "hst"], 2, "did you mean host"),
+        (["compare", "nothing", "else"], 2, "no finished run 'nothing'"),
+        (["run", "digits", "--set", 'model.weights="none.pth"'], 2, "there are no weights"),
     ],
 )
 def test_bad_input_is_one_message_and_a_code(
@@ -94,6 +163,32 @@ def test_a_misspelt_command_gets_the_nearest_one(capsys: pytest.CaptureFixture[s
         main(["rn", "digits"])
     assert ended.value.code == 2
     assert "did you mean 'run'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "digits", "--traget", "host"], "there is no option --traget: did you mean '--target'?"),
+        (["run", "--traget=host"], "did you mean '--target'?"),
+        (["gc", "--older-tan", "3"], "did you mean '--older-than'?"),
+        (["report", "--jsno"], "did you mean '--json'?"),
+    ],
+)
+def test_a_misspelt_option_gets_the_nearest_one(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert f"usage: jetpress {arguments[0]}" in told
+
+
+def test_no_message_names_a_variable_of_make() -> None:
+    """Whoever calls `jetpress` has flags."""
+    sources = [path for top in ("pipeline", "deploy", "benchmarks") for path in (ROOT / top).rglob("*.py")]
+    assert not [path for path in sources if re.search(r"\b(DEVICE|TARGET|RECIPE|SET)=", path.read_text())]
 
 
 def test_json_errors_are_one_object_too(capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,7 +216,10 @@ def test_check_says_what_is_here(capsys: pytest.CaptureFixture[str]) -> None:
 def test_completion_scripts_name_every_command(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", shell]) == 0
     out = capsys.readouterr().out
-    assert all(command in out for command in ("run", "plan", "targets", "report"))
+    commands: dict[str, argparse.ArgumentParser] = parser().get_default("commands")
+    assert {"init", "quick", "runs"} <= commands.keys()
+    assert all(command in out for command in commands)
+    assert all(option in out for option in ("goal", "weights", "force"))
 
 
 def test_check_holds_a_model_against_a_target(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

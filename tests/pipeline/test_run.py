@@ -108,6 +108,16 @@ def test_the_main_job_runs_to_an_engine_and_a_report(finished: RunReport) -> Non
     for name in ("report.html", "report.md", "report.json", "bundle/runner.pyz", "engine/engine.json"):
         assert (place / name).is_file()
     assert all(layer.after % 16 == 0 for layer in finished.layers)
+    assert finished.predictions is not None
+    agreement = finished.predictions.agreement
+    assert (agreement.both + agreement.only_compressed) == sum(
+        c.compressed for c in finished.predictions.classes
+    )
+    assert finished.layer_costs is not None
+    for name, whole in (("dense", finished.dense), ("compressed", finished.compressed)):
+        costs = [getattr(pair, name) for pair in finished.layer_costs.layers]
+        assert sum(one.macs for one in costs) == whole.macs
+        assert any(one.ms for one in costs)
 
 
 def test_the_engine_is_as_accurate_as_the_network(finished: RunReport) -> None:
@@ -122,7 +132,7 @@ def test_the_second_run_does_nothing(
 ) -> None:
     again = run(recipe(folder), "host", home=folder / "runs")
     said = capsys.readouterr().err
-    again_done = {line.split(" ...")[0].strip() for line in said.splitlines() if line.endswith(" ...")}
+    again_done = {line.split(" ...")[0].strip() for line in said.splitlines() if " ..." in line}
     assert again_done <= DISTURBED
     assert said.count("  cached") >= sum(step.state != "skipped" for step in finished.stages) - 1
     if not again_done:
@@ -198,7 +208,7 @@ def test_a_board_gets_a_bundle_and_no_engine(
     assert not result.engine_built
     assert not (place / "engine").exists()
     assert "runner.pyz" in result.next
-    assert "DEVICE=user@host" in result.next
+    assert "--device user@host" in result.next
     model = onnx.load(place / "bundle" / "model.onnx")
     assert [o.version for o in model.opset_import if not o.domain] == [opset]
     written = json.loads((place / "bundle" / "plan.json").read_text())

@@ -25,7 +25,9 @@ from jetpress.benchmarks.report.record.changes import (
     Unpruned,
 )
 from jetpress.benchmarks.report.record.engines import BuilderLog, EquivalenceRow, QuantizationReport
+from jetpress.benchmarks.report.record.layers import LayerReport
 from jetpress.benchmarks.report.record.networks import Benchmark, NetworkReport, Ratios, Verdict
+from jetpress.benchmarks.report.record.predictions import Predictions
 from jetpress.deploy.errors import RecipeError
 
 FORMAT: Final = 1
@@ -111,6 +113,9 @@ class RunReport:
     stages: tuple[Stage, ...]
     digest: str
     """Of what the report was made of: the same digest, the same report."""
+    predictions: Predictions | None = None
+    """None: the samples have not one class each, or the predictions were not kept."""
+    layer_costs: LayerReport | None = None
     measured: str = "accuracy"
     """What the points of both networks are called."""
     headline: Headline | None = None

@@ -85,6 +85,9 @@ class Round:
     """with new statistics of BatchNorm,"""
     validation: float | None
     """and fine-tuned."""
+    macs: int | None = None
+    """Of the network after it."""
+    parameters: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -159,3 +159,5 @@ class BuilderLog:
     findings: Findings | None
     """None: this builder writes no log."""
     warnings: tuple[str, ...]
+    bytes: int | None = None
+    """Of the engine's file."""

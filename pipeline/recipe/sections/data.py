@@ -19,9 +19,9 @@ class DataConfig(Section):
     """``digits`` (ships with scikit-learn), ``cifar10``, ``cifar100``, ``imagefolder``, or
     ``path/to/file.py:function`` returning ``{"train": dataset, "validation": dataset, "test": dataset}``."""
     root: str | None = None
-    """Folder of the data: torchvision's layout for CIFAR; ``train/CLASS/*.jpg`` and ``val/CLASS/*.jpg`` (and
-    ``test/``, if there is one; without it ``val/`` is the test split and validation images are cut off
-    ``train/``) for ``imagefolder``. Relative to the recipe."""
+    """Folder of the data: torchvision's layout for CIFAR; for ``imagefolder`` ``train/CLASS/*.jpg`` and
+    ``val/CLASS/*.jpg`` (and ``test/``, if there is one; without it ``val/`` is the test split and validation images
+    are cut off ``train/``), or just ``CLASS/*.jpg``, of which both are cut off. Relative to the recipe."""
     download: bool = False
     """Let torchvision download CIFAR into ``root``."""
     size: AtLeastOne = 32

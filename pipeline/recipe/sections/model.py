@@ -28,10 +28,18 @@ class ModelConfig(Section):
     """``torchvision:NAME``, ``timm:NAME`` or ``path/to/file.py:function`` (returns an ``nn.Module``; the path
     is relative to the recipe)."""
     arguments: dict[str, Any] = field(default_factory=dict)
-    """Keyword arguments of the builder, for example ``{ num_classes = 10 }``."""
+    """Keyword arguments of the builder, for example ``{ pretrained_window = 7 }``. ``num_classes`` is taken from the
+    data where it is left out; a builder without such an argument gets a new last layer."""
     weights: str | None = None
-    """Trained weights: a ``.safetensors`` file or a state_dict that loads with ``weights_only=True``. The usual
-    wrappings (``state_dict``, ``model``, ``module.``) are understood."""
+    """Trained weights: a ``.safetensors`` or ``.npz`` file, or a checkpoint that loads with ``weights_only=True``. The
+    network's names and shapes are looked for in it, whatever lies around them (``state_dict``, ``module.``, an
+    optimizer); of several weights an average (EMA) is taken."""
+    head: Literal["auto", "new", "keep"] = "auto"
+    """The last layer of ``weights``. ``auto``: where it alone has another number of classes, it is initialised and
+    needs training; ``new``: it always is, also where the file has none; ``keep``: it must fit."""
+    skip: tuple[str, ...] = ()
+    """Names (shell patterns such as ``classifier.*``) that are not loaded: those of the network are initialised and
+    need training, those of the file are left there."""
     inputs: tuple[InputConfig, ...] = ()
     """The network's inputs, in the order of ``forward``. Empty: one input with the shape of the data."""
     outputs: tuple[str, ...] = ()

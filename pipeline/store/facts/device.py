@@ -105,6 +105,8 @@ class InferenceFacts:
     same: Mapping[str, tuple[Score, ...]]
     """Engine -> how far each output is from ONNX Runtime's."""
     headline: str
+    untimed: str = ""
+    """Why there is no ``profile.json``, which has what each layer takes; empty where there is."""
 
 
 @dataclass(frozen=True)

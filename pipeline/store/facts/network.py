@@ -292,6 +292,11 @@ class Change:
     high: float
 
 
+PREDICTIONS, DISAGREEMENTS = "predictions.npy", "disagreements.json"
+"""Files of an assessment, where each sample has one class: int32 ``[3, samples]`` of the test split (the real class,
+dense, compressed), and a dozen samples that the two networks name differently, with their pictures."""
+
+
 @dataclass(frozen=True)
 class AssessmentFacts:
     """The final figures."""

@@ -134,6 +134,16 @@ def test_an_older_file_without_a_key_is_refused_by_its_name(key: str, tmp_path: 
     assert f"{key}: field required" in refusal(tmp_path / "report.json", json.dumps(run).encode())
 
 
+def test_an_older_file_without_what_came_later_is_read(tmp_path: Path) -> None:
+    run = realistic()
+    del run["predictions"], run["layer_costs"]
+    for one in (*run["rounds"], *run["builder"]):
+        for key in ("macs", "parameters", "bytes"):
+            one.pop(key, None)
+    assert not refusal(tmp_path / "report.json", json.dumps(run).encode())
+    assert record.read(tmp_path / "report.json").layer_costs is None
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -17,11 +17,11 @@ from jetpress.benchmarks.report.record.networks import Standing
 from jetpress.benchmarks.report.render import TEMPLATES, render
 from tests.benchmarks.runs import EVIL, bare, hostile, realistic
 
-EMPTY = {"meta"}
+EMPTY = {"meta", "img"}
 ALLOWED = {
     "html", "head", "meta", "title", "style", "body", "header", "main", "footer", "nav", "section",
     "h1", "h2", "h3", "p", "b", "ul", "li", "a", "div", "span", "dl", "dt", "dd", "pre", "code",
-    "table", "thead", "tbody", "tr", "th", "td", "details", "summary", "figure", "figcaption",
+    "table", "thead", "tbody", "tr", "th", "td", "details", "summary", "figure", "figcaption", "img",
     "svg", "g", "path", "text", "defs", "use", "rect", "clippath",
 }  # fmt: skip
 
@@ -86,8 +86,11 @@ def rendered(
 def test_the_page_needs_nothing_and_runs_nothing(rendered: tuple[Page, str, str]) -> None:
     page, html, _ = rendered
     assert {tag for tag, _ in page.tags} <= ALLOWED
-    for _, attributes in page.tags:
-        assert not [name for name in attributes if name.startswith("on") or name in ("src", "action")]
+    for tag, attributes in page.tags:
+        assert not [name for name in attributes if name.startswith("on") or name in ("srcset", "action")]
+        assert ("src" in attributes) == (tag == "img")
+        assert attributes.get("src", "data:image/").startswith("data:image/")
+        assert (len(attributes.get("alt", "")) > 20) == (tag == "img")
         assert all(attributes.get(link, "#").startswith("#") for link in ("href", "xlink:href"))
     style = html[html.index("<style>") : html.index("</style>")]
     assert "url(" not in style
@@ -138,7 +141,7 @@ def test_nothing_that_a_user_named_escapes(tmp_path: Path) -> None:
     html, markdown, found = report(hostile(), tmp_path)
     prose = "\n".join(line for line in markdown.splitlines() if not line.startswith("    "))
     for text in (html, prose):
-        assert not re.search(r"(?<!\\)<(script|img)", text)
+        assert not re.search(r"(?<!\\)<(script|img(?! src=.data:))", text)
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\ud800-\udfff]", text)
     assert "{{ 7 * 7 }}" in html
     assert found["id"] == EVIL
@@ -317,3 +320,11 @@ def test_time_that_does_not_fall_as_the_layers_promise_is_said(tmp_path: Path) -
         assert "25 % slower than the sum" in text
     run["rounds"][1]["time"]["met"] = True
     assert "missed its time" not in report(run, tmp_path)[1]
+
+
+def test_no_run_is_left_out_without_a_word(tmp_path: Path) -> None:
+    run = realistic()
+    run["dense"]["samples_ms"][5:25] = [45.5] * 20
+    text = " ".join(Page(report(run, tmp_path)[0]).text.split())
+    assert "22 of 700 dense runs (3.1 %, up to 45.5 ms)" in text
+    assert "compressed runs (" not in text

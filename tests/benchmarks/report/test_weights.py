@@ -5,8 +5,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from jetpress.benchmarks.report import plots
-from jetpress.benchmarks.report.weights import histograms
+from jetpress.benchmarks.report import plots, record
+from jetpress.benchmarks.report.weights import change, histograms, weights
+from tests.benchmarks.runs import plain, realistic
 
 
 def test_histograms_of_the_largest_layers_on_common_edges() -> None:
@@ -24,6 +25,25 @@ def test_histograms_of_the_largest_layers_on_common_edges() -> None:
         assert sum(h.dense) == dense[h.name].size
     assert (found[0].compressed_zeros, sum(found[0].compressed)) == (36, 36)
     assert sum(found[2].compressed) == 0
+
+
+def test_the_layers_that_changed_most_are_seen_at_once() -> None:
+    rng = np.random.default_rng(0)
+    dense = {f"conv{i}": rng.normal(0, 1, (64, 8, 3, 3)) for i in range(7)}
+    compressed = {
+        name: array * (3.0 if name in ("conv2", "conv5") else 1.01) for name, array in dense.items()
+    }
+    del compressed["conv6"]
+    found = histograms(dense, compressed)
+    assert change(found[6]) == 1.0
+    assert change(found[2]) > 0.2 > change(found[0])
+    run = record.of({**realistic(), "histograms": [plain(one) for one in found]})
+    section = weights(run)
+    shown = [plot.title for plot in section.plots]
+    assert len(shown) == 4
+    assert {"conv2", "conv5", "conv6"} < set(shown)
+    assert shown == sorted(shown)
+    assert len(section.more) == 3
 
 
 @pytest.mark.parametrize(

@@ -360,6 +360,14 @@ def test_a_changed_file_is_refused_before_it_is_parsed(
         assert "Traceback" not in prose
 
 
+def test_a_bundle_that_is_not_there_is_a_wrong_name_and_no_broken_trust(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["build", "--bundle", str(tmp_path / "none"), "--out", str(tmp_path / "out")]) == 2
+    assert "there is no folder" in capsys.readouterr().err
+    assert main(["build", "--bundle", str(tmp_path), "--out", str(tmp_path / "out")]) == 6
+
+
 @pytest.mark.parametrize(
     "name", ["../outside.bin", "/etc/hostname", "link.bin", "a/../../outside.bin", "fifo"]
 )

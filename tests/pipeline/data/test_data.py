@@ -179,6 +179,14 @@ def test_an_image_folder_with_training_images_only(tmp_path: Path) -> None:
     assert len(set.union(*parts)) == sum(map(len, parts)) == 16
 
 
+def test_folders_of_classes_alone_are_all_training_data(tmp_path: Path) -> None:
+    whole, bare = load(folders(folder(tmp_path, ("train",))), 0), load(folders(tmp_path / "train"), 0)
+    assert (len(bare.train), len(bare.validation), len(bare.test), bare.classes) == (
+        len(whole.train), len(whole.validation), len(whole.test), whole.classes,
+    )  # fmt: skip
+    assert bare.origin["train"] == "the rest of train/"
+
+
 def damaged(path: Path) -> None:
     """Half a JPEG: its header is sound."""
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])

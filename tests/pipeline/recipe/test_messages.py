@@ -36,7 +36,7 @@ def test_a_key_of_another_table_is_named_with_it(tmp_path: Path, key: str, meant
 
 
 def test_what_is_like_nothing_is_taken_out(tmp_path: Path) -> None:
-    assert refused(tmp_path, "qqqq = 1\n").hint.startswith("take it out; valid here: benchmark, budget")
+    assert refused(tmp_path, "qqqq = 1\n").hint.startswith("take it out. Valid here: benchmark, budget")
 
 
 @pytest.mark.parametrize(

@@ -190,16 +190,15 @@ def test_any_other_network_may_teach(dense: Checkpoint, tmp_path: Path) -> None:
 
 
 def test_another_teacher_is_a_step_of_its_own(tmp_path: Path) -> None:
-    """Before the first round, and only where the recipe asks for it."""
-    small.model(tmp_path)
-    (tmp_path / "big.safetensors").write_bytes(b"any")
-    teacher = ModelConfig(builder=f"{tmp_path}/network.py:build", weights=str(tmp_path / "big.safetensors"))
-    recipe = Recipe(name="x", model=replace(teacher, weights=None))
+    """Looked at before anything is trained, and only where the recipe asks for it."""
+    weights = str(small.start(tmp_path).path / "weights.safetensors")
+    teacher = ModelConfig(builder=f"{tmp_path}/network.py:build", weights=weights)
+    recipe = Recipe(name="x", model=replace(teacher, weights=None), data=small.DIGITS)
     names = [step.name for step in plan(recipe, "nano", home=tmp_path)]
     assert "teacher" not in names
     taught = replace(recipe, finetune=FinetuneConfig(teacher=teacher))
     with_teacher = [step.name for step in plan(taught, "nano", home=tmp_path)]
-    assert with_teacher.index("teacher") == names.index("judge 1")
+    assert with_teacher.index("teacher") == names.index("source") + 1
     assert [name for name in with_teacher if name != "teacher"] == names
 
 

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 
 from jetpress.pipeline.engine.trials import with_qdq
 from jetpress.pipeline.graph import exporting
+from jetpress.pipeline.graph.layers import REST, attributed, owners_of
 from jetpress.pipeline.network import channels
 from jetpress.pipeline.network.channels import ChannelGraph
 from jetpress.pipeline.pruning import allocate
 from jetpress.pipeline.pruning.allocate import Room
 from jetpress.pipeline.pruning.costs import Sizes
-from jetpress.pipeline.pruning.timing import REST, TimeModel, attributed, fit, owners_of, widths
+from jetpress.pipeline.pruning.timing import TimeModel, fit, widths
 from jetpress.pipeline.recipe.sections.export import ExportConfig
 from jetpress.pipeline.recipe.sections.model import InputConfig
 from studies.resnet_cifar import resnet

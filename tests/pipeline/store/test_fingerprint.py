@@ -176,7 +176,7 @@ UNUSED = {
         "\n\n\n",
         "\n\n\ndef unrelated():\n    return 1\n\n\n",
     ),
-    "what is said": ("deploy/console.py", "EVERY_S = 15.0", "EVERY_S = 16.0"),
+    "what is said": ("deploy/live.py", "EVERY_S = 15.0", "EVERY_S = 16.0"),
     "what an error says": ("deploy/errors.py", "free some space", "make room"),
     "the store": ("pipeline/store/store.py", "poll_interval=0.2", "poll_interval=0.3"),
     "the command line": ("pipeline/cli/arguments.py", '"--json"', '"--as-json"'),

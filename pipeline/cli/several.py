@@ -1,0 +1,116 @@
+"""``--target a,b``: each target with its device, one after the other, and one table at the end.
+
+What does not depend on the target (the data, the weights, the dense training) is done once: the store has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jetpress.deploy import console
+from jetpress.deploy.errors import DeviceError, RecipeError
+from jetpress.deploy.suggest import did_you_mean
+from jetpress.deploy.targets import find
+
+if TYPE_CHECKING:
+    from jetpress.pipeline.listing import Listed
+    from jetpress.pipeline.recipe.reading import Recipe
+
+WORST = (6, 4, 5, 3, 2, 8, 7, 9, 0)
+"""Exit codes, the worst first: what broke, then what was not given, then what was not reached."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A target, and the device that is one."""
+
+    target: str
+    device: str | None = None
+
+
+def pairs(targets: str, devices: Sequence[str]) -> list[Pair]:
+    """The targets of ``--target a,b`` with the devices of ``--device``.
+
+    Args:
+        targets: names with commas between them.
+        devices: each ``user@host``, or ``target=user@host`` and several of those with commas between them.
+
+    Raises:
+        RecipeError: an unknown target, or it is not clear which target a device is.
+    """
+    names = list(dict.fromkeys(name.strip() for name in targets.split(",")))
+    for name in names:
+        find(name)
+    given: dict[str, str] = {}
+    for one in (part.strip() for device in devices for part in device.split(",")):
+        target, named, host = one.rpartition("=")
+        if not named and len(names) > 1:
+            raise RecipeError(
+                f"--device {one} with {len(names)} targets: it does not say which of them it is",
+                f"for example --device {names[0]}={one}; a target without a device is built as without --device",
+            )
+        target = target or names[0]
+        if target not in names:
+            raise RecipeError(
+                f"--device {one}: {target!r} is not among the targets {', '.join(names)}",
+                did_you_mean(target, names) or f"add it to --target, or write one of {', '.join(names)}",
+            )
+        if not host or target in given:
+            what = f"names no device for {target}" if not host else f"is a second device for {target}"
+            raise RecipeError(f"--device {one} {what}", f"give one: --device {target}=user@host")
+        given[target] = host
+    return [Pair(name, given.get(name)) for name in names]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How the run for one target ended."""
+
+    row: Listed
+    """Of the table."""
+    plain: dict[str, Any]
+    """For ``--json``: the report, or the error."""
+    exit_code: int
+
+
+def run_each(recipe: Recipe, chosen: Sequence[Pair]) -> list[Ended]:
+    """Run a recipe for each target; where one is refused or its device fails, the others still run.
+
+    Raises:
+        JetpressError: the only one was refused, or it is nothing that hangs on the target.
+    """
+    from jetpress.benchmarks.report.headline import shown
+    from jetpress.pipeline import listing
+    from jetpress.pipeline.recipe.resolve import resolve
+    from jetpress.pipeline.run import run
+
+    for one in chosen:
+        resolve(recipe, find(one.target))  # what a target refuses is said before the first of them runs
+    ended = []
+    for one in chosen:
+        try:
+            report = run(recipe, one.target, one.device)
+        except (DeviceError, RecipeError) as error:
+            if len(chosen) == 1:
+                raise
+            console.conclude(f"jetpress: error: {one.target}: {error}")
+            plain = {
+                "target": one.target,
+                "error": error.what,
+                "hint": error.hint,
+                "exit_code": error.exit_code,
+            }
+            row = listing.failed(one.target, recipe.name, error.what, error.exit_code)
+            ended.append(Ended(row, plain, error.exit_code))
+        else:
+            row = listing.of(report, report.folder or Path())
+            ended.append(Ended(row, report.to_dict(), shown(report).exit_code))
+    return ended
+
+
+def worst(codes: Sequence[int]) -> int:
+    """The exit code of several runs."""
+    return min(codes, key=WORST.index)

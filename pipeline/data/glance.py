@@ -1,0 +1,179 @@
+"""What a data set is, seen without reading it whole: for a recipe that is yet to be written."""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from PIL import Image
+
+from jetpress.deploy.errors import RecipeError
+from jetpress.deploy.suggest import did_you_mean
+from jetpress.pipeline.data import sources
+from jetpress.pipeline.data.loading import cut_off
+from jetpress.pipeline.recipe.sections.data import DataConfig
+from jetpress.pipeline.recipe.sections.fields import is_file_reference
+from jetpress.pipeline.recipe.writing import DataSeen
+
+BUILT_IN = ("digits", "cifar10", "cifar100")
+LOOKED_AT = 32
+"""Images whose size is read; only their headers are."""
+DIGITS = (178, 182, 177, 183, 181, 182, 181, 179, 174, 180)
+"""Images of each class in scikit-learn's digits."""
+
+
+def look(given: str, recipe_folder: Path) -> DataSeen:
+    """Look at a data set.
+
+    Args:
+        given: a folder of images, ``digits``, ``cifar10``, ``cifar100`` or ``file.py:function``; paths are relative to
+            where jetpress was started.
+        recipe_folder: where the recipe will lie: its paths are relative to that.
+
+    Raises:
+        RecipeError: it is not there, or not laid out as it must be; says what was meant, where that is plain.
+    """
+    if given == "digits":
+        count, test = sum(DIGITS), _cut_off(DIGITS)
+        return DataSeen(
+            "digits", None, 10, count, test, f"{test} of its {count} images are the test split", 8
+        )
+    if given in BUILT_IN:
+        return _cifar(given, recipe_folder)
+    if is_file_reference(given):
+        return _function(given, recipe_folder)
+    return _folder(given, recipe_folder)
+
+
+def relative(path: Path, recipe_folder: Path) -> str:
+    """As it is written into a recipe that lies in ``recipe_folder``: relative where it lies below that."""
+    path, folder = path.resolve(), recipe_folder.resolve()
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
+
+
+def _cifar(given: str, recipe_folder: Path) -> DataSeen:
+    batches = "cifar-10-batches-py" if given == "cifar10" else "cifar-100-python"
+    there = next((path for path in (Path("data"), Path()) if (path / batches).is_dir()), None)
+    root = "data" if there is None else relative(there, recipe_folder)
+    classes = int(given.removeprefix("cifar"))
+    return DataSeen(
+        given,
+        root,
+        classes,
+        50_000,
+        10_000,
+        "its own 10000 test images are the test split",
+        32,
+        there is None,
+    )
+
+
+def _function(given: str, recipe_folder: Path) -> DataSeen:
+    path, _, function = given.rpartition(":")
+    if not Path(path).is_file():
+        raise RecipeError(f"there is no file {path}", _files_like(path) or "give path/to/file.py:function")
+    reference = f"{Path(path).resolve()}:{function}"
+    found = sources.read(DataConfig(source=reference), 0)
+    train, labels = found.splits["train"], found.splits["train"].labels
+    classes = len(found.classes) or (int(labels.max()) + 1 if labels is not None and len(labels) else 0)
+    if not classes:
+        raise RecipeError(
+            f"{given} does not say its classes",
+            'add "classes": [names] to what it returns, or a list `targets` to train',
+        )
+    shape = train.batch([0], None)[0][0].shape
+    test = len(found.splits.get("test") or found.splits.get("validation") or ()) or round(
+        len(train) * DataConfig.test_fraction
+    )
+    return DataSeen(
+        f"{relative(Path(path), recipe_folder)}:{function}",
+        None,
+        classes,
+        len(train),
+        test,
+        f"{', '.join(f'{name} {len(split)}' for name, split in found.splits.items())} samples",
+        shape[-1] if len(shape) == 4 else None,
+    )
+
+
+def _folder(given: str, recipe_folder: Path) -> DataSeen:
+    root = Path(given)
+    if not root.is_dir():
+        raise RecipeError(f"there is no data set {given!r}", _meant(root))
+    try:
+        classes, listed = sources.listing(root)
+    except RecipeError as error:
+        raise RecipeError(error.what, _below(root) or error.hint) from None
+    counts = {split: len(files) for split, files in listed.items()}
+    own = next((counts[name] for name in ("test", "validation") if name in counts), None)
+    test = own or _cut_off(Counter(label for _, label in listed["train"]).values())
+    if own is None:
+        cut = f"{DataConfig.validation_fraction:.0%} each for validation and test are cut off"
+        splits = f"{counts['train']} images, {cut}: there is no val/"
+    elif len(counts) == 3:
+        splits = f"train/ {counts['train']}, val/ {counts['validation']}, test/ {test} images"
+    else:
+        folder = "test/" if "test" in counts else "val/"
+        splits = f"train/ {counts['train']} images (a part is validation), {folder} {test}: the test split"
+    paths = [path for path, _ in listed["train"]]
+    return DataSeen(
+        "imagefolder",
+        relative(root, recipe_folder),
+        len(classes),
+        counts["train"],
+        test,
+        splits,
+        _side(paths),
+    )
+
+
+def _cut_off(members: Iterable[int]) -> int:
+    """Test samples, where as many of each class are cut off as the recipe's share says."""
+    return sum(cut_off(count, DataConfig.test_fraction) for count in members)
+
+
+def _side(paths: list[str]) -> int:
+    """Median of the shorter sides of some images, evenly spaced through all, in pixels."""
+    step = max(1, len(paths) // LOOKED_AT)
+    sides = []
+    for path in paths[::step]:
+        try:
+            with Image.open(path) as image:
+                sides.append(min(image.size))
+        except (OSError, SyntaxError, ValueError):
+            continue  # the run counts and names those that cannot be read
+    if not sides:
+        raise RecipeError(
+            f"none of {len(paths[::step])} images can be read, {paths[0]} for one", "check the files"
+        )
+    return int(statistics.median(sides))
+
+
+def _meant(root: Path) -> str:
+    """What somebody who named no folder may have meant."""
+    folder = root.parent
+    names = [entry.name for entry in os.scandir(folder) if entry.is_dir()] if folder.is_dir() else []
+    near = did_you_mean(root.name, names) or did_you_mean(str(root), BUILT_IN)
+    takes = (
+        "give a folder of images (train/CLASS, val/CLASS, or just CLASS), digits, cifar10 or file.py:function"
+    )
+    return near or takes
+
+
+def _below(root: Path) -> str:
+    """A folder one level down that is laid out as it should be."""
+    for entry in sorted(os.scandir(root), key=lambda entry: entry.name):
+        if entry.is_dir() and entry.name not in sources.FOLDERS and (Path(entry.path) / "train").is_dir():
+            return f"did you mean {entry.path}?"
+    for wrong in ("valid", "validation"):
+        if (root / wrong).is_dir() and not (root / "train").is_dir():
+            return f"call its folders train/ and val/ ({wrong}/ is there)"
+    return ""
+
+
+def _files_like(path: str) -> str:
+    folder = Path(path).parent
+    return did_you_mean(Path(path).name, [file.name for file in folder.glob("*.py")])

@@ -1,0 +1,112 @@
+"""What can be known before training is known before training: what cannot come to a good end costs seconds, not hours.
+
+Network, weights and classes are held against the data by the ``source`` stage, the device by
+:mod:`jetpress.pipeline.flow.devices`. Here the network as it is given is exported and held against the target's parser
+(training changes no operator), the validation split against the budget, and the disk against what a run writes.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from jetpress.benchmarks.accuracy import FULL, Z
+from jetpress.deploy.errors import DeviceError, RecipeError, StageError
+from jetpress.pipeline.flow.eight_bits import dense_export
+from jetpress.pipeline.recipe.configs import PreflightConfig
+from jetpress.pipeline.recipe.resolve import Plan
+from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS
+from jetpress.pipeline.store.artifact import Checkpoint
+from jetpress.pipeline.store.facts.network import CheckpointFacts
+from jetpress.pipeline.store.lazy import lazy_stages
+from jetpress.pipeline.store.steps import Walk
+
+with lazy_stages():
+    from jetpress.pipeline.stages.export import export
+    from jetpress.pipeline.stages.preflight import preflight
+
+COPIES, COPIES_A_ROUND = 16, 2
+"""Of the weights that a run leaves behind, at most: by its stages, in the bundle, as engines, in the run's folder."""
+SURELY_TOO_LITTLE = 0.25
+"""Of what a run may need; pruned networks are smaller than the dense one that is counted with."""
+FEWEST = 2
+"""Images that a budget must be worth, for one of them not to decide."""
+
+
+def check_before_training(plan: Plan, given: Checkpoint, walk: Walk) -> None:
+    """Refuse what cannot end well with the network as it is given, and warn of what may not.
+
+    Raises:
+        RecipeError: it does not export at the target's opset, or the target's parser does not take it.
+        DeviceError: the disk is too full.
+    """
+    config, trained = dense_export(plan), "train" not in plan.skipped
+    precision = plan.recipe.build.precision
+    if precision in EIGHT_BITS:
+        precision = plan.target.default_precision
+    if trained and config.fp16:  # which layers FP16 can hold depends on weights that are not there yet
+        config, precision = replace(config, fp16=False), "fp32"
+    with _said_of_the_network():
+        exported = walk.step("try export", export, config, given, early=True)
+        walk.step("try preflight", preflight, PreflightConfig(plan.target, precision), exported, early=True)
+    if given.known is not None:
+        if line := few_images(given.known, plan.recipe.budget.accuracy_drop):
+            walk.warn(line)
+        if line := little_space(given.known, plan.recipe.prune.rounds, walk.store.root):
+            walk.warn(line)
+
+
+@contextmanager
+def _said_of_the_network() -> Iterator[None]:
+    """What a stage cannot do with the network as it is given is a fault of what was given."""
+    try:
+        yield
+    except StageError as error:
+        raise RecipeError(f"before anything was trained: {error.what}", error.hint) from error
+
+
+def few_images(facts: CheckpointFacts, budget: float) -> str:
+    """Why the splits are too small for a budget of so many points; empty where they are not.
+
+    The number that would do: both networks see the same images, so the drop's standard error is ``sqrt(d / n)`` at
+    most, where ``d`` is the share on which they differ (McNemar 1947). With ``d`` twice the budget (one and a half of
+    it lost, a half won), 1.96 standard errors are no more than the budget from ``n = 2 * 1.96**2 / budget``.
+    """
+    data = facts.data
+    if data is None or budget <= 0:
+        return ""
+    count, split = min((data.validation, "validation"), (data.test, "test"))
+    if not count or budget * count / FULL >= FEWEST:
+        return ""
+    enough = math.ceil(2 * Z * Z * FULL / budget)
+    return (
+        f"{count} {split} images: each is {FULL / count:.2g} points, and the budget is {budget:g}: one image decides. "
+        f"About {enough} would tell a drop of {budget:g} points from chance"
+    )
+
+
+def little_space(facts: CheckpointFacts, rounds: int, folder: Path) -> str:
+    """Why the disk below ``folder`` may be too small for a run; empty where it is large enough.
+
+    Raises:
+        DeviceError: it is too small.
+    """
+    need = 4 * facts.parameters * (COPIES + COPIES_A_ROUND * rounds)
+    folder = folder.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if free >= need:
+        return ""
+    line = (
+        f"{free / 2**20:.0f} MiB are free in {folder}, a run of this network may need {need / 2**20:.0f} MiB"
+    )
+    if free < SURELY_TOO_LITTLE * need:
+        raise DeviceError(
+            line, "`jetpress gc` removes what no run needs; or set JETPRESS_RUNS to a folder on a larger disk"
+        )
+    return line

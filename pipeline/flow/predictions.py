@@ -1,0 +1,22 @@
+"""Which class both networks name for each test sample, as the assessment kept it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from jetpress.benchmarks.report import predictions
+from jetpress.benchmarks.report.record.predictions import Predictions
+from jetpress.pipeline.flow.outcome import Outcome
+from jetpress.pipeline.store.facts.network import DISAGREEMENTS, PREDICTIONS
+
+
+def predicted(outcome: Outcome) -> Predictions | None:
+    """For the report; None where the samples have not one class each."""
+    folder, data = outcome.accuracy.path, outcome.networks.dense.facts.data
+    if not (folder / PREDICTIONS).is_file():
+        return None
+    labels, dense, compressed = np.load(folder / PREDICTIONS, allow_pickle=False)
+    shown = json.loads((folder / DISAGREEMENTS).read_text())
+    return predictions.counted(labels, dense, compressed, data.classes if data else (), shown)
