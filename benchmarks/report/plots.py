@@ -224,8 +224,10 @@ def frontier(points: Sequence[tuple[float, float, bool]], label: str) -> str:
         axes.annotate(
             str(number) if number else "dense", (x, y), (0, 8), textcoords="offset points", ha="center"
         )
-    axes.margins(0.12, 0.25)
-    axes.set_xlim(left=0)
+    heights = [y for _, y, _ in points]
+    room = max(0.25 * (max(heights) - min(heights)), 0.5)
+    axes.set(xlim=(0, 1.1 * max(x for x, _, _ in points)), ylim=(min(heights) - room, max(heights) + room))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}" if value <= 100 else "")
     axes.set(xlabel=label, ylabel="validation, %")
     axes.grid(axis="y")
     return as_svg(figure, "frontier")
