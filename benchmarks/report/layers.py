@@ -21,7 +21,7 @@ def times(run: RunReport) -> Section:
         why = found.untimed if found and found.untimed else "no engine ran, or its layers were not timed"
         return Section("layer-times", TIMES, missing=f"{why[:1].upper()}{why[1:]}.")
     numbered = list(enumerate(found.layers, 1))
-    head = ("", "Layer", "Dense", "Compressed", "Change", "MACs, dense", "compressed")
+    head = ("", "Layer", "Dense", "Compressed", "Ratio", "MACs, dense", "compressed")
     slowest = sorted(numbered, key=lambda one: -_ms(one[1].compressed))[:SLOWEST]
     tables = [
         Table(
@@ -55,7 +55,7 @@ def _profiled(found: Profiled, layers: Sequence[float], name: str) -> str:
 
 def _row(place: int, pair: LayerPair) -> tuple[str, ...]:
     before, after = _ms(pair.dense), _ms(pair.compressed)
-    faster = f"{before / after:.2f} × as fast" if before and after and before != after else ""
+    faster = f"{before / after:.2f} ×" if before and after and before != after else ""
     return (
         str(place),
         pair.name,

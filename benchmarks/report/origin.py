@@ -41,7 +41,7 @@ def origin(run: RunReport) -> Section:
         for title, found in facts
         if found
     ]
-    code = [("The command", run.reproduce)] if run.reproduce else []
-    code += [("The recipe, every value decided", toml(run.recipe))] if run.recipe else []
+    code = (("The command", run.reproduce),) if run.reproduce else ()
+    recipe = (("The recipe, every value decided", toml(run.recipe)),) if run.recipe else ()
     text = "The same recipe, data and versions give the same artifacts: compare the digests above."
-    return Section("origin", "How to reproduce", text=(text,), tables=tables, code=code)
+    return Section("origin", "How to reproduce", text=(text,), tables=tables, code=code, more_code=recipe)

@@ -98,7 +98,9 @@ class Section:
     pictures: Sequence[Picture] = ()
     matrices: Sequence[Matrix] = ()
     tables: Sequence[Table] = ()
-    code: Sequence[tuple[str, str]] = ()
+    code: tuple[tuple[str, str], ...] = ()
+    more_code: tuple[tuple[str, str], ...] = ()
+    """Blocks that are shown when asked for."""
 
     @property
     def narrow(self) -> bool:

@@ -181,7 +181,13 @@ def _environment(html: bool, inline: Callable[[str], str], line: Callable[[str],
         lstrip_blocks=True,
     )
     environment.filters["code"] = code
+    environment.filters["steady"] = steady
     return environment
+
+
+def steady(text: str) -> str:
+    """A number that stays with its unit; an interval behind it may stand on a line of its own."""
+    return re.sub(r" (?!\()", "\N{NO-BREAK SPACE}", text)
 
 
 def _escaped(text: str) -> str:

@@ -26,8 +26,8 @@ from jetpress.benchmarks.stats import Interval
 from jetpress.deploy.runner import latencies as runner
 
 NOT_TO_QUOTE = (
-    "These latencies are no numbers to quote. How many times as fast is judged apart, by an interval of its own: what "
-    "disturbs a session disturbs both networks."
+    "These latencies are no numbers to quote. Their ratio is judged apart, by an interval of its own: what disturbs a "
+    "session disturbs both networks."
 )
 
 

@@ -135,32 +135,18 @@ def _sessions(
 ) -> List[Dict[str, Observed]]:
     """One after the other, until the ratios are known well enough or the time is up."""
     sessions: List[Dict[str, Observed]] = []
-    started = clock.seconds()
-    while not _is_over(sessions, pairs, asked, clock.seconds() - started):
+    ratios: List[List[intervals.Pairs]] = [[] for _ in pairs]
+    rule, started = intervals.Rule(asked.sessions, asked.max_seconds), clock.seconds()
+    while not rule.is_over(ratios, len(sessions), clock.seconds() - started):
         sessions.append(begin(not sessions))
+        for (of, to), ratio in zip(pairs, ratios):  # noqa: B905 - Python 3.6
+            ratio.append(results.pairs_of(sessions[-1], of, to))
         said = [
-            "%s against %s %.3f times"
-            % (of, to, intervals.session_ratio(results.pairs_of(sessions[-1], of, to)))
-            for of, to in pairs
+            "%s against %s %.3f times" % (of, to, intervals.session_ratio(ratio[-1]))
+            for (of, to), ratio in zip(pairs, ratios)  # noqa: B905 - Python 3.6
         ]
         tell("session %d: %s" % (len(sessions), ", ".join(said) or "measured"))
     return sessions
-
-
-def _is_over(
-    sessions: Sequence[Dict[str, Observed]], pairs: Sequence[Pair], asked: Asked, taken: float
-) -> bool:
-    done = len(sessions)
-    if asked.sessions is not None:
-        return done >= asked.sessions
-    if done >= intervals.FEWEST_SESSIONS and taken * (done + 1) / done > asked.max_seconds:
-        return True
-    if done < intervals.LEAST_SESSIONS:
-        return False
-    return all(
-        intervals.is_enough(intervals.of_ratio([results.pairs_of(each, of, to) for each in sessions]))
-        for of, to in pairs
-    )
 
 
 def _words(subjects: Sequence[Subject], terms: Terms, places: Sequence[str]) -> List[str]:

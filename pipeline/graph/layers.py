@@ -74,7 +74,7 @@ def attributed(layers: Mapping[str, float], owners: Mapping[str, str]) -> dict[s
 
 
 def costs(proto: onnx.ModelProto, inputs: Mapping[str, Sequence[int | str]]) -> dict[str, Cost]:
-    """What each layer with weights costs, in the order of the graph.
+    """What each layer with weights costs, in the order of the graph; one whose shapes depend on the data is left out.
 
     Args:
         proto: the graph; its weights may be missing, only their shapes are looked at. Its inputs are changed.
@@ -122,8 +122,13 @@ def _shapes(proto: onnx.ModelProto, inputs: Mapping[str, Sequence[int | str]]) -
             value.type.tensor_type.shape.dim, inputs.get(value.name, ()), strict=False
         ):
             dimension.dim_value = size if isinstance(size, int) else 1
-    whole = onnx.shape_inference.infer_shapes(proto, data_prop=True).graph
+    try:
+        whole = onnx.shape_inference.infer_shapes(proto, data_prop=True).graph
+    except (onnx.shape_inference.InferenceError, ValueError):
+        whole = onnx.shape_inference.infer_shapes(proto).graph
     known = {one.name: tuple(one.dims) for one in whole.initializer}
     for value in (*whole.input, *whole.output, *whole.value_info):
-        known[value.name] = tuple(one.dim_value or 1 for one in value.type.tensor_type.shape.dim)
+        shape = value.type.tensor_type.shape
+        if value.type.tensor_type.HasField("shape") and all(one.HasField("dim_value") for one in shape.dim):
+            known[value.name] = tuple(one.dim_value for one in shape.dim)
     return known

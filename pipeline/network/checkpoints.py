@@ -152,6 +152,10 @@ def _left_out(
 def _beside(stored: Stored, fit: Fit, used: set[str], choice: Choice) -> tuple[list[str], list[str]]:
     """What lies in the same dictionaries and is not loaded: what is no part of the network, and what seems to be."""
     folders = {stored.folders[name] for name in used if name in stored.folders}
+    if (
+        len(folders) > 1
+    ):  # a dictionary for each part of the network: others are parts, too, but for an optimizer's
+        folders |= {there for there in stored.folders.values() if "optim" not in there}
     heads = {name.rpartition(".")[0] + "." for name in choice.last} if choice.head == "new" else set()
     beside, unknown = list[str](), list[str]()
     for name in stored.tensors:
