@@ -17,7 +17,7 @@ from tests.deploy.device.test_device import until
 from tests.deploy.runner_bundles import bundle
 
 TERMS = ["--seconds", "0.1", "--runs", "8", "--rounds", "4", "--warmup-ms", "10", "--warmup-max-ms", "50"]
-TERMS += ["--locked", "0", "--varied", "1"]
+TERMS += ["--locked", "0", "--varied", "1", "--backward", "0"]
 
 
 @pytest.fixture(scope="module")
