@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from collections.abc import Iterator
 
 from jetpress.pipeline.cli import EXIT_CODES, parser
@@ -40,8 +41,9 @@ def page() -> str:
     for name, command in commands.items():
         parts.append(f"\n## {name}\n\n{_sentence(command.description or '')}\n")
         parts += ["\n", *_table(command), BEHIND.get(name, "")]
-    codes = EXIT_CODES.replace("exit codes: ", "")
-    parts.append(f"\n## Exit codes\n\n{_sentence(codes)} More in [troubleshooting.md](troubleshooting.md).\n")
+    codes = " ".join(EXIT_CODES.replace("exit codes: ", "").split())
+    text = f"{_sentence(codes)} More in [troubleshooting.md](troubleshooting.md)."
+    parts.append(f"\n## Exit codes\n\n{textwrap.fill(text, 118)}\n")
     return "".join(parts)
 
 

@@ -17,6 +17,7 @@ from jetpress.pipeline import summary
 from jetpress.pipeline.data.digests import source_config
 from jetpress.pipeline.engine.place import can_run
 from jetpress.pipeline.flow.before_training import check_before_training
+from jetpress.pipeline.flow.decisions import decisions
 from jetpress.pipeline.flow.devices import bench_for_pruning, where
 from jetpress.pipeline.flow.eight_bits import dense_export, in_int8
 from jetpress.pipeline.flow.measured import session, unanswered
@@ -165,6 +166,8 @@ def run(
 
     with console.whole() as overall, Needs(store, folder) as needs, metrics.tracked(recipe.tracking):
         place = where(plan, device)
+        for line in decisions(plan, place):
+            console.detail(f"  {line}")
         report = until_whole(walk)
         needs.finished()
     return report
@@ -192,4 +195,6 @@ def plan(
 
     with Needs(store, folder) as needs:
         place = where(resolved, device)
+        for line in decisions(resolved, place):
+            console.detail(f"  {line}")
         return until_whole(walk)

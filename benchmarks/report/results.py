@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from jetpress.benchmarks.ratio import Verdict, verdict
-from jetpress.benchmarks.report import plots
 from jetpress.benchmarks.report.page import Mark, Plot, Section, Table, met
 from jetpress.benchmarks.report.record import RunReport
 from jetpress.benchmarks.report.record.networks import Latency, NetworkReport
@@ -195,6 +194,10 @@ def _together(reasons: Sequence[str]) -> list[str]:
 def _latency_plots(dense: list[float], compressed: list[float]) -> list[Plot]:
     if not (dense or compressed):
         return []
+    from jetpress.benchmarks.report import (
+        plots,
+    )  # matplotlib takes longer to load than all else that is said of a run
+
     limit, series = plots.latency_limit(dense, compressed), {"dense": dense, "compressed": compressed}
     above = sum(int((plots.windows(one)[2] > limit).sum()) for one in series.values() if one)
     over = f" {above} windows reach beyond the top." if above else ""

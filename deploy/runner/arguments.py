@@ -93,7 +93,7 @@ def _add_session(command: argparse.ArgumentParser) -> None:
     for kind, flags in ((float, ("seconds", "warmup-ms", "warmup-max-ms")), (int, ("runs", "rounds"))):
         for flag in flags:
             command.add_argument("--" + flag, type=kind, required=True)
-    for flag in ("locked", "varied"):
+    for flag in ("locked", "varied", "backward"):
         command.add_argument("--" + flag, type=lambda text: text == "1", required=True)
 
 

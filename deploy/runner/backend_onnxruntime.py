@@ -9,12 +9,10 @@ import tempfile
 import time
 from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Tuple
 
-import numpy as np
-
 from .clock import now_ns
 from .failures import BundleError, DeviceError, ToolMissing
 from .settings import Input, Settings
-from .tensors import Feeds, Tensor
+from .tensors import Feeds, Tensor, on_a_page
 from .timings import Timings
 
 if TYPE_CHECKING:
@@ -160,8 +158,8 @@ class Session:
 
     def bind(self, feeds: Feeds) -> None:
         """Fix inputs and outputs for the timed runs, so that these allocate nothing."""
-        self.held = {name: np.ascontiguousarray(array) for name, array in feeds.items()}
-        self.bound = {name: np.empty_like(array) for name, array in self.infer(self.held).items()}
+        self.held = {name: on_a_page(array) for name, array in feeds.items()}
+        self.bound = {name: on_a_page(array) for name, array in self.infer(self.held).items()}
         self.binding = self.session.io_binding()
         for name, array in self.held.items():
             self.binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)

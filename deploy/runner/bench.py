@@ -48,8 +48,12 @@ class Asked(NamedTuple):
     warmup_ms: float = WARMUP_MS
     warmup_max_ms: float = WARMUP_MAX_MS
 
-    def terms(self, engines: int, locked: bool, first: bool) -> Terms:
-        """Of each session its share; half of the time at most is spent on warming up."""
+    def terms(self, engines: int, locked: bool, number: int) -> Terms:
+        """Of each session its share; half of the time at most is spent on warming up.
+
+        Every other session goes backward: what hangs on which engine comes first then differs between sessions,
+        and is in the interval instead of in the ratio.
+        """
         sessions = self.sessions or intervals.LEAST_SESSIONS
         most = min(self.warmup_max_ms, 1000 * self.max_seconds) / (
             1 if sessions == 1 else 2 * sessions * engines
@@ -61,7 +65,8 @@ class Asked(NamedTuple):
             warmup_ms=self.warmup_ms,
             warmup_max_ms=max(most, min(self.warmup_ms, self.warmup_max_ms)),
             locked=locked,
-            varied=first,
+            varied=number == 0,
+            backward=number % 2 == 1,
         )
 
 
@@ -103,8 +108,8 @@ def _measured(
     tell("machine: %s" % before.in_words())
     with clocks.locked(board, asked.lock_clocks) as locked:
 
-        def begin(first: bool) -> Dict[str, Observed]:
-            terms = asked.terms(len(names), locked, first)
+        def begin(number: int) -> Dict[str, Observed]:
+            terms = asked.terms(len(names), locked, number)
             if asked.sessions == 1:  # it needs no other process to be a fresh one
                 return session.read(session.as_plain(session.run(subjects, terms)))
             return session.read(processes.run(_words(subjects, terms, places))["engines"])
@@ -131,36 +136,22 @@ def _both(faults: Dict[str, List[str]], of: str, to: str) -> List[str]:
 
 
 def _sessions(
-    begin: Callable[[bool], Dict[str, Observed]], pairs: Sequence[Pair], asked: Asked
+    begin: Callable[[int], Dict[str, Observed]], pairs: Sequence[Pair], asked: Asked
 ) -> List[Dict[str, Observed]]:
     """One after the other, until the ratios are known well enough or the time is up."""
     sessions: List[Dict[str, Observed]] = []
-    started = clock.seconds()
-    while not _is_over(sessions, pairs, asked, clock.seconds() - started):
-        sessions.append(begin(not sessions))
+    ratios: List[List[intervals.Pairs]] = [[] for _ in pairs]
+    rule, started = intervals.Rule(asked.sessions, asked.max_seconds), clock.seconds()
+    while not rule.is_over(ratios, len(sessions), clock.seconds() - started):
+        sessions.append(begin(len(sessions)))
+        for (of, to), ratio in zip(pairs, ratios):  # noqa: B905 - Python 3.6
+            ratio.append(results.pairs_of(sessions[-1], of, to))
         said = [
-            "%s against %s %.3f times"
-            % (of, to, intervals.session_ratio(results.pairs_of(sessions[-1], of, to)))
-            for of, to in pairs
+            "%s against %s %.3f times" % (of, to, intervals.session_ratio(ratio[-1]))
+            for (of, to), ratio in zip(pairs, ratios)  # noqa: B905 - Python 3.6
         ]
         tell("session %d: %s" % (len(sessions), ", ".join(said) or "measured"))
     return sessions
-
-
-def _is_over(
-    sessions: Sequence[Dict[str, Observed]], pairs: Sequence[Pair], asked: Asked, taken: float
-) -> bool:
-    done = len(sessions)
-    if asked.sessions is not None:
-        return done >= asked.sessions
-    if done >= intervals.FEWEST_SESSIONS and taken * (done + 1) / done > asked.max_seconds:
-        return True
-    if done < intervals.LEAST_SESSIONS:
-        return False
-    return all(
-        intervals.is_enough(intervals.of_ratio([results.pairs_of(each, of, to) for each in sessions]))
-        for of, to in pairs
-    )
 
 
 def _words(subjects: Sequence[Subject], terms: Terms, places: Sequence[str]) -> List[str]:

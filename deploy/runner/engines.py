@@ -123,8 +123,13 @@ def _no_stamp(path: str) -> DigestMismatch:
     return DigestMismatch("%s is not a stamp of this runner" % path, "run `build` again")
 
 
-def open_engines(bundle: Bundle, folder: str, backend: "Backend") -> Dict[str, "Session"]:
-    """A session for each model: stamp, then digest, then origin are checked before a byte is deserialised."""
+def open_engines(
+    bundle: Bundle, folder: str, backend: "Backend", backward: bool = False
+) -> Dict[str, "Session"]:
+    """A session for each model: stamp, then digest, then origin are checked before a byte is deserialised.
+
+    By name, or `backward`: where an engine lies in memory hangs on when it was opened.
+    """
     stamp, here = read_stamp(folder), identity_of(backend)
     if stamp.engines and not here.fits(stamp.identity):
         raise DeviceError(
@@ -132,7 +137,7 @@ def open_engines(bundle: Bundle, folder: str, backend: "Backend") -> Dict[str, "
             "run `build` again on this device",
         )
     sessions: Dict[str, "Session"] = {}
-    for name in sorted(bundle.models):
+    for name in sorted(bundle.models, reverse=backward):
         engine, model = stamp.engines.get(name), bundle.models[name]
         if engine is None:
             raise DeviceError("%s holds no engine of model %s" % (folder, name), "run `build` again")

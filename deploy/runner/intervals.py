@@ -100,6 +100,21 @@ def is_enough(known: Estimate) -> bool:
     return half <= NARROW or (half <= CLEAR and away > known.high - known.low)
 
 
+class Rule(NamedTuple):
+    """When there are enough sessions."""
+
+    sessions: Optional[int]  # exactly so many; None: until it is known
+    max_seconds: float  # none is begun that would end later
+
+    def is_over(self, ratios: Sequence[Sequence[Pairs]], done: int, taken: float) -> bool:
+        """`ratios`: of each ratio that is asked for the pairs of every session; `taken`: seconds of all of them."""
+        if self.sessions is not None:
+            return done >= self.sessions
+        if done >= FEWEST_SESSIONS and taken * (done + 1) / done > self.max_seconds:
+            return True
+        return done >= LEAST_SESSIONS and all(is_enough(of_ratio(each)) for each in ratios)
+
+
 def compare(sessions: Sequence[Pairs], faults: Sequence[str]) -> Compared:
     """The verdict on a ratio; `faults` are what went wrong with the measuring itself."""
     known, pairs = of_ratio(sessions), sum(len(slow) for slow, _ in sessions)

@@ -7,6 +7,7 @@ that feed it.
 
 import glob
 import os
+import re
 import time
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -39,6 +40,8 @@ EMC_CLOCKS = (
     "sys/class/devfreq/*emc*/cur_freq",
 )
 GPU_LOADS = ("sys/devices/platform/gpu.0/load", "sys/devices/gpu.0/load")  # in thousandths
+# A PMIC that always says 100 C, and what the fan's control makes of other zones: neither is measured anywhere.
+NO_HEAT = re.compile("PMIC|fan-est", re.IGNORECASE)
 TRIPS = (
     "passive",
     "hot",
@@ -69,10 +72,11 @@ class Sensors:
         self.rails: Dict[str, Reader] = {}
         self._hwmon()
         self._iio()
-        self.zones = {
+        zones = {
             self.board.read(zone, "type") or os.path.basename(zone): os.path.join(zone, "temp")
             for zone in self._glob("sys/class/thermal/thermal_zone*")
         }
+        self.zones = {name: path for name, path in zones.items() if not NO_HEAT.search(name)}
         clocks = [path for name in GPU_CLOCKS for path in self._glob("sys/class/devfreq/%s/cur_freq" % name)]
         self.clock = clocks[0] if clocks else None
         self.emc = self._first(EMC_CLOCKS)

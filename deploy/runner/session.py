@@ -47,6 +47,7 @@ class Terms(NamedTuple):
     warmup_max_ms: float
     locked: bool
     varied: bool  # also whether other inputs take longer
+    backward: bool = False  # the engines are opened, warmed up and begun with in the opposite order
 
 
 class Entry(NamedTuple):
@@ -93,7 +94,7 @@ Blocks = Dict[str, List[Block]]  # of each engine
 
 def run(subjects: Sequence[Subject], terms: Terms) -> Dict[str, Observed]:
     """Measure in this process, and end with nothing open. What it gives survives JSON: see `read`."""
-    entries = opened(subjects)
+    entries = opened(subjects, terms.backward)
     board = Board()
     watch = Watch(board, clocks.held(board) if terms.locked else None)
     sessions = {name: entry.session for name, entry in entries.items()}
@@ -159,21 +160,21 @@ def chosen(bundle: Bundle) -> str:
     return "compressed" if "compressed" in bundle.models else sorted(bundle.models)[0]
 
 
-def opened(subjects: Sequence[Subject]) -> Dict[str, Entry]:
+def opened(subjects: Sequence[Subject], backward: bool = False) -> Dict[str, Entry]:
     """Every engine that is to be measured, by its name."""
     entries: Dict[str, Entry] = {}
-    for subject in subjects:
-        every = entries_of(subject.bundle, subject.engines)
+    for subject in subjects[::-1] if backward else subjects:
+        every = entries_of(subject.bundle, subject.engines, backward)
         entries.update({subject.name: every[chosen(subject.bundle)]} if subject.name else every)
     return entries
 
 
-def entries_of(bundle: Bundle, engines: str) -> Dict[str, Entry]:
+def entries_of(bundle: Bundle, engines: str, backward: bool = False) -> Dict[str, Entry]:
     """Every engine of a bundle, opened, with the inputs that it is to be timed on."""
     backend, built = open_backend(bundle.plan), read_stamp(engines).engines
     return {
         name: Entry(session, backend, bundle, first_batch(bundle, session), engine_path(engines, built[name]))
-        for name, session in open_engines(bundle, engines, backend).items()
+        for name, session in open_engines(bundle, engines, backend, backward).items()
     }
 
 
@@ -239,7 +240,7 @@ def warm_up(session: "Session", least_ms: float, most_ms: float) -> WarmUp:
 
 def measure(sessions: Dict[str, "Session"], terms: Terms) -> Blocks:
     """Blocks of each model in the order A B B A, until each has its seconds and its runs."""
-    names = sorted(sessions)
+    names = sorted(sessions, reverse=terms.backward)
     blocks: Blocks = {name: [] for name in names}
     length_ms, turn = 1000.0 * terms.seconds / terms.rounds, 0
 

@@ -13,6 +13,24 @@ else:
 Feeds = Dict[str, Array]
 
 
+PAGE = 4096
+
+
+def on_a_page(array: Array) -> Array:
+    """A copy that begins at a page of its own.
+
+    Where an array begins within a page is worth 2 % of a small network's latency (an allocator aligns to 16 bytes,
+    a vector has 64). The same program places its arrays the same way every time, so without this one of two equal
+    engines is always the faster one. After Mytkowicz et al., Producing wrong data without doing anything obviously
+    wrong (ASPLOS 2009).
+    """
+    room = np.empty(array.nbytes + PAGE, np.uint8)
+    start = -room.ctypes.data % PAGE
+    placed: Array = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    placed[...] = array
+    return placed
+
+
 class Tensor(NamedTuple):
     """One input or output as the engine wants it."""
 

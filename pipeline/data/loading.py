@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader, Dataset
 
-from jetpress.deploy.console import say
+from jetpress.deploy.console import progress, say
 from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.data import sources
 from jetpress.pipeline.data.augment import WHOLE, mix
@@ -65,7 +65,8 @@ def load(config: DataConfig, seed: int) -> Data:
     Raises:
         RecipeError: nothing there, too many unreadable images, fewer than two classes.
     """
-    found = sources.read(config, seed)
+    with progress("reading the data"):
+        found = sources.read(config, seed)
     if len(found.corrupt) > config.max_corrupt:
         listed = "\n    ".join(found.corrupt[:10])
         more = f"\n    ... and {len(found.corrupt) - 10} more" if len(found.corrupt) > 10 else ""

@@ -9,6 +9,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 from torch import nn
 
+from jetpress.deploy.console import progress
 from jetpress.deploy.errors import StageError
 from jetpress.pipeline.graph import downgrade, primitives
 from jetpress.pipeline.graph.ends import Ends, attach
@@ -58,9 +59,11 @@ def to_graph(
     """As :func:`to_onnx`, not checked yet; and what was done at the ends, in words."""
     opset = config.opset or downgrade.NEWEST
     max_batch = config.max_batch if config.dynamic_batch else None
-    model = trace(module, inputs, outputs, max(opset, downgrade.NEWEST), config.batch, max_batch)
-    simplify(model)
-    return to_opset(model, inputs, config, images, rules)
+    with progress("traced by PyTorch's exporter"):
+        model = trace(module, inputs, outputs, max(opset, downgrade.NEWEST), config.batch, max_batch)
+    with progress(f"simplified, at opset {opset}"):
+        simplify(model)
+        return to_opset(model, inputs, config, images, rules)
 
 
 def to_opset(

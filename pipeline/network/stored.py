@@ -21,8 +21,11 @@ AVERAGES = {"ema", "swa", "averaged", "shadow"}
 """Words in a key that say that its weights are a running average of those trained."""
 WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 """Modules that PyTorch lays around parts of a network, too; they are no part of a name."""
-DENSE_LAYER = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")
-"""Old names in torchvision's files of DenseNet."""
+OLD_NAMES = (
+    (re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)"), r"\1\2"),
+    (re.compile(r"((?:inner|layer)_blocks\.\d+|_head\.conv\.\d+)\.(weight|bias)"), r"\1.0.\2"),
+)
+"""What torchvision's files of DenseNet, RetinaNet and their like called a layer before, and what it is called now."""
 
 
 @dataclass
@@ -91,7 +94,7 @@ def _fits(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Iterat
     renamed: tuple[Callable[[str], str], ...] = (
         lambda name: name,
         lambda name: ".".join(part for part in name.split(".") if part not in WRAPPERS - own),
-        lambda name: DENSE_LAYER.sub(r"\1\2", name),
+        _renamed,
     )
     taken = set[tuple[tuple[str, str], ...]]()
     for rename in renamed:
@@ -108,6 +111,12 @@ def _fits(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Iterat
                     taken.add(key)
                     same = sum(tensors[there].shape == wanted[name].shape for name, there in names.items())
                     yield Fit(prefix, names, same)
+
+
+def _renamed(name: str) -> str:
+    for old, new in OLD_NAMES:
+        name = old.sub(new, name)
+    return name
 
 
 def _outer(wanted: Mapping[str, Tensor]) -> list[str]:

@@ -19,7 +19,6 @@ import zipfile
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING  # Python 2's names, which protocol 2 writes
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -37,6 +36,13 @@ NUMBERS = re.compile(r"b1|[iu][1248]|f[248]|\?")
 NOTHING = ("pathlib.Path", "pathlib.PosixPath", "pathlib.WindowsPath", "pathlib.PurePosixPath", "datetime.datetime",
            "datetime.date", "datetime.timedelta", "pathlib._local.PosixPath", "pathlib._local.WindowsPath")  # fmt: skip
 """Values of these say nothing of weights."""
+BLOCKED = ("os", "posix", "nt", "sys")
+"""Modules of which PyTorch reads nothing."""
+NO_WEIGHTS = {
+    b"version https://": ("a pointer of Git LFS", "fetch the file itself: git lfs pull"),
+    b"<": ("a web page", "download the file itself: the address gave a page about it"),
+}
+"""How files begin that are taken for weights, what they are, and what to do."""
 PICKLES = 4
 """Of the format before PyTorch 1.6: a magic number, a version, the machine, the object."""
 
@@ -63,6 +69,8 @@ def read(path: Path) -> object:
             ) from None
     if start[:1] == b"{":
         raise _index(path)
+    if kind := next((kind for first, kind in NO_WEIGHTS.items() if start.lstrip().startswith(first)), None):
+        raise RecipeError(f"{path} is {kind[0]} and holds no weights", kind[1])
     members = _members(path)
     if members and all(name.endswith(".npy") for name in members):
         return _arrays(path)
@@ -106,8 +114,10 @@ def _pickled(path: Path, members: list[str]) -> object:
     """A file of ``torch.save``, in either of its formats."""
     try:
         named = _named_in(path, members)
+        if refused := next((name for name in named.values() if name.partition(".")[0] in BLOCKED), None):
+            raise _Called(refused)
         allowed: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
-            (_in_place_of(name), name) for name in sorted(named - _known())
+            (_in_place_of(now), name) for name, now in named.items() if name not in _known()
         ]
         with (
             warnings.catch_warnings(action="ignore"),
@@ -116,7 +126,7 @@ def _pickled(path: Path, members: list[str]) -> object:
             return torch.load(path, map_location="cpu", weights_only=True)
     except _Called as called:
         raise RecipeError(
-            f"{path} holds what only running code makes: {called} would be called, and jetpress never does that",
+            f"{path} holds what only running code makes: {called} would be called to read it",
             converted(path, "{file}['state_dict']") + " (state_dict: the key that holds the weights)",
         ) from None
     except Exception as error:  # noqa: BLE001  torch.load raises UnpicklingError, RuntimeError, EOFError, KeyError, ...
@@ -126,8 +136,8 @@ def _pickled(path: Path, members: list[str]) -> object:
         ) from None
 
 
-def _named_in(path: Path, members: list[str]) -> set[str]:
-    """``module.name`` of all that the pickle names, read without unpickling."""
+def _named_in(path: Path, members: list[str]) -> dict[str, str]:
+    """All that the pickle names, read without unpickling: as it writes it -> ``module.name`` as of Python 3."""
     if members:
         with zipfile.ZipFile(path) as archive:
             record = next(name for name in members if name.endswith("data.pkl"))
@@ -136,25 +146,26 @@ def _named_in(path: Path, members: list[str]) -> set[str]:
         return _globals(file, PICKLES)
 
 
-def _globals(file: Any, pickles: int) -> set[str]:
-    named = set()
+def _globals(file: Any, pickles: int) -> dict[str, str]:
+    named = {}
     for _ in range(pickles):
         for opcode, argument, _ in pickletools.genops(file):
             if opcode.name == "GLOBAL":
                 module, name = str(argument).split(" ", 1)
-                module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
-                named.add(f"{module}.{name}")
+                now = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
+                named[f"{module}.{name}"] = named[".".join(now)] = ".".join(now)
     return named
 
 
-def _known() -> set[str]:
+def _known() -> Mapping[str, object]:
     """What PyTorch allows by itself."""
     from torch import _weights_only_unpickler
 
-    return set(_weights_only_unpickler._get_allowed_globals())  # noqa: SLF001  (there is no public list)
+    known: Mapping[str, object] = _weights_only_unpickler._get_allowed_globals()  # noqa: SLF001  (no public list)
+    return known
 
 
-class _Called(UnpicklingError):
+class _Called(Exception):
     """The pickle wants a function called, or a class; its name."""
 
 
@@ -209,14 +220,15 @@ class _Array:
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, dtype, fortran, raw = state
-        if dtype.dtype is not None:
-            flat = np.frombuffer(bytes(raw), dtype.dtype)
+        if dtype.dtype is not None and isinstance(raw, bytes):
+            flat = np.frombuffer(raw, dtype.dtype)
             self.values = flat.reshape(shape, order="F" if fortran else "C")
 
 
 def _scalar(dtype: _Dtype, raw: object = b"") -> object:
-    values = None if dtype.dtype is None else np.frombuffer(bytes(raw), dtype.dtype)  # type: ignore[call-overload]
-    return None if values is None or len(values) != 1 else values[0].item()
+    if dtype.dtype is None or not isinstance(raw, bytes) or len(raw) != dtype.dtype.itemsize:
+        return None
+    return np.frombuffer(raw, dtype.dtype)[0].item()
 
 
 def _array(*_: object) -> _Array:

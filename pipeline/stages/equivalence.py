@@ -18,6 +18,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from jetpress.deploy.console import progress
 from jetpress.deploy.errors import StageError
 from jetpress.deploy.onnx_file import guard
 from jetpress.deploy.preflight.sparse import SparseLayer
@@ -114,7 +115,7 @@ def compare(
     run = session.load(path or proto, shown=behind)
     results, failing = dict[tuple[str, str], Score](), dict[tuple[str, str], dict[str, Array]]()
     suspect = dict[tuple[str, str], dict[str, Array]]()
-    with _channels_last(network.module):
+    with _channels_last(network.module), progress("PyTorch against ONNX Runtime") as line:
         for group in _grouped(given):
             expected = _pytorch(network, [tensors for _, tensors in group], ends, fixed)
             given_by_file = len(outputs) - (len(decoded.outputs) - len(decoded.raw) if decoded else 0)
@@ -122,6 +123,7 @@ def compare(
                 what = f"PyTorch gives {len(expected[0])} outputs, the ONNX file {given_by_file}"
                 raise StageError(what, REPORT)
             for (case, tensors), wanted in zip(group, expected, strict=True):
+                line.step(case)
                 real, feed = next(session.feeds(proto, tensors, len(tensors[0])))
                 found = {name: session.cut(one, real) for name, one in run(feed).items()}
                 for score in _scores(case, found, wanted, outputs, results, limits, ends):

@@ -90,7 +90,8 @@ def _to_fp16(graph: ir.Model, config: ExportConfig, network: Network) -> tuple[i
     ends = Ends(config.input, config.output, network.data.mean, network.data.std)
     batch = config.max_batch if config.dynamic_batch else config.batch
     images = ends.to_file(loading.calibration(loaded, min(LOOK_AT, network.data.calibration_images)))
-    halved, found = fp16_layers.to_fp16(checked(graph), cases(images, batch, edges=True))
+    with console.progress("layers that FP16 can hold"):
+        halved, found = fp16_layers.to_fp16(checked(graph), cases(images, batch, edges=True))
     tidy(halved, config.ir_version)
     return halved, found
 

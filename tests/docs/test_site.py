@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from jetpress.deploy.errors import INTERRUPTED, JetpressError
 from tests.test_prose import ROOT, pages, prose
 
 DOCS = ROOT / "docs"
@@ -132,3 +133,9 @@ def test_what_troubleshooting_quotes_is_what_jetpress_says(quote: str) -> None:
 
 def test_there_are_quotes() -> None:
     assert len(quotes()) > 40
+
+
+def test_every_exit_code_is_explained() -> None:
+    listed = re.findall(r"^\| (\d+) \|", (DOCS / "troubleshooting.md").read_text(), re.MULTILINE)
+    known = {kind.exit_code for kind in JetpressError.__subclasses__()}
+    assert {int(code) for code in listed} == {0, 1, INTERRUPTED} | known

@@ -216,7 +216,10 @@ def test_check_says_what_is_here(capsys: pytest.CaptureFixture[str]) -> None:
 def test_completion_scripts_name_every_command(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", shell]) == 0
     out = capsys.readouterr().out
-    assert all(command in out for command in ("run", "plan", "targets", "report"))
+    commands: dict[str, argparse.ArgumentParser] = parser().get_default("commands")
+    assert {"init", "quick", "runs"} <= commands.keys()
+    assert all(command in out for command in commands)
+    assert all(option in out for option in ("goal", "weights", "force"))
 
 
 def test_check_holds_a_model_against_a_target(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from jetpress.deploy.console import progress
 from jetpress.deploy.errors import StageError
 from jetpress.pipeline.network.channels import attributes, oracle, tracing
 from jetpress.pipeline.network.channels.graph import Place, Survivors, Trace, TracedNet, rewritten, trace
@@ -47,7 +48,8 @@ def analyse(module: nn.Module, example_inputs: tuple[Tensor, ...], any_batch: bo
     Raises:
         StageError: the network cannot be traced.
     """
-    return channel_graph(trace(module, example_inputs, any_batch))
+    with progress("groups of channels"):
+        return channel_graph(trace(module, example_inputs, any_batch))
 
 
 def cut(
@@ -71,14 +73,16 @@ def cut(
     accepted: list[str] = []
     best: tuple[nn.Module, Step] | None = None
     pending = [list(wanted)]
-    while pending:
-        names = pending.pop()
-        survivors = _survivors(graph.trace, {n: wanted[n].slices for n in accepted + names}, remove)
-        result = _verified(dense, survivors)
-        if result is not None:
-            accepted, best = accepted + names, result
-        elif len(names) > 1:
-            pending += [names[len(names) // 2 :], names[: len(names) // 2]]
+    with progress("cut, and held against the dense network") as line:
+        while pending:
+            names = pending.pop()
+            survivors = _survivors(graph.trace, {n: wanted[n].slices for n in accepted + names}, remove)
+            result = _verified(dense, survivors)
+            if result is not None:
+                accepted, best = accepted + names, result
+                line.step(f"{len(accepted)} of {len(wanted)} groups")
+            elif len(names) > 1:
+                pending += [names[len(names) // 2 :], names[: len(names) // 2]]
     if best is None:
         raise StageError(
             f"none of {', '.join(list(wanted)[:5])} can be removed without changing the function",

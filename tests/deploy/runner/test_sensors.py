@@ -87,6 +87,31 @@ def test_sample_of_an_orin_nano(tmp_path: Path) -> None:
     assert sample.alarms == []
 
 
+def test_the_hottest_zone_of_a_nano_at_rest(tmp_path: Path) -> None:
+    """Its PMIC-Die always says 100 degrees, and fan-est is computed from the others."""
+    zones = {"AO-therm": 46000, "CPU-therm": 41500, "GPU-therm": 39500, "PLL-therm": 40000, "PMIC-Die": 100000,
+             "thermal-fan-est": 40250}  # fmt: skip
+    files = {}
+    for number, (name, heat) in enumerate(zones.items()):
+        files[f"sys/class/thermal/thermal_zone{number}/type"] = name
+        files[f"sys/class/thermal/thermal_zone{number}/temp"] = str(heat)
+    heat = sensors.Sensors(recorded(tmp_path, {**NANO, **files})).sample().celsius
+    assert set(heat) == set(zones) - {"PMIC-Die", "thermal-fan-est"}
+    assert max(heat.values()) == 46.0
+
+
+def test_power_of_several_sessions_is_weighted_by_their_time() -> None:
+    one = watch.Power(4.0, 2.0, None, 20, 20.0, 40.0, 20.0, 600.0, None, 50.0)
+    other = one._replace(watts=7.0, samples=40, hottest_celsius=61.0, gpu_mhz=900.0)
+    both = watch.together([(one, 1.0, 100), (other, 2.0, 200)])
+    assert both is not None
+    assert (both.watts, both.idle_watts, both.samples, both.hz) == (6.0, 2.0, 60, 20.0)
+    assert both.millijoules_per_inference == pytest.approx(60.0)
+    assert both.millijoules_above_idle == pytest.approx(40.0)
+    assert (both.gpu_mhz, both.emc_mhz, both.hottest_celsius) == (800.0, None, 61.0)
+    assert watch.together([(one, 1.0, 100), (None, 1.0, 100)]) is None
+
+
 def test_identity(tmp_path: Path) -> None:
     identity = recorded(tmp_path, ORIN_NANO).identity()
     assert identity["model"] == "NVIDIA Jetson Orin Nano Developer Kit"

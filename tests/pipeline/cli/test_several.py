@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from jetpress.pipeline.cli import main
 from jetpress.pipeline.cli.several import WORST, Pair, pairs, worst
 from tests.pipeline import small
 
+ROOT = Path(__file__).resolve().parents[3]
 TINY = (
     '[model]\nbuilder = "network.py:build"\n[data]\nsize = 8\nbatch_size = 512\ncalibration_images = 8\n'
     "sample_images = 8\n[train]\nepochs = 1\n[prune]\nrounds = 1\n[finetune]\nepochs = 1\n"
@@ -88,6 +90,13 @@ def test_two_targets_share_the_training_and_end_in_one_table(
         ("xavier", "finished"),
         ("orin-nano", "finished"),
     ]
+
+
+@pytest.mark.parametrize("goal", ["engine", "plan"])
+def test_make_takes_several_targets_and_their_devices(goal: str) -> None:
+    words = ["make", "-n", goal, "TARGET=nano,xavier", "DEVICE=xavier=me@box"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "--target nano,xavier --device xavier=me@box" in done.stdout
 
 
 def test_a_target_that_refuses_the_recipe_ends_all_before_the_first(
