@@ -16,6 +16,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -85,6 +86,9 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     onnx.save(network(8), folder / "model.onnx")
     torch.save(torchvision.models.mobilenet_v2().state_dict(), folder / "mobilenet_v2.pth")
     (folder / "net.py").write_text(NETWORK)
+    names: dict[str, Any] = {}
+    exec(NETWORK, names)
+    torch.save(names["build"]().state_dict(), folder / "net.pth")
     path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
     with sshd.running(folder / "s", {"PATH": path}) as server:
         made = Desk(folder, server)
@@ -145,12 +149,11 @@ def _make(command: Command) -> None:
 
 def _jetpress(command: Command, desk: Desk) -> int:
     words = [word.replace("user@host", desk.server.name) for word in command.words[1:]]
-    if words[0] in (
-        "run",
-        "plan",
-    ):  # of a small network: a plan tries what can be tried, large ones take their time
-        own = [f'model.builder="{desk.folder / "net.py"}:build"', "model.arguments={}", "data.size=16"]
-        small = own if "recipes/" in command.text else ["data.size=64"]
+    if words[0] in ("run", "plan"):
+        # of a small network: a plan tries what can be tried, and large ones take their time
+        small = [f'model.builder="{desk.folder / "net.py"}:build"', "model.arguments={}", "data.size=16"]
+        if "recipes/" not in command.text:  # init gave it weights
+            small.append(f'model.weights="{desk.folder / "net.pth"}"')
         words = ["plan", *(word for word in words[1:] if word not in ("-q", "-v"))]
         words += [word for key in small for word in ("--set", key)]
     if words[0] == "quick":  # init, and the run of what it wrote
