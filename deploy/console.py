@@ -21,11 +21,11 @@ __all__ = [
     "conclude",
     "detail",
     "duration",
+    "milestone",
     "note",
     "progress",
     "say",
     "speak",
-    "start",
     "whole",
 ]
 
@@ -65,8 +65,8 @@ def say(line: str = "") -> None:
         _screen.say(line)
 
 
-def start(line: str) -> None:
-    """That work begins: a line where lines stay; live ones say it themselves."""
+def milestone(line: str) -> None:
+    """How far work is: a line where lines stay; live ones say it themselves."""
     if _level > Level.NORMAL or (_level == Level.NORMAL and not _screen.is_live()):
         _screen.say(line)
 

@@ -196,7 +196,7 @@ def roofline(dense: Dots, compressed: Dots, operations: float, bandwidth: float)
     for some, colour in ((dense, DENSE), (compressed, COMPRESSED)):
         if some:
             x, y = np.array(some).T
-            axes.scatter(x, y / 1e9, s=26, color=colour, alpha=0.8, linewidth=0)
+            axes.scatter(x, y / 1e9, s=48, color=colour, alpha=0.8, linewidth=0, zorder=3)
     axes.set(xscale="log", yscale="log", xlim=(left, right))
     axes.set(xlabel="operations for each byte", ylabel="G operations a second")
     axes.minorticks_off()
@@ -224,8 +224,10 @@ def frontier(points: Sequence[tuple[float, float, bool]], label: str) -> str:
         axes.annotate(
             str(number) if number else "dense", (x, y), (0, 8), textcoords="offset points", ha="center"
         )
-    axes.margins(0.12, 0.25)
-    axes.set_xlim(left=0)
+    heights = [y for _, y, _ in points]
+    room = max(0.25 * (max(heights) - min(heights)), 0.5)
+    axes.set(xlim=(0, 1.1 * max(x for x, _, _ in points)), ylim=(min(heights) - room, max(heights) + room))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}" if value <= 100 else "")
     axes.set(xlabel=label, ylabel="validation, %")
     axes.grid(axis="y")
     return as_svg(figure, "frontier")

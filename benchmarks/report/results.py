@@ -170,9 +170,9 @@ def benchmark(run: RunReport) -> Section:
         }[found.verdict if found else ""]
     ]
     if found:
-        text += [found.machine] if found.machine else []
+        text += [f"Before it: {found.machine}."] if found.machine else []
         text += [f"Not known well enough to say: {', '.join(found.unanswered)}."] if found.unanswered else []
-    reasons = [(reason,) for reason in found.reasons] if found else []
+    reasons = [(reason,) for reason in _together(found.reasons)] if found else []
     knobs = [(name, value(knob)) for name, knob in found.knobs.items()] if found else []
     tables = (
         Table(("Why",), reasons, "w", "What disturbed it"),
@@ -180,6 +180,15 @@ def benchmark(run: RunReport) -> Section:
     )
     filled = [table for table in tables if table.rows]
     return Section("benchmark", title, text=text, plots=_latency_plots(dense, compressed), tables=filled)
+
+
+def _together(reasons: Sequence[str]) -> list[str]:
+    """What is said of each network is said once."""
+    said: dict[str, list[str]] = {}
+    for reason in reasons:
+        name, colon, why = reason.partition(": ")
+        said.setdefault(why if colon else name, []).append(name if colon else "")
+    return [f"{' and '.join(names)}: {why}" if all(names) else why for why, names in said.items()]
 
 
 def _latency_plots(dense: list[float], compressed: list[float]) -> list[Plot]:

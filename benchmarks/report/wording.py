@@ -25,6 +25,7 @@ def number(value: float | None, digits: int = 3, unit: str = "") -> str:
     """``value`` to so many significant digits, as a person writes it: 0.0412, 4.12, 1,234."""
     if value is None:
         return MISSING
+    value = value or 0.0  # there is no minus zero for people
     if value and not 1e-6 <= abs(value) < 1e15:
         return f"{value:.1e}{unit}"
     rounded = abs(float(f"{value:.{digits - 1}e}"))

@@ -58,7 +58,9 @@ class _Heard:
                     act(text)
         if time.monotonic() - self.shown > SIGN_OF_LIFE_S:
             self.shown = time.monotonic()
-            console.say(f"    {self.who} is at work, for {console.duration(self.shown - self.begun)} now")
+            console.milestone(
+                f"    {self.who} is at work, for {console.duration(self.shown - self.begun)} now"
+            )
 
 
 def run(

@@ -75,7 +75,8 @@ def _graph(path: Path, inputs: Mapping[str, tuple[int | str, ...]]) -> tuple[dic
     from jetpress.pipeline.graph.layers import costs, owners_of
 
     proto = onnx.load(path, load_external_data=False)
-    return costs(proto, inputs), owners_of(proto)
+    owners = owners_of(proto)
+    return costs(proto, inputs), owners
 
 
 def _roof(target: str, precision: str) -> Roof | None:

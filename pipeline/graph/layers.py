@@ -12,6 +12,8 @@ import onnx
 REST = "rest"
 """What belongs to no layer with weights."""
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+SHAPE_LIKE = 1024
+"""Constants of at most so many numbers may be shapes, axes or sizes, which shapes are inferred from."""
 Shape = tuple[int, ...]
 
 
@@ -77,11 +79,12 @@ def costs(proto: onnx.ModelProto, inputs: Mapping[str, Sequence[int | str]]) -> 
     """What each layer with weights costs, in the order of the graph; one whose shapes depend on the data is left out.
 
     Args:
-        proto: the graph; its weights may be missing, only their shapes are looked at. Its inputs are changed.
+        proto: the graph; its weights may be missing, only their shapes are looked at. It is changed: large weights are
+            gone afterwards, since inferring shapes copies them.
         inputs: shape of each input; a dimension by name counts as 1.
     """
-    shapes, owner = _shapes(proto, inputs), owners_of(proto)
-    constants = {one.name: tuple(one.dims) for one in proto.graph.initializer}
+    owner, constants = owners_of(proto), {one.name: tuple(one.dims) for one in proto.graph.initializer}
+    shapes = _shapes(proto, inputs)
     found: dict[str, Cost] = {}
     for node in proto.graph.node:
         name = owner[node.output[0]]
@@ -122,11 +125,16 @@ def _shapes(proto: onnx.ModelProto, inputs: Mapping[str, Sequence[int | str]]) -
             value.type.tensor_type.shape.dim, inputs.get(value.name, ()), strict=False
         ):
             dimension.dim_value = size if isinstance(size, int) else 1
+    large = [one for one in proto.graph.initializer if prod(one.dims) > SHAPE_LIKE]
+    weights = {one.name: tuple(one.dims) for one in large}
+    for one in large:
+        proto.graph.input.append(onnx.helper.make_tensor_value_info(one.name, one.data_type, one.dims))
+        proto.graph.initializer.remove(one)
     try:
         whole = onnx.shape_inference.infer_shapes(proto, data_prop=True).graph
     except (onnx.shape_inference.InferenceError, ValueError):
         whole = onnx.shape_inference.infer_shapes(proto).graph
-    known = {one.name: tuple(one.dims) for one in whole.initializer}
+    known = weights | {one.name: tuple(one.dims) for one in whole.initializer}
     for value in (*whole.input, *whole.output, *whole.value_info):
         shape = value.type.tensor_type.shape
         if value.type.tensor_type.HasField("shape") and all(one.HasField("dim_value") for one in shape.dim):

@@ -48,8 +48,11 @@ def load_weights(module: nn.Module, path: Path, choice: Choice = Choice()) -> Ma
     """
     stored = flattened(weight_files.read(path))
     merged = reparametrized.merged(stored.tensors)
-    tensors = {**stored.tensors, **{name: one.value for name, one in merged.items()}}
     wanted = module.state_dict(keep_vars=True)
+    tensors = {**stored.tensors, **{name: one.value for name, one in merged.items()}}
+    tensors = {
+        name: one for name, one in tensors.items() if name in wanted or not _matches(name, choice.skip)
+    }
     fits = fits_of(tensors, wanted)
     if not fits:
         raise _no_weights(path, stored)
@@ -58,7 +61,8 @@ def load_weights(module: nn.Module, path: Path, choice: Choice = Choice()) -> Ma
     used |= {part for name in used if name in merged for part in merged[name].parts}
     loaded = {name: tensors[there] for name, there in fit.names.items()}
     new = _left_out(loaded, wanted, choice)
-    beside, unknown = _beside(stored, fit, used, choice)
+    others = {name for one in fits if one.same == fit.same for name in one.names.values()}
+    beside, unknown = _beside(stored, fit, used | others, choice)
     if beside:
         notes.append(f"not loaded, as no part of the network: {_listed(beside)}")
     state = {name: tensor for name, tensor in loaded.items() if name not in new}
@@ -103,18 +107,13 @@ def _chosen(
     averages = [fit for fit in different if fit.averaged]
     chosen = averages or different
     if len(chosen) > 1 and 2 * chosen[0].same > count:
-        places = ", ".join(repr(fit.prefix.rstrip(".")) for fit in chosen)
-        expression = "{file}" + "".join(
-            f"[{key!r}]" for key in chosen[0].prefix.rstrip(".").split(".") if key
-        )
         raise RecipeError(
-            f"{path} holds several sets of weights that fit the network: {places}",
-            "save the one that is meant: "
-            + weight_files.converted(path, expression, "for the first of them"),
+            f"{path} holds several sets of weights that fit the network: {', '.join(map(_place, chosen))}",
+            f'leave out those that are not meant: model.skip = ["{chosen[-1].prefix}*"]',
         )
     notes = []
     if averages and len(different) > 1:
-        others = ", ".join(repr(fit.prefix.rstrip(".")) for fit in different if not fit.averaged)
+        others = ", ".join(_place(fit) for fit in different if not fit.averaged)
         notes.append(f"the averaged weights {_place(chosen[0])} are taken (EMA), not those of {others}")
     incomplete = next((fit for fit in fits if fit.averaged and 2 * fit.same > count), None)
     if incomplete and not chosen[0].averaged and not _equal(incomplete, chosen[0], tensors):
@@ -126,20 +125,24 @@ def _chosen(
 
 
 def _place(fit: Fit) -> str:
-    return repr(fit.prefix.rstrip("."))
+    return repr(fit.prefix.rstrip(".")) if fit.prefix else "the outside"
 
 
 def _equal(one: Fit, other: Fit, tensors: Mapping[str, Tensor]) -> bool:
     """Whether two places hold the same weights, as far as both have them."""
-    both = one.names.keys() & other.names.keys()
-    return bool(both) and all(torch.equal(tensors[one.names[n]], tensors[other.names[n]]) for n in both)
+    pairs = [(tensors[one.names[n]], tensors[other.names[n]]) for n in one.names.keys() & other.names.keys()]
+    return bool(pairs) and all(a.dtype == b.dtype and torch.equal(a, b) for a, b in pairs)
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _left_out(
     loaded: Mapping[str, Tensor], wanted: Mapping[str, Tensor], choice: Choice
 ) -> dict[str, Tensor | None]:
     """Names of the network that keep what it was built with, and what the file has there."""
-    out = {name for name in wanted if any(fnmatchcase(name, pattern) for pattern in choice.skip)}
+    out = {name for name in wanted if _matches(name, choice.skip)}
     if choice.head == "new":
         out |= set(choice.last) & wanted.keys()
     elif choice.head == "auto":
@@ -151,7 +154,7 @@ def _left_out(
 
 def _beside(stored: Stored, fit: Fit, used: set[str], choice: Choice) -> tuple[list[str], list[str]]:
     """What lies in the same dictionaries and is not loaded: what is no part of the network, and what seems to be."""
-    folders = {stored.folders[name] for name in used if name in stored.folders}
+    folders = {stored.folders[name] for name in fit.names.values() if name in stored.folders}
     if (
         len(folders) > 1
     ):  # a dictionary for each part of the network: others are parts, too, but for an optimizer's
@@ -163,7 +166,7 @@ def _beside(stored: Stored, fit: Fit, used: set[str], choice: Choice) -> tuple[l
             continue
         inside = name.removeprefix(fit.prefix)
         number = not stored.tensors[name].ndim and "." not in inside
-        skipped = any(fnmatchcase(inside, pattern) for pattern in choice.skip)
+        skipped = _matches(inside, choice.skip)
         part = name.startswith(fit.prefix) and not number and not skipped and not _of(heads, inside)
         (unknown if part else beside).append(name)
     return beside, unknown
@@ -254,7 +257,7 @@ def _listed(names: Sequence[str], most: int = SHOWN) -> str:
 def _no_weights(path: Path, stored: Stored) -> RecipeError:
     """Nothing of the network is in the file."""
     for name, kind in stored.networks.items():
-        keys = "".join(f"[{key!r}]" for key in name.split(".") if key)
+        keys = "".join(f"[{key if key.isdigit() else repr(key)}]" for key in name.split(".") if key)
         return RecipeError(
             f"{path} holds a whole network, {kind}{f' at {name!r}' if name else ''}, and not its weights by name: "
             "to read it would run code",

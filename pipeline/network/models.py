@@ -28,6 +28,7 @@ from jetpress.deploy.errors import RecipeError, StageError, ToolMissing, from_os
 from jetpress.pipeline.network import blocks, channels, user_code
 from jetpress.pipeline.network.checkpoints import fill
 from jetpress.pipeline.network.last_layer import resize
+from jetpress.pipeline.network.reparametrized import bake
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.fields import as_table, is_file_reference
 from jetpress.pipeline.recipe.sections.model import InputConfig, ModelConfig
@@ -53,7 +54,18 @@ class Network:
 
 
 def build(model: ModelConfig, seed: int = 0) -> nn.Module:
-    """The freshly initialised network that ``model.builder`` names.
+    """The freshly initialised network that ``model.builder`` names, all of its weights plain ones.
+
+    Raises:
+        RecipeError: no such builder, or it does not take these arguments.
+    """
+    module = made(model, seed)
+    bake(module)
+    return module
+
+
+def made(model: ModelConfig, seed: int = 0) -> nn.Module:
+    """The network as ``model.builder`` makes it: its weights may be computed from others (weight norm).
 
     Raises:
         RecipeError: no such builder, or it does not take these arguments.

@@ -1,4 +1,4 @@
-"""Weights that are stored in parts, put together: pruned by a mask, weight norm, spectral norm.
+"""Weights that are kept in parts, put together: pruned by a mask, weight norm, spectral norm.
 
 Names are those of ``torch.nn.utils`` (``weight_orig``, ``weight_g``) and of ``torch.nn.utils.parametrizations``.
 """
@@ -6,11 +6,14 @@ Names are those of ``torch.nn.utils`` (``weight_orig``, ``weight_g``) and of ``t
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils import parametrize, prune, remove_spectral_norm, remove_weight_norm
+from torch.nn.utils.spectral_norm import SpectralNorm, SpectralNormLoadStateDictPreHook
+from torch.nn.utils.weight_norm import WeightNorm
 
 NEW_STYLE = re.compile(r"(?P<module>(?:.*\.)?)parametrizations\.(?P<name>\w+)\.(?P<part>original[01]?)")
 
@@ -21,6 +24,49 @@ class Merged:
 
     value: Tensor
     parts: tuple[str, ...]
+
+
+def bake(module: nn.Module) -> list[str]:
+    """Make every weight that is computed from others a plain one, in place: what the network computes stays, and
+    channels can be cut.
+
+    Returns:
+        the names of these weights
+    """
+    baked = []
+    for name, one in list(module.named_modules()):
+        if isinstance(one, parametrize.ParametrizationList):
+            continue
+        kept = [hook for hook in one._forward_pre_hooks.values() if isinstance(hook, OLD_STYLE)]  # noqa: SLF001
+        for hook in kept:
+            weight = str(vars(hook).get("_tensor_name") or vars(hook)["name"])
+            remove = next(remove for kind, remove in REMOVED_BY.items() if isinstance(hook, kind))
+            remove(one, weight)
+            baked.append(f"{name}.{weight}".lstrip("."))
+        if parametrize.is_parametrized(one):
+            assert isinstance(one.parametrizations, nn.ModuleDict)
+            for weight in list(one.parametrizations):
+                parametrize.remove_parametrizations(one, weight)
+                baked.append(f"{name}.{weight}".lstrip("."))
+    return baked
+
+
+def _remove_spectral_norm(module: nn.Module, name: str) -> None:
+    """PyTorch leaves behind what looks for the parts when weights are loaded."""
+    remove_spectral_norm(module, name)
+    hooks = module._load_state_dict_pre_hooks  # noqa: SLF001  (they have no other name)
+    for key, hook in list(hooks.items()):
+        if isinstance(getattr(hook, "hook", hook), SpectralNormLoadStateDictPreHook):
+            del hooks[key]
+
+
+REMOVED_BY: dict[type, Callable[[nn.Module, str], object]] = {
+    WeightNorm: remove_weight_norm,
+    SpectralNorm: _remove_spectral_norm,
+    prune.BasePruningMethod: prune.remove,
+}
+"""Hooks that compute a weight before each call, and what puts it in their place."""
+OLD_STYLE = tuple(REMOVED_BY)
 
 
 def merged(tensors: Mapping[str, Tensor]) -> dict[str, Merged]:

@@ -118,7 +118,7 @@ class _Training:
         else:
             epochs = _passes(300_000, data.train, 10, 100)
             why = "from random weights; with trained ones (model.weights) a tenth of it would do"
-        batch = min(64 if network.size < 160 else 32, 2 ** max(1, int(math.log2(max(2, data.train // 8)))))
+        batch = min(64 if network.size < 160 else 32, 2 ** max(2, int(math.log2(max(4, data.train // 6)))))
         rate = (5e-4 if scratch else 1e-4) if network.layer_norm else (0.05 if scratch else 0.01)
         why_rate = (
             "large steps for random weights" if scratch else "small steps: the weights are good already"

@@ -8,11 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from jetpress.deploy.console import say
 from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline import tasks
 from jetpress.pipeline.data.loading import Data, load
 from jetpress.pipeline.network import heads, models
 from jetpress.pipeline.network.models import Network, outputs_of
+from jetpress.pipeline.network.reparametrized import bake
 from jetpress.pipeline.recipe.configs import SourceConfig
 from jetpress.pipeline.recipe.sections.model import InputConfig
 from jetpress.pipeline.store.artifact import Checkpoint
@@ -30,7 +32,12 @@ def source(config: SourceConfig, draft: Path) -> Checkpoint:
     Raises:
         RecipeError: network, weights, inputs and data do not fit together.
     """
-    module = models.build(config.model, config.seed)
+    module = models.made(config.model, config.seed)
+    if baked := bake(module):
+        say(
+            f"    computed weights are plain from here on, as channels are cut in them: {', '.join(baked[:5])}"
+            + (f", ... ({len(baked)})" if len(baked) > 5 else "")
+        )
     decided = replace(config.data, task=tasks.name_of(config.data, module))
     task, data = tasks.task_of(decided), load(decided, config.seed)
     task.check_network(module, decided)

@@ -37,7 +37,7 @@ class LazyStage:
     def __call__(self, *arguments: object) -> object:
         """Import the module and call the function."""
         if self.__module__ not in sys.modules:
-            with console.progress("loading PyTorch"):  # whatever else the stage needs takes no time beside it
+            with console.progress("loading libraries"):  # PyTorch takes seconds
                 importlib.import_module(self.__module__)
         return getattr(sys.modules[self.__module__], self.__name__)(*arguments)
 

@@ -120,7 +120,7 @@ class Doing:
         self._overall.complete = len(known) == len(others)
         about = [f"{number} of {self._overall.count}"] if self._overall.count else []
         about += [f"about {console.duration(expected)}"] if expected and expected > SHORT_S else []
-        console.start(f"  {name} ..." + (f" ({', '.join(about)})" if about else ""))
+        console.milestone(f"  {name} ..." + (f" ({', '.join(about)})" if about else ""))
         console.detail(f"    {name}: not in {self.store.root} yet, key {key[:12]}")
 
     def _done(self, name: str, made: Artifact[object], memo: Memo, state: str) -> None:

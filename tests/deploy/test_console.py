@@ -24,7 +24,7 @@ console.speak(console.Level[sys.argv[1]])
 console.say("prose before")
 with console.whole() as overall:
     overall.number, overall.count, overall.rest, overall.complete = 2, 7, 100.0, True
-    console.start("  train ... (2 of 7)")
+    console.milestone("  train ... (2 of 7)")
     with console.progress("train", expected=50.0):
         with console.progress("epochs", 10) as work:
             for number in range(5):

@@ -6,6 +6,7 @@ board, a GPU or the network is marked in the page itself, where readers see why.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -15,9 +16,12 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
+import torch
+import torchvision
 from PIL import Image
 from pydantic import TypeAdapter
 
@@ -30,6 +34,7 @@ from tests.deploy.runner_bundles import network, seal
 from tests.docs import commands
 from tests.docs.commands import Command
 from tests.pipeline.test_compare import a_run
+from tests.pipeline.test_run import NETWORK
 from tests.test_prose import ROOT
 
 BUSY = 7
@@ -57,6 +62,17 @@ class Desk:
         return self.folder / "bin"
 
 
+def _finished(runs: Path, name: str, width: int) -> None:
+    """A run whose bundle is whole, and measures for a second."""
+    run = a_run(runs, name, width=width)
+    (run / "report.md").write_text("# Budget met\n")
+    plan = json.loads((run / "bundle" / "plan.json").read_text())
+    plan["benchmark"]["max_seconds"] = 1
+    (run / "bundle" / "plan.json").write_text(json.dumps(plan))
+    pack(run / "bundle" / "runner.pyz")
+    seal(run / "bundle")
+
+
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     folder = tmp_path_factory.mktemp("desk")
@@ -66,11 +82,13 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
         for number in range(8):
             Image.new("RGB", (40, 30), (30 * number, 0, 0)).save(folder / "photos" / name / f"{number}.jpg")
     for name, width in zip(RUNS, (32, 8), strict=True):
-        run = a_run(folder / "runs", name, width=width)
-        (run / "report.md").write_text("# Budget met\n")
-        pack(run / "bundle" / "runner.pyz")
-        seal(run / "bundle")
+        _finished(folder / "runs", name, width)
     onnx.save(network(8), folder / "model.onnx")
+    torch.save(torchvision.models.mobilenet_v2().state_dict(), folder / "mobilenet_v2.pth")
+    (folder / "net.py").write_text(NETWORK)
+    names: dict[str, Any] = {}
+    exec(NETWORK, names)
+    torch.save(names["build"]().state_dict(), folder / "net.pth")
     path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
     with sshd.running(folder / "s", {"PATH": path}) as server:
         made = Desk(folder, server)
@@ -104,7 +122,7 @@ def test_jetpress_and_make_run(
     desk: Desk, page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """After each other, in a folder of their own: what one writes the next may read."""
-    for name in ("recipes", "photos", "runs", "model.onnx"):
+    for name in ("recipes", "photos", "runs", "model.onnx", "mobilenet_v2.pth"):
         (tmp_path / name).symlink_to(desk.folder / name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("JETPRESS_RUNS", str(desk.folder / "runs"))
@@ -113,7 +131,7 @@ def test_jetpress_and_make_run(
         if command.words[0] == "make":
             _make(command)
         else:
-            code = _jetpress(command, desk.server)
+            code = _jetpress(command, desk)
             assert code in (0, BUSY), f"{command.text}\n{capsys.readouterr().err}"
 
 
@@ -129,10 +147,15 @@ def _make(command: Command) -> None:
         assert ("--device user@host" in done.stdout) == ("DEVICE" in given)
 
 
-def _jetpress(command: Command, server: sshd.Server) -> int:
-    words = [word.replace("user@host", server.name) for word in command.words[1:]]
-    if words[0] == "run":
+def _jetpress(command: Command, desk: Desk) -> int:
+    words = [word.replace("user@host", desk.server.name) for word in command.words[1:]]
+    if words[0] in ("run", "plan"):
+        # of a small network: a plan tries what can be tried, and large ones take their time
+        small = [f'model.builder="{desk.folder / "net.py"}:build"', "model.arguments={}", "data.size=16"]
+        if "recipes/" not in command.text:  # init gave it weights
+            small.append(f'model.weights="{desk.folder / "net.pth"}"')
         words = ["plan", *(word for word in words[1:] if word not in ("-q", "-v"))]
+        words += [word for key in small for word in ("--set", key)]
     if words[0] == "quick":  # init, and the run of what it wrote
         words = ["init", "--model", words[1], "--data", words[2], *words[3:]]
     return main([word for word in words if word != "--sensitivity"])  # it trains; test_sensitivity.py does

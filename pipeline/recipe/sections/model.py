@@ -39,7 +39,7 @@ class ModelConfig(Section):
     needs training; ``new``: it always is, also where the file has none; ``keep``: it must fit."""
     skip: tuple[str, ...] = ()
     """Names (shell patterns such as ``classifier.*``) that are not loaded: those of the network are initialised and
-    need training, those of the file are left there."""
+    need training, those of the file are left there (``state_dict_ema.*``: the others are taken)."""
     inputs: tuple[InputConfig, ...] = ()
     """The network's inputs, in the order of ``forward``. Empty: one input with the shape of the data."""
     outputs: tuple[str, ...] = ()

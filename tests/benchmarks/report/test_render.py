@@ -322,6 +322,15 @@ def test_time_that_does_not_fall_as_the_layers_promise_is_said(tmp_path: Path) -
     assert "missed its time" not in report(run, tmp_path)[1]
 
 
+def test_what_disturbed_both_is_said_once(tmp_path: Path) -> None:
+    busy = [f"{name}: 2 processors, 100 % busy" for name in ("dense", "compressed")]
+    found = {"verdict": "noisy", "reasons": [*busy, "dense: two modes", "clocks fell"], "knobs": {}}
+    text = Page(report({**realistic(), "benchmark": found}, tmp_path)[0]).text
+    assert text.count("100 % busy") == 1
+    for said in ("dense and compressed: 2 processors, 100 % busy", "dense: two modes", "clocks fell"):
+        assert said in text
+
+
 def test_no_run_is_left_out_without_a_word(tmp_path: Path) -> None:
     run = realistic()
     run["dense"]["samples_ms"][5:25] = [45.5] * 20

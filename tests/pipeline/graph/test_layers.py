@@ -46,14 +46,16 @@ def test_multiply_accumulates_are_those_that_torch_counts(module: nn.Module, bat
 
 def test_what_a_layer_moves() -> None:
     proto = exporting.to_onnx(resnet(8).eval(), (InputConfig((3, 32, 32)),), (), ExportConfig(opset=17))
+    owners = owners_of(proto)
     found = costs(proto, {proto.graph.input[0].name: (1, 3, 32, 32)})
     first = found["conv1"]
     assert first.activations == 3 * 32 * 32 + 16 * 32 * 32
     assert first.weights == 16 * 3 * 9
-    assert list(found) == [name for name in dict.fromkeys(owners_of(proto).values()) if name != REST]
+    assert list(found) == [name for name in dict.fromkeys(owners.values()) if name != REST]
 
 
 def test_a_layer_in_eight_bits_costs_the_same() -> None:
     proto = exporting.to_onnx(resnet(8).eval(), (InputConfig((3, 32, 32)),), (), ExportConfig(opset=17))
     inputs = {proto.graph.input[0].name: (1, 3, 32, 32)}
-    assert costs(with_qdq(proto, "onnxruntime"), inputs) == costs(proto, inputs)
+    quantized = with_qdq(proto, "onnxruntime")
+    assert costs(quantized, inputs) == costs(proto, inputs)

@@ -111,6 +111,9 @@ FORMS: dict[str, Any] = {
     "EMA beside, params_ema": {"params": OTHER, "params_ema": MEANT},
     "EMA beside, an object's own": {"model": OTHER, "ema": {"module": MEANT, "updates": 12}},
     "EMA of the same weights": {"model": MEANT, "ema": MEANT},
+    "EMA beside names": {**OTHER, "ema": MEANT},
+    "EMA, Lightning": {"state_dict": {
+        **prefixed(OTHER, "model."), **prefixed(MEANT, "ema_model.module."), "ema_model.n_averaged": torch.tensor(3)}},
     "params": {"params": MEANT},
     "generator": {"generator": MEANT, "discriminator": {"0.weight": torch.ones(2, 2)}},
     "optimizer beside": {"model": MEANT, "optimizer": optimizer_state(), "scheduler": {"last_epoch": 3}},
@@ -321,8 +324,16 @@ def test_old_names_of_torchvision(tmp_path: Path, name: str) -> None:
 def test_two_that_fit_are_not_chosen_between(tmp_path: Path) -> None:
     error = refused(tmp_path, {"student": MEANT, "teacher": OTHER})
     assert error.what.endswith("holds several sets of weights that fit the network: 'student', 'teacher'")
-    assert "for the first of them, and where you trust the file, run: python -c" in error.hint
-    assert "['student'], 'plain.pt')" in error.hint
+    assert error.hint == 'leave out those that are not meant: model.skip = ["teacher.*"]'
+    expect(loaded(tmp_path, {"student": MEANT, "teacher": OTHER}, skip=("teacher.*",)), MEANT)
+    twice = {**prefixed(MEANT, "module.encoder_q."), **prefixed(OTHER, "module.encoder_k.")}
+    expect(loaded(tmp_path, {"state_dict": twice}, skip=("state_dict.module.encoder_k.*",)), MEANT)
+
+
+def test_weights_that_are_trained_are_taken_where_the_average_is_skipped(tmp_path: Path) -> None:
+    content = {"state_dict": MEANT, "state_dict_ema": {name: one.half() for name, one in OTHER.items()}}
+    expect(loaded(tmp_path, content, skip=("state_dict_ema.*",)), MEANT)
+    expect(loaded(tmp_path, content), {name: one.half().float() for name, one in OTHER.items()})
 
 
 def test_what_the_file_holds_is_listed(tmp_path: Path) -> None:

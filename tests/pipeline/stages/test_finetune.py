@@ -35,7 +35,7 @@ def retrained(config: FinetuneConfig, model: Checkpoint, teacher: Checkpoint, dr
 def dense(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     """A trained network."""
     folder = tmp_path_factory.mktemp("dense")
-    config = TrainConfig(epochs=5, learning_rate=0.1)
+    config = TrainConfig(epochs=5, learning_rate=0.1, precision="float32")  # auto is what is faster just now
     return train.train(config, small.start(folder), small.draft(folder, "train"))
 
 
@@ -52,7 +52,7 @@ def damage(checkpoint: Checkpoint, folder: Path, share: float = 0.5) -> Checkpoi
 
 
 def test_recalibration_then_training_recovers_the_accuracy(dense: Checkpoint, tmp_path: Path) -> None:
-    hurt = damage(dense, tmp_path, 0.6)
+    hurt = damage(dense, tmp_path, 0.8)
     made = retrained(CONFIG, hurt, dense, small.draft(tmp_path, "tuned"))
     facts = made.facts
     assert facts.recovery.after_pruning < facts.recovery.after_recalibration < facts.validation
