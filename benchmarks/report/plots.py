@@ -196,7 +196,7 @@ def roofline(dense: Dots, compressed: Dots, operations: float, bandwidth: float)
     for some, colour in ((dense, DENSE), (compressed, COMPRESSED)):
         if some:
             x, y = np.array(some).T
-            axes.scatter(x, y / 1e9, s=26, color=colour, alpha=0.8, linewidth=0)
+            axes.scatter(x, y / 1e9, s=48, color=colour, alpha=0.8, linewidth=0, zorder=3)
     axes.set(xscale="log", yscale="log", xlim=(left, right))
     axes.set(xlabel="operations for each byte", ylabel="G operations a second")
     axes.minorticks_off()

@@ -77,15 +77,26 @@ def keep(split: Split, dense: Tensor, compressed: Tensor, draft: Path) -> None:
 
 def chosen(labels: Tensor, dense: Tensor, compressed: Tensor, most: int = SHOWN) -> list[int]:
     """Numbers of the samples to show: first what only dense names rightly, then what only compressed does, then what
-    both name wrongly and differently. Of each kind in the order of the split; each of the first two gets at least a
+    both name wrongly and differently. Of each kind as many classes as possible; each of the first two gets at least a
     third of the places, if there are so many."""
     differ = dense != compressed
-    lost = (differ & (dense == labels)).nonzero().flatten().tolist()
-    won = (differ & (compressed == labels)).nonzero().flatten().tolist()
-    wrong = (differ & (dense != labels) & (compressed != labels)).nonzero().flatten().tolist()
+    lost = _spread(differ & (dense == labels), labels)
+    won = _spread(differ & (compressed == labels), labels)
+    wrong = _spread(differ & (dense != labels) & (compressed != labels), labels)
     gained = min(len(won), max(most // 3, most - len(lost)))
     first = [*lost[: most - gained], *won[:gained]]
     return [*first, *wrong[: most - len(first)]]
+
+
+def _spread(wanted: Tensor, labels: Tensor) -> list[int]:
+    """Numbers of the wanted samples: the first of each class, then the second of each, and so on."""
+    turns: dict[int, int] = {}
+    order = []
+    for number in wanted.nonzero().flatten().tolist():
+        label = int(labels[number])
+        turns[label] = turns.get(label, 0) + 1
+        order.append((turns[label], number))
+    return [number for _, number in sorted(order)]
 
 
 def picture(split: Split, number: int) -> str:

@@ -98,7 +98,7 @@ def test_the_options_are_frozen() -> None:
             "-q",
             "-v",
             "first",
-            "second",
+            "others",
         ],
         "device": ["--help", "--json", "-h", "do", "name"],
         "runs": ["--help", "--json", "-h"],

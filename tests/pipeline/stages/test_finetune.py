@@ -52,7 +52,7 @@ def damage(checkpoint: Checkpoint, folder: Path, share: float = 0.5) -> Checkpoi
 
 
 def test_recalibration_then_training_recovers_the_accuracy(dense: Checkpoint, tmp_path: Path) -> None:
-    hurt = damage(dense, tmp_path, 0.6)
+    hurt = damage(dense, tmp_path, 0.8)
     made = retrained(CONFIG, hurt, dense, small.draft(tmp_path, "tuned"))
     facts = made.facts
     assert facts.recovery.after_pruning < facts.recovery.after_recalibration < facts.validation

@@ -306,6 +306,7 @@ BESIDE = {
     "jetpress.pipeline.recipe.reading": "finds recipes, which are in every key by what they say",
     "jetpress.pipeline.recipe.sections.known": "reads names, and what they stand for is followed where it is used",
     "jetpress.deploy.runner.clocks": "starts itself, and is packed",
+    "jetpress.deploy.runner.processes": "starts itself, and is packed",
 }
 """Modules that know where they lie and have no need to say what they read."""
 

@@ -64,6 +64,11 @@ def test_classes_are_collected_where_every_sample_has_one() -> None:
     assert masks.classes is None
 
 
+def test_samples_of_many_classes_are_shown() -> None:
+    labels = torch.tensor([0] * 20 + [1] * 20 + [2])
+    assert chosen(labels, labels, labels + 1, most=4) == [0, 20, 40, 1]
+
+
 triples = st.lists(st.tuples(*[st.integers(0, 3)] * 3), max_size=60)
 
 
