@@ -20,6 +20,8 @@ from rich.console import Console
 from rich.text import Text
 
 COLUMNS, ROWS = 110, 500
+FIRST, LAST = 12, 27
+"""So many lines are drawn of the beginning and of the end, where there are more."""
 CONTROL = re.compile(r"\x1b\[(?P<given>[0-9;?]*)(?P<kind>[A-Za-z])|(?P<move>[\r\n])")
 SVG = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
 <style>
@@ -89,11 +91,19 @@ def recorded(words: list[str]) -> tuple[str, int]:
     return written.decode("utf-8", "replace"), os.waitstatus_to_exitcode(status)
 
 
+def shortened(lines: list[str]) -> list[str]:
+    """The beginning and the end; in between a line that says how many are left out."""
+    left_out = len(lines) - FIRST - LAST
+    if left_out <= 1:
+        return lines
+    return [*lines[:FIRST], f"    ... {left_out} more lines ...", *lines[-LAST:]]
+
+
 def drawn(words: list[str], lines: list[str]) -> str:
     """The picture, as SVG: the command, and the lines below it."""
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
     console.print(Text(f"$ {shlex.join(words)}", style="bold"))
-    for line in lines:
+    for line in shortened(lines):
         console.print(Text.from_ansi(line), no_wrap=True, overflow="ellipsis", crop=True)
     return console.export_svg(title="", code_format=SVG, unique_id="terminal")
 

@@ -19,6 +19,16 @@ def test_a_line_is_written_over() -> None:
     assert terminal.screen("10 %\r20 %\r\nend") == ["20 %", "end"]
 
 
+def test_what_is_left_out_of_a_long_screen_is_counted() -> None:
+    lines = [str(number) for number in range(100)]
+    short = terminal.shortened(lines)
+    assert short[0] == "0"
+    assert short[-1] == "99"
+    assert len(short) == terminal.FIRST + 1 + terminal.LAST
+    assert f"{100 - terminal.FIRST - terminal.LAST} more lines" in short[terminal.FIRST]
+    assert terminal.shortened(lines[:20]) == lines[:20]
+
+
 def test_a_command_is_drawn_as_it_was_run(tmp_path: Path) -> None:
     picture = tmp_path / "picture.svg"
     assert terminal.main([str(picture), sys.executable, "-c", "print('hello'); exit(7)"]) == 7
