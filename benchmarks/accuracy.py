@@ -34,6 +34,12 @@ def mean(points: float, samples: int) -> Interval:
     return Interval(points, min(FULL * (centre - half), points), max(FULL * (centre + half), points))
 
 
+def standard_error(points: float, samples: int) -> float:
+    """Of mean points, by Wilson's interval: not zero where all of a few samples are right."""
+    known = mean(points, samples)
+    return (known.high - known.low) / 2 / Z
+
+
 def change(before: ArrayLike, after: ArrayLike) -> Interval:
     """How many points ``after`` gains on ``before``, sample by sample, with its 95 % interval.
 

@@ -22,6 +22,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from jetpress.benchmarks import accuracy
 from jetpress.deploy.console import duration, progress, say
 from jetpress.deploy.errors import StageError
 from jetpress.pipeline.data import ranks
@@ -50,7 +51,7 @@ class Fit:
     """What training came to."""
 
     validation: float
-    """Points of the network as it is now: the best epoch's."""
+    """Points of the network as it is now: of the epoch that was kept."""
     training: Training
 
 
@@ -64,7 +65,7 @@ def fit(
     teacher: Teacher | None = None,
     start: float | None = None,
 ) -> Fit:
-    """Train ``network`` in place and leave it with the weights of its best epoch, on the CPU.
+    """Train ``network`` in place and leave it with the weights of its best epoch (see :func:`_remember`), on the CPU.
 
     Args:
         network: its masks are held.
@@ -131,8 +132,8 @@ def _fit(
             judged = replace(network, module=updates.judged)
             points = evaluate(judged, data.validation, f"{what}: validation")
             entry = Epoch(so_far.epoch + 1, loss, rate, points)
-            _remember(so_far, entry, updates.judged)
-            whole.step(f"best validation {so_far.validation:.2f}", count)
+            _remember(so_far, entry, updates.judged, len(data.validation), start)
+            whole.step(f"validation {so_far.validation:.2f} kept", count)
             left = (time.monotonic() - began) / (so_far.epoch - first) * (settings.epochs - so_far.epoch)
             eta = f", about {duration(left)} left" if left else ""
             say(
@@ -218,11 +219,20 @@ def _shown(loss: float, rate: float, speed: float, points: float | None = None) 
     return f"loss {loss:.3f}{validation}, learning rate {rate:.2g}, {speed:.0f} images/s"
 
 
-def _remember(so_far: resume.State, entry: Epoch, module: nn.Module) -> None:
-    """Count the epoch; of two that are equally good the later one, which has trained longer, is the best."""
+def _remember(
+    so_far: resume.State, entry: Epoch, module: nn.Module, samples: int, start: float | None
+) -> None:
+    """Count the epoch, and keep its weights if no other is better for certain.
+
+    The highest of many noisy readings is a lucky one, and an early epoch has a high learning rate still: of the epochs
+    within one standard error of the best the last is kept (the one-standard-error rule of Breiman et al. 1984, towards
+    the longer training). What training started from gives way only to something no worse.
+    """
     so_far.epoch += 1
     so_far.curve.append(entry)
-    if entry.validation >= so_far.validation:
+    highest = max(one.validation for one in so_far.curve)
+    least = highest - accuracy.standard_error(highest, samples)
+    if entry.validation >= least and (start is None or entry.validation >= start):
         so_far.validation, so_far.best_epoch = entry.validation, so_far.epoch
         so_far.best = resume.copy(module.state_dict())
 
