@@ -308,5 +308,5 @@ class AssessmentFacts:
     test_images: int
     change: Change
     """On the test split."""
-    guessing: float | None
+    guessing: float | None = None
     """Points on the test split of whoever has learnt nothing; None where that means nothing."""

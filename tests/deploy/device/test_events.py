@@ -133,7 +133,7 @@ def test_a_file_is_a_name_and_no_path(file: str) -> None:
 
 
 def test_what_is_missing_is_named() -> None:
-    ratio = events.Ratio("A", "B", 2.0, (1.9, 2.1), 16, "faster", {})
+    ratio = events.Ratio("A", "B", 2.0, (1.9, 2.1), 95, 16, 5, "faster", "known", (), {})
     assert events.last([ratio], events.Ratio) is ratio
     with pytest.raises(StageError, match="'built'"):
         events.last([ratio], events.Built)

@@ -193,7 +193,7 @@ def test_a_benchmark_says_that_its_clocks_were_locked(board: Path, tmp_path: Pat
     pack(pyz)
     words = [sys.executable, str(pyz)]
     assert subprocess.run([*words, "build", "--bundle", str(place)], capture_output=True).returncode == 0
-    asked = ["bench", "--bundle", str(place), "--seconds", "0.3", "--lock-clocks"]
+    asked = ["bench", "--bundle", str(place), "--seconds", "0.6", "--sessions", "1", "--lock-clocks"]
     (board / f"{GPU}/cur_freq").write_text("918000000")
     done = subprocess.run([*words, *asked], capture_output=True, text=True)
     events: list[dict[str, Any]] = [json.loads(line) for line in done.stdout.splitlines()]
