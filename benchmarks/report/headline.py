@@ -112,10 +112,9 @@ def _absolute_line(run: RunReport) -> list[str]:
     if latency is None or latency.p50 is None or latency.half_width is None:
         return []
     line = f"Median {ms(latency.p50)} ± {number(100 * latency.half_width, 2)} %"
-    if latency.verdict in (None, "valid"):
-        return [f"{line}."]
-    said = "not a number to quote" if latency.verdict == "invalid" else latency.verdict
-    return [f"{line}: {said} ({'; '.join(latency.reasons[:1]) or latency.verdict})."]
+    if latency.verdict != "invalid":
+        return [f"{line}{', noisy' if latency.verdict == 'noisy' else ''}."]
+    return [f"{line}: not a number to quote ({'; '.join(latency.reasons[:1]) or latency.verdict})."]
 
 
 def _accuracy_line(run: RunReport) -> list[str]:
