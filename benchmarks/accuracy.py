@@ -66,14 +66,17 @@ def change(before: ArrayLike, after: ArrayLike) -> Interval:
     return Interval(observed, min(middle - half, observed), max(middle + half, observed))
 
 
-def samples_for(drop: float, differing: float = 0.05) -> int:
-    """How many images a budget needs: with fewer, chance alone moves the difference by more than ``drop`` points.
+def samples_for(drop: float) -> int:
+    """How many samples tell a drop from chance; with fewer, chance alone moves the difference by more.
+
+    Both networks see the same samples, so the standard error of the difference is ``sqrt(d / n)`` at most, where ``d``
+    is the share on which they differ (McNemar 1947). With ``d`` twice the drop (one and a half of it lost, a half won),
+    1.96 standard errors are no more than the drop from ``n = 2 * 1.96**2 / drop``.
 
     Args:
-        drop: points that may be lost.
-        differing: share of images on which two networks of equal accuracy disagree; 5 % is usual after pruning.
+        drop: points that may be lost, 0 to 100.
     """
-    return math.ceil(differing * (Z * FULL / drop) ** 2) if drop > 0 else 0
+    return math.ceil(2 * Z * Z * FULL / drop) if drop > 0 else 0
 
 
 def at_chance(points: float, samples: int, guessing: float) -> bool:

@@ -13,6 +13,7 @@ from jetpress.benchmarks.report.headline import gained, shown
 from jetpress.benchmarks.report.record import RunReport, read
 from jetpress.benchmarks.report.results import speed
 from jetpress.benchmarks.report.wording import points
+from jetpress.benchmarks.report.wording import size as in_bytes
 from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.targets import TARGETS
 from jetpress.pipeline.store.needs import FILE, is_running
@@ -118,16 +119,6 @@ def table(rows: Sequence[Listed]) -> list[str]:
     ]
 
 
-def amount(count: int) -> str:
-    """Bytes for a person: ``812 B``, ``3.4 kB``, ``56.1 MB``."""
-    value, unit = float(count), "B"
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000 or unit == "GB":
-            break
-        value /= 1000
-    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-
-
 def _cells(row: Listed) -> tuple[str, ...]:
     verdict = row.verdict or row.state
     if row.state != "finished" and row.verdict:
@@ -140,7 +131,7 @@ def _cells(row: Listed) -> tuple[str, ...]:
         verdict,
         _speed(row.speed),
         NONE if row.accuracy_change is None else points(row.accuracy_change),
-        amount(row.bytes) if row.folder else NONE,
+        in_bytes(row.bytes) if row.folder else NONE,
         (row.date or NONE)[:16].replace("T", " "),
     )
 

@@ -127,10 +127,10 @@ def _accuracy_line(run: RunReport) -> list[str]:
         f"{sentence(run.measured)} {points(change.value)} on {samples:,} test images, 95 % interval {span}."
     ]
     limit = next((check.limit for check in run.verdict.checks if check.unit == "points"), None)
-    if limit and samples < (needed := accuracy.samples_for(limit)):
+    if limit and (change.high - change.low) / 2 > limit:
         lines.append(
             f"Chance alone moves {samples:,} images by more than the budget of {amount(limit)} points; "
-            f"about {needed:,} would decide it."
+            f"about {accuracy.samples_for(limit):,} would decide it."
         )
     return lines
 

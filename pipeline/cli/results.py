@@ -53,6 +53,7 @@ def _compare(options: argparse.Namespace) -> int:
 def _runs(options: argparse.Namespace) -> int:
     from dataclasses import asdict
 
+    from jetpress.benchmarks.report.wording import size as in_bytes
     from jetpress.pipeline import listing
     from jetpress.pipeline.store.runs import home
 
@@ -66,7 +67,7 @@ def _runs(options: argparse.Namespace) -> int:
         print("\n".join(listing.table(rows)))
     total = sum(row.bytes for row in rows)
     console.say(
-        f"{len(rows)} runs, {listing.amount(total)}; what they share in {home()}/.store: {listing.amount(stored)} "
+        f"{len(rows)} runs, {in_bytes(total)}; what they share in {home()}/.store: {in_bytes(stored)} "
         "(`jetpress gc` removes what none of them needs)"
     )
     return 0

@@ -7,14 +7,13 @@ Network, weights and classes are held against the data by the ``source`` stage, 
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from jetpress.benchmarks.accuracy import FULL, Z
+from jetpress.benchmarks.accuracy import FULL, samples_for
 from jetpress.deploy.errors import DeviceError, RecipeError, StageError
 from jetpress.pipeline.flow.eight_bits import dense_export
 from jetpress.pipeline.recipe.configs import PreflightConfig
@@ -71,22 +70,16 @@ def _said_of_the_network() -> Iterator[None]:
 
 
 def few_images(facts: CheckpointFacts, budget: float) -> str:
-    """Why the splits are too small for a budget of so many points; empty where they are not.
-
-    The number that would do: both networks see the same images, so the drop's standard error is ``sqrt(d / n)`` at
-    most, where ``d`` is the share on which they differ (McNemar 1947). With ``d`` twice the budget (one and a half of
-    it lost, a half won), 1.96 standard errors are no more than the budget from ``n = 2 * 1.96**2 / budget``.
-    """
+    """Why the splits are too small for a budget of so many points; empty where they are not."""
     data = facts.data
     if data is None or budget <= 0:
         return ""
     count, split = min((data.validation, "validation"), (data.test, "test"))
     if not count or budget * count / FULL >= FEWEST:
         return ""
-    enough = math.ceil(2 * Z * Z * FULL / budget)
     return (
         f"{count} {split} images: each is {FULL / count:.2g} points, and the budget is {budget:g}: one image decides. "
-        f"About {enough} would tell a drop of {budget:g} points from chance"
+        f"About {samples_for(budget)} would tell a drop of {budget:g} points from chance"
     )
 
 

@@ -61,9 +61,9 @@ def test_one_network_against_itself_needs_the_same_images() -> None:
 
 
 def test_how_many_images_a_budget_needs() -> None:
-    assert accuracy.samples_for(1.0) == 1921
-    assert accuracy.samples_for(3.0) == 214
-    change = accuracy.change(*_differing(accuracy.samples_for(1.0), 0.05))
+    assert accuracy.samples_for(1.0) == 769
+    assert accuracy.samples_for(3.0) == 257
+    change = accuracy.change(*_differing(accuracy.samples_for(1.0), 0.02))
     assert change.high - change.value == pytest.approx(1.0, rel=0.05)
 
 

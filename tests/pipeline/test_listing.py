@@ -82,11 +82,3 @@ def test_without_runs_it_says_so(home: Path, capsys: pytest.CaptureFixture[str])
     assert f"there are no runs in {home}/" in capsys.readouterr().err
     assert main(["runs", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["runs"] == []
-
-
-@pytest.mark.parametrize(
-    ("count", "said"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (56_100_000, "56.1 MB"), (10**13, "10000.0 GB")],
-)
-def test_amounts(count: int, said: str) -> None:
-    assert listing.amount(count) == said
