@@ -33,8 +33,8 @@ from jetpress.pipeline.network.channels.products import (
     einsum,
     linear,
     matmul,
-    recurrent,
 )
+from jetpress.pipeline.network.channels.recurrent import cell, recurrent
 
 Rule = Callable[[Call], Value]
 
@@ -99,6 +99,8 @@ POOLING = (
     "upsample_bicubic2d upsample_trilinear3d _upsample_bilinear2d_aa _upsample_bicubic2d_aa"
 )
 CONVOLUTIONS = "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d"
+RECURRENT = "lstm gru rnn_tanh rnn_relu"
+CELLS = "lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell"
 CREATION = "zeros ones full empty new_zeros new_ones new_full new_empty rand"
 UNTENSORED = (
     "_assert_tensor_metadata _assert_async _assert_scalar sym_size sym_numel sym_stride sym_constrain_range "
@@ -138,7 +140,8 @@ _RULES: dict[Rule, str] = {
     addmm: "addmm baddbmm",
     einsum: "einsum",
     attention: "scaled_dot_product_attention",
-    recurrent: "lstm gru rnn_tanh rnn_relu",
+    recurrent: RECURRENT,
+    cell: CELLS,
     channel_norm: "batch_norm instance_norm",
     prelu: "prelu",
     layer_norm: "layer_norm rms_norm",

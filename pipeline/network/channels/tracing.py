@@ -285,17 +285,25 @@ def _exported(module: nn.Module, inputs: tuple[Tensor, ...], dynamic: Any = None
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without the tracer's remarks, and with attention written out instead of its fused inference path."""
-    fast = torch.backends.mha.get_fastpath_enabled()
     disabled = logging.root.manager.disable
-    torch.backends.mha.set_fastpath_enabled(False)
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), unfused_attention():
             warnings.simplefilter("ignore")
             yield
     finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
         logging.disable(disabled)
+
+
+@contextmanager
+def unfused_attention() -> Iterator[None]:
+    """``nn.MultiheadAttention`` as its products: inference has a path that is one operator."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 @contextmanager

@@ -253,43 +253,6 @@ def _met(found: Trace) -> str:
     return next(reason for reason in found.labels.reasons if reason.startswith(("add", "mul")))
 
 
-@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
-def test_recurrent_layers_keep_their_state_and_give_up_inputs(kind: type[nn.RNNBase]) -> None:
-    """Brute force: the layer on fewer inputs is the layer on zeros there. The state is reported as fixed."""
-    torch.manual_seed(0)
-    layer = kind(6, 4, num_layers=2, bidirectional=True, batch_first=True)
-    module = nn.ModuleDict({"first": nn.Linear(3, 6), "layer": layer, "last": nn.Linear(8, 2)})
-    net = _Recurrent(module).eval()
-    x = torch.randn(2, 5, 3)
-    graph = channels.analyse(net, (x,))
-    (group,) = graph.groups
-    assert (group.name, group.units) == ("module.first.weight", 6)
-    smaller, step = channels.cut(net, (x,), graph, {group.name: [1, 4]})
-    assert not step["graph"]
-    with torch.no_grad():
-        module["first"].weight[[1, 4]] = 0
-        module["first"].bias[[1, 4]] = 0
-    torch.testing.assert_close(smaller(x), net(x))
-    last = channels.analyse(
-        nn.Sequential(layer, _First(), nn.Linear(8, 8), nn.Linear(8, 2)).eval(), (torch.randn(2, 5, 6),)
-    )
-    assert {g.name for g in last.groups} == {"2.weight"}
-
-
-class _Recurrent(nn.Module):
-    def __init__(self, module: nn.ModuleDict) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.module["last"](self.module["layer"](self.module["first"](x))[0])  # type: ignore[no-any-return]
-
-
-class _First(nn.Module):
-    def forward(self, x: tuple[Tensor, ...]) -> Tensor:
-        return x[0]
-
-
 @pytest.mark.parametrize(("groups", "width"), [(8, 16), (2, 16)])
 def test_group_norm_over_the_channels_that_are_left(groups: int, width: int) -> None:
     """Whole groups go where there are many; else the same channels of every group, and the groups stay."""
@@ -311,7 +274,8 @@ def test_group_norm_over_the_channels_that_are_left(groups: int, width: int) -> 
 
 # Operators that give no tensor, and those with a test of their own
 WITHOUT_TENSORS = frozenset(rules.UNTENSORED.split())
-ELSEWHERE = frozenset({"group_norm", "lstm", "gru", "rnn_tanh", "rnn_relu", "scalar_tensor", *POSITIONS})
+RECURRENT = f"{rules.RECURRENT} {rules.CELLS}".split()  # test_recurrent.py
+ELSEWHERE = frozenset({"group_norm", *RECURRENT, "scalar_tensor", *POSITIONS})
 
 
 def test_every_rule_has_a_case() -> None:
