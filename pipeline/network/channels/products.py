@@ -34,6 +34,20 @@ def convolution(call: Call) -> Value:
     return [x[0], outward, *outsides(call.shapes[0][2:])]
 
 
+def deformable(call: Call) -> Value:
+    """A convolution whose positions are an input: offsets and masks stay; groups of offsets lose the same channels."""
+    x, weight = call.axes("input"), call.axes("weight")
+    if call.arguments["groups"] != 1:
+        raise NoRuleError
+    call.fix(x[0], *x[2:], *weight[2:], *call.axes("offset"), *call.axes("mask"))
+    grouped = x[1].reshape(call.arguments["offset_groups"], -1)
+    call.unite(grouped, grouped[:1])
+    call.unite(x[1], weight[1])
+    call.unite(call.axes("bias")[0], weight[0])
+    call.produced.append(weight[0])
+    return [x[0], weight[0], *outsides(call.shapes[0][2:])]
+
+
 def _grouped(call: Call, x: Indices, inward: Indices, outward: Indices) -> None:
     """Either whole groups go, or the same channels of every group: whichever is the finer."""
     groups, width = x.shape

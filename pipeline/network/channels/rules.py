@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from jetpress.pipeline.network.channels import moves, widths
-from jetpress.pipeline.network.channels.elementwise import pointwise
+from jetpress.pipeline.network.channels import lookups, moves, widths
+from jetpress.pipeline.network.channels.elementwise import cosine_similarity, glu, pointwise
 from jetpress.pipeline.network.channels.labels import (
     Call,
     Value,
@@ -30,6 +30,7 @@ from jetpress.pipeline.network.channels.products import (
     addmm,
     attention,
     convolution,
+    deformable,
     einsum,
     linear,
     matmul,
@@ -134,7 +135,14 @@ _RULES: dict[Rule, str] = {
     moves.channel_shuffle: "channel_shuffle native_channel_shuffle",
     moves.im2col: "im2col",
     moves.col2im: "col2im",
+    lookups.gather: "gather",
+    lookups.ranked: "topk sort argsort",
+    lookups.grid_sampler: "grid_sampler grid_sampler_2d grid_sampler_3d",
+    lookups.unpool: "max_unpool2d max_unpool3d",
+    glu: "glu",
+    cosine_similarity: "cosine_similarity",
     convolution: CONVOLUTIONS,
+    deformable: "torchvision::deform_conv2d",
     linear: "linear",
     matmul: "matmul bmm mm",
     addmm: "addmm baddbmm",
