@@ -23,7 +23,7 @@ from torch._dispatch.python import enable_python_dispatcher, no_python_dispatche
 from torch._subclasses.schema_check_mode import SchemaCheckMode
 from torch.fx.node import map_aggregate
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from jetpress.deploy.errors import StageError
@@ -69,6 +69,28 @@ def _training(module: nn.Module) -> Iterator[None]:
             module.eval()
             for buffer, values in before:
                 buffer.copy_(values)
+
+
+def trains_otherwise(module: nn.Module, inputs: tuple[Tensor, ...]) -> str:
+    """Why a graph of inference cannot be trained in place of ``module``: what training mode returns is of another form.
+
+    Auxiliary heads, raw maps of a detector, a dict of losses (which asks for targets). Empty where the form is one.
+    """
+    given = doubled(inputs)  # BatchNorm takes no single value
+    with _quiet(), torch.no_grad(), evaluating(module):
+        wanted = _form(module(*given))
+        try:
+            with _training(module):
+                found = _form(module(*given))
+        except Exception as error:  # noqa: BLE001  (the user's code runs)
+            told = str(error).strip().partition(NEWLINE)[0]
+            return f"in training mode the network takes more than its inputs ({type(error).__name__}: {told})"
+    return "" if found == wanted else "in training mode the network returns something else than in inference"
+
+
+def _form(result: object) -> tuple[object, list[object]]:
+    leaves, spec = tree_flatten(result)
+    return spec, [tuple(one.shape) if isinstance(one, Tensor) else type(one) for one in leaves]
 
 
 class _Recording(fx.GraphModule):
