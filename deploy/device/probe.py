@@ -18,6 +18,7 @@ from jetpress.deploy.device.device import Device, Local
 from jetpress.deploy.errors import DeviceError
 from jetpress.deploy.fields import Fields
 from jetpress.deploy.process import Terms, plain
+from jetpress.deploy.runner.remedies import allowed
 from jetpress.deploy.targets import TARGETS, Target
 
 SURVEY_S = 90.0
@@ -56,6 +57,8 @@ class Facts:
     tensorrt_error: str = ""
     """Why ``import tensorrt`` failed although it is installed."""
     python: str = ""
+    pip_refuses: bool = False
+    """Its python3 belongs to apt (PEP 668)."""
     numpy: str = ""
     modules: Mapping[str, str] = field(default_factory=dict)
     """Of the backends that a device may run: Python module -> the version that its python3 imports."""
@@ -138,6 +141,7 @@ def _facts(name: str, files: Mapping[str, str], printed: Mapping[str, str], surv
         tensorrt=plain(tensorrt or board.dpkg_version(printed.get("dpkg_tensorrt", ""))),
         tensorrt_error=plain(tensorrt_error),
         python=survey.text("python"),
+        pip_refuses=survey.flag("pip_refuses"),
         numpy=plain(imports["numpy"][0]),
         modules={name: plain(imports[name][0]) for name in MODULES},
         trtexec=survey.text("trtexec"),
@@ -248,7 +252,10 @@ def _missing(facts: Facts, target: Target) -> Iterator[tuple[str, str]]:
     if not facts.numpy:
         yield "its python3 has no numpy", "install it there: sudo apt install python3-numpy"
     if not runtime.in_jetpack and not facts.modules.get(runtime.module):
-        yield f"its python3 has no {runtime.module}", f"install it there: {runtime.install}"
+        yield (
+            f"its python3 has no {runtime.module}",
+            f"install it there: {allowed(runtime.install, facts.pip_refuses)}",
+        )
     if facts.ram_free_mb < LEAST_RAM_MB:
         what = f"too little memory: {LEAST_RAM_MB} MiB are needed, {facts.ram_free_mb} MiB are free"
         yield what, "stop other programs there; `sudo systemctl isolate multi-user` frees the desktop's share"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Tuple
 
 from .clock import now_ns
 from .failures import BundleError, DeviceError, ToolMissing
+from .remedies import pip_install
 from .settings import Input, Settings
 from .tensors import Feeds, Tensor, on_a_page
 from .timings import Timings
@@ -68,9 +69,7 @@ class Backend:
         try:
             import onnxruntime
         except ImportError as error:
-            raise ToolMissing(
-                "onnxruntime cannot be imported: %s" % error, "python3 -m pip install onnxruntime"
-            )
+            raise ToolMissing("onnxruntime cannot be imported: %s" % error, pip_install("onnxruntime"))
         self.ort = onnxruntime
         self.version = str(self.ort.__version__)
         asked = plan.get("threads")

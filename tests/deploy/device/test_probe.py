@@ -252,6 +252,7 @@ def survey(**files: str) -> dict[str, Any]:
         "files": files,
         "commands": {"import_tensorrt": {"status": 0, "out": "version 8.5.2.2\n", "err": ""}},
         "python": "3.8.10",
+        "pip_refuses": False,
         "machine": "aarch64",
         "cores": 8,
         "dla_compiler": True,
@@ -372,6 +373,12 @@ def test_a_board_that_is_not_the_target(facts: Facts, target: str, said: list[st
             "device clean",
         ),
         (replace(HOST, modules={}), "host", "no onnxruntime", "pip install onnxruntime"),
+        (
+            replace(HOST, modules={}, pip_refuses=True),
+            "host",
+            "no onnxruntime",
+            "--break-system-packages onnx",
+        ),
         (replace(HOST, numpy=""), "host", "no numpy", "numpy"),
     ],
 )

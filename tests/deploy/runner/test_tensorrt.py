@@ -425,6 +425,22 @@ def test_other_findings() -> None:
     assert found["sparsity"] is None
 
 
+@pytest.mark.parametrize(
+    ("line", "counted"),
+    [
+        # NVIDIA-AI-IOT/jetson_dla_tutorial #3; DeepStream-Yolo #27; TensorRT #2318; tensorflow-onnx #1632
+        ("Layer '/a/Constant' (CONSTANT): Unsupported on DLA. Switching this layer's device type to GPU.", 1),
+        ("DLA supports only 8 subgraphs per DLA core. Switching to GPU for layer conv_6", 1),
+        ("Default DLA is enabled but layer LSTM is not supported on DLA, falling back to GPU.", 1),
+        ("DLA only supports FP16 and Int8 precision type. Switching x [Gather] device type to GPU.", 1),
+        ("Switching to another tactic", 0),
+    ],
+)
+def test_every_wording_of_a_fallback_is_counted(line: str, counted: int) -> None:
+    assert findings.read([line])["dla_fallback"] == counted
+    assert findings.of_interest(line) == bool(counted)
+
+
 def test_a_board_that_the_bundle_is_not_for(
     board: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -522,10 +538,12 @@ def test_the_recorder_keeps_what_it_can() -> None:
     for number in range(tensorrt_errors.KEPT + 1):
         assert recorder.report_error(number, "text")
     assert recorder.has_overflowed()
-    assert recorder.num_errors() == tensorrt_errors.KEPT
+    assert (
+        recorder.get_num_errors() == recorder.num_errors == tensorrt_errors.KEPT
+    )  # the trampoline's name, and ours
     assert (recorder.get_error_code(7), recorder.get_error_desc(7)) == (7, "text")
     recorder.clear()
-    assert (recorder.num_errors(), recorder.has_overflowed()) == (0, False)
+    assert (recorder.num_errors, recorder.has_overflowed()) == (0, False)
 
 
 def test_tensorrt_rtx_reports_to_the_recorder(tmp_path: Path) -> None:
