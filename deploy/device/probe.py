@@ -18,6 +18,7 @@ from jetpress.deploy.device.device import Device, Local
 from jetpress.deploy.errors import DeviceError
 from jetpress.deploy.fields import Fields
 from jetpress.deploy.process import Terms, plain
+from jetpress.deploy.runner.identity import part_number
 from jetpress.deploy.runner.remedies import allowed
 from jetpress.deploy.targets import TARGETS, Target
 
@@ -168,6 +169,8 @@ def identity(facts: Facts) -> dict[str, object]:
     return {
         "board": facts.model,
         "module": facts.module,
+        "part": part_number(facts.compatible) or "",
+        "power_mode": facts.power_mode,
         "l4t": facts.l4t,
         "tensorrt": facts.tensorrt,
         "compute_capability": f"{capability[0]}.{capability[1]}" if capability else "",

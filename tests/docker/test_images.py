@@ -105,7 +105,9 @@ def test_a_jetson_image_adds_the_runner_and_numpy_and_nothing_else(number: int, 
     assert final[0] == ("FROM", base + "${DIGEST}")
     assert of(final, "COPY") == ["--from=pack /runner.pyz /opt/jetpress/runner.pyz"]
     # l4t-ml has it, built for its own Python; JetPack's base images have no numpy at all.
-    installed = [re.findall("install --yes --no-install-recommends (.*?) *&&", line) for line in of(final, "RUN")]
+    installed = [
+        re.findall("install --yes --no-install-recommends (.*?) *&&", line) for line in of(final, "RUN")
+    ]
     assert installed == ([] if number == 4 else [["python3-numpy"]])
     assert not of(final, "ENV")
 
