@@ -29,6 +29,8 @@ LEAST_DISK_MB = 300
 MODULES = tuple(sorted({one.module for one in BACKENDS.values() if not one.ahead_of_time}))
 """Of all backends whose engines are built on a device."""
 PACKAGES = ("numpy", *MODULES)
+LEAST_SHARE = 0.75
+"""Of a target's memory: firmware keeps some of it for itself, the next smaller module has half."""
 DEVICE_TREE = Path("/proc/device-tree/compatible")
 
 
@@ -199,13 +201,29 @@ def differences(facts: Facts, target: Target) -> list[str]:
         differing.append(f"it is {facts.title}, the target is a {target.title}")
     elif not facts.module and not facts.compute_capability:
         differing.append(f"its board is not known ({facts.title}), the target is a {target.title}")
-    elif facts.module and facts.module != board.module(target.title, ()):
+    elif facts.module and facts.module != target.module:
         differing.append(f"it is a {facts.module} ({facts.title}), the target is a {target.title}")
     if has and wanted and has != wanted:
         differing.append(f"its compute capability is {_dotted(has)}, the target's is {_dotted(wanted)}")
     if facts.tensorrt and _series(facts.tensorrt) != _series(target.tensorrt):
         differing.append(f"it has TensorRT {facts.tensorrt}, the target is for {target.tensorrt}")
+    if facts.ram_total_mb and facts.ram_total_mb < LEAST_SHARE * 1024 * target.ram_gb:
+        has = f"{facts.ram_total_mb / 1024:.1f} GB of memory"
+        differing.append(f"it has {has}, the target has {target.ram_gb:g}")
+    if target.power_mode and facts.power_mode != target.power_mode:
+        mode = facts.power_mode or "unknown"
+        differing.append(f"it is in power mode {mode}, the target is for {target.power_mode}")
     return differing
+
+
+def fitting(facts: Facts) -> list[Target]:
+    """Targets whose engines the device can build and run; of a board the nearest in memory, its power mode first."""
+    if not facts.is_jetson:
+        others = [target for target in TARGETS.values() if not target.is_board]
+        return [target for target in others if facts.modules.get(target.runtime.module)]
+    fit = [target for target in TARGETS.values() if target.is_board and not differences(facts, target)]
+    most = max((target.ram_gb for target in fit), default=0.0)
+    return sorted((one for one in fit if one.ram_gb == most), key=lambda one: not one.power_mode)
 
 
 def refuse_unless(facts: Facts, target: Target) -> None:
@@ -268,15 +286,13 @@ def _missing(facts: Facts, target: Target) -> Iterator[tuple[str, str]]:
 
 
 def _remedy(facts: Facts) -> str:
-    fitting = [
-        target.name for target in TARGETS.values() if target.is_board and not differences(facts, target)
-    ]
-    if fitting and facts.is_jetson:
-        return f"use --target {' or --target '.join(fitting)}"
+    names = [target.name for target in fitting(facts)]
+    if names and facts.is_jetson:
+        return f"use --target {' or --target '.join(names)}"
     if not facts.is_jetson:
         return "give the address of the board with --device, or use --target host"
     known = f"{facts.module or facts.title}, TensorRT {facts.tensorrt or '?'}, L4T {facts.l4t or '?'}"
-    return f"no target fits this board ({known}): add its record to deploy/targets.py"
+    return f"no target fits this board ({known}): use --target board, which is what the board says of itself"
 
 
 def _series(version: str) -> tuple[str, ...]:
