@@ -83,7 +83,7 @@ class Target:
     @property
     def is_board(self) -> bool:
         """The engine is built on the board, never on the host."""
-        return self.runtime.in_jetpack
+        return bool(self.jetpack)
 
     def built_for(self, capabilities: Sequence[str]) -> Target:
         """As it is for the GPUs that an engine is built ahead of time for; the oldest of them decides."""
@@ -92,6 +92,13 @@ class Target:
         major, minor = min(tuple(map(int, one.split("."))) for one in capabilities)
         precisions = ("fp8",) if (major, minor) >= FP8_SINCE else ()
         return replace(self, compute_capability=(major, minor), precisions=(*self.precisions, *precisions))
+
+    def on_gpu(self, capability: tuple[int, int]) -> Target:
+        """As it is for the GPU that was found on the machine that builds."""
+        if self.is_board or self.runtime.ahead_of_time or not self.runtime.needs_gpu:
+            return self
+        precisions = ("fp8",) if capability >= FP8_SINCE and "fp8" not in self.precisions else ()
+        return replace(self, compute_capability=capability, precisions=(*self.precisions, *precisions))
 
     def flags(self, precision: str) -> bool:
         """Whether the builder is told precisions by flags: TensorRT before 11. With them an INT8 graph has FP32
@@ -260,6 +267,15 @@ _ALL = (
         default_precision="fp16",
         precisions=("fp32", "fp16", "int8"),
         suppression=False,
+        strongly_typed=True,
+    ),
+    Target(
+        name="gpu",
+        title="the NVIDIA GPU of this machine, plain TensorRT",
+        backend="tensorrt",
+        tensorrt="11.4.0",  # of the wheels; with an older one here (10.x) the types are the graph's all the same
+        compute_capability=(7, 5),  # the oldest that TensorRT 10.5 and newer take, until the machine is asked
+        newest_opset=24,
         strongly_typed=True,
     ),
     _NANO.on(_JP4, "nano"),

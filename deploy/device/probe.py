@@ -220,7 +220,8 @@ def fitting(facts: Facts) -> list[Target]:
     """Targets whose engines the device can build and run; of a board the nearest in memory, its power mode first."""
     if not facts.is_jetson:
         others = [target for target in TARGETS.values() if not target.is_board]
-        return [target for target in others if facts.modules.get(target.runtime.module)]
+        have = [target for target in others if facts.modules.get(target.runtime.module)]
+        return [target for target in have if facts.gpu or not target.runtime.needs_gpu]
     fit = [target for target in TARGETS.values() if target.is_board and not differences(facts, target)]
     most = max((target.ram_gb for target in fit), default=0.0)
     return sorted((one for one in fit if one.ram_gb == most), key=lambda one: not one.power_mode)
@@ -261,18 +262,26 @@ def refuse_unless_in(facts: Facts, power_mode: str) -> None:
 def _missing(facts: Facts, target: Target) -> Iterator[tuple[str, str]]:
     """What is not there or too little, each with its remedy; the most basic first."""
     runtime = target.runtime
-    if runtime.in_jetpack and not facts.tensorrt:
+    if target.is_board and not facts.tensorrt:
         what = f"its python3 ({facts.python}) has no TensorRT, the target has {target.tensorrt}"
-        yield what, f"install JetPack's packages there: {runtime.install}"
+        yield what, "install JetPack's packages there: sudo apt install nvidia-jetpack"
+    if runtime.needs_gpu and not target.is_board and not facts.gpu:
+        what = f"it has no NVIDIA GPU (nvidia-smi tells of none), and {target.title} is the target"
+        yield (
+            what,
+            "run it where one is (--device user@host); without one: --target rtx builds, --target host runs",
+        )
     if runtime.in_jetpack and facts.tensorrt_error:
         what = f"TensorRT {facts.tensorrt} is installed, but its python3 ({facts.python}) cannot import it"
         hint = "install its Python package there: sudo apt install python3-libnvinfer"
+        if not target.is_board:
+            hint = f"install it again there: {allowed(runtime.install, facts.pip_refuses)}"
         if "nvdla_compiler" in facts.tensorrt_error:
             hint = "install the missing library there: sudo apt install nvidia-l4t-dla-compiler (JetPack 6)"
         yield f"{what}: {facts.tensorrt_error}", hint
     if not facts.numpy:
         yield "its python3 has no numpy", "install it there: sudo apt install python3-numpy"
-    if not runtime.in_jetpack and not facts.modules.get(runtime.module):
+    if not target.is_board and not facts.modules.get(runtime.module):
         yield (
             f"its python3 has no {runtime.module}",
             f"install it there: {allowed(runtime.install, facts.pip_refuses)}",

@@ -15,14 +15,18 @@ from jetpress.pipeline.recipe.resolve import Plan
 
 
 def target_of(target: str | Target, device: str | None) -> Target:
-    """The record of that name; ``board``: that of the device given (or of this board), or what it says of itself.
+    """The record of that name, for the GPU that is there where it is about one; ``board``: what the device says it is.
 
     Raises:
         RecipeError: there is none of that name.
         DeviceError: the device is no Jetson, or cannot be reached.
     """
     if target != BOARD:
-        return find(target) if isinstance(target, str) else target
+        record = find(target) if isinstance(target, str) else target
+        if record.on_gpu((0, 0)) is record:
+            return record
+        capability = probe.probe(open_device(device)).compute_capability
+        return record.on_gpu(capability) if capability else record
     found = derived.target_of(probe.probe(open_device(device)))
     known = "which no record knows: derived from what it says of itself" if found.derived else found.name
     console.say(f"the board is {found.title}, {known}")

@@ -13,7 +13,7 @@ BOARDS = [name for name, target in TARGETS.items() if target.jetpack]
 
 
 def test_the_targets_that_the_readme_promises_exist() -> None:
-    for name in ("host", "rtx", "nano", "xavier", "orin-nano", "orin-nx", "agx-orin", "thor"):
+    for name in ("host", "rtx", "gpu", "nano", "xavier", "orin-nano", "orin-nx", "agx-orin", "thor"):
         assert TARGETS[name].name == name
 
 
@@ -82,8 +82,23 @@ def test_targets_for_the_dla_are_those_of_its_versions() -> None:
 def test_only_ampere_and_newer_can_use_2_4() -> None:
     can = {name for name, target in TARGETS.items() if not target.why_not_sparse}
     assert {"orin-nano", "agx-orin", "thor", "rtx"} <= can
-    assert not can & {"host", "nano", "xavier", "xavier-nx"}
+    assert not find("gpu").on_gpu((9, 0)).why_not_sparse
+    assert not can & {"host", "gpu", "nano", "xavier", "xavier-nx"}
     assert "7.2" in find("xavier").why_not_sparse
+
+
+def test_the_gpu_of_this_machine_decides_what_it_computes() -> None:
+    target = find("gpu")
+    assert target.why_not_fp8
+    hopper = target.on_gpu((9, 0))
+    assert (hopper.why_not_fp8, hopper.compute_capability, hopper.is_board, hopper.flags("int8")) == (
+        "",
+        (9, 0),
+        False,
+        False,
+    )
+    for name in ("host", "rtx", "orin-nano", "thor"):
+        assert find(name).on_gpu((9, 0)) is find(name)
 
 
 def test_a_misspelt_target_gets_the_closest_names() -> None:

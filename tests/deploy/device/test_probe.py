@@ -345,6 +345,10 @@ def test_the_target_of_a_board_that_no_record_knows_is_what_it_says() -> None:
     for gap, said in (("tensorrt", "which TensorRT"), ("compute_capability", "which GPU")):
         with pytest.raises(DeviceError, match=said):
             derived.derived(replace(facts, **{gap: "" if gap == "tensorrt" else None}))
+    assert [one.name for one in probe.fitting(HOST)] == ["host"]
+    assert [one.name for one in probe.fitting(replace(HOST, gpu="T4", modules={"tensorrt": "11.4"}))] == [
+        "gpu"
+    ]
     with pytest.raises(DeviceError, match="is no Jetson"):
         derived.target_of(HOST)
 
@@ -433,6 +437,8 @@ def test_a_board_that_is_not_the_target(facts: Facts, target: str, said: list[st
             "300 MiB are needed, 10 MiB are free",
             "device clean",
         ),
+        (HOST, "gpu", "no NVIDIA GPU", "--target rtx"),
+        (replace(HOST, gpu="NVIDIA T4"), "gpu", "no tensorrt", "pip install tensorrt"),
         (replace(HOST, modules={}), "host", "no onnxruntime", "pip install onnxruntime"),
         (
             replace(HOST, modules={}, pip_refuses=True),
