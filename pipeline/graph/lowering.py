@@ -13,7 +13,6 @@ from collections.abc import Collection
 
 import onnx_ir as ir
 
-from jetpress.deploy.preflight.operators import parse
 from jetpress.deploy.targets import Target
 from jetpress.pipeline.graph import downgrade, primitives
 from jetpress.pipeline.graph.primitives import RefusedError, Site
@@ -38,9 +37,9 @@ def lower(
         StageError: an operator has no primitives, or the opset cannot say what the graph says.
     """
     said: Counter[str] = Counter()
-    version = parse(tensorrt) if tensorrt else None
-    for rewrite in REWRITES if version is not None else ():
-        if rewrite.until is None or version < rewrite.until:  # type: ignore[operator]
+    version = tuple(map(int, tensorrt.split("."))) if tensorrt else None
+    for rewrite in REWRITES:
+        if version is not None and (rewrite.until is None or version < rewrite.until):
             for node in [one for one in model.graph.all_nodes() if one.op_type in rewrite.ops]:
                 said[rewrite.title] += node.domain == "" and _apply(rewrite, node, model)
     primitives.lower(model, operators)

@@ -14,7 +14,6 @@ from typing import Literal
 import numpy as np
 import onnx_ir as ir
 
-from jetpress.deploy.preflight.operators import Version
 from jetpress.pipeline.graph.primitives import Site
 
 LAST = np.iinfo(np.int64).max
@@ -27,7 +26,7 @@ class Rewrite:
     title: str
     ops: tuple[str, ...]
     rule: Callable[[Site], ir.Value | bool]
-    until: Version | None = None
+    until: tuple[int, int] | None = None
     """The first TensorRT that no longer needs it; None where all do."""
 
 
