@@ -11,7 +11,7 @@ import errno
 import inspect
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -159,11 +159,14 @@ def rules(network: Network) -> DetectionRules | None:
 
 def measure(network: Network) -> CheckpointFacts:
     """Parameters, and multiply-accumulates of one sample (half of what torch's FLOP counter counts)."""
-    module = network.module.eval()
+    return CheckpointFacts(*size_of(network.module.eval(), example_inputs(network.model.inputs, batch=1)))
+
+
+def size_of(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[int, int]:
+    """Parameters, and multiply-accumulates of one call on ``inputs``."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        module(*example_inputs(network.model.inputs, batch=1))
-    parameters = sum(p.numel() for p in module.parameters())
-    return CheckpointFacts(parameters, counter.get_total_flops() // 2)
+        module(*inputs)
+    return sum(p.numel() for p in module.parameters()), counter.get_total_flops() // 2
 
 
 def save(network: Network, draft: Path, before: CheckpointFacts | None = None) -> Checkpoint:
@@ -201,6 +204,20 @@ def save(network: Network, draft: Path, before: CheckpointFacts | None = None) -
     return Checkpoint(draft, facts)
 
 
+def replayed(
+    module: nn.Module, inputs: tuple[Tensor, ...], history: Sequence[channels.Step], seed: int = 0
+) -> nn.Module:
+    """The structure that the steps of a history left, from the network that they began with."""
+    for step in history:
+        if "blocks" in step:
+            module = blocks.remove(module, step["blocks"])
+        elif "head" in step:
+            resize(module, step["head"], step["classes"], seed)
+        else:
+            module = channels.replay(module, inputs, step)
+    return module
+
+
 def load(checkpoint: Checkpoint, *, masked: bool = True) -> Network:
     """Build, replay the pruning history, fill in the weights.
 
@@ -217,13 +234,7 @@ def load(checkpoint: Checkpoint, *, masked: bool = True) -> Network:
         history=description["history"],
     )
     module = build(replace(network.model), network.seed).eval()
-    for step in network.history:
-        if "blocks" in step:
-            module = blocks.remove(module, step["blocks"])
-        elif "head" in step:
-            resize(module, step["head"], step["classes"], network.seed)
-        else:
-            module = channels.replay(module, example_inputs(network.model.inputs), step)
+    module = replayed(module, example_inputs(network.model.inputs), network.history, network.seed)
     fill(module, load_file(checkpoint.path / "weights.safetensors"))
     masks = checkpoint.path / "masks.safetensors"
     network.masks = load_file(masks) if masks.exists() and masked else {}
