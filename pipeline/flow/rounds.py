@@ -1,8 +1,6 @@
 """Rounds of pruning: take a step, recover, judge; go on from the last network that was good enough.
 
-The share that is gone rises to the goal. ``even`` steps are equal and end with the first round that breaks the
-accuracy budget. ``adaptive`` ones grow while less than half of the budget is used, and after a round that breaks
-it a half step is tried from the last good network.
+How large the steps are says :mod:`jetpress.pipeline.pruning.steps`.
 """
 
 from __future__ import annotations
@@ -10,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from jetpress.pipeline.pruning import steps
 from jetpress.pipeline.recipe.configs import Bench, SensitivityConfig, TimedConfig, TimingsConfig
 from jetpress.pipeline.recipe.resolve import Plan
 from jetpress.pipeline.recipe.sections.compression import PruneConfig
@@ -23,10 +22,6 @@ with lazy_stages():
     from jetpress.pipeline.stages.prune_for_time import prune_for_time
     from jetpress.pipeline.stages.sensitivity import sensitivity
     from jetpress.pipeline.stages.timings import timings
-
-GROWTH = 1.5
-SMALLEST = 0.02
-"""Share of the network: steps below it are not worth a fine-tuning."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +102,7 @@ def prune_in_rounds(
         walk.skip("prune", "the dense network is as fast as it has to be")
         return dense, []
     rounds: list[Round] = []
-    step = min(whole.share / recipe.prune.rounds, recipe.prune.first_step)
-    step = step if recipe.prune.rounds > 1 else whole.share
+    step = steps.first(recipe.prune, whole.share)
     for number in range(1, recipe.prune.rounds + 1):
         left = recipe.prune.rounds - number
         share = min(done + step, whole.share)
@@ -129,7 +123,7 @@ def prune_in_rounds(
         elif recipe.prune.steps == "even":
             break
         step = _next(plan, step, one, whole.share - done, left, dense)
-        if done >= whole.share - 1e-9 or step < SMALLEST:
+        if done >= whole.share - 1e-9 or step < steps.SMALLEST:
             break
     return best, rounds
 
@@ -167,14 +161,11 @@ def _recovered(
 
 def _next(plan: Plan, step: float, last: Round, remaining: float, left: int, dense: Checkpoint) -> float:
     """The share of the next step."""
-    even = remaining / max(left, 1)
-    if plan.recipe.prune.steps == "even" or last.tuned is None:
-        return even
-    if not last.kept:
-        return step / 2
+    if last.tuned is None:
+        return steps.even(remaining, left)
     lost = drop(dense, last.tuned)
     easy = lost is None or lost <= plan.recipe.budget.accuracy_drop / 2
-    return max(step * GROWTH, even) if easy else step
+    return steps.following(plan.recipe.prune, step, remaining, left, last.kept, easy)
 
 
 def drop(dense: Checkpoint, tuned: Checkpoint) -> float | None:
