@@ -5,10 +5,10 @@ How large the steps are says :mod:`jetpress.pipeline.pruning.steps`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 from jetpress.pipeline.pruning import steps
+from jetpress.pipeline.pruning.steps import goal
 from jetpress.pipeline.recipe.configs import Bench, SensitivityConfig, TimedConfig, TimingsConfig
 from jetpress.pipeline.recipe.resolve import Plan
 from jetpress.pipeline.recipe.sections.compression import PruneConfig
@@ -34,50 +34,6 @@ class Round:
     tuned: Checkpoint | None
     kept: bool
     why: str = ""
-
-
-@dataclass(frozen=True)
-class Goal:
-    """How much is to go, in all."""
-
-    kind: str
-    """The key of ``PruneConfig`` that says it."""
-    share: float
-    also: Mapping[str, float] = field(default_factory=dict)
-    """Other keys that hold, too, and their shares."""
-
-    def at(self, config: PruneConfig, share: float) -> PruneConfig:
-        """The configuration of a round: this share of the original is gone after it, and as much of the others'."""
-        gone = {kind: round(whole * share / self.share, 6) for kind, whole in self.also.items()}
-        gone[self.kind] = round(share, 6)
-        macs, params, latency = (gone.get(kind) for kind in ("macs", "params", "latency"))
-        ratio = gone.get("ratio", config.ratio)
-        return replace(
-            config, ratio=ratio, macs=macs, params=params, latency=latency, latency_ms=None, fps=None
-        )
-
-
-def goal(config: PruneConfig, batch: int, dense_ms: float | None) -> Goal:
-    """What the recipe asks for, as shares; that of 0 is met by the dense network.
-
-    Args:
-        config: of the recipe.
-        batch: samples that the engine takes at once.
-        dense_ms: latency of the dense engine; None where it is not known yet.
-    """
-    times = [config.latency_ms, 1000 * batch / config.fps if config.fps else None]
-    # A plan cannot know the time: at a half some rounds will run.
-    shares = [1 - limit / dense_ms if dense_ms else 0.5 for limit in times if limit]
-    if config.latency is not None:
-        shares.append(config.latency)
-    found = {"latency": max(*shares, 0.0)} if shares else {}
-    found |= {kind: share for kind in ("macs", "params") if (share := getattr(config, kind)) is not None}
-    if not found:
-        return Goal("ratio", config.ratio)
-    (kind, share), *also = sorted(
-        found.items(), key=lambda one: one[1] <= 0
-    )  # one that is met leads no round
-    return Goal(kind, share, dict(also))
 
 
 def needs_time(config: PruneConfig) -> bool:

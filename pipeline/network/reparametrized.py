@@ -47,12 +47,20 @@ def bake(module: nn.Module) -> list[str]:
             baked.append(f"{name}.{weight}".lstrip("."))
         if parametrize.is_parametrized(one):
             assert isinstance(one.parametrizations, nn.ModuleDict)
+            _with_a_class_of_its_own(one)
             for weight in list(one.parametrizations):
                 trains = _trains(one, f"parametrizations.{weight}.")
                 parametrize.remove_parametrizations(one, weight)
                 one.get_parameter(weight).requires_grad_(trains)
                 baked.append(f"{name}.{weight}".lstrip("."))
     return baked
+
+
+def _with_a_class_of_its_own(module: nn.Module) -> None:
+    """Copies of a parametrized module share its class, and PyTorch deletes the weight from that when it removes one."""
+    kind = type(module)
+    content = {name: one for name, one in vars(kind).items() if name not in ("__dict__", "__weakref__")}
+    module.__class__ = type(kind.__name__, kind.__bases__, content)
 
 
 def _trains(module: nn.Module, parts: str) -> bool:

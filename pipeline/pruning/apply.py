@@ -72,9 +72,7 @@ def cut_and_saved(
     return models.save(network, draft, replace(facts, pruned=pruned, pruning=pruning))
 
 
-def recorded(
-    reduction: Reduction, found: Proposal, cut_now: Pruning, whole: Mapping[str, float]
-) -> Pruning:
+def recorded(reduction: Reduction, found: Proposal, cut_now: Pruning, whole: Mapping[str, float]) -> Pruning:
     """What was cut, with what was not and why, and the shares of ``whole`` that are gone."""
     left = {
         name: why
