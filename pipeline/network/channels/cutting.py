@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from jetpress.deploy.console import progress
 from jetpress.deploy.errors import StageError
-from jetpress.pipeline.network.channels import attributes, oracle, tracing
+from jetpress.pipeline.network.channels import attributes, modes, oracle, tracing
 from jetpress.pipeline.network.channels.graph import Place, Survivors, Trace, TracedNet, rewritten, trace
 from jetpress.pipeline.network.channels.groups import ChannelGraph, channel_graph
 from jetpress.pipeline.network.channels.labels import Axes, Indices
@@ -120,7 +120,7 @@ class _Dense:
     @functools.cached_property
     def trains_otherwise(self) -> str:
         """Why its graph cannot be trained in its place; empty where it can."""
-        return tracing.trains_otherwise(self.module, self.inputs)
+        return modes.trains_otherwise(self.module, self.inputs)
 
     @functools.cached_property
     def opened(self) -> Trace:
@@ -221,10 +221,10 @@ def copied(module: nn.Module, made: Callable[[str, Tensor], Tensor] | None = Non
     names = tracing.names_of(module)
     held = [*module.parameters(), *module.buffers(), *tracing.plain_tensors(module).values()]
     memo = {id(tensor): make(names[id(tensor)], tensor) for tensor in held}
-    modes = [part.training for part in module.modules()]
-    with tracing.evaluating(module):
+    were = [part.training for part in module.modules()]
+    with modes.evaluating(module):
         smaller = copy.deepcopy(module, memo)
-    tracing.set_modes(dict(zip(smaller.modules(), modes, strict=True)))
+    modes.set_modes(dict(zip(smaller.modules(), were, strict=True)))
     return smaller
 
 
