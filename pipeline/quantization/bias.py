@@ -74,7 +74,7 @@ def _place(layer: Layer) -> tuple[ir.Node, int] | None:
         constant = old.const_value if old is not None else None
         return (node, at) if constant is not None and constant.shape.rank() == 1 else None
     plain = all(node.attributes.get_float(name, 1.0) == 1.0 for name in ("alpha", "beta"))
-    if node.op_type == "Gemm" and (not plain or node.attributes.get_int("transA", 0)):
+    if node.op_type == "Gemm" and (not plain or node.attributes.get_int("transA", False)):
         return None
     old = node.inputs[2] if len(node.inputs) > 2 else None
     return (node, 2) if old is None or old.const_value is not None else None

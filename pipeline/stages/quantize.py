@@ -116,8 +116,7 @@ def quantize(config: QuantizeConfig, model: Checkpoint, onnx_model: OnnxModel, d
         stored=subject.dialect.stored,
     )
     tries = [{"without": list(without), "points": points} for without, points in search.tries]
-    told = {**asdict(facts), "tries": tries, "tensors": _tensors(seen, ranges[method])}
-    (draft / "quantization.json").write_text(json.dumps(told, indent=1))
+    _tell(draft, facts, tries, _tensors(seen, ranges[method]))
     return _write(made, onnx_model, facts, draft)
 
 
@@ -144,9 +143,7 @@ def _dynamic(trial: _Trial, probe: _Probe, least: float, before: OnnxModel, draf
         met=points >= least and probe.close(made),
         stored=True,
     )
-    (draft / "quantization.json").write_text(
-        json.dumps({**asdict(facts), "tries": [], "tensors": []}, indent=1)
-    )
+    _tell(draft, facts, [], [])
     return _write(made, before, facts, draft)
 
 
@@ -291,6 +288,13 @@ def _rest_in_fp16(made: onnx.ModelProto, seen: Iterable[Case]) -> onnx.ModelProt
     common.RemoveUnusedNodesPass()(halved)
     common.NameFixPass()(halved)
     return onnx.shape_inference.infer_shapes(ir.to_proto(halved))
+
+
+def _tell(
+    draft: Path, facts: Quantization, tries: Sequence[object], tensors: Sequence[Mapping[str, object]]
+) -> None:
+    told = {**asdict(facts), "tries": tries, "tensors": tensors}
+    (draft / "quantization.json").write_text(json.dumps(told, indent=1))
 
 
 def _checked(made: onnx.ModelProto, path: Path) -> int:
