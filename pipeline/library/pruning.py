@@ -77,7 +77,7 @@ def prune(
         macs: share of the multiply-adds that goes.
         params: share of the parameters that goes.
         criterion: how much a channel matters: ``l1``, ``l2``, ``fpgm``, ``bn_scale``, ``lamp``, ``random``; with
-            ``batches`` ``activation`` and ``apoz``; with ``batches`` and ``loss`` ``taylor`` and ``fisher``.
+            ``batches`` ``obs``, ``activation`` and ``apoz``; with ``batches`` and ``loss`` ``taylor`` and ``fisher``.
         scope: how much each layer gives up; ``measured`` needs ``batches``.
         blocks: ``measured`` only: whole residual blocks may go.
         channel_multiple: surviving channel counts are multiples of this: 8 fills tensor cores in FP16, 32 in INT8.
