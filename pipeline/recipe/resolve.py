@@ -13,7 +13,7 @@ from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.targets import Target
 from jetpress.pipeline.recipe.reading import Recipe
 from jetpress.pipeline.recipe.retraining import Retraining, finetuning, with_rounding, written
-from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS, QuantizeConfig
+from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS, PruneConfig, QuantizeConfig
 from jetpress.pipeline.recipe.sections.device import BuildConfig, Precision
 from jetpress.pipeline.recipe.sections.export import ExportConfig
 from jetpress.pipeline.recipe.sections.training import FinetuneConfig
@@ -54,9 +54,7 @@ def resolve(recipe: Recipe, target: Target) -> Plan:
     rounded = with_rounding(recipe.qat, tuned.training)
     decided = replace(
         recipe,
-        prune=replace(
-            recipe.prune, channel_multiple=recipe.prune.channel_multiple or target.multiple(precision)
-        ),
+        prune=_prune(recipe, target, precision),
         finetune=_with_budget(written(recipe.finetune, tuned.training), budget),
         qat=written(recipe.qat, rounded.training),
         export=_export(recipe.export, target, opset, precision),
@@ -64,6 +62,17 @@ def resolve(recipe: Recipe, target: Target) -> Plan:
         build=replace(recipe.build, precision=precision),
     )
     return Plan(decided, target, tuned, rounded, _skipped(recipe, target))
+
+
+def _prune(recipe: Recipe, target: Target, precision: str) -> PruneConfig:
+    """With what the recipe leaves to us."""
+    multiple = recipe.prune.channel_multiple or target.multiple(precision)
+    asked = recipe.prune.reconstruct
+    return replace(
+        recipe.prune,
+        channel_multiple=multiple,
+        reconstruct=recipe.finetune.epochs == 0 if asked is None else asked,
+    )
 
 
 def _refuse_fp8(recipe: Recipe, target: Target) -> None:
