@@ -18,7 +18,7 @@ from onnx import defs
 from onnx.helper import get_attribute_value
 
 from jetpress.deploy.errors import StageError
-from jetpress.pipeline.graph import rewrites
+from jetpress.pipeline.graph import attribute_rewrites
 from jetpress.pipeline.graph.primitives import EXPANSIONS, RefusedError, Rule, Site
 
 NEWEST, OLDEST = 18, 13
@@ -99,7 +99,7 @@ def _reshape(at: Site) -> ir.Value | None:
 
 def _shape(at: Site) -> ir.Value | None:
     """``start`` and ``end`` came with 15."""
-    by = rewrites.shape(at)
+    by = attribute_rewrites.shape(at)
     if not by:
         at.node.attributes.pop("start", None)
     return by or None

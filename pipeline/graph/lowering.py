@@ -12,11 +12,13 @@ from collections import Counter
 from collections.abc import Collection
 
 import onnx_ir as ir
+from onnx_ir.passes import common
 
 from jetpress.deploy.targets import Target
 from jetpress.pipeline.graph import downgrade, primitives
 from jetpress.pipeline.graph.primitives import RefusedError, Site
 from jetpress.pipeline.graph.rewrites import REWRITES, Rewrite
+from jetpress.pipeline.graph.simplify import fold
 
 
 def lower(
@@ -49,14 +51,22 @@ def lower(
 
 
 def for_target(model: ir.Model, target: Target) -> list[str]:
-    """The same of a graph that somebody else made: for its target, and only what its parser asks for."""
+    """The same of a graph that somebody else made: constants folded, what hands them on gone, and only what the
+    target's parser asks for."""
+    fold(model)
+    common.IdentityEliminationPass()(model)
+    common.ShapeInferencePass()(model)
     there = {node.op_type for node in model.graph.all_nodes() if node.domain == ""}
     newest = target.newest_opset if model.opset_imports[""] > target.newest_opset else None
-    return lower(model, target.tensorrt, newest, there.intersection(target.lower))
+    said = lower(model, target.tensorrt, newest, there.intersection(target.lower))
+    common.RemoveUnusedNodesPass()(model)
+    common.NameFixPass()(model)
+    return said
 
 
 def _apply(rewrite: Rewrite, node: ir.Node, model: ir.Model) -> bool:
     site = Site(node)
+    opset = model.opset_imports[""]
     try:
         by = rewrite.rule(site)
         if isinstance(by, bool):
@@ -64,6 +74,6 @@ def _apply(rewrite: Rewrite, node: ir.Node, model: ir.Model) -> bool:
         site.replace(by)
     except RefusedError:
         return False  # the preflight says why, at the node that stays
-    for made in site.new:  # written at opset 18, as all rules are
-        downgrade.rewrite(made, downgrade.NEWEST, model.opset_imports[""])
+    for made in site.new if opset < downgrade.NEWEST else ():  # rules are written at opset 18
+        downgrade.rewrite(made, downgrade.NEWEST, opset)
     return True
