@@ -1,4 +1,4 @@
-"""What a node is set to, written so that TensorRT's importers read it: attributes written out, dropped, or as inputs."""
+"""What a node is set to, so that TensorRT's importers read it: attributes written out, dropped, or as inputs."""
 
 from __future__ import annotations
 
