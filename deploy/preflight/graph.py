@@ -52,7 +52,7 @@ class Graph:
         """Names that two constants or two nodes give a value: parsers differ on whose it is."""
         self.given: set[str] = set()
         """Names that no node needs to compute: constants, and inputs of graphs and functions."""
-        self.branches: dict[str, list[tuple[Value, ...]]] = {}
+        self.branches: dict[str, list[tuple[tuple[str, Value], ...]]] = {}
         """What the branches of an If give, by the If's first output."""
         self.nodes: list[Node] = []
         self.values: dict[str, Value] = {}
@@ -150,7 +150,7 @@ class Graph:
             self.nodes.append(Node(proto.op_type, domain, name, inputs, outputs, attributes))
             if proto.op_type == "If" and proto.output:
                 self.branches[proto.output[0]] = [
-                    tuple(_value(entry.type) for entry in graph.output) for graph in inner
+                    tuple((entry.name, _value(entry.type)) for entry in graph.output) for graph in inner
                 ]
             if proto.op_type == "Constant" and proto.output:
                 self._constant(proto.output[0], _as_tensor(attributes))
@@ -197,7 +197,8 @@ def inferred(skeleton: Skeleton) -> Graph:
         return graph
     if done.returncode == 0 and answer:
         for entry in onnx.GraphProto.FromString(bytes(answer)).value_info:
-            graph.values.setdefault(entry.name, _value(entry.type))
+            if graph.value(entry.name).shape is None:
+                graph.values[entry.name] = _value(entry.type)
     graph.outputs = {name: graph.value(name) for name in graph.outputs}
     return graph
 

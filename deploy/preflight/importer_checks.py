@@ -38,6 +38,20 @@ def _value(_: Graph, node: Node, given: With) -> str:
     return f"it has {name} = {value}"
 
 
+def _texts(_: Graph, node: Node, given: With) -> str:
+    """Each word of an attribute is one of some."""
+    words = [word.decode("utf-8", "replace") for word in node.texts(given["attribute"])]
+    other = [word for word in words if word not in given["takes"]]
+    return f"it has {given['attribute']} with {other[0]}" if other else ""
+
+
+def _sizes_not(_: Graph, node: Node, given: With) -> str:
+    """It resizes by scales, where an attribute has a value."""
+    if not node.input(3) or any(node.attributes.get(key) != asked for key, asked in given["when"].items()):
+        return ""
+    return f"it has {' and '.join(f'{key} = {asked}' for key, asked in given['when'].items())} and sizes"
+
+
 def _absent(_: Graph, node: Node, given: With) -> str:
     there = [name for name in given["attributes"] if name in node.attributes]
     return f"it has the attribute {there[0]}" if there else ""
@@ -254,7 +268,7 @@ def _branches(graph: Graph, node: Node, _: With) -> str:
     if node.input(0) in graph.constants:
         return ""
     for ours, theirs in zip(*graph.branches.get(node.outputs[0], ((), ())), strict=False):
-        one, other = ours.shape, theirs.shape
+        one, other = (value.shape or graph.value(name).shape for name, value in (ours, theirs))
         if one is None or other is None:
             continue
         if len(one) != len(other) or any(a != b for a, b in zip(one, other, strict=True) if a and b):
@@ -269,6 +283,8 @@ def _formal(node: Node, at: int) -> str:
 
 CHECKS: dict[str, Check] = {
     "value": _value,
+    "texts": _texts,
+    "sizes_not": _sizes_not,
     "absent": _absent,
     "written": _written,
     "all_ones": _all_ones,
