@@ -14,7 +14,7 @@ from jetpress.deploy.targets import Target
 from jetpress.pipeline.recipe.reading import Recipe
 from jetpress.pipeline.recipe.retraining import Retraining, finetuning, with_rounding, written
 from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS, QuantizeConfig
-from jetpress.pipeline.recipe.sections.device import Precision
+from jetpress.pipeline.recipe.sections.device import BuildConfig, Precision
 from jetpress.pipeline.recipe.sections.export import ExportConfig
 from jetpress.pipeline.recipe.sections.training import FinetuneConfig
 
@@ -46,6 +46,7 @@ def resolve(recipe: Recipe, target: Target) -> Plan:
     opset = _opset(recipe, target, rest)
     precision = _precision(recipe, target)
     _refuse_ends(recipe.export, target)
+    _refuse_provider(recipe.build, target)
     _refuse_fp16_file(recipe.export, precision)
     budget = recipe.budget.accuracy_drop
     tuned = finetuning(recipe.finetune, recipe.train, budget)
@@ -137,6 +138,16 @@ def _precision(recipe: Recipe, target: Target) -> Precision:
             "choose one of these, or leave it out",
         )
     return precision
+
+
+def _refuse_provider(config: BuildConfig, target: Target) -> None:
+    """The providers are ONNX Runtime's."""
+    if config.provider != "cpu" and target.backend != "onnxruntime":
+        raise RecipeError(
+            f'build.provider = "{config.provider}" is for ONNX Runtime, and the engine of {target.title} is '
+            f"{target.runtime.title}'s",
+            "leave it out, or take --target host",
+        )
 
 
 def _refuse_ends(config: ExportConfig, target: Target) -> None:
