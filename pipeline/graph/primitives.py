@@ -63,6 +63,13 @@ class Site:
             raise RefusedError("the rank of its input is not known")
         return len(shape)
 
+    def numpy_type(self) -> np.dtype[Any]:
+        """The type of the first input as NumPy has it."""
+        kind = self.x().dtype
+        if kind is None:
+            raise RefusedError("its type is not known")
+        return kind.numpy()
+
     def op(
         self,
         op_type: str,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from jetpress.pipeline.graph.primitives import EXPANSIONS, RefusedError, Site
 
@@ -25,7 +28,7 @@ def power(at: Site) -> ir.Value | bool:
     exponent = at.constant_of(1)
     if exponent is None or exponent.dtype.kind not in "iu" or at.x().dtype not in FLOATS:
         return False
-    at.node.replace_input_with(1, at.constant(exponent.astype(at.x().dtype.numpy())))  # type: ignore[union-attr]
+    at.node.replace_input_with(1, at.constant(exponent.astype(at.numpy_type())))
     return True
 
 
@@ -33,7 +36,7 @@ def integer_relu(at: Site) -> ir.Value | bool:
     """The larger of it and 0, which works on integers."""
     if at.x().dtype not in INTEGERS:
         return False
-    return at.op("Max", at.x(), at.constant(np.zeros((), at.x().dtype.numpy())))  # type: ignore[union-attr]
+    return at.op("Max", at.x(), at.constant(np.zeros((), at.numpy_type())))
 
 
 def integer_sign(at: Site) -> ir.Value | bool:
@@ -71,7 +74,7 @@ def odd_norm(at: Site) -> ir.Value | bool:
     if dtype not in FLOATS:
         raise RefusedError("it does not work on floating point")
     axes = at.constant(np.arange(2, at.rank()))
-    one, over = (at.constant(np.array(number, dtype.numpy())) for number in (p, 1 / p))
+    one, over = (at.constant(np.array(number, at.numpy_type())) for number in (p, 1 / p))
     size = at.op("Abs", at.x())
     if p == 1:
         return at.op("ReduceSum", size, axes, keepdims=1)
@@ -105,7 +108,7 @@ def scatter_elements(at: Site) -> ir.Value | bool:
     if length * int(np.prod(updates)) > MOST_ELEMENTS:
         raise RefusedError("it changes too much")
     places = np.moveaxis(indices, axis, -1)[..., None, :] % length  # [..., 1, count]
-    ones = (places == np.arange(length)[:, None]).astype(at.x().dtype.numpy())  # type: ignore[union-attr]
+    ones = (places == np.arange(length)[:, None]).astype(at.numpy_type())
     last = [*(i for i in range(rank) if i != axis), axis]
     turned = at.op("Transpose", at.input(2), perm=last)
     lines = [data[i] for i in range(rank) if i != axis]
@@ -127,13 +130,13 @@ def scatter_nd(at: Site) -> ir.Value | bool:
     places = np.ravel_multi_index(tuple((indices.reshape(-1, depth) % sizes).T), tuple(data[:depth]))
     if rows * len(places) > MOST_ELEMENTS:
         raise RefusedError("it changes too much")
-    ones = (np.arange(rows)[:, None] == places).astype(at.x().dtype.numpy())  # type: ignore[union-attr]
+    ones = (np.arange(rows)[:, None] == places).astype(at.numpy_type())
     flat = at.op("Reshape", at.input(2), at.constant(np.array([len(places), wide], np.int64)))
     added = at.op("MatMul", at.constant(ones), flat)
     return at.op("Add", at.x(), at.op("Reshape", added, at.constant(np.array(data, np.int64))))
 
 
-def _known(at: Site) -> tuple[list[int], list[int], np.ndarray]:  # type: ignore[type-arg]
+def _known(at: Site) -> tuple[list[int], list[int], NDArray[Any]]:
     """Shapes of what is changed and of the changes, and where."""
     data, updates, indices = at.shape(), at.shape(2), at.constant_of(1)
     if data is None or updates is None or indices is None or None in (*data, *updates):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from jetpress.pipeline.graph.attribute_rewrites import LAST
 from jetpress.pipeline.graph.primitives import RefusedError, Site
@@ -36,7 +39,7 @@ def wrap(at: Site) -> ir.Value | bool:
     if at.attribute("mode", "constant") != "wrap":
         return False
     pads, shape, value = _pads(at), at.shape(), at.x()
-    for axis in np.flatnonzero(pads.any(0)):
+    for axis in map(int, np.flatnonzero(pads.any(0))):
         before, behind = (int(one) for one in pads[:, axis])
         size = None if shape is None else shape[axis]
         if size is None or not (0 <= before <= size and 0 <= behind <= size):
@@ -46,7 +49,7 @@ def wrap(at: Site) -> ir.Value | bool:
             value,
             *([_slice(at, value, axis, 0, behind)] if behind else []),
         ]
-        value = at.op("Concat", *parts, axis=int(axis))
+        value = at.op("Concat", *parts, axis=axis)
     return value
 
 
@@ -66,7 +69,7 @@ def dilated_pool(at: Site) -> ir.Value | bool:
     strides = at.attribute("strides") or [1] * spatial
     value = at.x()
     if pads.any():
-        lowest = at.constant(np.array(np.finfo(at.x().dtype.numpy()).min))
+        lowest = at.constant(np.array(np.finfo(at.numpy_type()).min))
         full = np.hstack([np.zeros((2, 2), np.int64), pads]).ravel()
         value = at.op("Pad", value, at.constant(full), lowest, mode="constant")
     for axis, (taps, step, stride) in enumerate(zip(kernel, dilations, strides, strict=True)):
@@ -78,7 +81,7 @@ def dilated_pool(at: Site) -> ir.Value | bool:
     return value
 
 
-def _pads(at: Site) -> np.ndarray:  # type: ignore[type-arg]
+def _pads(at: Site) -> NDArray[Any]:
     """Of every dimension: before in the first row, behind in the second."""
     axes, pads, rank = at.constant_of(3), at.constant_of(1), at.rank()
     if pads is None or (at.input(3) is not None and axes is None):
