@@ -65,6 +65,15 @@ def condition(at: Site) -> bool:
     return True
 
 
+def one_output(at: Site) -> bool:
+    """Some importers give the first output alone, and refuse a node that names more."""
+    more = at.node.outputs[1:]
+    if not more or any(output.uses() or output.is_graph_output() for output in more):
+        return False
+    at.node.resize_outputs(1)
+    return True
+
+
 def slice_axes(at: Site) -> bool:
     """Without axes TensorRT asks for as many starts as dimensions."""
     starts = at.shape(1)

@@ -71,7 +71,7 @@ def _apply(rewrite: Rewrite, node: ir.Node, model: ir.Model) -> bool:
         by = rewrite.rule(site)
         if isinstance(by, bool):
             return by
-        site.replace(by)
+        site.replace(*(by if isinstance(by, tuple) else (by,)))
     except RefusedError:
         return False  # the preflight says why, at the node that stays
     for made in site.new if opset < downgrade.NEWEST else ():  # rules are written at opset 18

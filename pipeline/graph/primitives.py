@@ -77,10 +77,21 @@ class Site:
         **attributes: int | float | str | Sequence[int] | Sequence[float],
     ) -> ir.Value:
         """A new node, named after the old one; gives its output."""
-        made = ir.node(op_type, inputs, attributes, name=f"{self.node.name}/{op_type}")
-        made.outputs[0].name = f"{self.node.outputs[0].name}/{op_type}_{len(self.new)}"
+        return self.many(1, op_type, *inputs, **attributes)[0]
+
+    def many(
+        self,
+        count: int,
+        op_type: str,
+        *inputs: ir.Value | None,
+        **attributes: int | float | str | Sequence[int] | Sequence[float],
+    ) -> tuple[ir.Value, ...]:
+        """The same with several outputs."""
+        made = ir.node(op_type, inputs, attributes, num_outputs=count, name=f"{self.node.name}/{op_type}")
+        for at, output in enumerate(made.outputs):
+            output.name = f"{self.node.outputs[0].name}/{op_type}_{len(self.new)}{f'_{at}' if at else ''}"
         self.new.append(made)
-        return made.outputs[0]
+        return tuple(made.outputs)
 
     def constant(self, array: NDArray[Any]) -> ir.Value:
         """A new initializer of the graph."""
@@ -92,15 +103,13 @@ class Site:
         graph.register_initializer(value)
         return value
 
-    def replace(self, by: ir.Value) -> None:
-        """Put the new nodes where the old one was; ``by`` takes the place of its first output."""
-        graph = self.node.graph
+    def replace(self, *by: ir.Value) -> None:
+        """Put the new nodes where the old one was; ``by`` take the places of its first outputs."""
+        graph, old = self.node.graph, self.node.outputs
         assert graph is not None
-        if any(output.uses() or output.is_graph_output() for output in self.node.outputs[1:]):
+        if any(output.uses() or output.is_graph_output() for output in old[len(by) :]):
             raise RefusedError("its second output is used")
-        ir.convenience.replace_nodes_and_values(
-            graph, self.node, [self.node], self.new, [self.node.outputs[0]], [by]
-        )
+        ir.convenience.replace_nodes_and_values(graph, self.node, [self.node], self.new, old[: len(by)], by)
 
 
 Rule = Callable[[Site], ir.Value | None]

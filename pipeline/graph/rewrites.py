@@ -1,9 +1,9 @@
 """Nodes that an importer of TensorRT refuses or reads wrongly, in words that it reads rightly: what is done where.
 
-Each rule gives the value that takes the node's place, True where the node was changed as it stands, False where there
-is nothing to do; it refuses where it cannot tell. Rules are written in ONNX opset 18 and keep what the graph computes:
-tests hold that by equality in ONNX Runtime. Where each is needed is told by the importers, with file and line, in
-deploy/preflight/importers.json.
+Each rule gives the value (or one for each output) that takes the node's place, True where the node was changed as it
+stands, False where there is nothing to do; it refuses where it cannot tell. Rules are written in ONNX opset 18 and keep
+what the graph computes: tests hold that by equality in ONNX Runtime. Where each is needed is told by the importers,
+with file and line, in deploy/preflight/importers.json.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Rewrite:
 
     title: str
     ops: tuple[str, ...]
-    rule: Callable[[Site], ir.Value | bool]
+    rule: Callable[[Site], tuple[ir.Value, ...] | ir.Value | bool]
     until: tuple[int, int] | None = None
     """The first TensorRT that no longer needs it; None where all may."""
 
@@ -45,6 +45,13 @@ REWRITES = (
     Rewrite("negative Pad as Slice", ("Pad",), windows.crop),
     Rewrite("Pad that wraps as Concat of slices", ("Pad",), windows.wrap, (10, 0)),
     Rewrite("dilated MaxPool as Max of slices", ("MaxPool",), windows.dilated_pool),
+    Rewrite(
+        "outputs that nobody uses left out",
+        ("MaxPool", "LayerNormalization", "BatchNormalization", "GroupNormalization"),
+        attributes.one_output,
+    ),
+    Rewrite("TopK of the smallest by negating", ("TopK",), values.smallest, (8, 4)),
+    Rewrite("batch first by Transpose", ("LSTM", "GRU", "RNN"), values.batch_first),
     Rewrite("Trilu as Where", ("Trilu",), values.trilu, (8, 6)),
     Rewrite("Pow with an exponent in FP32", ("Pow",), values.power, (10, 8)),
     Rewrite("Relu of integers as Max", ("Relu",), values.integer_relu),

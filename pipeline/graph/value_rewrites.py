@@ -81,6 +81,33 @@ def odd_norm(at: Site) -> ir.Value | bool:
     return at.op("Pow", at.op("ReduceSum", at.op("Pow", size, one), axes, keepdims=1), over)
 
 
+def smallest(at: Site) -> tuple[ir.Value, ...] | bool:
+    """TensorRT 8.2 takes the largest, whatever is asked: the smallest are the largest of the negated."""
+    if at.attribute("largest", 1):
+        return False
+    if at.x().dtype not in FLOATS:
+        raise RefusedError("it does not work on floating point")
+    negated = at.op("Neg", at.x())
+    given = {"axis": at.attribute("axis", -1), "sorted": at.attribute("sorted", 1)}
+    values, places = at.many(2, "TopK", negated, at.input(1), **given)
+    return at.op("Neg", values), places
+
+
+def batch_first(at: Site) -> tuple[ir.Value, ...] | bool:
+    """A recurrent layer whose ``layout`` is 1 is one whose ``layout`` is 0 between transposes."""
+    if not at.attribute("layout", 0):
+        return False
+    inputs = list(at.node.inputs)
+    for place in (0, 5, 6):  # the sequence and the initial states; before opset 14 there is no layout
+        if place < len(inputs) and inputs[place] is not None:
+            inputs[place] = at.op("Transpose", inputs[place], perm=[1, 0, 2])
+    given = {name: one.value for name, one in at.node.attributes.items() if name != "layout"}
+    count = len(at.node.outputs)
+    whole, *last = at.many(count, at.node.op_type, *inputs, **given)
+    turned = [at.op("Transpose", whole, perm=[2, 0, 1, 3])]
+    return (*turned, *(at.op("Transpose", one, perm=[1, 0, 2]) for one in last))
+
+
 def log_sum_exp(at: Site) -> ir.Value | bool:
     """TensorRT 10 drops the axes of opset 18. The largest is taken out first, so that no exponential overflows."""
     if at.input(1) is None or at.x().dtype not in FLOATS:

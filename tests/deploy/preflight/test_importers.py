@@ -95,6 +95,8 @@ CASES = [
     ("range", 13, "g (float s, float e) => (float[N] y) <float d = {1.0}> { y = Range(s, e, d) }", "8.2", "FLOAT"),
     ("half pixel", 13, 'g (float[1,1,4,4] x) => (float[1,1,8,8] y) <int64[4] s = {1, 1, 8, 8}> { y = Resize<mode = "nearest", coordinate_transformation_mode = "tf_half_pixel_for_nn">(x, , , s) }', "8.5 8.6 10.1 10.3 10.13", "sizes"),
     ("activations", 14, 'g (float[2,5,3] x, float[1,4,3] w, float[1,4,4] r) => (float[2,1,5,4] y) { y = RNN<hidden_size = 4, activations = ["Affine"]>(x, w, r) }', ALL, "Affine"),
+    ("pool's places", 13, f"g ({X}) => (float[1,8,15,15] y) {{ y, i = MaxPool<kernel_shape = [2, 2]>(x) }}", ALL, "2 outputs"),
+    ("cast uint8", 13, "g (uint8[4] x) => (int32[4] y) { y = Cast<to = 6>(x) }", "8.2 8.5", "UINT8"),
     # what is taken
     ("trilu upper", 14, "g (float[4,4] x) => (float[4,4] y) { y = Trilu<upper = 0>(x) }", "8.2", ""),
     ("largest k", 13, "g (float[1,8400] x) => (float[1,3840] y, int64[1,3840] i) <int64[1] k = {3840}> { y, i = TopK(x, k) }", "", ""),

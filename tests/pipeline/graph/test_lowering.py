@@ -45,7 +45,9 @@ def inputs_of(model: onnx.ModelProto, seed: int = 0) -> dict[str, Any]:
 
 
 def computed(model: onnx.ModelProto, feeds: dict[str, Any]) -> list[Any]:
-    if {"Where"} >= {node.op_type for node in model.graph.node}:  # of BOOL: ONNX Runtime has no such kernel
+    ops = {node.op_type for node in model.graph.node}
+    if ops == {"Where"} or any(one.name == "layout" for node in model.graph.node for one in node.attribute):
+        # Where of BOOL, and batch first: ONNX Runtime has no such kernels
         return list(ReferenceEvaluator(model).run(None, feeds))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
@@ -90,6 +92,9 @@ CASES = {
     "ScatterElements that adds as a product": (16, f'g ({X}, float[1,3,6,6] u) => (float[1,4,6,6] y) <int64[1,3,6,6] i = {{{SCATTER}}}> {{ y = ScatterElements<axis = 1, reduction = "add">(x, i, u) }}'),
     "ScatterND that adds as a product": (16, 'g (float[4,3,2] x, float[3,2] u) => (float[4,3,2] y) <int64[3,2] i = {1, 2, 1, 2, -1, 0}> { y = ScatterND<reduction = "add">(x, i, u) }'),
     "Einsum of many as Einsums of two": (13, 'g (float[2,3] x, float[3,4] v, float[4,5] w) => (float[5,2] y) { y = Einsum<equation = "ij,jk,kl->li">(x, v, w) }'),
+    "outputs that nobody uses left out": (17, f"g ({X}, float[6] s) => (float[1,4,6,6] y) {{ y, m, v = LayerNormalization(x, s) }}"),
+    "TopK of the smallest by negating": (13, "g (float[3,6] x) => (float[3,2] y, int64[3,2] i) <int64[1] k = {2}> { y, i = TopK<largest = 0>(x, k) }"),
+    "batch first by Transpose": (14, "g (float[2,5,3] x, float[1,16,3] w, float[1,16,4] r, float[2,1,4] h, float[2,1,4] c) => (float[2,5,1,4] y, float[2,1,4] p) { y, p, q = LSTM<hidden_size = 4, layout = 1>(x, w, r, , , h, c) }"),
     "Loop with a condition": (13, "g (float[2] x) => (float[2] y) <int64 n = {3}> { y = Loop(n, , x) <body = b (int64 i, bool c, float[2] v) => (bool d, float[2] w) { d = Identity(c) w = Add(v, v) }> }"),
 }  # fmt: skip
 
