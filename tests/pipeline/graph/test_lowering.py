@@ -137,6 +137,11 @@ def test_what_stands_already_is_left_alone() -> None:
     assert lower(ir.from_proto(read(text, opset)), None) == []
 
 
+def test_an_opset_that_rules_are_not_written_for() -> None:
+    text = "g (float[1,4,6,6] x) => (float[1,4,4,4] y) { y = MaxPool<kernel_shape = [2, 2], dilations = [2, 2]>(x) }"
+    assert lowered(read(text, 10), "8.5.2")[1] == []
+
+
 @pytest.mark.parametrize("text", [
     f'g ({X}) => (float[1,4,5,7] y) <int64[8] p = {{0, 0, -2, 1, 0, 0, 1, 0}}> {{ y = Pad<mode = "reflect">(x, p) }}',
     "g (float[1,4,N,6] x) => (float[1,4,M,4] y) { y = MaxPool<kernel_shape = [2, 2], dilations = [2, 2]>(x) }",
