@@ -194,8 +194,11 @@ EXPANSIONS: dict[str, Rule] = {
 }
 
 
-def lower(model: ir.Model, operators: Collection[str]) -> None:
-    """Write every node of these operators as primitives, in place. Shapes must have been inferred.
+def lower(model: ir.Model, operators: Collection[str]) -> list[ir.Node]:
+    """Write every node of these operators as primitives of opset 18, in place. Shapes must have been inferred.
+
+    Returns:
+        The new nodes.
 
     Raises:
         RecipeError: an unknown operator was asked for.
@@ -204,6 +207,7 @@ def lower(model: ir.Model, operators: Collection[str]) -> None:
     for name in operators:
         if not defs.has(name):
             raise RecipeError(f"export.lower: ONNX has no operator {name!r}", "spelt as in ONNX: HardSwish")
+    made: list[ir.Node] = []
     for node in [n for n in model.graph.all_nodes() if n.domain == "" and n.op_type in operators]:
         site = Site(node)
         try:
@@ -212,8 +216,10 @@ def lower(model: ir.Model, operators: Collection[str]) -> None:
             by = EXPANSIONS[node.op_type](site)
             assert by is not None
             site.replace(by)
+            made += site.new
         except RefusedError as reason:
             raise StageError(
                 f"{node.op_type} (node {node.name!r}) cannot be written as primitives: {reason}",
                 f"replace this layer in the network; expansions exist for {', '.join(EXPANSIONS)}",
             ) from None
+    return made

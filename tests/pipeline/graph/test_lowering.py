@@ -193,6 +193,25 @@ def test_dilated_pools_of_every_shape(data: Any) -> None:
     np.testing.assert_array_equal(computed(proto, feeds)[0], computed(model, feeds)[0])
 
 
+@pytest.mark.parametrize(("target", "opset", "text"), [
+    ("xavier", 20, 'g (float[1,4,6,6] x, float[1,3,3,2] i) => (float[1,4,3,3] y) { y = GridSample<mode = "cubic">(x, i) }'),
+    ("nano", 21, "g (float[1,4,6,6] x) => (float[1,1,6,1] y) <int64[2] a = {1, 3}> { c = Cast<to = 1>(x) m = ReduceMax(c, a) y = Identity(m) }"),
+    ("nano", 18, 'g (float[1,4,6,6] x) => (float[1,4,12,12] y) <float[1] two = {2.0}, float[4] k = {1.0, 1.0, 2.0, 2.0}> { s = Shape(x) f = Cast<to = 1>(s) d = Div(f, f) e = Mul(d, k) y = Resize<mode = "nearest">(x, , e) }'),
+    ("xavier", 17, "g (float[1,4,6,6] x, float[6] s) => (float[1,4,6,6] y) { y = LayerNormalization(x, s) }"),
+    ("xavier", 20, 'g (float[1,4,6,6] x) => (float[1,4,6,6] y) { y = Gelu<approximate = "tanh">(x) }'),
+])  # fmt: skip
+def test_newer_opsets_and_computed_scales(tmp_path: Path, target: str, opset: int, text: str) -> None:
+    model = read(text, opset)
+    graph = ir.from_proto(model)
+    for_target(graph, find(target))
+    proto = onnx.shape_inference.infer_shapes(ir.to_proto(graph))
+    onnx.checker.check_model(proto, full_check=True)
+    assert proto.opset_import[0].version <= find(target).newest_opset
+    assert not errors(tmp_path, proto, find(target).tensorrt)
+    feeds = inputs_of(model)
+    np.testing.assert_allclose(computed(proto, feeds)[0], computed(model, feeds)[0], rtol=1e-5, atol=1e-6)
+
+
 def test_a_foreign_file_is_mended_for_its_target(tmp_path: Path) -> None:
     """As TorchScript exports are: equal biases behind an Identity, axes behind a Cast, an If whose condition is known."""
     text = (
