@@ -150,10 +150,8 @@ def branch_order(graph: Graph, node: Node, _: With) -> str:
     if node.input(0) in graph.constants:
         return ""
     for given in graph.branches.get(node.outputs[0], ()):
-        places = [one.place for one in given]
-        if len(places) > 1 and (
-            None in places or places != sorted(filter(lambda at: at is not None, places))
-        ):
+        places = [one.place for one in given if one.place is not None]
+        if len(given) > 1 and (len(places) < len(given) or places != sorted(places)):
             return f"a branch gives {', '.join(one.name for one in given)} in another order than it computes them"
     return ""
 
