@@ -59,6 +59,9 @@ REWRITES = (
     Rewrite("BOOL as INT32", ("Gather", "GatherElements", "GatherND", "Equal"), values.bool_as_int, (8, 4)),
     Rewrite("Where of BOOL as And and Or", ("Where",), values.bool_where, (8, 4)),
     Rewrite("GlobalLpPool as powers and sums", ("GlobalLpPool",), values.odd_norm),
+    Rewrite(
+        "GroupNormalization as InstanceNormalization", ("GroupNormalization",), values.group_norm, (10, 9)
+    ),
     Rewrite("ReduceLogSumExp as its parts", ("ReduceLogSumExp",), values.log_sum_exp),
     Rewrite("ScatterElements that adds as a product", ("ScatterElements",), values.scatter_elements, (10, 0)),
     Rewrite("ScatterND that adds as a product", ("ScatterND",), values.scatter_nd),

@@ -12,6 +12,8 @@ from jetpress.pipeline.graph.primitives import EXPANSIONS, RefusedError, Site
 
 INTEGERS = (ir.DataType.INT32, ir.DataType.INT64)
 FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16)
+CHANNELS_SINCE = 21
+"""The opset that gave the scale of a GroupNormalization to its channels."""
 MOST_ELEMENTS = 2**22
 """Of a matrix that takes the place of indices."""
 
@@ -106,6 +108,21 @@ def batch_first(at: Site) -> tuple[ir.Value, ...] | bool:
     whole, *last = at.many(count, at.node.op_type, *inputs, **given)
     turned = [at.op("Transpose", whole, perm=[2, 0, 1, 3])]
     return (*turned, *(at.op("Transpose", one, perm=[1, 0, 2]) for one in last))
+
+
+def group_norm(at: Site) -> ir.Value | bool:
+    """Since opset 21 scale and bias belong to channels: each group as an instance, then both by themselves."""
+    graph = at.node.graph
+    if not isinstance(graph, ir.Graph) or graph.opset_imports.get("", 0) < CHANNELS_SINCE:
+        return False
+    groups, rank, dtype = at.attribute("num_groups", 1), at.rank(), at.numpy_type()
+    one, zero = (at.constant(np.full(groups, number, dtype)) for number in (1, 0))
+    flat = at.op("Reshape", at.x(), at.constant(np.array([0, groups, -1])))
+    normal = at.op("InstanceNormalization", flat, one, zero, epsilon=at.attribute("epsilon", 1e-5))
+    whole = at.op("Reshape", normal, at.op("Shape", at.x()))
+    column = at.constant(np.array([-1, *[1] * (rank - 2)]))
+    scale, bias = (at.op("Reshape", at.input(place), column) for place in (1, 2))
+    return at.op("Add", at.op("Mul", whole, scale), bias)
 
 
 def log_sum_exp(at: Site) -> ir.Value | bool:

@@ -95,6 +95,7 @@ CASES = {
     "outputs that nobody uses left out": (17, f"g ({X}, float[6] s) => (float[1,4,6,6] y) {{ y, m, v = LayerNormalization(x, s) }}"),
     "TopK of the smallest by negating": (13, "g (float[3,6] x) => (float[3,2] y, int64[3,2] i) <int64[1] k = {2}> { y, i = TopK<largest = 0>(x, k) }"),
     "batch first by Transpose": (14, "g (float[2,5,3] x, float[1,16,3] w, float[1,16,4] r, float[2,1,4] h, float[2,1,4] c) => (float[2,5,1,4] y, float[2,1,4] p) { y, p, q = LSTM<hidden_size = 4, layout = 1>(x, w, r, , , h, c) }"),
+    "GroupNormalization as InstanceNormalization": (21, f"g ({X}, float[4] s, float[4] b) => (float[1,4,6,6] y) {{ y = GroupNormalization<num_groups = 2>(x, s, b) }}"),
     "Loop with a condition": (13, "g (float[2] x) => (float[2] y) <int64 n = {3}> { y = Loop(n, , x) <body = b (int64 i, bool c, float[2] v) => (bool d, float[2] w) { d = Identity(c) w = Add(v, v) }> }"),
 }  # fmt: skip
 
