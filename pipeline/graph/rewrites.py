@@ -50,14 +50,14 @@ REWRITES = (
         ("MaxPool", "LayerNormalization", "BatchNormalization", "GroupNormalization"),
         attributes.one_output,
     ),
-    Rewrite("TopK of the smallest by negating", ("TopK",), values.smallest, (8, 4)),
+    Rewrite("TopK of the smallest by negating", ("TopK",), values.smallest, (8, 5)),
     Rewrite("batch first by Transpose", ("LSTM", "GRU", "RNN"), values.batch_first),
     Rewrite("Trilu as Where", ("Trilu",), values.trilu, (8, 6)),
     Rewrite("Pow with an exponent in FP32", ("Pow",), values.power, (10, 8)),
     Rewrite("Relu of integers as Max", ("Relu",), values.integer_relu),
     Rewrite("Sign of integers in FP32", ("Sign",), values.integer_sign, (10, 0)),
-    Rewrite("BOOL as INT32", ("Gather", "GatherElements", "GatherND", "Equal"), values.bool_as_int, (8, 4)),
-    Rewrite("Where of BOOL as And and Or", ("Where",), values.bool_where, (8, 4)),
+    Rewrite("BOOL as INT32", ("Gather", "GatherElements", "GatherND", "Equal"), values.bool_as_int, (8, 5)),
+    Rewrite("Where of BOOL as And and Or", ("Where",), values.bool_where, (8, 5)),
     Rewrite("GlobalLpPool as powers and sums", ("GlobalLpPool",), values.odd_norm),
     Rewrite(
         "GroupNormalization as InstanceNormalization", ("GroupNormalization",), values.group_norm, (10, 9)
@@ -65,5 +65,5 @@ REWRITES = (
     Rewrite("ReduceLogSumExp as its parts", ("ReduceLogSumExp",), values.log_sum_exp),
     Rewrite("ScatterElements that adds as a product", ("ScatterElements",), values.scatter_elements, (10, 0)),
     Rewrite("ScatterND that adds as a product", ("ScatterND",), values.scatter_nd),
-    Rewrite("Einsum of many as Einsums of two", ("Einsum",), values.einsum, (9, 0)),
+    Rewrite("Einsum of many as Einsums of two", ("Einsum",), values.einsum, (10, 0)),
 )
