@@ -550,6 +550,19 @@ def test_a_runtime_that_does_not_end(tmp_path: Path) -> None:
     assert "did not finish" in found.error
 
 
+def test_a_runtime_that_takes_too_much_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "MOST_MEMORY", 2**26)
+    found = verdict(tmp_path, [node("Relu", ["x"], ["y"])], [SAMPLE], [SAME], target="host", trial=True)
+    assert "did not finish within 0.1 GiB of memory" in said(found, "warning")
+    assert "--no-trial" in explain(found)[-1]
+
+
+def test_what_was_not_tried_is_said(tmp_path: Path) -> None:
+    found = verdict(tmp_path, [node("Relu", ["x"], ["y"])], [SAMPLE], [SAME], target="host", trial=False)
+    assert found.ok
+    assert "ONNX Runtime was not asked: --no-trial" in said(found, "note")
+
+
 def test_modules_where_the_user_stands_are_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     HARD["Resize linear"].write(tmp_path / "model.onnx")
     for name in ("onnx.py", "numpy.py", "deploy.py"):
