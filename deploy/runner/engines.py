@@ -161,6 +161,10 @@ def open_engines(
         engine, model = stamp.engines.get(name), bundle.models[name]
         if engine is None:
             raise DeviceError("%s holds no engine of model %s" % (folder, name), "run `build` again")
+        if model.dla_core is not None and not engine.facts.get("dla"):
+            raise DeviceError(
+                "the stamp does not say how much of %s runs on the DLA" % name, "run `build` again: --force"
+            )
         if engine.onnx_sha256 != bundle.sha256(model.file):
             raise DigestMismatch(
                 "the engine of %s was built from sha256 %s; the bundle's model is sha256 %s"

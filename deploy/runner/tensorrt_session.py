@@ -221,7 +221,8 @@ class Session:
         sparse = sum(
             isinstance(item, dict) and "sparse" in str(item.get("TacticName", "")).lower() for item in layers
         )
-        return {"layers": len(layers), "sparse_layers": sparse, "account": layers}
+        dla = sum(isinstance(item, dict) and "DLA" in str(item.get("LayerType", "")) for item in layers)
+        return {"layers": len(layers), "sparse_layers": sparse, "dla_layers": dla, "account": layers}
 
 
 class Profile:

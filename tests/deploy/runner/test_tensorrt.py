@@ -16,7 +16,7 @@ from jetpress.deploy.runner.__main__ import main
 from jetpress.deploy.runner.identity import Board, part_number
 from tests.deploy.api import fake
 from tests.deploy.api.names import VERSIONS, names
-from tests.deploy.runner_bundles import bundle
+from tests.deploy.runner_bundles import bundle, seal
 
 PROFILE = {"min": [1, 3, 16, 16], "opt": [2, 3, 16, 16], "max": [4, 3, 16, 16]}
 INPUTS = [{"name": "images", "shape": [2, 3, 16, 16], "dtype": "float32", "profile": PROFILE}]
@@ -276,8 +276,6 @@ def test_parser_error_names_the_operator(
 ) -> None:
     import onnx
 
-    from tests.deploy.runner_bundles import seal
-
     board("8.2")
     place = bundle(tmp_path / "b", batch="n", **PLAN)
     model = onnx.load(place / "model.onnx")
@@ -339,6 +337,91 @@ def test_a_core_that_is_not_there(board: Any, tmp_path: Path, capsys: pytest.Cap
     place = bundle(tmp_path / "b", batch="n", **{**PLAN, "precision": "fp16"})
     assert main(["build", "--bundle", str(place), "--places", "dla1"]) == 5
     assert "no DLA core 1 here, TensorRT sees 1" in events(capsys)["error"][0]["what"]
+
+
+RANGES = {"images": 1.0, "b": 2.5, "logits": 9.0, "of another network": 3.0}
+
+
+@pytest.mark.parametrize("version", ["8.5", "10.3"])
+def test_int8_on_a_dla_is_the_graph_without_qdq_and_ranges(
+    version: str, board: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The GPU's engine is of the file with Q/DQ, the DLA's of the float graph with a range for each tensor."""
+    trt = board(version)
+    float_file = {"implicit": {"file": "dense.onnx", "ranges": "ranges.json"}}
+    models = {"compressed": {"file": "model.onnx", **float_file}}
+    place = bundle(tmp_path / "b", **{**PLAN, "inputs": [{**INPUTS[0], "profile": None}], "models": models})
+    (place / "ranges.json").write_text(json.dumps(RANGES))
+    seal(place)
+    asked = ["build", "--bundle", str(place), "--places", "gpu,dla0"]
+    assert main(asked) == 0
+    given = {value for kind, name, value in trt.CALLS if (kind, name) == ("ITensor", "dynamic_range")}
+    assert given == {(-1.0, 1.0), (-2.5, 2.5), (-9.0, 9.0)}
+    engines = {event["model"]: event for event in events(capsys)["engine"]}
+    on_dla = engines["compressed-dla0"]
+    assert on_dla["onnx_sha256"] != engines["compressed"]["onnx_sha256"]
+    assert (on_dla["dla"]["ranges"], engines["compressed"]["dla"]) == (3, None)
+    plan = json.loads((place / "plan.json").read_text())
+    for wrong in ({"ranges": "none.json"}, None):
+        plan["models"]["compressed"]["implicit"] = wrong and {"file": "dense.onnx", **wrong}
+        (place / "plan.json").write_text(json.dumps(plan))
+        seal(place)
+        assert main([*asked, "--force"]) == (6 if wrong else 5)
+    assert "has Q/DQ alone: every layer would fall back" in events(capsys)["error"][-1]["what"]
+
+
+def test_since_tensorrt_11_a_dla_takes_what_the_graph_says(board: Any, tmp_path: Path) -> None:
+    trt = board("11.1")
+    place = bundle(tmp_path / "b", batch="n", **{**PLAN, "dla_core": 0})
+    assert main(["build", "--bundle", str(place)]) == 0
+    assert ("OnnxParser", "set_flag", "ADJUST_FOR_DLA") in trt.CALLS
+    assert not [value for _, name, value in trt.CALLS if name == "dynamic_range"]
+
+
+def test_a_result_of_a_dla_says_how_much_of_it_ran_there(
+    board: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trt = board("10.3")
+    place = bundle(
+        tmp_path / "b", batch="n", **{**PLAN, "precision": "fp16", "models": {"one": {"file": "model.onnx"}}}
+    )
+    places = ["--bundle", str(place), "--places", "dla1"]
+    assert main(["build", *places]) == 0
+    said = events(capsys)["engine"][0]["dla"]
+    assert said == {
+        "core": 1,
+        "layers": 7,
+        "capable": 5,
+        "share": 5 / 7,
+        "ranges": None,
+        "loadables": 1,
+        "gpu_layers": 2,
+    }
+    assert main(["bench", *places, "--seconds", "0.02"]) in (0, 7)
+    result = events(capsys)["result"][0]
+    assert (result["model"], result["knobs"]["dla_core"], result["knobs"]["dla_share"]) == (
+        "one-dla1",
+        1,
+        5 / 7,
+    )
+    assert "71 % of its layers can run on DLA core 1, the GPU runs the rest" in result["notes"]
+    stamp = json.loads((place / "engines/engine.json").read_text())
+    del stamp["models"]["one-dla1"]["dla"]
+    (place / "engines/engine.json").write_text(json.dumps(stamp))
+    assert main(["bench", *places, "--seconds", "0.02"]) == 5
+    trt.ON_DLA = set()
+    assert main(["build", *places, "--force"]) == 5
+    assert "none of its 7 layers runs on the DLA" in events(capsys)["error"][-1]["what"]
+
+
+def test_the_builders_list_of_a_dla_is_read() -> None:
+    """NVIDIA's own tutorial for the DLA, TensorRT 8.4, said twice."""
+    lines = ["INFO: ---------- Layers Running on DLA ----------", "INFO: [DlaLayer] {ForeignNode[Conv_0]}",
+             "INFO: [DlaLayer] {ForeignNode[Relu_10...Conv_11]}", "INFO: ---------- Layers Running on GPU ----------",
+             "INFO: [GpuLayer] POOLING: MaxPool_2", "INFO: [GpuLayer] SHUFFLE: shuffle_between"]  # fmt: skip
+    found = findings.read(lines * 2)
+    assert (found["dla_loadables"], found["gpu_layers"]) == (2, 1)
+    assert findings.of_interest(lines[1])
 
 
 @pytest.mark.parametrize("text", ["gpu,gpu", "dla2", "", "gpu,,dla0"])
@@ -563,8 +646,6 @@ def test_errors_are_named_with_their_codes(
     version: str, board: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import onnx
-
-    from tests.deploy.runner_bundles import seal
 
     board(version)
     place = bundle(tmp_path / "b", batch="n", **PLAN)
