@@ -187,6 +187,7 @@ def _export(config: ExportConfig, target: Target, opset: int, precision: Precisi
         opset=opset,
         ir_version=config.ir_version or (target.ir_version if opset <= target.opset else None),
         lower=target.lower if config.lower is None else config.lower,
+        parser=target.tensorrt if config.parser is None else config.parser,
         int64_io=target.int64_io if config.int64_io is None else config.int64_io,
         fp16=fp16 if config.fp16 is None else config.fp16,
     )
