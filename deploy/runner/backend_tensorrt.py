@@ -3,8 +3,8 @@
 Versions are never compared and enum numbers never stored: what differs between versions is asked with
 `hasattr`. tests/deploy/runner/test_api.py walks this file and tensorrt_build.py, tensorrt_dla.py, tensorrt_errors.py,
 tensorrt_io.py and tensorrt_session.py, and holds each attribute of `trt`, `builder`, `config`, `network`, `parser`,
-`profile`, `engine`, `context`, `runtime`, `flag`, `typing`, `verbosity`, `tensor`, `layer`, `fault`, `inspector` and `cache`
-against the tables of every version; keep these names for these objects, and use them for nothing else.
+`profile`, `engine`, `context`, `runtime`, `flag`, `typing`, `verbosity`, `tensor`, `layer`, `fault`, `inspector` and
+`cache` against the tables of every version; keep these names for these objects, and use them for nothing else.
 """
 
 import importlib
