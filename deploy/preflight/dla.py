@@ -1,9 +1,9 @@
 """How much of a network a deep learning accelerator (DLA) could take; the GPU runs the rest.
 
-An estimate from NVIDIA's list "DLA supported layers and restrictions" (TensorRT developer guide 8.x to 10.7, and the page
-of that name of 11.x): FP16 or INT8, fixed shapes, four dimensions. TensorRT decides when it builds, and every change
-between the two costs a copy. Which layers came with which 8.x was not found: Orin's are those since 8.4, the first with
-an Orin.
+An estimate from NVIDIA's list "DLA supported layers and restrictions" (TensorRT developer guide 8.x to 10.7, and the
+page of that name of 11.x): FP16 or INT8, fixed shapes, four dimensions. TensorRT decides when it builds, and every
+change between the two costs a copy. Which layers came with which 8.x was not found: Orin's are those since 8.4, the
+first with an Orin.
 """
 
 from __future__ import annotations

@@ -98,6 +98,7 @@ def module(version: str) -> types.ModuleType:
     trt = types.ModuleType("tensorrt")
     trt.__version__ = version + ".0"  # type: ignore[attr-defined]
     trt.CALLS = []  # type: ignore[attr-defined]
+    trt.FITS_MB = 1 << 20  # type: ignore[attr-defined]
     trt.ON_DLA = {"CONV", "RELU", "GLOBALAVERAGEPOOL"}  # type: ignore[attr-defined]
     for name in table["trt"] - {"__version__"}:
         full = globals().get("_" + name)
@@ -191,6 +192,17 @@ class _Builder:
     def build_serialized_network(self, network: Any, config: Any) -> bytes | None:
         if any(node.op_type == "Det" for node in network._model.graph.node):
             self.error_recorder.report_error(enum.Enum("ErrorCode", "INTERNAL_ERROR")(1), "no tactic for Det")
+            return None
+        size = next(
+            (
+                v
+                for k, n, v in reversed(self.TRT.CALLS)
+                if n in ("set_memory_pool_limit", "max_workspace_size")
+            ),
+            0,
+        )
+        if (size[1] if isinstance(size, tuple) else size) >> 20 > self.TRT.FITS_MB:
+            self.error_recorder.report_error(enum.Enum("ErrorCode", "FAILED_ALLOCATION")(1), "OutOfMemory")
             return None
         if config.default_device_type is not None:
             kinds = [network.get_layer(place).type.name for place in range(network.num_layers)]

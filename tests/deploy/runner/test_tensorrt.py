@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from jetpress.deploy.runner import findings, gpu
+from jetpress.deploy.runner import findings, gpu, memory
 from jetpress.deploy.runner.__main__ import main
 from jetpress.deploy.runner.identity import Board, part_number
 from tests.deploy.api import fake
@@ -337,6 +337,46 @@ def test_a_core_that_is_not_there(board: Any, tmp_path: Path, capsys: pytest.Cap
     place = bundle(tmp_path / "b", batch="n", **{**PLAN, "precision": "fp16"})
     assert main(["build", "--bundle", str(place), "--places", "dla1"]) == 5
     assert "no DLA core 1 here, TensorRT sees 1" in events(capsys)["error"][0]["what"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "fits", "code", "tried"),
+    [(None, 9999, 0, [1000]), (None, 300, 0, [1000, 500, 250]), (256, 100, 5, [256]),
+     (None, 10, 5, [1000, 500, 250, 125])],
+    ids=["half of what is free", "halved until it fits", "as the plan says", "too little for anything"],
+)  # fmt: skip
+def test_the_workspace_on_a_board(
+    asked: int | None, fits: int, code: int, tried: list[int], board: Any, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """What TensorRT takes by itself is all the memory of the GPU, which there is the CPU's, too."""
+    (tmp_path / "root/proc").mkdir(parents=True)
+    (tmp_path / "root/proc/meminfo").write_text(
+        "MemTotal: 8000000 kB\nMemAvailable: 2048000 kB\nSwapFree: 0 kB\n"
+    )
+    (tmp_path / "root/proc/swaps").write_text(
+        "Filename Type Size Used Priority\n/dev/zram0 partition 1 0 5\n"
+    )
+    monkeypatch.setenv("JETPRESS_BOARD", str(tmp_path / "root"))
+    trt = board("8.5")
+    trt.FITS_MB = fits
+    plan = {**PLAN, "workspace_mb": asked, "models": {"one": {"file": "model.onnx"}}}
+    assert main(["build", "--bundle", str(bundle(tmp_path / "b", batch="n", **plan))]) == code
+    assert [value[1] >> 20 for _, name, value in trt.CALLS if name == "set_memory_pool_limit"] == tried
+    found = events(capsys)
+    if code:
+        assert "mkswap" in found["error"][0]["hint"]
+        assert "nvzramconfig" in found["error"][0]["hint"]
+    else:
+        assert found["engine"][0]["workspace_mb"] == tried[-1]
+
+
+def test_a_build_that_may_not_fit_is_said_before() -> None:
+    free = memory.Memory(free=1000, swap=200, zram=False)
+    assert memory.warning(10 << 20, 500, free) == ""
+    assert "take 1700 MiB (an estimate), and 1000 MiB are free" in memory.warning(200 << 20, 500, free)
+    assert "nvzramconfig" not in memory.advice(free)
+    assert "mkswap" not in memory.advice(free._replace(swap=8192))
 
 
 RANGES = {"images": 1.0, "b": 2.5, "logits": 9.0, "of another network": 3.0}
