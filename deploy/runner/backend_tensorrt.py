@@ -128,11 +128,13 @@ class Backend:
             return None
         return Session(self.trt, self.log, self.gpu, engine, inputs, dla_core=dla_core).layers()
 
-    def load(self, engine: str, inputs: List[Input], dla_core: Optional[int] = None) -> Session:
+    def load(
+        self, engine: str, inputs: List[Input], dla_core: Optional[int] = None, mapped: bool = False
+    ) -> Session:
         """A session on an engine whose digest and stamp have been checked."""
         if self.gpu is None:
             self.gpu = gpu.connect()  # says what is missing
-        return Session(self.trt, self.log, self.gpu, engine, inputs, self.running, dla_core)
+        return Session(self.trt, self.log, self.gpu, engine, inputs, self.running, dla_core, mapped)
 
 
 def load_library(name: str) -> ModuleType:

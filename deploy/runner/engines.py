@@ -158,7 +158,8 @@ def open_engines(
         )
     sessions: Dict[str, "Session"] = {}
     for name in sorted(bundle.models, reverse=backward):
-        engine, model = stamp.engines.get(name), bundle.models[name]
+        model = bundle.models[name]
+        engine = stamp.engines.get(model.mapped_from or name)
         if engine is None:
             raise DeviceError("%s holds no engine of model %s" % (folder, name), "run `build` again")
         if model.dla_core is not None and not engine.facts.get("dla"):
@@ -173,7 +174,14 @@ def open_engines(
             )
         path = engine_path(folder, engine)
         verify(path, engine.sha256, engine.size)
-        sessions[name] = backend.load(path, bundle.inputs, model.dla_core)
+        mapped = model.mapped_from is not None
+        if mapped and not backend.device.get("integrated"):
+            raise DeviceError(
+                'memory = "mapped" is for a GPU that has its memory with the CPU, and %s has its own'
+                % backend.device["name"],
+                "leave benchmark.memory out",
+            )
+        sessions[name] = backend.load(path, bundle.inputs, model.dla_core, mapped)
     return sessions
 
 

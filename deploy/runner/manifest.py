@@ -12,6 +12,7 @@ from .settings import Input, Settings
 PLACES: Dict[str, Optional[int]] = {"gpu": None, "dla0": 0, "dla1": 1}  # the core of the DLA
 NUMBERS = ("workspace_mb", "threads", "optimization_level")  # of the plan: whole, or None for the default
 PRECISIONS = ("fp32", "fp16", "int8", "fp8")
+MEMORIES = (None, "copied", "mapped")  # of inputs and outputs
 PROVIDERS = (None, "cpu", "cuda")  # of ONNX Runtime
 
 
@@ -32,6 +33,7 @@ class Model(NamedTuple):
     dla_core: Optional[int]
     twin_of: Optional[str]  # the same network built in another way, to be compared with
     placed_from: Optional[str] = None  # the same network on another place of the board
+    mapped_from: Optional[str] = None  # the same engine without copies
     implicit: Optional[Tuple[str, str]] = (
         None  # the file without Q/DQ, and the ranges of its tensors: for a DLA
     )
@@ -77,6 +79,15 @@ class Bundle:
                 variant = model.on(core)._replace(placed_from=name)
                 placed[name if core is None else "%s-%s" % (name, where)] = variant
         self.models = placed
+
+    def also_mapped(self) -> None:
+        """Every model a second time, as `<model>-mapped`: its engine with memory that CPU and GPU share."""
+        if self.part("benchmark").get("memory") == "mapped":
+            twins = {
+                "%s-mapped" % name: model._replace(mapped_from=name, twin_of=None, placed_from=None)
+                for name, model in self.models.items()
+            }
+            self.models.update(twins)
 
     def settings(self, name: str) -> Settings:
         """How the engine of one model is to be built."""
@@ -150,6 +161,9 @@ def _checked(plan: object) -> Dict[str, object]:
     known = backends.names()
     _require(plan.get("format") == 1, "format must be 1")
     _require(plan.get("backend") in known, "backend must be one of %s" % ", ".join(known))
+    timed = plan.get("benchmark") or {}
+    memory = timed.get("memory") if isinstance(timed, dict) else None
+    _require(memory in MEMORIES, "benchmark.memory must be copied or mapped")
     _require(plan.get("provider") in PROVIDERS, "provider must be cpu or cuda")
     _require(plan.get("precision") in PRECISIONS, "precision must be one of %s" % ", ".join(PRECISIONS))
     return plan

@@ -59,6 +59,7 @@ class Entry(NamedTuple):
     feeds: Feeds
     file: str
     dla: Optional[Dict[str, object]]  # how much of it runs there, where it is for a DLA
+    mapped: bool  # nothing is copied
 
 
 class Block(NamedTuple):
@@ -179,8 +180,9 @@ def entries_of(bundle: Bundle, engines: str, backward: bool = False) -> Dict[str
             backend,
             bundle,
             first_batch(bundle, session),
-            engine_path(engines, built[name]),
-            _part(built[name].facts, "dla"),
+            engine_path(engines, built[bundle.models[name].mapped_from or name]),
+            _part(built[bundle.models[name].mapped_from or name].facts, "dla"),
+            bundle.models[name].mapped_from is not None,
         )
         for name, session in open_engines(bundle, engines, backend, backward).items()
     }
@@ -222,6 +224,7 @@ def knobs_of(entry: Entry, models: int, mode: Optional[str], locked: bool) -> Di
         inputs_sha256=fingerprint(entry.feeds),
         power_mode=mode,
         clocks_locked=locked,
+        memory="mapped" if entry.mapped else "copied",
         dla_core=entry.dla and entry.dla.get("core"),
         dla_share=entry.dla and entry.dla.get("share"),
     )

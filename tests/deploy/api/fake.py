@@ -44,6 +44,10 @@ class Gpu:
     def pinned(self, shape: tuple[int, ...], dtype: Any) -> Any:
         return np.zeros(shape, dtype)
 
+    def mapped(self, shape: tuple[int, ...], dtype: Any) -> tuple[Any, int]:
+        pointer = self.alloc(int(np.prod(shape)) * np.dtype(dtype).itemsize)
+        return np.frombuffer(MEMORY[pointer], dtype).reshape(shape), pointer
+
     def attach(self) -> None:
         self.attached += 1
 

@@ -379,6 +379,60 @@ def test_a_build_that_may_not_fit_is_said_before() -> None:
     assert "mkswap" not in memory.advice(free._replace(swap=8192))
 
 
+@pytest.mark.parametrize("sessions", [1, 2])
+def test_with_and_without_copies_are_measured_beside_each_other(
+    sessions: int,
+    board: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from jetpress.deploy.runner import processes
+    from tests.deploy.runner_schema import faults
+
+    def inside(words: list[str]) -> dict[str, Any]:
+        """The session that is a process of its own elsewhere: the fake is in this one."""
+        main(words)
+        return {"engines": events(capsys)["session"][0]["engines"]}
+
+    monkeypatch.setattr(processes, "run", inside)
+    monkeypatch.setattr(processes, "end_with_parent", lambda: None)
+    board("10.3")
+    timing = {**PLAN["benchmark"], "memory": "mapped", "sessions": sessions}
+    place = bundle(tmp_path / "b", batch="n", **{**PLAN, "benchmark": timing})
+    assert main(["build", "--bundle", str(place)]) == 0
+    assert {event["model"] for event in events(capsys)["engine"]} == {"compressed", "dense"}
+    assert main(["bench", "--bundle", str(place), "--seconds", "0.05", "--out", str(tmp_path)]) in (0, 7)
+    told = json.loads((tmp_path / "bench.json").read_text())
+    assert [fault for event in told for fault in faults(event)] == []
+    found = {event["model"]: event for event in told if event["event"] == "result"}
+    assert {name: one["knobs"]["memory"] for name, one in found.items()} == {
+        "compressed": "copied", "dense": "copied", "compressed-mapped": "mapped", "dense-mapped": "mapped",
+    }  # fmt: skip
+    assert set(found["compressed-mapped"]["parts"]) == {"compute", "enqueue"}, "nothing is copied"
+    assert set(found["compressed"]["parts"]) == {"h2d", "compute", "d2h", "enqueue"}
+    assert not any("other outputs" in reason for one in found.values() for reason in one["reasons"])
+    ratios = {(event["of"], event["against"]): event["ratio"] for event in told if event["event"] == "ratio"}
+    assert set(ratios) == {
+        ("compressed", "dense"),
+        ("compressed-mapped", "compressed"),
+        ("dense-mapped", "dense"),
+    }
+    assert ratios["dense-mapped", "dense"] == pytest.approx(3.0)  # one of three equal parts
+
+
+def test_zero_copy_is_for_memory_that_is_shared(
+    board: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board("10.3")
+    facts = fake.Gpu().facts()
+    monkeypatch.setattr(fake.Gpu, "facts", lambda _: {**facts, "integrated": False})
+    place = bundle(tmp_path / "b", batch="n", **{**PLAN, "benchmark": {"memory": "mapped", "sessions": 1}})
+    assert main(["build", "--bundle", str(place)]) == 0
+    assert main(["bench", "--bundle", str(place)]) == 5
+    assert 'memory = "mapped" is for a GPU' in events(capsys)["error"][0]["what"]
+
+
 RANGES = {"images": 1.0, "b": 2.5, "logits": 9.0, "of another network": 3.0}
 
 
