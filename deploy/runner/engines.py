@@ -125,7 +125,7 @@ def read_stamp(folder: str) -> Stamp:
     models = content.get("models") if isinstance(content, dict) else None
     if not isinstance(content, dict) or content.get("format") != FORMAT or not isinstance(models, dict):
         raise _no_stamp(path)
-    identity = Identity(**{name: content.get(name) for name in Identity._fields})
+    identity = Identity(*[content.get(name) for name in Identity._fields])
     return Stamp(identity, {str(name): engine_of(facts, path) for name, facts in models.items()})
 
 

@@ -18,10 +18,10 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
+from jetpress.deploy.device.derived import target_of
 from jetpress.deploy.device.device import Device
 from jetpress.deploy.device.device import open as open_device
 from jetpress.deploy.device.events import understood
-from jetpress.deploy.device.derived import target_of
 from jetpress.deploy.device.probe import Facts, probe
 from jetpress.deploy.pack import pack
 from tests.deploy.runner_bundles import bundle, seal
