@@ -87,7 +87,9 @@ def run(out: Path, work: Path, limit: float, earlier: Path | None, small: bool) 
     """All steps that are not done yet, as far as the time goes."""
     began = time.monotonic()
     path = out / "gpu.json"
-    known = next((json.loads(one.read_text()) for one in (path, earlier) if one and one.exists()), {})
+    known: dict[str, Any] = next(
+        (json.loads(one.read_text()) for one in (path, earlier) if one and one.exists()), {}
+    )
     write_json(str(path), known)
     for step in steps(work, small):
         left = limit - (time.monotonic() - began)

@@ -6,7 +6,7 @@ here is refused before anything opens an engine.
 
 import os
 import platform
-from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence
 
 from .failures import DeviceError, DigestMismatch
 from .files import digest, read_json, verify, write_json
@@ -125,8 +125,27 @@ def read_stamp(folder: str) -> Stamp:
     models = content.get("models") if isinstance(content, dict) else None
     if not isinstance(content, dict) or content.get("format") != FORMAT or not isinstance(models, dict):
         raise _no_stamp(path)
-    identity = Identity(*[content.get(name) for name in Identity._fields])
+    identity = _claimed(content)
     return Stamp(identity, {str(name): engine_of(facts, path) for name, facts in models.items()})
+
+
+def _claimed(content: Dict[str, Any]) -> Identity:
+    """What a stamp says that its engines are bound to; what is of another kind is not said."""
+
+    def of(kind: type, name: str) -> Any:
+        value = content.get(name)
+        return value if isinstance(value, kind) and not isinstance(value, bool) else None
+
+    return Identity(
+        str(content.get("backend")),
+        str(content.get("version")),
+        of(str, "device"),
+        of(list, "compute_capability"),
+        of(str, "module"),
+        of(int, "multiprocessors"),
+        of(int, "memory_gb"),
+        of(str, "power_mode"),
+    )
 
 
 def engine_of(facts: object, path: str) -> Engine:
