@@ -5,11 +5,11 @@ import time
 from types import ModuleType
 from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from .events import emit
+from .events import emit, tell
 from .failures import BundleError, DeviceError
 from .files import digest, write
 from .settings import Input, Settings
-from .tensorrt_dla import Capable, adjust_parser, capable_of, set_ranges, use_dla
+from .tensorrt_dla import Capable, adjust_parser, capable_of, set_ranges, use_dla, why_none
 from .timings import Timings
 
 if TYPE_CHECKING:  # its names, whichever version is here; `trt` is the module itself, imported late
@@ -66,6 +66,8 @@ def build_engine(
         log.recorder
     )  # not before: networks made after it end TensorRT-RTX 1.7 with SIGSEGV
     capable = capable_of(config, network, settings, ranges)
+    if capable and not capable.capable:
+        tell("no layer can run on the DLA. %s" % why_none(trt, log, builder, config, model, typing))
     plan = builder.build_serialized_network(network, config)
     if plan is not None:
         _keep_cache(config, timings)

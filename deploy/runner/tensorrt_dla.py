@@ -12,7 +12,7 @@ from .failures import DeviceError
 from .settings import Settings
 
 if TYPE_CHECKING:
-    from tensorrt import Builder, IBuilderConfig, INetworkDefinition, ITensor, OnnxParser
+    from tensorrt import Builder, IBuilderConfig, ILogger, INetworkDefinition, ITensor, OnnxParser
 
 
 class Capable(NamedTuple):
@@ -72,6 +72,22 @@ def set_ranges(network: "INetworkDefinition", settings: Settings) -> Optional[in
     if not done:
         raise DeviceError("no range of the bundle is of a tensor of this network", "make the bundle again")
     return done
+
+
+def why_none(
+    trt: ModuleType, log: "ILogger", builder: "Builder", config: "IBuilderConfig", model: str, typing: int
+) -> str:
+    """What the parser of TensorRT 10.15 and newer says of each node that the DLA does not take; empty before."""
+    network = builder.create_network(typing)
+    parser = trt.OnnxParser(network, log)
+    if not hasattr(parser, "set_builder_config"):
+        return ""
+    parser.set_builder_config(config)
+    parser.set_flag(trt.OnnxParserFlag.REPORT_CAPABILITY_DLA)
+    with open(model, "rb") as source:
+        parser.supports_model_v2(source.read(), model)
+    faults = [parser.get_error(place) for place in range(parser.num_errors)]
+    return "; ".join("node %d: %s" % (fault.node(), fault.desc()) for fault in faults[:5])
 
 
 def _set_range(tensor: "ITensor", ranges: Dict[str, float]) -> bool:

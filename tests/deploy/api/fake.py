@@ -279,6 +279,10 @@ class _OnnxParser:
     def get_error(self, place: int) -> Any:
         return self.TRT.ParserError()
 
+    def supports_model_v2(self, data: bytes, path: str) -> bool:
+        self._bad = [node for node in onnx.load_from_string(data).graph.node if node.op_type == "Flatten"]
+        return not self._bad
+
     def set_builder_config(self, config: Any) -> bool:
         self.TRT.CALLS.append(("OnnxParser", "set_builder_config", config))
         return True

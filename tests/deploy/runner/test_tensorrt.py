@@ -464,12 +464,18 @@ def test_int8_on_a_dla_is_the_graph_without_qdq_and_ranges(
     assert "has Q/DQ alone: every layer would fall back" in events(capsys)["error"][-1]["what"]
 
 
-def test_since_tensorrt_11_a_dla_takes_what_the_graph_says(board: Any, tmp_path: Path) -> None:
+def test_since_tensorrt_11_a_dla_takes_what_the_graph_says(
+    board: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     trt = board("11.1")
     place = bundle(tmp_path / "b", batch="n", **{**PLAN, "dla_core": 0})
     assert main(["build", "--bundle", str(place)]) == 0
     assert ("OnnxParser", "set_flag", "ADJUST_FOR_DLA") in trt.CALLS
     assert not [value for _, name, value in trt.CALLS if name == "dynamic_range"]
+    trt.ON_DLA = set()
+    assert main(["build", "--bundle", str(place), "--force"]) == 5
+    assert ("OnnxParser", "set_flag", "REPORT_CAPABILITY_DLA") in trt.CALLS
+    assert "no layer can run on the DLA. node 4: " in capsys.readouterr().err
 
 
 def test_a_result_of_a_dla_says_how_much_of_it_ran_there(
