@@ -183,7 +183,7 @@ def _dla(graph: Graph, target: Target, precision: str, problems: Collector) -> d
     if not target.dla:
         return None
     try:
-        share = dla.estimate(graph, target.compute_capability)
+        share = dla.estimate(graph, target.compute_capability, target.tensorrt)
     except (TypeError, ValueError, LookupError):
         return None
     if precision == "fp32":

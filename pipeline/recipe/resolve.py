@@ -14,7 +14,7 @@ from jetpress.deploy.targets import Target
 from jetpress.pipeline.recipe.reading import Recipe
 from jetpress.pipeline.recipe.retraining import Retraining, finetuning, with_rounding, written
 from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS, PruneConfig, QuantizeConfig
-from jetpress.pipeline.recipe.sections.device import BuildConfig, Precision
+from jetpress.pipeline.recipe.sections.device import BenchmarkConfig, BuildConfig, Precision
 from jetpress.pipeline.recipe.sections.export import ExportConfig
 from jetpress.pipeline.recipe.sections.training import FinetuneConfig
 
@@ -48,6 +48,7 @@ def resolve(recipe: Recipe, target: Target) -> Plan:
     precision = _precision(recipe, target)
     _refuse_ends(recipe.export, target)
     _refuse_provider(recipe.build, target)
+    _refuse_mapped(recipe.benchmark, target)
     _refuse_fp16_file(recipe.export, precision)
     budget = recipe.budget.accuracy_drop
     tuned = finetuning(recipe.finetune, recipe.train, budget)
@@ -174,6 +175,15 @@ def _refuse_provider(config: BuildConfig, target: Target) -> None:
             f'build.provider = "{config.provider}" is for ONNX Runtime, and the engine of {target.title} is '
             f"{target.runtime.title}'s",
             "leave it out, or take --target host",
+        )
+
+
+def _refuse_mapped(config: BenchmarkConfig, target: Target) -> None:
+    """A GPU of its own memory copies."""
+    if config.memory == "mapped" and not target.is_board:
+        raise RecipeError(
+            f'benchmark.memory = "mapped" is for boards, whose GPU has its memory with the CPU, not for {target.title}',
+            "leave it out",
         )
 
 
