@@ -7,6 +7,7 @@ this graph is also what a finished one is held against when it gives other numbe
 
 from __future__ import annotations
 
+import ast
 import io
 import logging
 import warnings
@@ -23,8 +24,11 @@ from torch.overrides import TorchFunctionMode
 
 from jetpress.deploy.errors import JetpressError, RecipeError, StageError
 from jetpress.pipeline.network import models
+from jetpress.pipeline.network.channels.tracing import inside, outside
 from jetpress.pipeline.recipe.sections.model import InputConfig
 
+SCOPES = "pkg.torch.onnx.name_scopes"
+"""A node's note of the modules that it came from, outermost first."""
 BATCH = "batch"
 """Name of an open batch dimension."""
 
@@ -72,7 +76,7 @@ def capture(
     for strict in (False, True):  # what fails without PyTorch's compiler sometimes works with it
         try:
             with quiet(), _PlainAttention():
-                return torch.export.export(module.eval(), given, dynamic_shapes=shapes, strict=strict)
+                return torch.export.export(inside(module.eval()), given, dynamic_shapes=shapes, strict=strict)
         except Exception as error:  # noqa: BLE001 - PyTorch raises whatever forward raises
             failures.append(error)
     why = failures[0]
@@ -109,6 +113,7 @@ def translate(
         raise _refusal(f"PyTorch cannot export this network to ONNX: {cause(error)}", is_open) from error
     assert made is not None
     model = made.model
+    _take_out(model)
     if (delivered := model.opset_imports[""]) != opset:
         raise StageError(
             f"opset {opset} was asked for, and PyTorch's exporter wrote {delivered}",
@@ -117,6 +122,15 @@ def translate(
     _drop_zero_biases(model.graph)
     _name(model, [one.name for one in inputs], outputs)
     return model
+
+
+def _take_out(model: ir.Model) -> None:
+    """Names as the network itself has them."""
+    for value in list(model.graph.initializers.values()):
+        value.name = outside(value.name or "")
+    for node in model.graph.all_nodes():
+        if scopes := node.metadata_props.get(SCOPES):
+            node.metadata_props[SCOPES] = repr([outside(name) for name in ast.literal_eval(scopes)])
 
 
 def _refusal(what: str, is_open: bool) -> StageError:

@@ -245,6 +245,9 @@ def rewritten(source: Trace, survivors: Survivors, tensors: Mapping[str, Tensor]
             set_argument(twins[node], name, map_arg(value, twins.__getitem__))
         if follows := _mode_argument(call):
             twins[node].meta["follows"] = follows
+    for node in graph.nodes:
+        if node.op == "get_attr":
+            node.target = tracing.held_as(tracing.outside(str(node.target)))
     for node in graph.nodes:  # the export's checks of types and devices: others in mixed precision, on a GPU
         if node.target is torch.ops.aten._assert_tensor_metadata.default:  # noqa: SLF001  torch's own name
             graph.erase_node(node)

@@ -202,6 +202,38 @@ def _number(size: int | torch.SymInt) -> int:
 
 # Exporting
 
+INSIDE = "network"
+
+
+def inside(module: nn.Module) -> nn.Module:
+    """``module`` as a part of another, called as it is: what is to become a graph by ``torch.export``.
+
+    The graph holds everything by its name, and has members of its own: ``code``, ``graph``, ``recompile``.
+    """
+    outer = nn.Module()
+    outer.add_module(INSIDE, module)
+
+    @functools.wraps(module.forward)
+    def forward(*args: object, **named: object) -> object:
+        return module(*args, **named)
+
+    outer.forward = forward
+    outer.training = module.training
+    return outer
+
+
+def outside(name: str) -> str:
+    """The name that a part has in the network itself."""
+    return "" if name == INSIDE else name.removeprefix(f"{INSIDE}.")
+
+
+def held_as(name: str) -> str:
+    """The name of a network's tensor in a graph: its own, but for those that the graph has a use for."""
+    return f"{INSIDE}.{name}" if hasattr(_EMPTY, name.partition(".")[0]) else name
+
+
+_EMPTY = fx.GraphModule(nn.Module(), fx.Graph())
+
 
 def exported(module: nn.Module, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
     """The graph with its batch open: by symbols where the network's code allows that, else by comparison.
@@ -214,7 +246,7 @@ def exported(module: nn.Module, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
     for node in graph.graph.nodes:
         stack = list(node.meta.get("nn_module_stack", {}).values())
         where = str(stack[-1][0]).partition("@")[0] if stack else ""  # "@1" marks a second call
-        _described(node, node.meta.get("val"), where)
+        _described(node, node.meta.get("val"), outside(where))
     return graph
 
 
@@ -269,7 +301,7 @@ def open_batch(graph: fx.Graph, larger: fx.Graph) -> None:
 def _exported(module: nn.Module, inputs: tuple[Tensor, ...], dynamic: Any = None) -> fx.GraphModule:
     try:
         with _quiet(), torch.no_grad():
-            program = torch.export.export(module, inputs, dynamic_shapes=dynamic, strict=False)
+            program = torch.export.export(inside(module), inputs, dynamic_shapes=dynamic, strict=False)
             return program.module(check_guards=False)
     except Exception as error:  # noqa: BLE001  (the tracer runs the user's code: anything may come)
         failure = error
