@@ -106,7 +106,7 @@ def case(library: str, network: str, folder: Path) -> dict[str, Any]:
 def step(module: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor) -> int:
     """One step of training; how many parameters have state then."""
     optimizer.zero_grad()
-    F.cross_entropy(module(images), labels).backward()  # type: ignore[no-untyped-call]
+    F.cross_entropy(module(images), labels).backward()
     optimizer.step()
     return sum(parameter.grad is not None for parameter in module.parameters())
 
