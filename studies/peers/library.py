@@ -152,8 +152,8 @@ def main(arguments: list[str]) -> None:
         return
     out = Path(arguments[0])
     results: dict[str, dict[str, Any]] = json.loads(out.read_text()) if out.exists() else {}
-    for network in arguments[1:] or NETWORKS:
-        for library in CODE:
+    for library in CODE:
+        for network in arguments[1:] or NETWORKS:
             if library not in results.setdefault(network, {}):
                 results[network][library] = measured(library, network, out.parent)
                 out.write_text(json.dumps(results, indent=1))
