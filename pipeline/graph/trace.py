@@ -24,7 +24,7 @@ from torch.overrides import TorchFunctionMode
 
 from jetpress.deploy.errors import JetpressError, RecipeError, StageError
 from jetpress.pipeline.network import models
-from jetpress.pipeline.network.channels.tracing import inside, outside
+from jetpress.pipeline.network.channels.inside import inside, outside
 from jetpress.pipeline.recipe.sections.model import InputConfig
 
 SCOPES = "pkg.torch.onnx.name_scopes"

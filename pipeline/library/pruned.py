@@ -16,7 +16,7 @@ from jetpress.pipeline.library.given import Shapes, given, unwrapped
 from jetpress.pipeline.library.optimizer import Fate, cut_state
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.channels import Step
-from jetpress.pipeline.network.channels.tracing import outside
+from jetpress.pipeline.network.channels.inside import outside
 from jetpress.pipeline.store.facts.network import Pruning
 
 Module = TypeVar("Module", bound=nn.Module)

@@ -13,7 +13,7 @@ import functools
 import logging
 import operator
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 
@@ -27,6 +27,9 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from jetpress.deploy.errors import StageError
+from jetpress.pipeline.network.channels.inside import inside, outside
+from jetpress.pipeline.network.channels.modes import evaluating as evaluating
+from jetpress.pipeline.network.channels.modes import set_modes as set_modes
 
 NEWLINE = chr(10)
 
@@ -202,38 +205,6 @@ def _number(size: int | torch.SymInt) -> int:
 
 # Exporting
 
-INSIDE = "network"
-
-
-def inside(module: nn.Module) -> nn.Module:
-    """``module`` as a part of another, called as it is: what is to become a graph by ``torch.export``.
-
-    The graph holds everything by its name, and has members of its own: ``code``, ``graph``, ``recompile``.
-    """
-    outer = nn.Module()
-    outer.add_module(INSIDE, module)
-
-    @functools.wraps(module.forward)
-    def forward(*args: object, **named: object) -> object:
-        return module(*args, **named)
-
-    outer.forward = forward
-    outer.training = module.training
-    return outer
-
-
-def outside(name: str) -> str:
-    """The name that a part has in the network itself."""
-    return "" if name == INSIDE else name.removeprefix(f"{INSIDE}.")
-
-
-def held_as(name: str) -> str:
-    """The name of a network's tensor in a graph: its own, but for those that the graph has a use for."""
-    return f"{INSIDE}.{name}" if hasattr(_EMPTY, name.partition(".")[0]) else name
-
-
-_EMPTY = fx.GraphModule(nn.Module(), fx.Graph())
-
 
 def exported(module: nn.Module, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
     """The graph with its batch open: by symbols where the network's code allows that, else by comparison.
@@ -340,46 +311,3 @@ def unfused_attention() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Eval mode for a while. Afterwards every attribute of every submodule is what it was.
-
-    Caches that the network keeps for inference are empty meanwhile: going through training mode does that.
-    """
-    modes = {part: part.training for part in module.modules()}
-    before = [(vars(part), _contents(vars(part))) for part in modes]
-    module.train().eval()
-    try:
-        yield
-    finally:
-        for attributes, contents in before:
-            _restore(attributes, contents)
-        set_modes(modes)
-
-
-def set_modes(modes: Mapping[nn.Module, bool]) -> None:
-    """Each module's own mode; a network that is its graph has it written into the graph."""
-    for part, mode in modes.items():
-        if isinstance(part, fx.GraphModule):
-            part.train(mode)
-        else:
-            part.training = mode
-
-
-def _contents(attributes: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Every attribute, and what it contains."""
-    return {
-        name: (value, (value.copy() if value else ()) if isinstance(value, dict | list | set) else None)
-        for name, value in attributes.items()
-    }
-
-
-def _restore(attributes: dict[str, Any], contents: Mapping[str, tuple[Any, Any]]) -> None:
-    attributes.clear()
-    for name, (value, content) in contents.items():
-        attributes[name] = value
-        if content is not None:
-            value.clear()
-            value.extend(content) if isinstance(value, list) else value.update(content)
