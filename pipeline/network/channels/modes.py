@@ -1,12 +1,40 @@
-"""Training or inference, for a while, after which all is as it was."""
+"""A network in a mode for a while, and put back as it was: inference, training; how many samples it is tried on."""
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from torch import fx, nn
+import torch
+from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_flatten
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the tracer's remarks, and with attention written out instead of its fused inference path."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), unfused_attention():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+
+
+@contextmanager
+def unfused_attention() -> Iterator[None]:
+    """``nn.MultiheadAttention`` as its products: inference has a path that is one operator."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 @contextmanager
@@ -50,3 +78,49 @@ def _restore(attributes: dict[str, Any], contents: Mapping[str, tuple[Any, Any]]
         if content is not None:
             value.clear()
             value.extend(content) if isinstance(value, list) else value.update(content)
+
+
+@contextmanager
+def in_training(module: nn.Module) -> Iterator[None]:
+    """Training mode for a while, after which statistics and random numbers are where they were."""
+    before = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    with torch.random.fork_rng(devices=[]):
+        module.train()
+        try:
+            yield
+        finally:
+            module.eval()
+            for buffer, values in before:
+                buffer.copy_(values)
+
+
+def trains_otherwise(module: nn.Module, inputs: tuple[Tensor, ...]) -> str:
+    """Why a graph of inference cannot be trained in place of ``module``: what training mode returns is of another form.
+
+    Auxiliary heads, raw maps of a detector, a dict of losses (which asks for targets). Empty where the form is one.
+    """
+    given = doubled(inputs)  # BatchNorm takes no single value
+    with quiet(), torch.no_grad(), evaluating(module):
+        wanted = _form(module(*given))
+        try:
+            with in_training(module):
+                found = _form(module(*given))
+        except Exception as error:  # noqa: BLE001  (the user's code runs)
+            told = next(iter(str(error).strip().splitlines()), "")
+            return f"in training mode the network takes more than its inputs ({type(error).__name__}: {told})"
+    return "" if found == wanted else "in training mode the network returns something else than in inference"
+
+
+def _form(result: object) -> tuple[object, list[object]]:
+    leaves, spec = tree_flatten(result)
+    return spec, [tuple(one.shape) if isinstance(one, Tensor) else type(one) for one in leaves]
+
+
+def batched(inputs: tuple[Tensor, ...]) -> bool:
+    """Do all inputs agree on axis 0?"""
+    return bool(inputs) and all(x.ndim for x in inputs) and len({len(x) for x in inputs}) == 1
+
+
+def doubled(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """A batch of 1 as one of 2: code that squeezes an axis would take it for a constant."""
+    return tuple(torch.cat([x, x]) for x in inputs) if batched(inputs) and len(inputs[0]) == 1 else inputs

@@ -10,9 +10,7 @@ network can live on as. Both give nodes with ``meta["shapes"]`` (of their tensor
 from __future__ import annotations
 
 import functools
-import logging
 import operator
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, cast
@@ -28,8 +26,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from jetpress.deploy.errors import StageError
 from jetpress.pipeline.network.channels.inside import inside, outside
-from jetpress.pipeline.network.channels.modes import evaluating as evaluating
-from jetpress.pipeline.network.channels.modes import set_modes as set_modes
+from jetpress.pipeline.network.channels.modes import batched, doubled, evaluating, in_training, quiet
 
 NEWLINE = chr(10)
 
@@ -49,29 +46,15 @@ def recorded(module: nn.Module, inputs: tuple[Tensor, ...], training: bool = Fal
         Exception: whatever the network raises.
     """
     mode = _Recorder("training_" if training else "")
-    with _quiet(), torch.no_grad(), evaluating(module), mode.following(module), ExitStack() as more:
+    with quiet(), torch.no_grad(), evaluating(module), mode.following(module), ExitStack() as more:
         if training:
-            more.enter_context(_training(module))
+            more.enter_context(in_training(module))
         for k, tensor in enumerate(inputs):
             mode.nodes[tensor] = mode.described(mode.graph.placeholder(f"input_{k}"), tensor)
         with enable_python_dispatcher(), mode:
             result = module(*inputs)
         mode.graph.output(tuple(mode.noted(leaf) for leaf in tree_leaves(result)))
     return _Recording(mode.attributes, mode.graph)
-
-
-@contextmanager
-def _training(module: nn.Module) -> Iterator[None]:
-    """Training mode for a while, after which statistics and random numbers are where they were."""
-    before = [(buffer, buffer.clone()) for buffer in module.buffers()]
-    with torch.random.fork_rng(devices=[]):
-        module.train()
-        try:
-            yield
-        finally:
-            module.eval()
-            for buffer, values in before:
-                buffer.copy_(values)
 
 
 class _Recording(fx.GraphModule):
@@ -221,16 +204,6 @@ def exported(module: nn.Module, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
     return graph
 
 
-def batched(inputs: tuple[Tensor, ...]) -> bool:
-    """Do all inputs agree on axis 0?"""
-    return bool(inputs) and all(x.ndim for x in inputs) and len({len(x) for x in inputs}) == 1
-
-
-def doubled(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """A batch of 1 as one of 2: code that squeezes an axis would take it for a constant."""
-    return tuple(torch.cat([x, x]) for x in inputs) if batched(inputs) and len(inputs[0]) == 1 else inputs
-
-
 def _with_open_batch(module: nn.Module, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
     if not batched(inputs):
         return _exported(module, inputs)
@@ -275,7 +248,7 @@ def open_batch(graph: fx.Graph, larger: fx.Graph) -> None:
 
 def _exported(module: nn.Module, inputs: tuple[Tensor, ...], dynamic: Any = None) -> fx.GraphModule:
     try:
-        with _quiet(), torch.no_grad():
+        with quiet(), torch.no_grad():
             program = torch.export.export(inside(module), inputs, dynamic_shapes=dynamic, strict=False)
             return program.module(check_guards=False)
     except Exception as error:  # noqa: BLE001  (the tracer runs the user's code: anything may come)
@@ -284,30 +257,3 @@ def _exported(module: nn.Module, inputs: tuple[Tensor, ...], dynamic: Any = None
         f"the network cannot be traced: {type(failure).__name__}: {str(failure).strip().partition(NEWLINE)[0]}",
         "control flow that depends on the data has no graph: make it static, or prune the part before it",
     ) from failure
-
-
-# Modes
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the tracer's remarks, and with attention written out instead of its fused inference path."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), unfused_attention():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)
-
-
-@contextmanager
-def unfused_attention() -> Iterator[None]:
-    """``nn.MultiheadAttention`` as its products: inference has a path that is one operator."""
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
