@@ -16,7 +16,7 @@ from onnxscript import optimizer, rewriter
 from onnxscript.rewriter.rules.common import slice_split_rule
 
 from jetpress.pipeline.graph import batchnorm
-from jetpress.pipeline.graph.trace import quiet
+from jetpress.pipeline.graph.trace import SCOPES, quiet
 
 LARGEST_CONSTANT = 2**26
 """Elements of a constant up to which it is folded: position tables and transposed weights, all of them."""
@@ -79,5 +79,5 @@ _PASSES = Sequential(
 def _name_nodes(model: ir.Model) -> None:
     """Name every node after the innermost PyTorch module that it came from: ``layer1.0.conv1/Conv``."""
     for node in model.graph.all_nodes():
-        scopes = ast.literal_eval(node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]"))
+        scopes = ast.literal_eval(node.metadata_props.get(SCOPES, "[]"))
         node.name = "/".join([*scopes[-2:-1], node.op_type]).lstrip("/")
