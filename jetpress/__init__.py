@@ -19,9 +19,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jetpress.pipeline.api import Recipe, plan, run
+    from jetpress.pipeline.api import Recipe, engine, plan, run
 
-__all__ = ["Recipe", "plan", "run"]
+__all__ = ["Recipe", "engine", "plan", "run"]
 
 
 def __getattr__(name: str) -> Any:

@@ -60,13 +60,14 @@ def _written(outcome: Outcome, place: Path, doing: Doing) -> RunReport:
     if report and report.digest == digest and (place / "report.html").is_file():
         console.say(f"  {'report':<14} {'cached':<12}")
         return report
-    networks, numbers = outcome.networks, outcome.device.numbers
-    doing.store.verify(networks.dense, networks.compressed, outcome.exports.compressed, outcome.accuracy)
-    if numbers is not None:
-        doing.store.verify(numbers)
+    networks = outcome.networks
+    read = [outcome.exports.compressed, outcome.accuracy, outcome.device.numbers]
+    read += [networks.dense, networks.compressed] if networks else []
+    doing.store.verify(*(one for one in read if one is not None))
     with console.progress("report"):
         report = _render(outcome, place, doing.steps, digest)
-    write_atomically(place / "recipe.toml", outcome.plan.recipe.to_toml())
+    if networks is not None:
+        write_atomically(place / "recipe.toml", outcome.plan.recipe.to_toml())
     console.say(f"  {'report':<14} {'ran':<12}")
     return report
 
