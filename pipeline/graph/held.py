@@ -21,6 +21,8 @@ from jetpress.pipeline.graph.session import Array, Feed
 from jetpress.pipeline.graph.tolerance import Limits, score, worst
 from jetpress.pipeline.store.facts.onnx_file import Score
 
+SQUASHING = ("Sigmoid", "Softmax", "HardSigmoid")
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -52,19 +54,20 @@ def hold(
     Raises:
         StageError: they are not the same function; names the output, the figures and the first node.
     """
-    proto = onnx.load(made, load_external_data=False)
-    outputs = [one.name for one in proto.graph.output]
-    before = [one.name for one in onnx.load(given, load_external_data=False).graph.output]
-    first, second = session.load(given), session.load(made)
+    old, new = (onnx.load(one, load_external_data=False) for one in (given, made))
+    outputs, before = ([one.name for one in proto.graph.output] for proto in (new, old))
+    logits = {} if end else squashed(old, new)
+    first, second = (session.load(one, shown=list(logits.values())) for one in (given, made))
     found: dict[tuple[str, str], list[Score]] = {}
     suspects: dict[tuple[str, str], Pair] = {}
     with progress("the file against what it became") as line:
         for pair in pairs:
             line.step(pair.case)
             wanted, got = first(pair.given), second(pair.made)
-            for place, (name, old) in enumerate(zip(outputs, before, strict=True)):
+            for place, (name, was) in enumerate(zip(outputs, before, strict=True)):
                 key = (name, pair.case)
-                one = _scored(key, wanted[old], got[name], found.get(key, []), limits, "" if place else end)
+                sides = wanted[logits.get(name, was)], got[logits.get(name, name)]
+                one = _scored(key, *sides, found.get(key, []), limits, "" if place else end)
                 found.setdefault(key, []).append(one)
                 if not limits.allow(one):
                     suspects.setdefault(key, pair)
@@ -77,6 +80,27 @@ def hold(
                 "--precision fp32 tells whether the precision is the cause; if it is not, please report this",
             )
     return list(scores.values())
+
+
+def squashed(old: onnx.ModelProto, new: onnx.ModelProto) -> dict[str, str]:
+    """Output -> the tensor before its sigmoid or softmax, where both files have that: it is what is compared.
+
+    A probability of 1e-6 says more in its logit: behind the sigmoid the largest value may be tiny, and what rounding
+    does to a logit of -20 is then many percent of it.
+    """
+    made = set(session.tensors(old))
+    by_output = {name: node for node in new.graph.node for name in node.output}
+
+    def uncast(name: str) -> str:
+        node = by_output.get(name)
+        return uncast(node.input[0]) if node is not None and node.op_type == "Cast" else name
+
+    found = {}
+    for one in new.graph.output:
+        node = by_output.get(uncast(one.name))
+        if node is not None and node.op_type in SQUASHING and (before := uncast(node.input[0])) in made:
+            found[one.name] = before
+    return found
 
 
 def _scored(

@@ -44,6 +44,7 @@ def settle(proto: onnx.ModelProto, asked: Mapping[str, Sizing]) -> tuple[list[Te
             raise RecipeError(f"--shape {name}=...: the file has no input {name!r}", hint)
     del proto.graph.input[:]
     proto.graph.input.extend(inputs)
+    inputs = list(proto.graph.input)
     sizes, said = _sizes(inputs, asked), list[str]()
     specs = []
     for value in inputs:
