@@ -52,7 +52,9 @@ def main() -> int:
                 started = time.time()
                 came, equal = one(path, target, root)
                 faults += came.startswith("FAULT")
-                print(f"| {path.name} | {target} | {came} | {equal} | {time.time() - started:.0f} |", flush=True)
+                print(
+                    f"| {path.name} | {target} | {came} | {equal} | {time.time() - started:.0f} |", flush=True
+                )
     return min(faults, 1)
 
 
