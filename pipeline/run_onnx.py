@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jetpress.benchmarks.report.record import RunReport
-from jetpress.deploy.targets import Target, find
+from jetpress.deploy.targets import Target
 from jetpress.pipeline.data.given import Given, file_digest, given_samples
+from jetpress.pipeline.flow.devices import target_of
 from jetpress.pipeline.flow.outcome import Exports, Outcome
 from jetpress.pipeline.recipe.configs import BundleConfig, Place, PreflightConfig
 from jetpress.pipeline.recipe.given import (
@@ -107,7 +108,7 @@ def engine(
         JetpressError: see :mod:`jetpress.deploy.errors`; a file that cannot be taken is refused by name.
     """
     root = home or runs.home()
-    found = find(target) if isinstance(target, str) else target
+    found = target_of(target, device)
     sizes = {name: as_sizing(name, shape) for name, shape in (shapes or {}).items()}
     told = OnnxRun(
         GivenConfig(str(Path(model).resolve()), file_digest(Path(model)), sizes),

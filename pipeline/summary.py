@@ -12,7 +12,7 @@ from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.suggest import did_you_mean
 from jetpress.pipeline.flow import reporting
 from jetpress.pipeline.flow.outcome import Outcome
-from jetpress.pipeline.store.artifact import canonical
+from jetpress.pipeline.store.artifact import Artifact, canonical
 from jetpress.pipeline.store.fingerprint import fingerprint, versions
 from jetpress.pipeline.store.publish import clear, publish
 from jetpress.pipeline.store.runs import home
@@ -61,9 +61,9 @@ def _written(outcome: Outcome, place: Path, doing: Doing) -> RunReport:
         console.say(f"  {'report':<14} {'cached':<12}")
         return report
     networks = outcome.networks
-    read = [outcome.exports.compressed, outcome.accuracy, outcome.device.numbers]
-    read += [networks.dense, networks.compressed] if networks else []
-    doing.store.verify(*(one for one in read if one is not None))
+    whole: list[Artifact[object] | None] = [outcome.exports.compressed, outcome.accuracy, outcome.device.numbers]
+    whole += [networks.dense, networks.compressed] if networks else []
+    doing.store.verify(*(one for one in whole if one is not None))
     with console.progress("report"):
         report = _render(outcome, place, doing.steps, digest)
     if networks is not None:

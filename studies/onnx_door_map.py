@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
+from pycocotools.coco import COCO  # type: ignore[import-untyped]
+from pycocotools.cocoeval import COCOeval  # type: ignore[import-untyped]
 from torchvision.ops import batched_nms
 
 from jetpress.pipeline.data.feeds import picture
@@ -88,11 +88,11 @@ def ground_truth() -> tuple[COCO, list[tuple[int, int]]]:
 def boxes(output: NDArray[Any], number: int, size: tuple[int, int]) -> list[dict[str, Any]]:
     """Decoded, searched, as COCO's results."""
     grids, strides = [], []
-    for stride in (8, 16, 32):
-        side = SIDE // stride
+    for step in (8, 16, 32):
+        side = SIDE // step
         y, x = np.mgrid[:side, :side]
         grids.append(np.stack([x, y], -1).reshape(-1, 2))
-        strides.append(np.full((side * side, 1), stride))
+        strides.append(np.full((side * side, 1), step))
     grid, stride = np.concatenate(grids), np.concatenate(strides)
     centre, sides = (output[:, :2] + grid) * stride, np.exp(output[:, 2:4]) * stride
     scores = output[:, 4:5] * output[:, 5:]

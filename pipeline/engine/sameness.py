@@ -8,6 +8,7 @@ file that the engine was built of, which was held against PyTorch before it was 
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -20,9 +21,10 @@ from jetpress.deploy.errors import StageError
 from jetpress.deploy.runner.files import safe_name
 from jetpress.pipeline.graph import session
 from jetpress.pipeline.graph.cases import IMAGES
+from jetpress.pipeline.graph.channelwise import Channels
 from jetpress.pipeline.graph.held import rows
 from jetpress.pipeline.graph.session import Array
-from jetpress.pipeline.graph.tolerance import LIMITS, score, worst
+from jetpress.pipeline.graph.tolerance import LIMITS, judged_by_channel, score, worst
 from jetpress.pipeline.quantization import NOT_MIXED
 from jetpress.pipeline.store.facts.onnx_file import Score, TensorSpec
 from jetpress.pipeline.tasks import decoded_by
@@ -70,6 +72,7 @@ def _scores(
 ) -> tuple[Score, ...]:
     limits, known = LIMITS[kind], dict[str, list[Score]]()
     whole = samples[0].ndim > len(inputs[0].shape)
+    channels = defaultdict[str, Channels](Channels)
     for at, expected in _expected(path, inputs, samples, kind):
         here = {name: array[at] for name, array in found.items()}
         if not whole and (decoded := decoded_by(list(here))):
@@ -78,9 +81,12 @@ def _scores(
         for name, got in here.items():
             wanted, scale = expected[name], worst(known[name]) if name in known else None
             one = _classes(name, wanted, got) if got.dtype.kind in "iub" else None
-            one = one or score(name, IMAGES, *_rows(wanted, got, whole), scale, limits)
+            if one is None and whole:
+                one = score(name, IMAGES, *_rows(wanted, got), scale, limits)
+                channels[name].add(wanted[0], got[0])
+            one = one or score(name, IMAGES, wanted, got, scale, limits, "", channels[name])
             known.setdefault(name, []).append(one)
-    return tuple(worst(one) for one in known.values())
+    return tuple(judged_by_channel(worst(one), channels[name], limits) for name, one in known.items())
 
 
 def _expected(
@@ -104,9 +110,9 @@ def _expected(
             line.step(amount=count)
 
 
-def _rows(wanted: Array, got: Array, whole: bool) -> tuple[Array, Array]:
-    """As they are scored: of whole inputs nobody says which axis has the classes, but where there are two."""
-    return (rows(wanted[0]), rows(got[0])) if whole and wanted.shape == got.shape else (wanted, got)
+def _rows(wanted: Array, got: Array) -> tuple[Array, Array]:
+    """One whole sample as it is scored: nobody says which axis has the classes, but where there are two."""
+    return rows(wanted[0]), rows(got[0])
 
 
 def _classes(name: str, wanted: Array, got: Array) -> Score:
@@ -124,5 +130,6 @@ def _words(one: Score) -> str:
         return f"output {one.output!r} has NaN or Inf"
     return (
         f"output {one.output!r}: largest relative error {one.max_relative:.2e}, cosine {one.cosine:.6f}, "
-        f"equal on {100 * one.top1:.1f} % of {one.samples} samples"
+        f"equal on {100 * one.top1:.1f} % of {one.samples} samples, "
+        f"channel {one.channel_at} off by {one.channel:.2g} of its own largest value"
     )

@@ -32,6 +32,7 @@ from jetpress.benchmarks.report.record.engines import BuilderLog, EquivalenceRow
 from jetpress.benchmarks.report.record.networks import NetworkReport, Ratio, Ratios
 from jetpress.deploy.backends import BACKENDS
 from jetpress.deploy.check import cores, cpu_name, gpu_name
+from jetpress.deploy.targets import BOARD
 from jetpress.pipeline.flow.layers import layers
 from jetpress.pipeline.flow.measured import Session, benchmark, latency_of, mixed_latency, session
 from jetpress.pipeline.flow.outcome import Exports, OnDevice, Outcome
@@ -92,9 +93,7 @@ def report(outcome: Outcome, place: Path, steps: Sequence[Step], digest: str) ->
         versions=versions(LIBRARIES),
         machine=Machine(cpu=cpu_name(), cores=cores(), gpu=gpu_name()),
         recipe=_decided(plan),
-        reproduce=plan.file.reproduce
-        if plan.file
-        else f"jetpress run {place / 'recipe.toml'} --target {plan.target.name}",
+        reproduce=_again(plan, place),
         id=place.name,
         created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         stages=tuple(Stage(**as_table(step)) for step in steps),
@@ -113,6 +112,14 @@ def _decided(plan: Plan) -> dict[str, JsonValue]:
         whole = {"file": as_table(plan.file), **{name: whole[name] for name in ("name", *TABLES)}}
     plain: dict[str, JsonValue] = json.loads(canonical(whole))
     return plain
+
+
+def _again(plan: Plan, place: Path) -> str:
+    """The command that does the same."""
+    if plan.file is not None:
+        return plan.file.reproduce
+    target = BOARD if plan.target.derived else plan.target.name
+    return f"jetpress run {place / 'recipe.toml'} --target {target}"
 
 
 def _beside(outcome: Outcome) -> str:

@@ -39,9 +39,9 @@ def verdict(
     if outcome.accuracy is None or outcome.networks is None:
         checks = tuple(timing_limits(budget, compressed.latency))
         found = _all_met(checks)
-        standing, why = _standing(found, None, True, faster, judged)
-        kept = standing in ("not met", "slower", "unknown")
-        return Verdict(met=found, checks=checks, standing=standing if kept else "unjudged", why=why or None)
+        came, why = _standing(found, None, True, faster, judged)
+        told_as: Standing = came if came in ("not met", "slower", "unknown") else "unjudged"
+        return Verdict(met=found, checks=checks, standing=told_as, why=why or None)
     told, networks = outcome.accuracy.facts, outcome.networks
     measured = networks.dense.facts.measured
     checks = tuple(limits(budget, measured, told, compressed.latency))

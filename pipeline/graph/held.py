@@ -6,6 +6,7 @@ has two axes the larger entry of a row counts as well (classes); elsewhere the n
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,11 @@ import onnx
 from jetpress.deploy.console import progress
 from jetpress.deploy.errors import StageError
 from jetpress.pipeline.graph import session
+from jetpress.pipeline.graph.cases import IMAGES
+from jetpress.pipeline.graph.channelwise import Channels
 from jetpress.pipeline.graph.divergence import first_of
 from jetpress.pipeline.graph.session import Array, Feed
-from jetpress.pipeline.graph.tolerance import Limits, score, worst
+from jetpress.pipeline.graph.tolerance import Limits, judged_by_channel, score, worst
 from jetpress.pipeline.store.facts.onnx_file import Score
 
 SQUASHING = ("Sigmoid", "Softmax", "HardSigmoid")
@@ -39,7 +42,7 @@ def rows(output: Array) -> Array:
 
 
 def hold(
-    given: Path, made: Path, pairs: Iterable[Pair], limits: Limits, end: str = "", tell: bool = True
+    given: Path, made: Path, pairs: Iterable[Pair], limits: Limits, end: str = "", by_channel: bool = True
 ) -> list[Score]:
     """The worst score of each output and case.
 
@@ -49,7 +52,7 @@ def hold(
         pairs: inputs of both.
         limits: of the precision.
         end: what was put behind the first output (:mod:`jetpress.pipeline.graph.ends`).
-        tell: whether a refusal says which node differs first.
+        by_channel: whether each channel is judged by itself, too: on real inputs.
 
     Raises:
         StageError: they are not the same function; names the output, the figures and the first node.
@@ -60,6 +63,7 @@ def hold(
     first, second = (session.load(one, shown=list(logits.values())) for one in (given, made))
     found: dict[tuple[str, str], list[Score]] = {}
     suspects: dict[tuple[str, str], Pair] = {}
+    channels = defaultdict[str, Channels](Channels)
     with progress("the file against what it became") as line:
         for pair in pairs:
             line.step(pair.case)
@@ -68,13 +72,17 @@ def hold(
                 key = (name, pair.case)
                 sides = wanted[logits.get(name, was)], got[logits.get(name, name)]
                 one = _scored(key, *sides, found.get(key, []), limits, "" if place else end)
+                if pair.case == IMAGES and not end and by_channel:
+                    channels[name].add(*sides)
                 found.setdefault(key, []).append(one)
                 if not limits.allow(one):
                     suspects.setdefault(key, pair)
     scores = {key: worst(some) for key, some in found.items()}
+    for name, seen in channels.items():
+        scores[name, IMAGES] = judged_by_channel(scores[name, IMAGES], seen, limits)
     for key, one in scores.items():
         if not limits.allow(one):
-            where = _where(given, made, suspects.get(key), limits) if tell else ""
+            where = _where(given, made, suspects.get(key), limits)
             raise StageError(
                 f"what the file became is not the same function: {words(one, limits)}{where}",
                 "--precision fp32 tells whether the precision is the cause; if it is not, please report this",
@@ -138,6 +146,11 @@ def words(one: Score, limits: Limits) -> str:
     return (
         f"output {one.output!r} on {one.case}: largest relative error {one.max_relative:.2e}, "
         f"cosine {cosine:.6f}, top-1 equal on {100 * one.top1:.1f} % (limit: {asked})"
+        + (
+            f"; channel {one.channel_at} is off by {one.channel:.2g} of its own"
+            if one.channel > limits.channel
+            else ""
+        )
     )
 
 

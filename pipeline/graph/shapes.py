@@ -52,8 +52,8 @@ def settle(proto: onnx.ModelProto, asked: Mapping[str, Sizing]) -> tuple[list[Te
         for dim, (low, _, high) in zip(value.type.tensor_type.shape.dim, ends, strict=True):
             if low == high:
                 dim.dim_value = low
-        low, usual, high = (tuple(sizes) for sizes in zip(*ends, strict=True)) if ends else ((), (), ())
-        profile = Profile(low, usual, high) if low != high else None
+        least, usual, most = (tuple(end[side] for end in ends) for side in range(3))
+        profile = Profile(least, usual, most) if least != most else None
         specs.append(replace(described(value), shape=usual, profile=profile))
     _forget(proto, sizes)
     return specs, said

@@ -24,7 +24,7 @@ def sensitivity(
     Args:
         alone: the graph with only this layer quantized.
         scores: what counts of a graph's outputs.
-        expected: scores of the graph without any, ``[samples, numbers]``.
+        expected: scores of the graph without any, ``[samples, ...]``.
     """
     found = {}
     with progress("sensitivity of layers", len(names)) as line:

@@ -7,11 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 import onnx
 
 from jetpress.pipeline.graph.session import Feed
-from jetpress.pipeline.graph.tolerance import LIMITS
 from jetpress.pipeline.quantization import calibrate, qdq
 from jetpress.pipeline.quantization.calibrate import Seen
 from jetpress.pipeline.quantization.dialect import Array
-from jetpress.pipeline.quantization.judge import cosine, error
+from jetpress.pipeline.quantization.judge import close, cosine, error
 from jetpress.pipeline.quantization.layer_loss import sensitivity
 from jetpress.pipeline.quantization.subject import Subject
 from jetpress.pipeline.recipe.sections.compression import QuantizeConfig
@@ -42,7 +41,7 @@ class Probe:
 
     def close(self, graph: onnx.ModelProto) -> bool:
         """Whether the file will be called the same function."""
-        return self.cosine(graph) >= LIMITS["int8"].cosine
+        return close(self.expected, self.scores(graph, self.feeds))
 
     def cosine(self, graph: onnx.ModelProto) -> float:
         """Between the scores and those of FP32, mean over the samples."""

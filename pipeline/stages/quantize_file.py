@@ -123,7 +123,7 @@ def _feeds(
     judged = min(wanted.sensitivity_images, max(1, count // 4))
     first = min(wanted.images, max(1, count - judged))
     every = (refeed.taken(one, inputs, images) for one in refeed.stored(samples.path, given.facts.inputs))
-    feeds = list(islice(every, first))
+    feeds: list[Feed] = list(islice(every, first))
     return feeds, list(islice(every, judged)) or feeds
 
 

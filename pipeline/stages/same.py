@@ -39,12 +39,13 @@ def same(config: SameConfig, given: OnnxModel, made: OnnxModel, samples: Samples
     kind = facts.quantization.numbers.lower() if facts.quantization else "fp16" if facts.fp16 else "fp32"
     limits = LIMITS[kind]
     if limits.max_relative is not None:
-        limits = replace(limits, max_relative=config.equivalence.max_relative_error)
+        most = config.equivalence.max_relative_error
+        limits = replace(limits, max_relative=most, channel=most)
     if not samples.facts.real and limits.cosine:  # what is made for images may do anything on noise
         limits = replace(limits, cosine=min(limits.cosine, ON_NOISE))
     end = "" if facts.ends.output == SCORES else facts.ends.output
     pairs = list(_pairs(config, given, made, samples))
-    scores = hold(given.path / FILE, made.path / FILE, pairs, limits, end)
+    scores = hold(given.path / FILE, made.path / FILE, pairs, limits, end, samples.facts.real)
     judged = [one for one in scores if limits.edges or one.case == IMAGES]
     outputs = [
         worst([one for one in judged if one.output == name])
