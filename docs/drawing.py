@@ -69,7 +69,7 @@ DOORS = {
 
 
 def flow(*doors: str) -> list[Taken]:
-    """The stages as these files of ``pipeline/`` come by them (all where none is named), and other files that they call."""
+    """The stages as these files of ``pipeline/`` come by them (all if none is named), and files that they call."""
     return [taken for door in doors or DOORS for taken in _steps(*DOORS[door])]
 
 

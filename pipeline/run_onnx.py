@@ -76,7 +76,7 @@ def from_file(plan: Plan, place: Place | None, walk: Walk) -> Outcome:
 
 def engine(
     model: str | Path,
-    target: str | Target,
+    target: str | Target = "host",
     device: str | None = None,
     *,
     precision: str | None = None,

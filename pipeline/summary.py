@@ -61,7 +61,11 @@ def _written(outcome: Outcome, place: Path, doing: Doing) -> RunReport:
         console.say(f"  {'report':<14} {'cached':<12}")
         return report
     networks = outcome.networks
-    whole: list[Artifact[object] | None] = [outcome.exports.compressed, outcome.accuracy, outcome.device.numbers]
+    whole: list[Artifact[object] | None] = [
+        outcome.exports.compressed,
+        outcome.accuracy,
+        outcome.device.numbers,
+    ]
     whole += [networks.dense, networks.compressed] if networks else []
     doing.store.verify(*(one for one in whole if one is not None))
     with console.progress("report"):

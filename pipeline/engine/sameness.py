@@ -97,7 +97,7 @@ def _expected(
     with console.progress(f"the same in ONNX Runtime, {kind}", len(samples[0])) as line:
         if samples[0].ndim > len(inputs[0].shape):  # whole inputs
             for place in range(len(samples[0])):
-                feed = {one.name: array[place] for one, array in zip(inputs, samples, strict=True)}
+                feed = {one.name: array[place, ...] for one, array in zip(inputs, samples, strict=True)}
                 yield slice(place, place + 1), {name: array[None] for name, array in run(feed).items()}
                 line.step()
             return

@@ -32,7 +32,7 @@ def taken(feed: Feed, inputs: Sequence[TensorSpec], images: DataConfig) -> dict[
     for one in inputs:
         array = feed[one.name]
         if ends.input == FRAMES and one.dtype == "uint8" and array.dtype == np.float32:
-            (frames,) = ends.to_file((torch.from_numpy(array),))
+            (frames,) = ends.to_file((torch.from_numpy(array.copy()),))
             array = frames.numpy()
         made[one.name] = np.asarray(array, one.dtype, order="C")
     return made
@@ -58,4 +58,4 @@ def stored(folder: Path, inputs: Sequence[TensorSpec]) -> Iterator[dict[str, Arr
         for one in inputs
     }
     for place in range(min((len(one) for one in arrays.values()), default=0)):
-        yield {name: np.asarray(array[place]) for name, array in arrays.items()}
+        yield {name: np.array(array[place]) for name, array in arrays.items()}
