@@ -7,7 +7,7 @@ one) has its mean taken off and is divided by its standard deviation, both as FP
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,3 +74,23 @@ def _rows(output: Array, axis: int) -> Array:
     if not output.ndim:
         return output.reshape(1, 1).astype(np.float64)
     return np.moveaxis(output.astype(np.float64), axis, 0).reshape(output.shape[axis], -1)
+
+
+def last(proto: onnx.ModelProto, names: Collection[str]) -> list[str]:
+    """Layers that no other of ``names`` comes after: what they compute is the file's own answer.
+
+    A detector's boxes need more than eight bits leave (their error is a share of the whole range of offsets), and
+    these layers are a small part of the work.
+    """
+    producers = {name: node for node in proto.graph.node for name in node.output}
+    todo, seen, found = [one.name for one in proto.graph.output], set[str](), list[str]()
+    while todo:
+        node = producers.get(todo.pop())
+        if node is None or node.output[0] in seen:
+            continue
+        seen.add(node.output[0])
+        if node.name in names:
+            found.append(node.name)
+        else:
+            todo += node.input
+    return found

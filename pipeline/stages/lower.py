@@ -11,18 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import onnx
-import onnx_ir as ir
 
 from jetpress.deploy import console
 from jetpress.deploy.errors import RecipeError, StageError
-from jetpress.pipeline.graph import downgrade, refeed
+from jetpress.pipeline.graph import refeed
 from jetpress.pipeline.graph.ends import FRAMES
-from jetpress.pipeline.graph.exporting import described, opset_of, to_opset, write
-from jetpress.pipeline.graph.raising import raised
-from jetpress.pipeline.graph.simplify import simplify
+from jetpress.pipeline.graph.exporting import described, opset_of, write
+from jetpress.pipeline.graph.foreign import as_taken, opset_for
 from jetpress.pipeline.recipe.given import LowerConfig
 from jetpress.pipeline.recipe.sections.export import ExportConfig
-from jetpress.pipeline.recipe.sections.model import InputConfig
 from jetpress.pipeline.store.artifact import OnnxModel
 from jetpress.pipeline.store.facts.onnx_file import FileEnds, OnnxModelFacts, Profile, TensorSpec
 
@@ -37,12 +34,9 @@ def lower(config: LowerConfig, given: OnnxModel, draft: Path) -> OnnxModel:
         RecipeError: the ends asked for do not fit.
     """
     facts, images = given.facts, refeed.normalised(config.pixels)
-    export = _opset(config.export, facts)
-    model = ir.from_proto(raised(onnx.load(given.path / FILE), max(downgrade.NEWEST, export.opset or 0)))
-    simplify(model, named=True)
-    inputs = [one for one in map(_as_config, facts.inputs) if one is not None]
+    export = opset_for(config.export, facts.opset)
     try:
-        model, said = to_opset(model, tuple(inputs), export, images)
+        model, said = as_taken(onnx.load(given.path / FILE), facts.inputs, export, images)
     except StageError as error:
         raise StageError(
             error.what, "change these layers and export again, or take another --target"
@@ -51,21 +45,6 @@ def lower(config: LowerConfig, given: OnnxModel, draft: Path) -> OnnxModel:
         console.say(f"    {line}")
     write(model, draft / FILE)
     return OnnxModel(draft, _facts(draft, facts, export, said))
-
-
-def _opset(export: ExportConfig, facts: OnnxModelFacts) -> ExportConfig:
-    """What is newer than the passes stays at its opset: the parser takes it, or the preflight refuses it."""
-    if facts.opset <= downgrade.NEWEST or facts.opset == export.opset:
-        return export
-    if export.opset and export.opset > facts.opset:
-        return export
-    return replace(export, opset=facts.opset, ir_version=None)
-
-
-def _as_config(one: TensorSpec) -> InputConfig | None:
-    """As the ends look for images."""
-    shape = tuple(size for size in one.shape[1:] if isinstance(size, int))
-    return InputConfig(shape, one.name) if one.dtype == "float32" and len(one.shape) > 1 else None
 
 
 def _facts(draft: Path, given: OnnxModelFacts, export: ExportConfig, said: list[str]) -> OnnxModelFacts:

@@ -113,7 +113,9 @@ def test_a_second_run_finds_everything(conv: Path, home: Path, images: Path, on_
     shapes = sizings(["image=1x3x8x8:1x3x16x16:2x3x24x32"])
     again = jetpress.engine(conv, calibration=images, shapes=shapes, settings=QUICK, home=home)
     states = {stage.state for stage in again.stages if stage.name != "benchmark"}
-    assert states == {"cached"} or again.created == on_host.created  # then not even the report was written again
+    assert (
+        states == {"cached"} or again.created == on_host.created
+    )  # then not even the report was written again
     assert again.id == on_host.id
 
 
