@@ -12,9 +12,9 @@ from jetpress.pipeline.recipe.sections.export import EquivalenceConfig, ExportCo
 TABLES = ("export", "quantize", "equivalence", "build", "benchmark", "budget")
 """Tables of a recipe that mean something where there is no network to train."""
 Sizes = tuple[int, ...]
-Colour = Literal["rgb", "bgr", "grey"]
+Colour = Literal["rgb", "bgr"]
 Fit = Literal["stretch", "crop", "letterbox", "letterbox-corner"]
-COLOURS: tuple[Colour, ...] = ("rgb", "bgr", "grey")
+COLOURS: tuple[Colour, ...] = ("rgb", "bgr")
 FITS: tuple[Fit, ...] = ("stretch", "crop", "letterbox", "letterbox-corner")
 LIGHT = 255.0
 
@@ -41,7 +41,6 @@ class Pixels:
     fit: Fit = "stretch"
     """``stretch`` to the input's size; ``crop`` its middle; ``letterbox``: whole, on grey (114), in the middle or in
     the corner at the top left."""
-    layout: Literal["nchw", "nhwc"] = "nchw"
 
     def __str__(self) -> str:
         return f"{self.colour.upper()}, {self.fit}, (pixel / {self.scale:g} - {_row(self.mean)}) / {_row(self.std)}"

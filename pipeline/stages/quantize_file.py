@@ -22,7 +22,7 @@ from jetpress.pipeline.graph.session import Feed
 from jetpress.pipeline.quantization import THROUGHOUT, bias, calibrate, qdq
 from jetpress.pipeline.quantization.dialect import DIALECTS
 from jetpress.pipeline.quantization.mixed import Search, fewest
-from jetpress.pipeline.quantization.outputs import balanced
+from jetpress.pipeline.quantization.outputs import balanced, last
 from jetpress.pipeline.quantization.probe import Probe
 from jetpress.pipeline.quantization.result import checked, layers, rest_in_fp16_fed, tensors
 from jetpress.pipeline.quantization.subject import Subject
@@ -50,7 +50,7 @@ def quantize_file(
         raise StageError("the file has more than 2 GiB of weights", "take --precision fp16 or fp32")
     proto = onnx.shape_inference.infer_shapes(onnx.load(lowered.path / FILE))
     dialect = knobs.dialect or "tensorrt"
-    subject = Subject(proto, DIALECTS[dialect], knobs.keep)
+    subject = _subject(proto, knobs, dialect)
     names, (feeds, others) = subject.names, _feeds(config, lowered, given, samples)
     warnings = _warnings(len(feeds))
     seen = calibrate.look(proto, subject.tensors(), feeds)
@@ -87,17 +87,29 @@ def quantize_file(
     tries = [{"without": list(without), "points": points} for without, points in search.tries]
     told = {**asdict(facts), "tries": tries, "tensors": tensors(seen, ranges[method])}
     (draft / "quantization.json").write_text(json.dumps(told, indent=1))
-    size = checked(made, draft / FILE)
-    smaller = f", {lowered.facts.bytes / size:.2f} times smaller" if facts.stored else ""
-    said = (
-        f"{sum(one.int8 for one in facts.layers)} of {len(facts.layers)} layers in {facts.numbers} ({method})"
-        f"{smaller}; cosine of the outputs to FP32's {facts.cosine:.4f}"
-    )
     if not search.met:
         console.say(f"    WARNING: {LEAST} is asked for: no choice of layers reaches it")
-    nodes = len(made.graph.node)
+    size, nodes = checked(made, draft / FILE), len(made.graph.node)
+    said = _words(facts, lowered.facts.bytes / size)
     return OnnxModel(
         draft, replace(lowered.facts, nodes=nodes, bytes=size, headline=said, quantization=facts)
+    )
+
+
+def _subject(proto: onnx.ModelProto, knobs: QuantizeConfig, dialect: str) -> Subject:
+    """Its last layers stay in higher precision, unless there are no others."""
+    subject = Subject(proto, DIALECTS[dialect], knobs.keep)
+    names = subject.names
+    answers = last(proto, names)
+    return replace(subject, last=tuple(answers)) if len(answers) < len(names) else subject
+
+
+def _words(facts: Quantization, smaller: float) -> str:
+    size = f", {smaller:.2f} times smaller" if facts.stored else ""
+    count = sum(one.int8 for one in facts.layers)
+    return (
+        f"{count} of {len(facts.layers)} layers in {facts.numbers} ({facts.method}){size}; "
+        f"cosine of the outputs to FP32's {facts.cosine:.4f}"
     )
 
 
