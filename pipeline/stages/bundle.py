@@ -11,6 +11,7 @@
     samples/                   real inputs (``<input>.npy``) and ``labels.npy``: the engine's own accuracy; of a file
                                that was given whole inputs ``[samples, *shape]``, and no labels
     runner.pyz                 builds, infers and benchmarks; needs only the board's own Python and TensorRT
+    dla.onnx dla-ranges.json   INT8 for a DLA of TensorRT up to 10.7: the graph without Q/DQ, and its ranges
     manifest.json              SHA-256 and size of every file
     README.txt                 three lines
 """
@@ -20,7 +21,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from jetpress.pipeline.engine.contents import complete, precision_of, write_given, write_samples
+from jetpress.pipeline.engine.contents import complete, for_dla, precision_of, write_given, write_samples
 from jetpress.pipeline.quantization import NOT_MIXED, THROUGHOUT
 from jetpress.pipeline.recipe.configs import BundleConfig
 from jetpress.pipeline.sparse.kernels import TWIN
@@ -59,6 +60,8 @@ def bundle(
     if (compressed.path / THROUGHOUT).exists():
         shutil.copyfile(compressed.path / THROUGHOUT, draft / THROUGHOUT)
         models[NOT_MIXED] = {**models["compressed"], "file": THROUGHOUT, "twin_of": "compressed"}
+    eight_bits = compressed.facts.quantization is not None
+    models["compressed"] |= for_dla(config, eight_bits, compressed.path / "model.onnx", draft)
     facts = compressed.facts
     detection = None if decoded_as(facts.ends.output) else facts.detection  # else it is in the graph
     samples = _samples(model, compressed, draft / "samples")
