@@ -8,11 +8,13 @@ from jetpress.pipeline.library.rounds import Rounds, rounds
 from jetpress.pipeline.library.saving import load, save
 from jetpress.pipeline.recipe.reading import Recipe
 from jetpress.pipeline.run import plan, run
+from jetpress.pipeline.run_onnx import engine
 
 __all__ = [
     "Pruned",
     "Recipe",
     "Rounds",
+    "engine",
     "load",
     "plan",
     "prune",

@@ -15,6 +15,7 @@ SIGNATURES = {
     "Pruned": "module pruning dense size notes history dense_shapes inputs last | prune_copy(model) prune_optimizer(optimizer) removed summary()",  # noqa: E501
     "Recipe": "name seed model data train prune sparsify finetune export quantize qat equivalence build benchmark budget tracking | load(path, overrides=()) located(folder) parse(table, written=Written(where='recipe', text='', overrides=())) to_toml()",  # noqa: E501
     "Rounds": "| ",
+    "engine": "(model, target='host', device=None, *, precision=None, calibration=None, shapes=None, pixels=Pixels(mean=(0.0,), std=(1.0,), scale=255.0, colour='rgb', fit='stretch'), input='network', output='scores', settings=(), home=None)",  # noqa: E501
     "load": "(folder, build, weights=None)",
     "plan": "(recipe, target, device=None, home=None)",
     "prune": "(model, example_inputs, *, ratio=0.5, macs=None, params=None, criterion='l2', scope='uniform', blocks=True, channel_multiple=8, ignore=(), limits=None, batches=None, loss=None, sensitivity_images=128, seed=0)",  # noqa: E501
