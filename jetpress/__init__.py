@@ -19,9 +19,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jetpress.pipeline.api import Recipe, plan, run
+    from jetpress.pipeline.api import Recipe, check, compare, equivalent, export, plan, run
 
-__all__ = ["Recipe", "plan", "run"]
+__all__ = ["Recipe", "check", "compare", "equivalent", "export", "plan", "run"]
 
 
 def __getattr__(name: str) -> Any:

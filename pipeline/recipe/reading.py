@@ -128,7 +128,12 @@ class Recipe(Section):
         return replace(
             self,
             model=place_model(self.model),
-            finetune=replace(self.finetune, teacher=teacher and place_model(teacher)),
+            train=replace(self.train, trainer=place_function(self.train.trainer)),
+            finetune=replace(
+                self.finetune,
+                teacher=teacher and place_model(teacher),
+                trainer=place_function(self.finetune.trainer),
+            ),
             data=replace(
                 self.data,
                 source=place_function(self.data.source),
@@ -156,6 +161,8 @@ def _check(recipe: Recipe, written: Written) -> None:
     checks.data(recipe.data, written)
     checks.builder("model", recipe.model, written)
     checks.teacher(recipe.finetune, written)
+    checks.trainer("train", recipe.train.trainer, written)
+    checks.trainer("finetune", recipe.finetune.trainer, written)
     checks.pattern(recipe.sparsify, written)
     checks.inputs(recipe.model, written)
     checks.batch(recipe.export, written)
