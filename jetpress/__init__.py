@@ -19,9 +19,33 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jetpress.pipeline.api import Recipe, check, compare, equivalent, export, plan, run
+    from jetpress.pipeline.api import (
+        Recipe,
+        check,
+        compare,
+        distillation,
+        equivalent,
+        export,
+        fine_tune,
+        fold,
+        plan,
+        run,
+        sparsify,
+    )
 
-__all__ = ["Recipe", "check", "compare", "equivalent", "export", "plan", "run"]
+__all__ = [
+    "Recipe",
+    "check",
+    "compare",
+    "distillation",
+    "equivalent",
+    "export",
+    "fine_tune",
+    "fold",
+    "plan",
+    "run",
+    "sparsify",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,22 +6,40 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jetpress.pipeline.calling import plan, run
     from jetpress.pipeline.compare import compare
     from jetpress.pipeline.library.exporting import check, equivalent, export
+    from jetpress.pipeline.library.sparsifying import fold, sparsify
+    from jetpress.pipeline.library.tuning import distillation, fine_tune
     from jetpress.pipeline.recipe.reading import Recipe
-    from jetpress.pipeline.run import plan, run
 
 OFFERED = {
     "Recipe": "recipe.reading",
     "check": "library.exporting",
     "compare": "compare",
+    "distillation": "library.tuning",
     "equivalent": "library.exporting",
     "export": "library.exporting",
-    "plan": "run",
-    "run": "run",
+    "fine_tune": "library.tuning",
+    "fold": "library.sparsifying",
+    "plan": "calling",
+    "run": "calling",
+    "sparsify": "library.sparsifying",
 }
 """Name -> the module below ``pipeline`` that has it."""
-__all__ = ["Recipe", "check", "compare", "equivalent", "export", "plan", "run"]
+__all__ = [
+    "Recipe",
+    "check",
+    "compare",
+    "distillation",
+    "equivalent",
+    "export",
+    "fine_tune",
+    "fold",
+    "plan",
+    "run",
+    "sparsify",
+]
 
 
 def __getattr__(name: str) -> Any:

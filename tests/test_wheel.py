@@ -98,7 +98,18 @@ def test_what_import_jetpress_offers(site: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     where, offered, name, listed = json.loads(done.stdout)
     assert Path(where) == site / "jetpress"
-    functions = {"check", "compare", "equivalent", "export", "plan", "run"}
+    functions = {
+        "check",
+        "compare",
+        "distillation",
+        "equivalent",
+        "export",
+        "fine_tune",
+        "fold",
+        "plan",
+        "run",
+    }
+    functions |= {"sparsify"}
     assert offered == {"Recipe": "type"} | dict.fromkeys(functions, "function")
     assert name == "digits"
     assert set(offered) <= set(listed)

@@ -17,7 +17,7 @@ from jetpress.deploy.preflight.verdict import Verdict
 from jetpress.deploy.targets import Target, find
 from jetpress.pipeline.graph.ends import Ends
 from jetpress.pipeline.graph.tolerance import REPORT
-from jetpress.pipeline.library.given import Batches, Inputs, batches_of, decided, joined, network_of, tensors
+from jetpress.pipeline.library.subjects import Batches, Inputs, batches_of, decided, joined, network_of, tensors
 from jetpress.pipeline.network import detectors
 from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.recipe.configs import PreflightConfig

@@ -57,6 +57,18 @@ def copied(module: nn.Module) -> nn.Module:
     return made.cpu().float().eval()
 
 
+def as_it_was(made: nn.Module, module: nn.Module) -> nn.Module:
+    """``made`` on the device, in the type, and in the mode (of every part, by its name) of the module that it is of."""
+    original = unwrapped(module)
+    for parameter in original.parameters():
+        made.to(parameter.device, parameter.dtype if parameter.is_floating_point() else None)
+        break
+    modes = {name: one.training for name, one in original.named_modules()}
+    for name, one in made.named_modules():
+        one.training = modes.get(name, original.training)
+    return made
+
+
 def tensors(inputs: Inputs) -> tuple[Tensor, ...]:
     """The inputs of one batch in the order of ``forward``, on the CPU; other floats become float32."""
     found = tuple(one.detach().cpu() for one in tensors_of(inputs))
