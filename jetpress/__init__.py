@@ -9,6 +9,12 @@
         print(step.name, step.state)
     result = jetpress.run(recipe, "host")  # a record; result.to_dict() is report.json
 
+Inside your own training code (docs/library.md)::
+
+    slim = jetpress.prune(model, example_inputs, macs=0.5)
+    train(slim.module)
+    jetpress.save(slim, "slim")
+
 The folders beside this file are the parts: ``pipeline`` (from the network to the report; ``pipeline/run.py`` reads top
 to bottom), ``deploy`` (devices, and the runner that is sent to them), ``benchmarks`` (statistics, the report),
 ``recipes``.
@@ -20,7 +26,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jetpress.pipeline.api import (
+        Pruned,
         Recipe,
+        Rounds,
         check,
         compare,
         distillation,
@@ -28,13 +36,19 @@ if TYPE_CHECKING:
         export,
         fine_tune,
         fold,
+        load,
         plan,
+        prune,
+        rounds,
         run,
+        save,
         sparsify,
     )
 
 __all__ = [
+    "Pruned",
     "Recipe",
+    "Rounds",
     "check",
     "compare",
     "distillation",
@@ -42,8 +56,12 @@ __all__ = [
     "export",
     "fine_tune",
     "fold",
+    "load",
     "plan",
+    "prune",
+    "rounds",
     "run",
+    "save",
     "sparsify",
 ]
 

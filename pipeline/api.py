@@ -9,12 +9,18 @@ if TYPE_CHECKING:
     from jetpress.pipeline.calling import plan, run
     from jetpress.pipeline.compare import compare
     from jetpress.pipeline.library.exporting import check, equivalent, export
+    from jetpress.pipeline.library.pruned import Pruned
+    from jetpress.pipeline.library.pruning import prune
+    from jetpress.pipeline.library.rounds import Rounds, rounds
+    from jetpress.pipeline.library.saving import load, save
     from jetpress.pipeline.library.sparsifying import fold, sparsify
     from jetpress.pipeline.library.tuning import distillation, fine_tune
     from jetpress.pipeline.recipe.reading import Recipe
 
 OFFERED = {
+    "Pruned": "library.pruned",
     "Recipe": "recipe.reading",
+    "Rounds": "library.rounds",
     "check": "library.exporting",
     "compare": "compare",
     "distillation": "library.tuning",
@@ -22,13 +28,19 @@ OFFERED = {
     "export": "library.exporting",
     "fine_tune": "library.tuning",
     "fold": "library.sparsifying",
+    "load": "library.saving",
     "plan": "calling",
+    "prune": "library.pruning",
+    "rounds": "library.rounds",
     "run": "calling",
+    "save": "library.saving",
     "sparsify": "library.sparsifying",
 }
 """Name -> the module below ``pipeline`` that has it."""
 __all__ = [
+    "Pruned",
     "Recipe",
+    "Rounds",
     "check",
     "compare",
     "distillation",
@@ -36,8 +48,12 @@ __all__ = [
     "export",
     "fine_tune",
     "fold",
+    "load",
     "plan",
+    "prune",
+    "rounds",
     "run",
+    "save",
     "sparsify",
 ]
 

@@ -69,7 +69,7 @@ def held(source: Source, seed: int = 0) -> Held:
     if isinstance(source, tuple) and len(source) == 2 and all(isinstance(one, Tensor) for one in source):
         return _drained([source], BATCH)
     with seeded(seed):
-        return _drained(source, None)  # type: ignore[arg-type]
+        return _drained(source, None)
 
 
 def data_of(train: Source, validation: Source, config: DataConfig, seed: int) -> Data:
@@ -122,5 +122,6 @@ def _labels(dataset: Any) -> Tensor | None:
                 return labels.long()
     tensors = getattr(dataset, "tensors", None)
     if isinstance(tensors, tuple) and tensors[-1].ndim == 1 and not tensors[-1].is_floating_point():
-        return tensors[-1].long()
+        labels = torch.as_tensor(tensors[-1])
+        return labels.long()
     return None

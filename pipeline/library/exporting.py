@@ -17,7 +17,17 @@ from jetpress.deploy.preflight.verdict import Verdict
 from jetpress.deploy.targets import Target, find
 from jetpress.pipeline.graph.ends import Ends
 from jetpress.pipeline.graph.tolerance import REPORT
-from jetpress.pipeline.library.subjects import Batches, Inputs, batches_of, decided, joined, network_of, tensors
+from jetpress.pipeline.library.subjects import (
+    Batches,
+    HasModule,
+    Inputs,
+    batches_of,
+    decided,
+    joined,
+    module_of,
+    network_of,
+    tensors,
+)
 from jetpress.pipeline.network import detectors
 from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.recipe.configs import PreflightConfig
@@ -71,7 +81,7 @@ class Exported:
 
 
 def export(
-    module: nn.Module,
+    module: nn.Module | HasModule,
     example_inputs: Inputs,
     path: str | Path,
     *,
@@ -88,7 +98,7 @@ def export(
     operator table of the target's TensorRT. BatchNorm is folded into the layer before it. The module stays as it is.
 
     Args:
-        module: an ``nn.Module``, in any mode and on any device.
+        module: an ``nn.Module`` in any mode and on any device, or what :func:`prune` or :func:`sparsify` gave.
         example_inputs: what ``forward`` takes, ``[n, ...]`` each: a tensor, several in its order, or a mapping that
             names them in the file. Shapes behind the first are fixed; a few real samples say more than noise.
         path: of the file; weights of more than 2 GiB go into ``<path>.data``.
@@ -185,7 +195,7 @@ def precision_of(proto: onnx.ModelProto) -> str:
 
 
 def equivalent(
-    module: nn.Module,
+    module: nn.Module | HasModule,
     path: str | Path,
     inputs: Batches,
     *,
@@ -223,7 +233,7 @@ def equivalent(
 
 
 def check(
-    model: nn.Module | str | Path,
+    model: nn.Module | HasModule | str | Path,
     example_inputs: Inputs | None = None,
     *,
     target: str | Target = "host",
@@ -246,12 +256,12 @@ def check(
         RecipeError: there is no such file, or the module does not take the inputs.
     """
     held_against = find(target) if isinstance(target, str) else target
-    if not isinstance(model, nn.Module):
+    if isinstance(model, str | Path):
         return compatibility.preflight(Path(model), held_against, precision=precision)
     if example_inputs is None:
         raise RecipeError("a module is checked by exporting it", "give example_inputs, [n, ...] each")
     network, plan = network_of(model, example_inputs), decided(target, build={"precision": "fp32"})
     with tempfile.TemporaryDirectory(prefix="jetpress-") as scratch:
-        file = Path(scratch) / f"{type(model).__name__}.onnx"
+        file = Path(scratch) / f"{type(module_of(model)).__name__}.onnx"
         written(network, plan.recipe.export, file, lambda: tensors(example_inputs))
         return compatibility.preflight(file, held_against, precision=precision)

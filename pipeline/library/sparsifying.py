@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.library.subjects import (
     Batches,
+    HasModule,
     Inputs,
     as_it_was,
     batches_of,
     decided,
     joined,
+    module_of,
     network_of,
     tensors,
 )
@@ -36,7 +38,7 @@ class Sparse:
 
 
 def sparsify(
-    model: nn.Module, example_inputs: Inputs, batches: Batches | None = None, **keys: object
+    model: nn.Module | HasModule, example_inputs: Inputs, batches: Batches | None = None, **keys: object
 ) -> Sparse:
     """2:4 masks along the input channels, the axis that TensorRT reads, in every layer that may gain from it.
 
@@ -65,13 +67,19 @@ def sparsify(
             'pattern = "unstructured" is no N:M pattern', "take torch.nn.utils.prune for zeros anywhere"
         )
     network = network_of(model, example_inputs)
+    network.masks = masks_of(model)
     seen = tensors(example_inputs) if batches is None else joined(batches_of(batches))
     report = make_sparse(network, config, seen)
-    made = as_it_was(network.module, model)
+    made = as_it_was(network.module, module_of(model))
     return Sparse(made, Masks(made, network.masks), report)
 
 
-def fold(model: nn.Module | Sparse, example_inputs: Inputs) -> nn.Module:
+def masks_of(model: object) -> dict[str, Tensor]:
+    """The masks that a network has, on the CPU."""
+    return {name: mask.cpu() for name, mask in model.masks.items()} if isinstance(model, Sparse) else {}
+
+
+def fold(model: nn.Module | HasModule, example_inputs: Inputs) -> nn.Module:
     """A plain module: masks in the weights, weights that are computed from others (weight norm) as they are.
 
     It is held against what it was on ``example_inputs``. BatchNorm goes into the layer before it at export, because a
@@ -84,8 +92,7 @@ def fold(model: nn.Module | Sparse, example_inputs: Inputs) -> nn.Module:
     Raises:
         StageError: the folded module is not the masked one.
     """
-    module, masks = (model.module, model.masks) if isinstance(model, Sparse) else (model, {})
-    network = network_of(module, example_inputs)
-    network.masks = {name: mask.cpu() for name, mask in masks.items()}
+    network = network_of(model, example_inputs)
+    network.masks = masks_of(model)
     fold_masks(network, tensors(example_inputs))
-    return as_it_was(network.module, module)
+    return as_it_was(network.module, module_of(model))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +11,9 @@ from torch import Tensor, nn
 from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.targets import Target, find
 from jetpress.pipeline.data.splits import tensors_of
+from jetpress.pipeline.library.given import given, unwrapped
 from jetpress.pipeline.network import detectors
 from jetpress.pipeline.network.models import Network, outputs_of
-from jetpress.pipeline.network.reparametrized import bake
 from jetpress.pipeline.recipe.reading import Recipe
 from jetpress.pipeline.recipe.resolve import Plan, resolve
 from jetpress.pipeline.recipe.sections.data import DataConfig
@@ -24,42 +23,41 @@ Inputs = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
 """What ``forward`` takes, in its order, each ``[n, ...]``; a mapping names them in the ONNX file."""
 Batches = Inputs | Iterable[Any]
 """One batch of inputs, or several: ``inputs`` or, as a loader gives them, ``(inputs, target)``."""
+
+
+class HasModule(Protocol):
+    """What :func:`jetpress.prune` and :func:`jetpress.sparsify` give."""
+
+    @property
+    def module(self) -> nn.Module:
+        """The network."""
+
+
 DTYPES = {"float32", "int32", "int64", "uint8"}
 
 
-def unwrapped(module: nn.Module) -> nn.Module:
-    """The network inside of what ``torch.compile`` and data parallel training lay around it."""
-    while True:
-        inner = vars(module).get("_modules", {}).get("_orig_mod")
-        if inner is None and isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
-            inner = module.module
-        if inner is None:
-            return module
-        module = inner
+def module_of(model: nn.Module | HasModule) -> nn.Module:
+    """The network of what :func:`jetpress.prune` or :func:`jetpress.sparsify` gave, or the network itself."""
+    if isinstance(model, nn.Module):
+        return model
+    inner = getattr(model, "module", None)
+    if not isinstance(inner, nn.Module):
+        raise RecipeError(f"this is a {type(model).__name__} and no network", "give an nn.Module")
+    return inner
 
 
-def copied(module: nn.Module) -> nn.Module:
-    """A copy to work on: plain float32 weights on the CPU, in evaluation mode. ``module`` stays as it is.
+def copied(model: nn.Module | HasModule) -> nn.Module:
+    """A copy to work on: plain float32 weights on the CPU, in evaluation mode. ``model`` stays as it is.
 
     Raises:
-        RecipeError: it is no module, or cannot be copied.
+        RecipeError: it is no network in whole.
     """
-    if not isinstance(module, nn.Module):
-        raise RecipeError(f"a network is an nn.Module, this is a {type(module).__name__}", "give the module")
-    try:
-        made = copy.deepcopy(unwrapped(module))
-    except RuntimeError as error:  # weights that hang on others by a graph
-        raise RecipeError(
-            f"{type(module).__name__} cannot be copied: {str(error).splitlines()[0]}",
-            "take weight norm and spectral norm of torch.nn.utils.parametrizations, which can be",
-        ) from error
-    bake(made)
-    return made.cpu().float().eval()
+    return given(module_of(model)).module.float().eval()
 
 
 def as_it_was(made: nn.Module, module: nn.Module) -> nn.Module:
     """``made`` on the device, in the type, and in the mode (of every part, by its name) of the module that it is of."""
-    original = unwrapped(module)
+    original, _ = unwrapped(module)
     for parameter in original.parameters():
         made.to(parameter.device, parameter.dtype if parameter.is_floating_point() else None)
         break
@@ -75,18 +73,18 @@ def tensors(inputs: Inputs) -> tuple[Tensor, ...]:
     return tuple(one.float() if one.is_floating_point() else one for one in found)
 
 
-def batches_of(given: Batches) -> list[tuple[Tensor, ...]]:
-    """Every batch in ``given``, without targets.
+def batches_of(batches: Any) -> list[tuple[Tensor, ...]]:
+    """Every batch, without targets.
 
     Raises:
         RecipeError: there is none.
     """
-    if isinstance(given, Tensor | Mapping) or (
-        isinstance(given, tuple) and all(isinstance(one, Tensor) for one in given)
+    if isinstance(batches, Tensor | Mapping) or (
+        isinstance(batches, tuple) and all(isinstance(one, Tensor) for one in batches)
     ):
-        return [tensors(given)]
+        return [tensors(batches)]
     found = list[tuple[Tensor, ...]]()
-    for one in given:
+    for one in batches:
         inputs = one[0] if isinstance(one, tuple | list) and len(one) == 2 else one
         found.append(tensors(inputs))
     if not found:
@@ -99,7 +97,7 @@ def joined(batches: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
     return tuple(torch.cat(column) for column in zip(*batches, strict=True))
 
 
-def network_of(module: nn.Module, inputs: Inputs, outputs: Sequence[str] = ()) -> Network:
+def network_of(module: nn.Module | HasModule, inputs: Inputs, outputs: Sequence[str] = ()) -> Network:
     """A copy of ``module`` with all that the stages ask of a network.
 
     Args:
@@ -110,11 +108,11 @@ def network_of(module: nn.Module, inputs: Inputs, outputs: Sequence[str] = ()) -
     Raises:
         RecipeError: the module does not take the inputs, or gives no tensors.
     """
-    made, given = copied(module), tensors(inputs)
+    made, samples = copied(module), tensors(inputs)
     names = [str(name) for name in inputs] if isinstance(inputs, Mapping) else []
-    names = names or ["input", *(f"input_{number}" for number in range(1, len(given)))]
+    names = names or ["input", *(f"input_{number}" for number in range(1, len(samples)))]
     described = []
-    for name, one in zip(names, given, strict=True):
+    for name, one in zip(names, samples, strict=True):
         dtype = str(one.dtype).removeprefix("torch.")
         if dtype not in DTYPES or not one.ndim:
             raise RecipeError(
@@ -129,7 +127,7 @@ def network_of(module: nn.Module, inputs: Inputs, outputs: Sequence[str] = ()) -
     network = Network(made, model, data)
     try:
         with torch.no_grad():
-            outputs_of(made(*given))
+            outputs_of(made(*samples))
     except RecipeError:
         raise
     except Exception as error:  # the user's network may raise anything

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.library.datasets import Source, data_of
-from jetpress.pipeline.library.subjects import as_it_was, copied, decided, network_of
-from jetpress.pipeline.library.sparsifying import Sparse
+from jetpress.pipeline.library.sparsifying import masks_of
+from jetpress.pipeline.library.subjects import HasModule, as_it_was, copied, decided, module_of, network_of
 from jetpress.pipeline.network import user_code
 from jetpress.pipeline.network.models import outputs_of
 from jetpress.pipeline.recipe.sections.data import DataConfig
@@ -52,7 +52,7 @@ class Tuned:
 
 
 def fine_tune(
-    model: nn.Module | Sparse,
+    model: nn.Module | HasModule,
     train: Source,
     validation: Source,
     *,
@@ -68,7 +68,7 @@ def fine_tune(
     The best epoch on the validation data is kept. On a GPU where there is one. Equal seeds give equal bits on a CPU.
 
     Args:
-        model: stays as it is; of what :func:`sparsify` gave the masks are held.
+        model: a module, or what :func:`prune` or :func:`sparsify` gave (its masks are held). It stays as it is.
         train: a loader, a map-style data set of ``(inputs, target)``, batches of them, or ``(inputs, targets)``. A
             loader's data set is shuffled by jetpress; batches of any other kind are iterated once and kept.
         validation: the same.
@@ -84,14 +84,14 @@ def fine_tune(
         RecipeError: a wrong key, or model, data and loss do not fit together.
         StageError: the loss became NaN or infinite.
     """
-    module, masks = (model.module, model.masks) if isinstance(model, Sparse) else (model, {})
+    module = module_of(model)
     tuning = decided("host", finetune={"epochs": epochs, **keys}).finetune
     if tuning.training.trainer is not None:
         raise RecipeError("fine_tune is jetpress's own training", "call your trainer yourself")
     data = data_of(train, validation, _config(loss, metric), seed)
     samples = data.train.batch(range(min(2, len(data.train))), None)[0]
     network = replace(network_of(module, samples), data=data.config, seed=seed)
-    network.masks = {name: mask.cpu() for name, mask in masks.items()}
+    network.masks = masks_of(model)
     taught = None
     if teacher is not None:
         taught = Teacher(copied(teacher).to(device()).requires_grad_(False), tuning.distillation)

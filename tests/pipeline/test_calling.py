@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
 import subprocess
 import sys
@@ -24,12 +23,10 @@ from jetpress.pipeline.network import user_code
 from tests.pipeline.library.small import convolutions
 
 PROGRAM = """
-import json, sys
 from pathlib import Path
-import jetpress
-from tests.pipeline.test_calling import KEYS, loaders, network
-ran = jetpress.run(model=network(), data=loaders(), target="host", home=Path(sys.argv[1]), **KEYS)
-print(json.dumps([ran.id, {one.name: one.state for one in ran.stages}, ran.compressed.parameters]))
+from tests.pipeline.test_calling import loaders, memory, network
+recipe = memory.recipe_of(network(), loaders(), {}, (), memory.Store(Path(".store")))
+print(recipe.model.builder, recipe.data.source, Path(recipe.model.weights).name)
 """
 KEYS: dict[str, Any] = {
     "name": "mine",
@@ -56,11 +53,7 @@ def loaders() -> tuple[DataLoader[Any], DataLoader[Any]]:
     return DataLoader(train, 32, shuffle=True), DataLoader(validation, 32)
 
 
-def test_a_second_process_finds_what_the_first_one_made(tmp_path: Path) -> None:
-    planned = jetpress.plan(model=network(), data=loaders(), target="xavier", home=tmp_path, **KEYS)
-    states = {step.name: step.state for step in planned}
-    assert states["source"] == "ran"  # it is early: a plan looks at the network
-    assert states["train"] == "will run"
+def test_a_second_call_finds_what_the_first_one_made(tmp_path: Path) -> None:
     given = network()
     before = copy.deepcopy(given.state_dict())
     ran = jetpress.run(model=given, data=loaders(), target="xavier", home=tmp_path, **KEYS)
@@ -69,16 +62,20 @@ def test_a_second_process_finds_what_the_first_one_made(tmp_path: Path) -> None:
     assert all(map(torch.equal, before.values(), given.state_dict().values()))
     assert ran._repr_html_().startswith('<iframe srcdoc="&lt;!doctype html&gt;')
 
-    program = PROGRAM.replace('"host"', '"xavier"')
+    user_code._kept.clear()
+    again = jetpress.plan(model=network(), data=loaders(), target="xavier", home=tmp_path, **KEYS)
+    assert {one.state for one in again} == {"cached", "skipped"}
+    names = recipe_names(memory.recipe_of(network(), loaders(), {}, (), memory.Store(tmp_path)))
     root = str(Path(__file__).parents[2])
     done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)], env={**os.environ, "PYTHONPATH": root}, cwd=tmp_path,
-        capture_output=True, text=True, check=False,
+        [sys.executable, "-c", PROGRAM], env={**os.environ, "PYTHONPATH": root}, cwd=tmp_path,
+        capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    name, again, _ = json.loads(done.stdout)
-    assert name == ran.id
-    assert set(again.values()) == {"cached", "skipped"}
+    assert done.stdout.split() == names
+
+
+def recipe_names(recipe: jetpress.Recipe) -> list[str]:
+    return [recipe.model.builder, recipe.data.source, Path(str(recipe.model.weights)).name]
 
 
 def test_what_was_in_memory_says_so_elsewhere(tmp_path: Path) -> None:
