@@ -48,9 +48,9 @@ def _given_by(function: Any) -> list[type]:
 
 
 def _function(name: str, function: Any) -> Iterator[str]:
-    shown = []
+    shown = list[str]()
     for one in inspect.signature(function).parameters.values():
-        mark = {one.VAR_KEYWORD: "**", one.VAR_POSITIONAL: "*"}.get(one.kind, "")
+        mark = "**" if one.kind is one.VAR_KEYWORD else "*" if one.kind is one.VAR_POSITIONAL else ""
         default = "" if one.default is one.empty else f"={one.default!r}"
         if one.kind is one.KEYWORD_ONLY and "*" not in "".join(shown):
             shown.append("*")
@@ -88,8 +88,8 @@ def _field_texts(record: type) -> dict[str, str]:
     found = dict[str, str]()
     for node, after in zip(tree.body, [*tree.body[1:], ast.Pass()], strict=True):
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            told = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
-            found[node.target.id] = str(after.value.value) if told else ""
+            text = after.value if isinstance(after, ast.Expr) else None
+            found[node.target.id] = str(text.value) if isinstance(text, ast.Constant) else ""
     return found
 
 

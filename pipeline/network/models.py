@@ -10,6 +10,7 @@ import difflib
 import errno
 import inspect
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from jetpress.deploy.errors import RecipeError, StageError, ToolMissing, from_os_error
 from jetpress.pipeline.network import blocks, channels, user_code
+from jetpress.pipeline.network.channels.tracing import unfused_attention
 from jetpress.pipeline.network.checkpoints import fill
 from jetpress.pipeline.network.last_layer import resize
 from jetpress.pipeline.network.reparametrized import bake
@@ -167,9 +169,20 @@ def measure(network: Network) -> CheckpointFacts:
 
 def size_of(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[int, int]:
     """Parameters, and multiply-accumulates of one call on ``inputs``."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    counting = FlopCounterMode(
+        display=False, custom_mapping={torch.ops.aten.mkldnn_rnn_layer: _recurrent_flops}
+    )
+    with torch.no_grad(), unfused_attention(), counting as counter:
         module(*inputs)
     return sum(p.numel() for p in module.parameters()), counter.get_total_flops() // 2
+
+
+def _recurrent_flops(
+    x: tuple[int, ...], inward: tuple[int, ...], state: tuple[int, ...], *_: object, **__: object
+) -> int:
+    """One layer and direction of an LSTM, which oneDNN computes in one operator: both matrices at every step."""
+    steps, samples = x[:2]
+    return 2 * steps * samples * (math.prod(inward) + math.prod(state))
 
 
 def save(network: Network, draft: Path, before: CheckpointFacts | None = None) -> Checkpoint:

@@ -9,6 +9,7 @@ differs. Layers that the checkpoint says are 2:4 sparse must be so in the file.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -21,21 +22,19 @@ from torch import Tensor, nn
 from jetpress.deploy.console import progress
 from jetpress.deploy.errors import StageError
 from jetpress.deploy.onnx_file import guard
-from jetpress.deploy.preflight.sparse import SparseLayer
 from jetpress.pipeline.data import loading
 from jetpress.pipeline.graph import divergence, session
 from jetpress.pipeline.graph.cases import IMAGES, Case, cases, filled
+from jetpress.pipeline.graph.channelwise import Channels
 from jetpress.pipeline.graph.ends import SCORES, Ends
 from jetpress.pipeline.graph.session import Array
-from jetpress.pipeline.graph.tolerance import LIMITS, REPORT, Limits, worst
+from jetpress.pipeline.graph.tolerance import LIMITS, REPORT, Limits, judged_by_channel, worst
 from jetpress.pipeline.graph.tolerance import score as score_of
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.recipe.sections.export import EquivalenceConfig
-from jetpress.pipeline.sparse import masks
-from jetpress.pipeline.sparse.rule import sparse_layers
+from jetpress.pipeline.sparse.rule import check_sparse
 from jetpress.pipeline.store.artifact import Checkpoint, Equivalence, OnnxModel
-from jetpress.pipeline.store.facts.network import Sparsity
 from jetpress.pipeline.store.facts.onnx_file import EquivalenceFacts, OnnxModelFacts, Score
 from jetpress.pipeline.tasks import decoded_as
 from jetpress.pipeline.training.evaluate import layout, to_device
@@ -138,7 +137,8 @@ def hold(
     """
     limits = LIMITS[precision]
     if limits.max_relative is not None:
-        limits = replace(limits, max_relative=config.max_relative_error)
+        most = config.max_relative_error
+        limits = replace(limits, max_relative=most, channel=most)
     given = cases(ends.to_file(images), batch, config.edge_cases)
     scores = compare(network, proto, given, limits, ends, beside)
     names = _names(proto.graph.output)
@@ -173,7 +173,7 @@ def compare(
     behind = decoded.raw if decoded else () if ends.output == SCORES else (f"{outputs[0]}_scores",)
     run = session.load(path or proto, shown=behind)
     results, failing = dict[tuple[str, str], Score](), dict[tuple[str, str], dict[str, Array]]()
-    suspect = dict[tuple[str, str], dict[str, Array]]()
+    suspect, channels = dict[tuple[str, str], dict[str, Array]](), defaultdict[str, Channels](Channels)
     with _channels_last(network.module), progress("PyTorch against ONNX Runtime") as line:
         for group in _grouped(given):
             expected = _pytorch(network, [tensors for _, tensors in group], ends, fixed)
@@ -185,7 +185,7 @@ def compare(
                 line.step(case)
                 real, feed = next(session.feeds(proto, tensors, len(tensors[0])))
                 found = {name: session.cut(one, real) for name, one in run(feed).items()}
-                for score in _scores(case, found, wanted, outputs, results, limits, ends):
+                for score in _scores(case, found, wanted, outputs, results, channels, limits, ends):
                     key = (score.output, case)
                     if not limits.allow(score, so_far=True):
                         failing.setdefault(key, feed)
@@ -196,6 +196,8 @@ def compare(
                     break
             if failing:
                 break
+    for name, seen in channels.items():
+        results[name, IMAGES] = judged_by_channel(results[name, IMAGES], seen, limits)
     for key, score in results.items():
         if key in failing or not limits.allow(score):
             where = _where(network, proto, suspect.get(key), ends, limits) if path is None else ""
@@ -216,6 +218,7 @@ def _scores(
     wanted: list[Array],
     outputs: list[str],
     results: Mapping[tuple[str, str], Score],
+    channels: Mapping[str, Channels],
     limits: Limits,
     ends: Ends,
 ) -> Iterator[Score]:
@@ -228,7 +231,8 @@ def _scores(
     for name, got in found.items():
         expected = wanted[outputs.index(name)] if name in outputs else wanted[0]
         end = ends.output if name == outputs[0] else ""
-        yield score_of(name, case, expected, got, results.get((name, IMAGES)), limits, end)
+        seen = channels[name] if case == IMAGES else None
+        yield score_of(name, case, expected, got, results.get((name, IMAGES)), limits, end, seen)
 
 
 def _words(score: Score, limits: Limits) -> str:
@@ -240,6 +244,11 @@ def _words(score: Score, limits: Limits) -> str:
         if score.finite
         else "NaN or Inf"
     )
+    if score.channel > limits.channel:
+        figures += (
+            f"; channel {score.channel_at} is off by {score.channel:.2g} of its own largest value "
+            f"(limit {limits.channel:g}), beside larger ones"
+        )
     place = f"output {score.output!r} on {score.case}"
     return f"PyTorch and the ONNX file are not the same function: {place}: {figures}"
 
@@ -314,31 +323,6 @@ def _mask(network: Network) -> None:
     with torch.no_grad():
         for name, mask in network.masks.items():
             parameters[name].masked_fill_(~mask, 0.0)
-
-
-def check_sparse(told: Sparsity | None, proto: onnx.ModelProto) -> list[SparseLayer]:
-    """The layers of the file that the checkpoint says are sparse, all of them 2:4.
-
-    Raises:
-        StageError: one of them is not 2:4 along its input channels, or not there.
-    """
-    if told is None or not told.names:
-        return []
-    layers = sparse_layers(proto, *masks.pattern(told.pattern))
-    kept = []
-    for name in told.names:
-        module = name.rpartition(".")[0]
-        found = [one for one in layers if one.name == name] or [one for one in layers if one.module == module]
-        if not found:
-            raise StageError(f"the sparse layer {name!r} is not in the ONNX file", REPORT)
-        for one in found:
-            if not one.is_2_4:
-                raise StageError(
-                    f"{name} should be {told.pattern} sparse and is not in the file (node {one.node!r}): {one.reason}",
-                    "its mask was not folded, or lies along another axis than the input channels",
-                )
-        kept += found
-    return kept
 
 
 def _names(values: Iterable[onnx.ValueInfoProto]) -> list[str]:

@@ -96,6 +96,8 @@ epochs = 2
 ratio = 0.3
 rounds = 1
 ignore = ["net.model.22.*"]
+[sparsify]
+mode = "off"
 [finetune]
 epochs = 1
 [budget]
