@@ -74,9 +74,12 @@ def _record(record: type) -> Iterator[str]:
         yield ""
     for name, method in sorted(vars(record).items()):
         function = method.fget if isinstance(method, property) else getattr(record, name)
-        if not name.startswith("_") and callable(function) and function.__doc__:
-            called = "" if isinstance(method, property) else "()"
-            yield f"- `{name}{called}`: {_inline(inspect.getdoc(function) or '')}"
+        if name.startswith("_") or not callable(function) or not function.__doc__:
+            continue
+        parameters = inspect.signature(function).parameters.values()
+        called = ", ".join(one.name for one in parameters if one.name != "self")
+        yield f"\n### {record.__name__}.{name}{'' if isinstance(method, property) else f'({called})'}\n"
+        yield from _docstring(function, {one.name: _type(one.annotation) for one in parameters})
 
 
 def _field_texts(record: type) -> dict[str, str]:
@@ -102,7 +105,7 @@ def _docstring(thing: Any, types: dict[str, str]) -> Iterator[str]:
         body, rest = _indented(body)
         entries = [match for one in _entries(body) if (match := FIELD.match(one))]
         if section == "Returns" or not entries:
-            yield f"**{section}**: {_inline(body)}\n"
+            yield textwrap.fill(f"**{section}**: {_inline(body)}", 118, break_on_hyphens=False) + "\n"
         else:
             kinds = " type |" if section == "Args" else ""
             first = "argument" if section == "Args" else "raises"

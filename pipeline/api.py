@@ -11,11 +11,13 @@ if TYPE_CHECKING:
     from jetpress.pipeline.library.exporting import check, equivalent, export
     from jetpress.pipeline.library.pruned import Pruned
     from jetpress.pipeline.library.pruning import prune
+    from jetpress.pipeline.library.quantizing import quantize
     from jetpress.pipeline.library.rounds import Rounds, rounds
     from jetpress.pipeline.library.saving import load, save
     from jetpress.pipeline.library.sparsifying import fold, sparsify
     from jetpress.pipeline.library.tuning import distillation, fine_tune
     from jetpress.pipeline.recipe.reading import Recipe
+    from jetpress.pipeline.run_onnx import engine
 
 OFFERED = {
     "Pruned": "library.pruned",
@@ -24,6 +26,7 @@ OFFERED = {
     "check": "library.exporting",
     "compare": "compare",
     "distillation": "library.tuning",
+    "engine": "run_onnx",
     "equivalent": "library.exporting",
     "export": "library.exporting",
     "fine_tune": "library.tuning",
@@ -31,6 +34,7 @@ OFFERED = {
     "load": "library.saving",
     "plan": "calling",
     "prune": "library.pruning",
+    "quantize": "library.quantizing",
     "rounds": "library.rounds",
     "run": "calling",
     "save": "library.saving",
@@ -44,6 +48,7 @@ __all__ = [
     "check",
     "compare",
     "distillation",
+    "engine",
     "equivalent",
     "export",
     "fine_tune",
@@ -51,6 +56,7 @@ __all__ = [
     "load",
     "plan",
     "prune",
+    "quantize",
     "rounds",
     "run",
     "save",

@@ -6,6 +6,7 @@ would do. A step's result is an artifact in the store, so whatever was done befo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -105,7 +106,8 @@ def pipeline(plan: Plan, place: Place | None, walk: Walk) -> Outcome:
 
     networks = Networks(dense, folded, rounds, tuned, as_it_was)
     exports = Exports(dense_onnx, onnx, dense_same, same, same_quantized, training)
-    return Outcome(plan, networks, exports, accuracy, packed, on_device(plan, place, packed, walk))
+    device = on_device(plan, place, packed, walk)
+    return Outcome(plan, exports, packed, device, networks, accuracy)
 
 
 def on_device(plan: Plan, place: Place | None, packed: Bundle, walk: Walk) -> OnDevice:
@@ -150,22 +152,29 @@ def run(
     Raises:
         JetpressError: see :mod:`jetpress.deploy.errors`. A budget that is not met raises nothing: see ``verdict``.
     """
-    plan = resolve(recipe, target_of(target, device))
+    return done(resolve(recipe, target_of(target, device)), pipeline, device, home)
+
+
+def done(
+    plan: Plan, way: Callable[[Plan, Place | None, Walk], Outcome], device: str | None, home: Path | None
+) -> RunReport:
+    """Walk one way to its end and write the run's folder."""
     folder = run_folder(plan, home)
     store = Store(folder.parent / ".store")
-    console.say(f"jetpress: {recipe.name} for {plan.target.title}")
+    console.say(f"jetpress: {plan.recipe.name} for {plan.target.title}")
     durations = Durations(store.durations, alike(plan, device))
 
     def outlook() -> list[Step]:
         looking = Looking(store, durations)
-        pipeline(plan, place, looking)
+        way(plan, place, looking)
         return looking.steps
 
     def walk() -> RunReport:
         doing = Doing(store, needs, durations, overall, outlook)
-        return summary.write(pipeline(plan, place, doing), folder, doing)
+        return summary.write(way(plan, place, doing), folder, doing)
 
-    with console.whole() as overall, Needs(store, folder) as needs, metrics.tracked(recipe.tracking):
+    tracked = metrics.tracked(plan.recipe.tracking)
+    with console.whole() as overall, Needs(store, folder) as needs, tracked:
         place = where(plan, device)
         for line in decisions(plan, place):
             console.detail(f"  {line}")

@@ -28,8 +28,8 @@ RULES = [
 ]
 
 
-def simplify(model: ir.Model) -> None:
-    """All of the above, in place."""
+def simplify(model: ir.Model, named: bool = False) -> None:
+    """All of the above, in place; nodes that are ``named`` already keep their names."""
     with quiet():
         common.InlinePass()(model)
         _fold(model)
@@ -44,7 +44,8 @@ def simplify(model: ir.Model) -> None:
                 break
         _PASSES(model)
     _lower_case(model)
-    _name_nodes(model)
+    if not named:
+        _name_nodes(model)
 
 
 def _lower_case(model: ir.Model) -> None:

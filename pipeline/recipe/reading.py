@@ -96,7 +96,7 @@ class Recipe(Section):
         except tomllib.TOMLDecodeError as error:
             raise RecipeError(f"{path} is not valid TOML: {error}", "see https://toml.io for the syntax")
         for override in overrides:
-            _override(table, override)
+            overridden(table, override)
         table.setdefault("name", named(path))
         return cls.parse(table, Written(str(path), text, tuple(overrides))).located(path.parent)
 
@@ -233,8 +233,12 @@ def _parsed(text: str, where: str) -> dict[str, object]:
         raise RecipeError(f"{where}: a number has thousands of digits", "64 bits are enough") from None
 
 
-def _override(table: dict[str, object], override: str) -> None:
-    """Set one key from ``section.key=value``; a value that is not TOML is taken as a string."""
+def overridden(table: dict[str, object], override: str) -> None:
+    """Set one key from ``section.key=value``; a value that is not TOML is taken as a string.
+
+    Raises:
+        RecipeError: it is no such text, or leads through what is no table.
+    """
     _, equals, value = override.partition("=")
     *sections, last = keys_of(override)
     if not equals or not all((*sections, last)):

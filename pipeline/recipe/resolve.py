@@ -11,6 +11,7 @@ from typing import Literal
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.targets import Target
+from jetpress.pipeline.recipe.given import OnnxRun
 from jetpress.pipeline.recipe.reading import Recipe
 from jetpress.pipeline.recipe.retraining import Retraining, finetuning, with_rounding, written
 from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS, QuantizeConfig
@@ -32,6 +33,8 @@ class Plan:
     qat: Retraining
     skipped: Mapping[str, str] = field(hash=False)
     """Stage name -> why it is not for this target or this recipe."""
+    file: OnnxRun | None = None
+    """The ONNX file that it begins with; None: it begins with the recipe's network."""
 
 
 def resolve(recipe: Recipe, target: Target) -> Plan:

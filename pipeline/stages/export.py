@@ -92,7 +92,7 @@ def written(
     halved = None
     if config.fp16:
         graph, halved = _to_fp16(graph, config, network, images)
-        said.append(_fp16_words(halved))
+        said.append(fp16_layers.words(halved))
     for line in said:
         console.say(f"    {line}")
     write(graph, path)
@@ -128,14 +128,6 @@ def _to_fp16(
         halved, found = fp16_layers.to_fp16(checked(graph), cases(fed, batch, edges=True))
     tidy(halved, config.ir_version)
     return halved, found
-
-
-def _fp16_words(found: Fp16) -> str:
-    kept, nodes = found.fp32, found.nodes
-    if not kept:
-        return f"FP16: all {nodes} nodes"
-    most = "; ".join(f"{count} x {why}" for why, count in list(found.reasons.items())[:3])
-    return f"FP16: {nodes - len(kept)} of {nodes} nodes; in FP32 stay {most}"
 
 
 def _input(value: onnx.ValueInfoProto, config: ExportConfig) -> TensorSpec:

@@ -119,6 +119,8 @@ class RunReport:
     layer_costs: LayerReport | None = None
     measured: str = "accuracy"
     """What the points of both networks are called."""
+    beside: str = "dense"
+    """What the network that is shipped was measured beside."""
     headline: Headline | None = None
     """As written on the page; None where that is still to come."""
     folder: Path | None = None
