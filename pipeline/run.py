@@ -15,7 +15,7 @@ from jetpress.benchmarks.report.record import RunReport
 from jetpress.deploy import console
 from jetpress.deploy.targets import Target
 from jetpress.pipeline import summary
-from jetpress.pipeline.data.digests import source_config
+from jetpress.pipeline.data.digests import identified, source_config
 from jetpress.pipeline.engine.place import can_run
 from jetpress.pipeline.flow.before_training import check_before_training
 from jetpress.pipeline.flow.decisions import decisions
@@ -57,6 +57,7 @@ with lazy_stages():
 
 def pipeline(plan: Plan, place: Place | None, walk: Walk) -> Outcome:
     """From a recipe to an engine and its numbers; ``place`` is where that is built, None where there is none."""
+    plan = identified(plan)
     recipe, target, tuned = plan.recipe, plan.target, list[tuple[str, Checkpoint]]()
 
     packing = BundleConfig(recipe.name, target, recipe.build, recipe.benchmark, recipe.seed)

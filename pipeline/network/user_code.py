@@ -13,6 +13,39 @@ from typing import Any
 
 from jetpress.deploy.errors import RecipeError
 
+IN_MEMORY = "in-memory-"
+"""What the file of a function is called that no file holds."""
+_kept: dict[str, tuple[Callable[..., Any], str]] = {}
+
+
+def keep(function: Callable[..., Any], name: str, digest: str) -> str:
+    """A reference to a function that this process holds in memory: it is loaded as those in files are.
+
+    Args:
+        function: whatever a recipe may name.
+        name: that messages call it by; an identifier.
+        digest: SHA-256 of all that decides what it gives.
+    """
+    reference = f"{IN_MEMORY}{digest[:16]}.py:{name}"
+    _kept[reference] = function, digest
+    return reference
+
+
+def _is_kept(reference: str) -> bool:
+    """Whether a reference is to a function in memory, which is there.
+
+    Raises:
+        RecipeError: it is to one of another process.
+    """
+    if not split(reference)[0].name.startswith(IN_MEMORY):
+        return False
+    if reference not in _kept:
+        raise RecipeError(
+            f"{reference} was given in memory by a program that ran then",
+            "run that program again: jetpress.run(model=..., data=...) finds what was made and goes on",
+        )
+    return True
+
 
 def split(reference: str) -> tuple[Path, str]:
     """The file and the function's name."""
@@ -22,6 +55,8 @@ def split(reference: str) -> tuple[Path, str]:
 
 def digest(reference: str) -> str:
     """SHA-256 of the file and of all files beside it that it imports: they have a hand in what the function gives."""
+    if _is_kept(reference):
+        return _kept[reference][1]
     path = split(reference)[0]
     found = {
         str(file.relative_to(path.parent)): hashlib.sha256(_read(file)).hexdigest() for file in files(path)
@@ -73,6 +108,8 @@ def load(reference: str) -> Callable[..., Any]:
     Raises:
         RecipeError: no such file, no such function, or the file does not import.
     """
+    if _is_kept(reference):
+        return _kept[reference][0]
     path, function = split(reference)
     name = f"jetpress_user_{hashlib.sha256(str(path).encode() + _read(path)).hexdigest()[:16]}"
     module = sys.modules.get(name)

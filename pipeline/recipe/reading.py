@@ -11,7 +11,7 @@ import math
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -67,6 +67,16 @@ class Recipe(Section):
     benchmark: BenchmarkConfig = BenchmarkConfig()
     budget: BudgetConfig = BudgetConfig()
     tracking: TrackingConfig = TrackingConfig()
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            expected, value = type(one.default), getattr(self, one.name)
+            if is_dataclass(expected) and not isinstance(value, expected):
+                raise RecipeError(
+                    f"{one.name} of a recipe is a {expected.__name__}, this is a {type(value).__name__}",
+                    "a network in memory: jetpress.run(model=..., data=(train, validation), target=...); "
+                    "plain tables: Recipe.parse",
+                )
 
     @classmethod
     def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -128,7 +138,12 @@ class Recipe(Section):
         return replace(
             self,
             model=place_model(self.model),
-            finetune=replace(self.finetune, teacher=teacher and place_model(teacher)),
+            train=replace(self.train, trainer=place_function(self.train.trainer)),
+            finetune=replace(
+                self.finetune,
+                teacher=teacher and place_model(teacher),
+                trainer=place_function(self.finetune.trainer),
+            ),
             data=replace(
                 self.data,
                 source=place_function(self.data.source),
@@ -156,6 +171,8 @@ def _check(recipe: Recipe, written: Written) -> None:
     checks.data(recipe.data, written)
     checks.builder("model", recipe.model, written)
     checks.teacher(recipe.finetune, written)
+    checks.trainer("train", recipe.train.trainer, written)
+    checks.trainer("finetune", recipe.finetune.trainer, written)
     checks.pattern(recipe.sparsify, written)
     checks.inputs(recipe.model, written)
     checks.batch(recipe.export, written)

@@ -62,7 +62,7 @@ def resolve(recipe: Recipe, target: Target) -> Plan:
         finetune=_with_budget(written(recipe.finetune, tuned.training), budget),
         qat=written(recipe.qat, rounded.training),
         export=_export(recipe.export, target, opset, precision),
-        quantize=_quantize(recipe.quantize, target, precision, rest, budget),
+        quantize=_without_qat(_quantize(recipe.quantize, target, precision, rest, budget), recipe, tuned),
         build=replace(recipe.build, precision=precision),
     )
     return Plan(decided, target, tuned, rounded, _skipped(recipe, target))
@@ -247,6 +247,12 @@ def _quantize(
         accuracy_drop=budget if config.accuracy_drop is None else config.accuracy_drop,
         qat="off" if config.method == "dynamic" else config.qat,
     )
+
+
+def _without_qat(config: QuantizeConfig, recipe: Recipe, tuned: Retraining) -> QuantizeConfig:
+    """Training with rounding is jetpress's own loop: it does not know the loss of another trainer."""
+    unknown = tuned.training.trainer is not None and recipe.data.loss is None
+    return replace(config, qat="off") if unknown and config.qat == "auto" else config
 
 
 def _skipped(recipe: Recipe, target: Target) -> dict[str, str]:

@@ -45,14 +45,36 @@ def quantize_file(
     Raises:
         StageError: there is no layer to quantize, or the weights do not fit into one file.
     """
-    knobs = config.quantize
     if len(list(lowered.path.glob(f"{FILE}*"))) > 1:
         raise StageError("the file has more than 2 GiB of weights", "take --precision fp16 or fp32")
-    proto = onnx.shape_inference.infer_shapes(onnx.load(lowered.path / FILE))
+    proto = onnx.load(lowered.path / FILE)
+    facts = rounded(config.quantize, proto, *_feeds(config, lowered, given, samples), draft / FILE)
+    size, nodes = (draft / FILE).stat().st_size, len(onnx.load(draft / FILE).graph.node)
+    said = _words(facts, lowered.facts.bytes / size)
+    return OnnxModel(
+        draft, replace(lowered.facts, nodes=nodes, bytes=size, headline=said, quantization=facts)
+    )
+
+
+def rounded(
+    knobs: QuantizeConfig, proto: onnx.ModelProto, feeds: list[Feed], others: list[Feed], path: Path
+) -> Quantization:
+    """Write ``proto`` with Q/DQ to ``path``, and ``quantization.json`` beside it: ranges, histograms, what was tried.
+
+    Args:
+        knobs: every value decided.
+        proto: an FP32 graph.
+        feeds: that ranges are found on.
+        others: that a choice is judged by.
+        path: of the file; where layers were left out, ``throughout.onnx`` beside it has all of them.
+
+    Raises:
+        StageError: there is no layer to quantize.
+    """
+    proto = onnx.shape_inference.infer_shapes(proto)
     dialect = knobs.dialect or "tensorrt"
     subject = _subject(proto, knobs, dialect)
-    names, (feeds, others) = subject.names, _feeds(config, lowered, given, samples)
-    warnings = _warnings(len(feeds))
+    names, warnings = subject.names, _warnings(len(feeds))
     seen = calibrate.look(proto, subject.tensors(), feeds)
     if knobs.bias_correction:
         subject = replace(subject, shifts=bias.shifts(subject.layers, seen, subject.dialect.numbers))
@@ -68,7 +90,7 @@ def quantize_file(
 
     made = graph(search.without)
     if search.without:  # to be timed beside what was chosen
-        checked(graph(()), draft / THROUGHOUT)
+        checked(graph(()), path.parent / THROUGHOUT)
     facts = Quantization(
         dialect=dialect,
         numbers=subject.dialect.numbers.title,
@@ -86,14 +108,11 @@ def quantize_file(
     )
     tries = [{"without": list(without), "points": points} for without, points in search.tries]
     told = {**asdict(facts), "tries": tries, "tensors": tensors(seen, ranges[method])}
-    (draft / "quantization.json").write_text(json.dumps(told, indent=1))
+    (path.parent / "quantization.json").write_text(json.dumps(told, indent=1))
+    checked(made, path)
     if not search.met:
         console.say(f"    WARNING: {LEAST} is asked for: no choice of layers reaches it")
-    size, nodes = checked(made, draft / FILE), len(made.graph.node)
-    said = _words(facts, lowered.facts.bytes / size)
-    return OnnxModel(
-        draft, replace(lowered.facts, nodes=nodes, bytes=size, headline=said, quantization=facts)
-    )
+    return facts
 
 
 def _subject(proto: onnx.ModelProto, knobs: QuantizeConfig, dialect: str) -> Subject:
