@@ -61,7 +61,7 @@ def equivalence(
     limits = LIMITS[kind]
     if limits.max_relative is not None:
         limits = replace(limits, max_relative=config.max_relative_error)
-    loaded = loading.load(network.data, network.seed)
+    loaded = loading.load(network.data, network.seed, network.task)
     real = ends.to_file(loading.calibration(loaded, network.data.calibration_images))
     given = cases(real, onnx_model.facts.max_batch, config.edge_cases)
     scores = compare(network, proto, given, limits, ends, path if beside else None)
