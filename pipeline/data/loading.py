@@ -130,9 +130,12 @@ def _complete(
 
 
 def cut(split: Split, share: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Indices ``[rest], [taken]``: the same share of each class is taken, at least one of two."""
+    """Indices ``[rest], [taken]``: the same share of each class is taken, at least one of two; of samples that are
+    each of a class of their own, that share of all."""
     generator = torch.Generator().manual_seed(seed)
     labels = split.labels if split.labels is not None else torch.zeros(len(split), dtype=torch.int64)
+    if labels.bincount().max() == 1:
+        labels = torch.zeros_like(labels)
     taken = torch.zeros(len(split), dtype=torch.bool)
     for label in torch.unique(labels):
         members = (labels == label).nonzero().flatten()

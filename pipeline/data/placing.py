@@ -167,7 +167,8 @@ def _mosaic(four: Sequence[Sample], size: tuple[int, int]) -> Sample:
         one = _whole(sample, size)
         h, w = one.size
         left, top = x - w if number % 2 == 0 else x, y - h if number < 2 else y
-        part = one.each(v2.functional.pad, [left, top, 2 * width - left - w, 2 * height - top - h], fill=VOID)
+        border = [left, top, 2 * width - left - w, 2 * height - top - h]
+        part = one.through(v2.Pad(border, fill=_fill(image, GREY)))
         rows, columns = slice(max(top, 0), top + h), slice(max(left, 0), left + w)
         canvas[:, rows, columns] = part.image[:, rows, columns]
         parts.append((Sample(part.image, kept(part.marks, part.size)), rows, columns))
