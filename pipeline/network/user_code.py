@@ -15,8 +15,8 @@ from typing import Any
 
 from jetpress.deploy.errors import RecipeError
 
-OURS = Path(__file__).resolve().parents[2]
-"""Where jetpress lies: its files are no user's."""
+OURS = "jetpress"
+"""Counts by its own fingerprint, wherever it lies."""
 
 
 def split(reference: str) -> tuple[Path, str]:
@@ -44,7 +44,7 @@ def files(path: Path) -> set[Path]:
         file = todo.pop()
         if file not in found:
             found.add(file)
-            todo += _imported(file, folders)
+            todo += [one for one in _imported(file, folders) if any(map(one.is_relative_to, folders))]
     return found
 
 
@@ -56,7 +56,7 @@ def roots(path: Path) -> list[Path]:
 
 def _own_folders() -> list[Path]:
     """The rest of where Python looks (``PYTHONPATH``, the working folder, what is installed for editing), without
-    libraries and without jetpress."""
+    libraries."""
     libraries = [
         Path(place).resolve() for place in {sys.prefix, sys.base_prefix, *sysconfig.get_paths().values()}
     ]
@@ -87,6 +87,8 @@ def _imported(file: Path, folders: Sequence[Path]) -> Iterator[Path]:
 
 def _first(folders: Sequence[Path], parts: list[str]) -> list[Path]:
     """Of the first folder that has such a module."""
+    if parts[:1] == [OURS]:
+        return []
     return next((found for folder in folders if (found := list(_modules(folder, parts)))), [])
 
 

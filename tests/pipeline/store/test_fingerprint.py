@@ -300,7 +300,6 @@ def test_versions_of_what_is_imported() -> None:
 
 
 BESIDE = {
-    "jetpress.pipeline.network.user_code": "tells a user's own files from ours",
     "jetpress.pipeline.store.fingerprint": "reads the code itself",
     "jetpress.pipeline.store.lazy": "reads the code itself",
     "jetpress.pipeline.cli.pages": "finds the pages of the documentation, which no stage reads",
