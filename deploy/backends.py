@@ -22,7 +22,7 @@ class Backend:
     module: str
     """The Python module that the runner imports on the device."""
     install: str
-    """What installs it there."""
+    """What installs it on a device that is no board."""
     dialect: Callable[[str, str], Dialect]
     """The target's version of TensorRT and the precision -> how it reads Q/DQ."""
     preflight: Literal["tables", "trial", "none"]
@@ -31,7 +31,7 @@ class Backend:
     second_opinion: str = ""
     """Another backend whose library is asked besides, where it is installed here."""
     in_jetpack: bool = False
-    """It comes with a board's JetPack: engines are built on the board, never on the host."""
+    """Boards have it from their JetPack: engines are built on the board, never on the host."""
     ahead_of_time: bool = False
     """Engines are built here, for GPUs that need not be here; no device is asked."""
     needs_gpu: bool = False
@@ -67,7 +67,7 @@ BACKENDS: dict[str, Backend] = {
     "tensorrt": Backend(
         title="TensorRT",
         module="tensorrt",
-        install="sudo apt install nvidia-jetpack",
+        install="python3 -m pip install tensorrt",
         dialect=_of_tensorrt,
         preflight="tables",
         second_opinion="tensorrt_rtx",  # its parser is that of a recent TensorRT
@@ -76,7 +76,7 @@ BACKENDS: dict[str, Backend] = {
         sparse_kernels=True,
         flags_before=11,
         package="tensorrt",
-        needed_for="only to build plain TensorRT engines on this host: pip install 'jetpress[tensorrt]'",
+        needed_for="--target gpu needs it (an NVIDIA GPU here): pip install 'jetpress[tensorrt]'",
     ),
     "tensorrt_rtx": Backend(
         title="TensorRT-RTX",

@@ -47,22 +47,33 @@ _THOR = Peak(
     273 * GIGA,
     f"2070 sparse FP4 TFLOPS, a quarter of that dense in FP8 and an eighth in FP16, and 273 GB/s ({_ULTRALYTICS})",
 )
+_NANO = Peak(
+    {"fp16": 0.472 * TERA, "fp32": 0.236 * TERA},
+    25.6 * GIGA,
+    f"0.472 FP16 TFLOPS, half of that in FP32, and 25.6 GB/s ({_ULTRALYTICS})",
+)
 PEAKS: dict[str, Peak] = {
-    "nano": Peak(
-        {"fp16": 0.472 * TERA, "fp32": 0.236 * TERA},
-        25.6 * GIGA,
-        f"0.472 FP16 TFLOPS, half of that in FP32, and 25.6 GB/s ({_ULTRALYTICS})",
-    ),
+    "nano": _NANO,
+    "nano-jp46": _NANO,
     "xavier": _XAVIER,
     "xavier-jp4": _XAVIER,
+    "xavier-jp46": _XAVIER,
+    "xavier-jp50": _XAVIER,
     "orin-nano": _ORIN_NANO_SUPER,
+    "orin-nano-super": _ORIN_NANO_SUPER,
     "orin-nano-jp5": _ORIN_NANO,
+    "orin-nano-jp60": _ORIN_NANO,
     "orin-nano-jp7": _ORIN_NANO_SUPER,
     "agx-orin": _AGX_ORIN,
     "agx-orin-jp5": _AGX_ORIN,
+    "agx-orin-jp50": _AGX_ORIN,
+    "agx-orin-jp60": _AGX_ORIN,
     "agx-orin-jp7": _AGX_ORIN,
+    "agx-orin-jp722": _AGX_ORIN,
     "thor": _THOR,
     "thor-jp72": _THOR,
+    "thor-jp722": _THOR,
 }
-"""By the name of the target. Orin NX and Xavier NX are quoted with their DLAs only; of a host or an RTX GPU it is not
+"""By the name of the target. Orin NX and Xavier NX are quoted with their DLAs only, of AGX Orin
+32 GB, Orin Nano 4 GB and TX2 the bandwidth was not found; of a host or an RTX GPU it is not
 known which it is."""

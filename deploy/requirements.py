@@ -14,7 +14,7 @@ WHY = {"torch": "an older one can be made to run code by a weights file"}
 """What is at stake where a range does not say it."""
 EXTRAS = {
     "rtx": "for --target rtx (x86-64 Linux)",
-    "tensorrt": "for plain TensorRT engines on this host (needs the CUDA toolkit)",
+    "tensorrt": "for --target gpu: plain TensorRT on this machine's NVIDIA GPU (pycuda needs the CUDA toolkit)",
     "timm": "for timm: networks",
 }
 """What extras are for, where their name does not say it."""

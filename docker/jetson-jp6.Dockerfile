@@ -11,6 +11,11 @@ COPY deploy /src/jetpress/deploy
 RUN python -m jetpress.deploy.pack /runner.pyz
 
 FROM nvcr.io/nvidia/l4t-jetpack:r36.4.0${DIGEST}
+# TensorRT's Python package needs numpy, and NVIDIA's image may come without it.
+# hadolint ignore=DL3008
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends python3-numpy \
+ && rm -rf /var/lib/apt/lists/*
 COPY --from=pack /runner.pyz /opt/jetpress/runner.pyz
 USER 1000:44
 WORKDIR /bundle

@@ -1,4 +1,4 @@
-# The runner on JetPack 7 (L4T R38, R39: Thor). Thor takes NVIDIA's multi-architecture images.
+# The runner on JetPack 7.0 and 7.1 (L4T R38: Thor). Thor takes NVIDIA's multi-architecture images.
 #
 #   docker build -f docker/jetson-jp7.Dockerfile -t jetpress-runner:jp7 .
 #   docker run --rm --runtime nvidia --group-add video -v "$PWD/bundle:/bundle" jetpress-runner:jp7 build
@@ -11,6 +11,11 @@ COPY deploy /src/jetpress/deploy
 RUN python -m jetpress.deploy.pack /runner.pyz
 
 FROM nvcr.io/nvidia/tensorrt:25.09-py3${DIGEST}
+# TensorRT's Python package needs numpy, and NVIDIA's image may come without it.
+# hadolint ignore=DL3008
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends python3-numpy \
+ && rm -rf /var/lib/apt/lists/*
 COPY --from=pack /runner.pyz /opt/jetpress/runner.pyz
 USER 1000:44
 WORKDIR /bundle

@@ -25,7 +25,7 @@ from jetpress.deploy.runner.intervals import TELLS
 from jetpress.deploy.runner.latencies import BLOCKS
 from jetpress.pipeline.summary import find_run
 
-ORIGIN = ("backend", "version", "device", "compute_capability")
+ORIGIN = ("backend", "version", "device", "compute_capability", "module", "multiprocessors", "memory_gb")
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from jetpress.benchmarks.report.record import RunReport
 from jetpress.deploy import console
-from jetpress.deploy.targets import Target, find
+from jetpress.deploy.targets import Target
 from jetpress.pipeline import summary
 from jetpress.pipeline.data.digests import source_config
 from jetpress.pipeline.engine.place import can_run
 from jetpress.pipeline.flow.before_training import check_before_training
 from jetpress.pipeline.flow.decisions import decisions
-from jetpress.pipeline.flow.devices import bench_for_pruning, where
+from jetpress.pipeline.flow.devices import bench_for_pruning, target_of, where
 from jetpress.pipeline.flow.eight_bits import dense_export, in_int8
 from jetpress.pipeline.flow.measured import session, unanswered
 from jetpress.pipeline.flow.outcome import Exports, Networks, OnDevice, Outcome
@@ -140,7 +140,7 @@ def run(
 
     Args:
         recipe: what to do.
-        target: name of a target, or the record itself.
+        target: name of a target, or the record itself; ``board``: what the device says that it is.
         device: ``user@host`` where the engine is built; None: here, if this machine is the target.
         home: folder of runs and store; None: ``$JETPRESS_RUNS`` or ``runs``.
 
@@ -150,7 +150,7 @@ def run(
     Raises:
         JetpressError: see :mod:`jetpress.deploy.errors`. A budget that is not met raises nothing: see ``verdict``.
     """
-    plan = resolve(recipe, find(target) if isinstance(target, str) else target)
+    plan = resolve(recipe, target_of(target, device))
     folder = run_folder(plan, home)
     store = Store(folder.parent / ".store")
     console.say(f"jetpress: {recipe.name} for {plan.target.title}")
@@ -184,7 +184,7 @@ def plan(
     Raises:
         JetpressError: what ``run`` would say before it trains.
     """
-    resolved = resolve(recipe, find(target) if isinstance(target, str) else target)
+    resolved = resolve(recipe, target_of(target, device))
     folder = run_folder(resolved, home)
     store = Store(folder.parent / ".store")
     durations = Durations(store.durations, alike(resolved, device))

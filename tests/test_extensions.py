@@ -72,7 +72,8 @@ TX2 = {
         "import_tensorrt": {"status": 0, "out": "version 8.2.1.8\n", "err": ""},
         "import_numpy": {"status": 0, "out": "version 1.13.3\n", "err": ""},
     },
-    "python": "3.6.9", "machine": "aarch64", "cores": 6, "dla_compiler": False, "trtexec": "", "disk_free": 4 * 2**30,
+    "python": "3.6.9", "pip_refuses": False, "machine": "aarch64", "cores": 6, "dla_compiler": False, "trtexec": "",
+    "disk_free": 4 * 2**30,
 }  # fmt: skip
 
 
@@ -82,14 +83,14 @@ def test_a_target(tree: Tree) -> None:
     tree.insert(
         targets,
         "TARGETS: dict[str, Target] = {target.name: target for target in _ALL}",
-        '_ALL += (_record(_JP4, "tx2-nx", "Jetson TX2 NX", compute_capability=(6, 2), precisions=("fp32", "fp16")),)\n',
+        '_ALL += (Module("TX2 NX", (6, 2), 4.0, precisions=("fp32", "fp16")).on(_JP4, "tx2-nx"),)\n',
     )
     tree.new(recorded, json.dumps(TX2))
     assert tree.changed() == {targets: 1, recorded: 1}
     said = tree.python(
         """
 import json
-from jetpress.deploy.device import inventory, probe
+from jetpress.deploy.device import probe
 from jetpress.pipeline.stages.bundle import bundle
 from jetpress.pipeline.stages.export import export
 from jetpress.pipeline.stages.source import source
@@ -106,7 +107,7 @@ facts = probe.read("board", json.loads(Path(jetpress.__file__).parent.parent.joi
 probe.refuse_unless(facts, target)
 print(json.dumps({
     "plan": json.loads((made.path / "plan.json").read_text()), "opset": onnx_model.facts.opset, "steps": steps,
-    "fits": inventory.fitting(facts),
+    "fits": [one.name for one in probe.fitting(facts)],
 }))
 """
     )

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from jetpress.deploy.backends import BACKENDS
 from jetpress.deploy.device import detached
 from jetpress.deploy.device.device import Device
-from jetpress.deploy.device.probe import Facts, differences, probe
+from jetpress.deploy.device.probe import Facts, fitting, probe
 from jetpress.deploy.errors import DeviceError
 from jetpress.deploy.process import Terms
-from jetpress.deploy.targets import TARGETS
 
 
 @dataclass(frozen=True)
@@ -39,15 +38,9 @@ def show(device: Device) -> Inventory:
     running = device.channel().talk("keep", request, Terms()).get("running")
     if not isinstance(running, int):
         raise DeviceError(f"{device.name} does not say what runs there", "see what its python3 is")
-    return Inventory(facts, tuple(fitting(facts)), device.folder, held.files, held.size, running)
-
-
-def fitting(facts: Facts) -> list[str]:
-    """Targets whose engines the device can build and run."""
-    if not facts.is_jetson:
-        mine = {name: target.runtime for name, target in TARGETS.items() if not target.is_board}
-        return [name for name, runtime in mine.items() if facts.modules.get(runtime.module)]
-    return [name for name, target in TARGETS.items() if target.is_board and not differences(facts, target)]
+    return Inventory(
+        facts, tuple(target.name for target in fitting(facts)), device.folder, held.files, held.size, running
+    )
 
 
 def lines(shown: Inventory) -> list[str]:
@@ -71,7 +64,8 @@ def lines(shown: Inventory) -> list[str]:
         "memory": f"{facts.ram_free_mb} of {facts.ram_total_mb} MiB free",
         "disk": f"{facts.disk_free_mb} MiB free",
         "power mode": mode,
-        "targets that fit": ", ".join(shown.targets) or "none",
+        "targets that fit": ", ".join(shown.targets)
+        or ("board (none by name)" if facts.is_jetson else "none"),
         shown.folder: f"{shown.files} files, {shown.bytes / 2**20:.1f} MiB",
         "running there": f"{shown.running} builds" if shown.running else "",
     }

@@ -18,6 +18,8 @@ from jetpress.deploy.device.device import Device, Local
 from jetpress.deploy.errors import DeviceError
 from jetpress.deploy.fields import Fields
 from jetpress.deploy.process import Terms, plain
+from jetpress.deploy.runner.identity import part_number
+from jetpress.deploy.runner.remedies import allowed
 from jetpress.deploy.targets import TARGETS, Target
 
 SURVEY_S = 90.0
@@ -27,6 +29,8 @@ LEAST_DISK_MB = 300
 MODULES = tuple(sorted({one.module for one in BACKENDS.values() if not one.ahead_of_time}))
 """Of all backends whose engines are built on a device."""
 PACKAGES = ("numpy", *MODULES)
+LEAST_SHARE = 0.75
+"""Of a target's memory: firmware keeps some of it for itself, the next smaller module has half."""
 DEVICE_TREE = Path("/proc/device-tree/compatible")
 
 
@@ -56,6 +60,8 @@ class Facts:
     tensorrt_error: str = ""
     """Why ``import tensorrt`` failed although it is installed."""
     python: str = ""
+    pip_refuses: bool = False
+    """Its python3 belongs to apt (PEP 668)."""
     numpy: str = ""
     modules: Mapping[str, str] = field(default_factory=dict)
     """Of the backends that a device may run: Python module -> the version that its python3 imports."""
@@ -138,6 +144,7 @@ def _facts(name: str, files: Mapping[str, str], printed: Mapping[str, str], surv
         tensorrt=plain(tensorrt or board.dpkg_version(printed.get("dpkg_tensorrt", ""))),
         tensorrt_error=plain(tensorrt_error),
         python=survey.text("python"),
+        pip_refuses=survey.flag("pip_refuses"),
         numpy=plain(imports["numpy"][0]),
         modules={name: plain(imports[name][0]) for name in MODULES},
         trtexec=survey.text("trtexec"),
@@ -164,6 +171,8 @@ def identity(facts: Facts) -> dict[str, object]:
     return {
         "board": facts.model,
         "module": facts.module,
+        "part": part_number(facts.compatible) or "",
+        "power_mode": facts.power_mode,
         "l4t": facts.l4t,
         "tensorrt": facts.tensorrt,
         "compute_capability": f"{capability[0]}.{capability[1]}" if capability else "",
@@ -192,13 +201,30 @@ def differences(facts: Facts, target: Target) -> list[str]:
         differing.append(f"it is {facts.title}, the target is a {target.title}")
     elif not facts.module and not facts.compute_capability:
         differing.append(f"its board is not known ({facts.title}), the target is a {target.title}")
-    elif facts.module and facts.module != board.module(target.title, ()):
+    elif facts.module and facts.module != target.module:
         differing.append(f"it is a {facts.module} ({facts.title}), the target is a {target.title}")
     if has and wanted and has != wanted:
         differing.append(f"its compute capability is {_dotted(has)}, the target's is {_dotted(wanted)}")
     if facts.tensorrt and _series(facts.tensorrt) != _series(target.tensorrt):
         differing.append(f"it has TensorRT {facts.tensorrt}, the target is for {target.tensorrt}")
+    if facts.ram_total_mb and facts.ram_total_mb < LEAST_SHARE * 1024 * target.ram_gb:
+        has = f"{facts.ram_total_mb / 1024:.1f} GB of memory"
+        differing.append(f"it has {has}, the target has {target.ram_gb:g}")
+    if target.power_mode and facts.power_mode != target.power_mode:
+        mode = facts.power_mode or "unknown"
+        differing.append(f"it is in power mode {mode}, the target is for {target.power_mode}")
     return differing
+
+
+def fitting(facts: Facts) -> list[Target]:
+    """Targets whose engines the device can build and run; of a board the nearest in memory, its power mode first."""
+    if not facts.is_jetson:
+        others = [target for target in TARGETS.values() if not target.is_board]
+        have = [target for target in others if facts.modules.get(target.runtime.module)]
+        return [target for target in have if facts.gpu or not target.runtime.needs_gpu]
+    fit = [target for target in TARGETS.values() if target.is_board and not differences(facts, target)]
+    most = max((target.ram_gb for target in fit), default=0.0)
+    return sorted((one for one in fit if one.ram_gb == most), key=lambda one: not one.power_mode)
 
 
 def refuse_unless(facts: Facts, target: Target) -> None:
@@ -236,19 +262,30 @@ def refuse_unless_in(facts: Facts, power_mode: str) -> None:
 def _missing(facts: Facts, target: Target) -> Iterator[tuple[str, str]]:
     """What is not there or too little, each with its remedy; the most basic first."""
     runtime = target.runtime
-    if runtime.in_jetpack and not facts.tensorrt:
+    if target.is_board and not facts.tensorrt:
         what = f"its python3 ({facts.python}) has no TensorRT, the target has {target.tensorrt}"
-        yield what, f"install JetPack's packages there: {runtime.install}"
+        yield what, "install JetPack's packages there: sudo apt install nvidia-jetpack"
+    if runtime.needs_gpu and not target.is_board and not facts.gpu:
+        what = f"it has no NVIDIA GPU (nvidia-smi tells of none), and {target.title} is the target"
+        yield (
+            what,
+            "run it where one is (--device user@host); without one: --target rtx builds, --target host runs",
+        )
     if runtime.in_jetpack and facts.tensorrt_error:
         what = f"TensorRT {facts.tensorrt} is installed, but its python3 ({facts.python}) cannot import it"
         hint = "install its Python package there: sudo apt install python3-libnvinfer"
+        if not target.is_board:
+            hint = f"install it again there: {allowed(runtime.install, facts.pip_refuses)}"
         if "nvdla_compiler" in facts.tensorrt_error:
             hint = "install the missing library there: sudo apt install nvidia-l4t-dla-compiler (JetPack 6)"
         yield f"{what}: {facts.tensorrt_error}", hint
     if not facts.numpy:
         yield "its python3 has no numpy", "install it there: sudo apt install python3-numpy"
-    if not runtime.in_jetpack and not facts.modules.get(runtime.module):
-        yield f"its python3 has no {runtime.module}", f"install it there: {runtime.install}"
+    if not target.is_board and not facts.modules.get(runtime.module):
+        yield (
+            f"its python3 has no {runtime.module}",
+            f"install it there: {allowed(runtime.install, facts.pip_refuses)}",
+        )
     if facts.ram_free_mb < LEAST_RAM_MB:
         what = f"too little memory: {LEAST_RAM_MB} MiB are needed, {facts.ram_free_mb} MiB are free"
         yield what, "stop other programs there; `sudo systemctl isolate multi-user` frees the desktop's share"
@@ -258,15 +295,13 @@ def _missing(facts: Facts, target: Target) -> Iterator[tuple[str, str]]:
 
 
 def _remedy(facts: Facts) -> str:
-    fitting = [
-        target.name for target in TARGETS.values() if target.is_board and not differences(facts, target)
-    ]
-    if fitting and facts.is_jetson:
-        return f"use --target {' or --target '.join(fitting)}"
+    names = [target.name for target in fitting(facts)]
+    if names and facts.is_jetson:
+        return f"use --target {' or --target '.join(names)}"
     if not facts.is_jetson:
         return "give the address of the board with --device, or use --target host"
     known = f"{facts.module or facts.title}, TensorRT {facts.tensorrt or '?'}, L4T {facts.l4t or '?'}"
-    return f"no target fits this board ({known}): add its record to deploy/targets.py"
+    return f"no target fits this board ({known}): use --target board, which is what the board says of itself"
 
 
 def _series(version: str) -> tuple[str, ...]:

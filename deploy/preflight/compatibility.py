@@ -38,7 +38,14 @@ def preflight(
     """
     if not model_path.is_file():
         raise RecipeError(f"there is no file {model_path}", "give the path of an ONNX file")
-    graph, problems = inferred(guard.check_onnx(model_path.resolve())), Collector()
+    return judge(inferred(guard.check_onnx(model_path.resolve())), target, precision=precision, trial=trial)
+
+
+def judge(
+    graph: Graph, target: Target, *, precision: str | None = None, trial: bool | None = None
+) -> Verdict:
+    """The same of a graph that was read already; see :func:`preflight`."""
+    problems = Collector()
     precision = precision or target.default_precision
     table = operators.table(target.tensorrt) if target.runtime.preflight == "tables" else None
     counts = {"supported": 0, "restricted": 0, "not supported": 0}
@@ -57,7 +64,7 @@ def preflight(
     share = _dla(graph, target, precision, problems)
     answer = _trial(graph, target, trial, problems)
     return Verdict(
-        model=model_path.name,
+        model=graph.path.name,
         target=target.name,
         backend=target.backend,
         tensorrt=target.tensorrt,

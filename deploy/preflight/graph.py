@@ -52,6 +52,8 @@ class Graph:
         """Names that two constants or two nodes give a value: parsers differ on whose it is."""
         self.given: set[str] = set()
         """Names that no node needs to compute: constants, and inputs of graphs and functions."""
+        self.branches: dict[str, list[tuple[Value, ...]]] = {}
+        """What the branches of an If give, by the If's first output."""
         self.nodes: list[Node] = []
         self.values: dict[str, Value] = {}
         self._read(self.proto.graph)
@@ -146,6 +148,10 @@ class Graph:
             self.twice |= {out for out in proto.output if out and out in self.constants}
             inputs, outputs = tuple(proto.input), tuple(proto.output)
             self.nodes.append(Node(proto.op_type, domain, name, inputs, outputs, attributes))
+            if proto.op_type == "If" and proto.output:
+                self.branches[proto.output[0]] = [
+                    tuple(_value(entry.type) for entry in graph.output) for graph in inner
+                ]
             if proto.op_type == "Constant" and proto.output:
                 self._constant(proto.output[0], _as_tensor(attributes))
             for graph in inner:

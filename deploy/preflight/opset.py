@@ -6,14 +6,20 @@ changed; where a node uses nothing that came later, the definitions mean the sam
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from onnx import AttributeProto, defs
 from onnx.helper import get_attribute_value
 
 from jetpress.deploy.preflight.node import Node
 
 
-def needs_newer(node: Node, opset: int, newest: int) -> str:
-    """Why a node of ``opset`` is more than ``newest`` can say; empty where it is not."""
+def needs_newer(node: Node, opset: int, newest: int, taken: Collection[str] = ()) -> str:
+    """Why a node of ``opset`` is more than ``newest`` can say; empty where it is not.
+
+    Args:
+        taken: attributes, and ``inputs``, that the older reader takes all the same.
+    """
     try:
         new = defs.get_schema(node.op, opset, node.domain)
         old = defs.get_schema(node.op, newest, node.domain)
@@ -21,9 +27,12 @@ def needs_newer(node: Node, opset: int, newest: int) -> str:
         return ""  # the operator table says whether the operator is there at all
     if new.since_version == old.since_version:
         return ""
-    if len(node.inputs) > old.max_input or len(node.outputs) > old.max_output:
+    more = len(node.inputs) > old.max_input and "inputs" not in taken
+    if more or len(node.outputs) > old.max_output:
         return f"it has an input or output that came with opset {new.since_version}"
     for name, value in node.attributes.items():
+        if name in taken:
+            continue
         default = new.attributes[name].default_value if name in new.attributes else None
         if name not in old.attributes and not (default and default.name and _same(default, value)):
             return f"its attribute {name} came with opset {new.since_version}"

@@ -20,7 +20,7 @@ from jetpress.deploy.preflight.operators import Row
 RULES: tuple[tuple[str, Check], ...] = (
     (r"2D or 3D (?:[Pp]ooling|convolutions|deconvolutions) only", tensors.spatial),
     (r"`axis` dimension of input must be a build-time constant", tensors.static_axis),
-    ((r"[^.;]*`(?: clip values| input)? must be (?:an initializer|initializers|(?:a|resolvable to a) "
+    ((r"[^.;]*(?<!`depth)`(?: clip values| input)? must be (?:an initializer|initializers|(?:a|resolvable to a) "
       r"(?:build-time )?constant(?: tensor)?)(?! and)"), tensors.constant),
     (r"Floating point inputs are only supported if [^.]* are initializers", tensors.constant_where_float),
     (r"`Indices` output tensor unsupported|Only the first output `Y` is supported", tensors.later_outputs),
@@ -37,7 +37,7 @@ RULES: tuple[tuple[str, Check], ...] = (
     (r"When `scales` is a tensor input, `axes` must be an iota vector of length rank\(input\)", attributes.resize_axes),
     (r"Antialiasing is not supported", attributes.only("antialias", 0)),
     (r"`reduction` (?:is|other than `none` is) not supported", attributes.only("reduction", "none")),
-    (r"`(?!\w*zero_point)(\w+)` (?:attribute )?must be (-?\d+)(?=\.|$)", attributes.attribute),
+    (r"`(?!\w*zero_point|sorted)(\w+)` (?:attribute )?must be (-?\d+)(?=\.|$)", attributes.attribute),
     (r"`sparse_value`[^.]* attributes are unsupported", attributes.no_attributes),
     (r"(?:`\w+`(?: and )?)+ attributes unsupported", attributes.no_attributes),
     (r"(?:`\w+`(?:, )?)+ inputs unsupported", tensors.no_inputs),
@@ -56,6 +56,8 @@ RULES: tuple[tuple[str, Check], ...] = (
 # Finding by deploy/quantization.py, unknowable from the file, or without consequence for it.
 ELSEWHERE: tuple[str, ...] = (
     r"`[xy]_zero_point` must be (?:zero|0)",
+    r"`sorted` must be 1",  # the importer of 10.1 does not read it, and sorted is a valid answer
+    r"`depth` must be a build-time constant",  # the importer of 10.1 takes it as a tensor
     r"Output tensors of the two conditional branches must have [^.]*names",
     r"Scan output length cannot be dynamic",
     r"The shape of Loop carried dependencies must be the same across all loop iterations",

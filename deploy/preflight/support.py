@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jetpress.deploy.preflight import elements, operators, quantization, restrictions
+from jetpress.deploy.preflight import elements, importers, operators, quantization, restrictions
 from jetpress.deploy.preflight.finding import Finding
 from jetpress.deploy.preflight.graph import Graph
 from jetpress.deploy.preflight.node import Node
@@ -10,6 +10,8 @@ from jetpress.deploy.preflight.operators import SHIPPED_PLUGINS, Row, Table
 from jetpress.deploy.preflight.opset import needs_newer
 from jetpress.deploy.preflight.verdict import Collector
 
+BY_NAME = frozenset({("com.microsoft", "Gelu")})
+"""The importers go by an operator's name and look at no domain: these mean the same as ONNX's."""
 MOST_RANK = 8
 """nvinfer1::Dims::MAX_DIMS."""
 
@@ -22,7 +24,7 @@ def of_node(graph: Graph, node: Node, table: Table, problems: Collector) -> str:
         what = "it is a function of the model, which TensorRT 8 does not read"
         problems.add("error", "operator", what, "inline it (onnx.inliner)", node.op, node.name, node.module)
         return "not supported"
-    row = None if node.domain else table.rows.get(node.op)
+    row = table.rows.get(node.op) if not node.domain or (node.domain, node.op) in BY_NAME else None
     if row is None:
         problems.add(*_unknown(node, table), node.op, node.name, node.module)
         return "restricted" if node.op in SHIPPED_PLUGINS else "not supported"
@@ -36,14 +38,23 @@ def of_node(graph: Graph, node: Node, table: Table, problems: Collector) -> str:
 def _findings(graph: Graph, node: Node, row: Row, table: Table) -> list[tuple[str, Finding]]:
     try:
         return [
-            *(("type", finding) for finding in elements.node_types(graph, node, row, table.version)),
-            *(("condition", finding) for finding in restrictions.violations(graph, node, row)),
+            *_conditions(graph, node, row, table),
             *(("quantization", finding) for finding in quantization.rules(graph, node, table.version)),
             *(("shape", finding) for finding in _ranks(graph, node)),
+            *(("type", finding) for finding in _constants(graph, node)),
             *(("opset", finding) for finding in _newer(graph, node, table)),
         ]
     except (TypeError, ValueError, LookupError, AttributeError):  # attributes of the wrong kind
         return [("graph", Finding("error", "its attributes are not those of this operator", "export again"))]
+
+
+def _conditions(graph: Graph, node: Node, row: Row, table: Table) -> list[tuple[str, Finding]]:
+    """By the importers' source, and where that has nothing against the node by NVIDIA's table."""
+    found = [("importer", finding) for finding in importers.violations(graph, node, table.version)]
+    if not found:
+        found += [("type", finding) for finding in elements.node_types(graph, node, row, table.version)]
+        found += [("condition", finding) for finding in restrictions.violations(graph, node, row)]
+    return found
 
 
 def _unknown(node: Node, table: Table) -> tuple[str, str, str, str]:
@@ -67,9 +78,21 @@ def _ranks(graph: Graph, node: Node) -> list[Finding]:
     return [Finding("error", what, "merge dimensions before it")]
 
 
+def _constants(graph: Graph, node: Node) -> list[Finding]:
+    """Constants whose type no version has (onnx-tensorrt, convertOnnxWeights)."""
+    kinds = {graph.constants[name].data_type for name in node.inputs if name in graph.constants}
+    what = [elements.spelt(kind) for kind in kinds if kind not in elements.NAMES]
+    return [
+        Finding("error", f"a constant of it is {one}, which TensorRT has not", "store it as INT32")
+        for one in what
+    ]
+
+
 def _newer(graph: Graph, node: Node, table: Table) -> list[Finding]:
     newest = table.opsets[1]
-    what = needs_newer(node, graph.opset, newest) if graph.opset > newest else ""
+    if graph.opset <= newest:
+        return []
+    what = needs_newer(node, graph.opset, newest, importers.taken(graph, node, table.version))
     return [Finding("error", what, f"export at opset {newest} or older")] if what else []
 
 

@@ -126,13 +126,13 @@ def two_zero_pads(graph: Graph, node: Node, _: re.Match[str]) -> Finding | None:
 
 
 def less_than(graph: Graph, node: Node, sentence: re.Match[str]) -> Finding | None:
-    """A constant input below a limit."""
+    """A constant input up to a limit."""
     array = graph.array(node.input(sentence[1]))
-    if array is None or (array < int(sentence[2])).all():
+    if array is None or (array <= int(sentence[2])).all():  # ITopKLayer's header says "up to"
         return None
     return Finding(
         "error",
-        f"`{sentence[1]}` is {int(array.max())}, and TensorRT takes less than {sentence[2]}",
+        f"`{sentence[1]}` is {int(array.max())}, and TensorRT takes up to {sentence[2]}",
         "take fewer",
     )
 

@@ -81,7 +81,7 @@ def _with_bundle(command: str, options: "Namespace") -> None:
     engines = getattr(options, "engines", None) or os.path.join(options.bundle, "engines")
     if command in ("build", "all"):
         force, other = getattr(options, "force", False), getattr(options, "other_device", False)
-        build.run(bundle, out or engines, force, other)
+        build.run(bundle, out or engines, force, other, getattr(options, "lock_clocks", False))
     if command in ("infer", "all"):
         infer.run(bundle, engines, out or engines)
     if command == "profile":

@@ -61,6 +61,11 @@ def _add_build(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--other-device", action="store_true", help="build though the bundle is for another board"
     )
+    command.add_argument(
+        "--lock-clocks",
+        action="store_true",
+        help="highest clocks meanwhile: kernels are chosen by their times",
+    )
 
 
 def _add_timing(command: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: the host's engine is the graph as ONNX Runtime optimised it for this CPU."""
+"""ONNX Runtime: the host's engine is the graph as ONNX Runtime optimised it, for this CPU or this NVIDIA GPU."""
 
 import functools
 import json
@@ -9,8 +9,10 @@ import tempfile
 import time
 from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Tuple
 
+from . import gpu
 from .clock import now_ns
-from .failures import BundleError, DeviceError, ToolMissing
+from .failures import BundleError, DeviceError, RunnerError, ToolMissing
+from .remedies import pip_install
 from .settings import Input, Settings
 from .tensors import Feeds, Tensor, on_a_page
 from .timings import Timings
@@ -33,8 +35,11 @@ DTYPES = {
 }
 
 
+CUDA = "CUDAExecutionProvider"
+
+
 def open_backend(plan: Dict[str, object]) -> "Backend":
-    """On the CPU of this machine."""
+    """On the CPU of this machine, or where the plan's provider is `cuda` on its GPU."""
     return Backend(plan)
 
 
@@ -68,22 +73,44 @@ class Backend:
         try:
             import onnxruntime
         except ImportError as error:
-            raise ToolMissing(
-                "onnxruntime cannot be imported: %s" % error, "python3 -m pip install onnxruntime"
-            )
+            raise ToolMissing("onnxruntime cannot be imported: %s" % error, pip_install("onnxruntime"))
         self.ort = onnxruntime
         self.version = str(self.ort.__version__)
         asked = plan.get("threads")
         self.threads = asked if asked and isinstance(asked, int) else len(os.sched_getaffinity(0))
+        self.providers: List[object] = list(PROVIDERS)
         self.device: Dict[str, object] = {"name": cpu_name(), "compute_capability": None}
+        if plan.get("provider") == "cuda":
+            self._on_cuda()
         self.knobs: Dict[str, object] = {
             "threads": self.threads,
-            "transfers": False,
+            "transfers": len(self.providers) > 1,  # to the GPU and back, in every run
             "spin_wait": True,
             "cuda_graph": False,
             "overlap": False,
             "streams": 1,
         }
+
+    def _on_cuda(self) -> None:
+        """FP32 is FP32: TF32, which rounds to 10 bits, is ONNX Runtime's default there."""
+        if CUDA not in self.ort.get_available_providers():
+            raise ToolMissing(
+                "this onnxruntime has no CUDA provider",
+                pip_install("onnxruntime-gpu") + " (instead of onnxruntime), or leave build.provider out",
+            )
+        device = gpu.connect().facts()
+        self.device = {"name": device["name"], "compute_capability": device["compute_capability"]}
+        self.providers = [(CUDA, {"use_tf32": "0"})] + self.providers
+
+    def _opened(self, model: str, options: "SessionOptions") -> "InferenceSession":
+        """A session on the provider that was asked for; ONNX Runtime would go on with the CPU without a word."""
+        session = self.ort.InferenceSession(model, options, providers=self.providers)
+        if len(self.providers) > 1 and CUDA not in session.get_providers():
+            raise DeviceError(
+                "ONNX Runtime could not start its CUDA provider and fell back to the CPU",
+                "its CUDA and cuDNN must be those that onnxruntime-gpu was built for; its warning says which",
+            )
+        return session
 
     def _options(self) -> "SessionOptions":
         options = self.ort.SessionOptions()
@@ -102,7 +129,9 @@ class Backend:
         options = self._options()
         options.optimized_model_filepath = draft
         try:
-            self.ort.InferenceSession(model, options, providers=PROVIDERS)
+            self._opened(model, options)
+        except RunnerError:
+            raise
         except Exception as error:  # noqa: BLE001 - ONNX Runtime's exceptions share no base but Exception
             raise DeviceError(
                 "ONNX Runtime %s refuses the model: %s" % (self.version, error), "run `jetpress check` on it"
@@ -120,8 +149,10 @@ class Backend:
         if dla_core is not None:
             raise BundleError("ONNX Runtime's CPU engine has no DLA", "leave --places out")
         try:
-            session = self.ort.InferenceSession(engine, self._options(), providers=PROVIDERS)
+            session = self._opened(engine, self._options())
             return Session(session, inputs, functools.partial(self._profiling, engine))
+        except RunnerError:
+            raise
         except Exception as error:  # noqa: BLE001
             raise DeviceError(
                 "ONNX Runtime %s cannot load %s: %s" % (self.version, os.path.basename(engine), error),
@@ -133,7 +164,7 @@ class Backend:
         options = self._options()
         options.enable_profiling = True
         options.profile_file_prefix = prefix
-        return self.ort.InferenceSession(engine, options, providers=PROVIDERS)
+        return self._opened(engine, options)
 
 
 class Session:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Dict, List
 
 from . import __path__ as FOLDER  # noqa: N812
 from .failures import ToolMissing
+from .remedies import pip_install
 
 if TYPE_CHECKING:
     from .interface import Backend
@@ -40,6 +41,6 @@ def open_backend(plan: Dict[str, object]) -> "Backend":
         if getattr(error, "name", None) != "numpy":
             raise
         raise ToolMissing(
-            "numpy is not installed", "sudo apt install python3-numpy, or python3 -m pip install numpy"
+            "numpy is not installed", "sudo apt install python3-numpy, or " + pip_install("numpy")
         )
     return backend

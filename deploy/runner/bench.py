@@ -186,8 +186,15 @@ def _beside(entries: Dict[str, session.Entry], asked: Asked, locked: bool) -> Li
         entry.session.bind(entry.feeds)
         if asked.against == "trtexec":
             knobs = session.knobs_of(entry, len(entries), None, locked)
-            trtexec.compare(name, entry.session, entry.file, entry.bundle.inputs, knobs, asked.seconds)
+            core = _core(entry, name)
+            trtexec.compare(name, entry.session, entry.file, entry.bundle.inputs, knobs, asked.seconds, core)
     return [_at_once(entries, asked.seconds)] if asked.concurrent else []
+
+
+def _core(entry: session.Entry, name: str) -> Optional[int]:
+    """The core of the DLA that an engine is for; engines that are compared have letters for names."""
+    models = entry.bundle.models
+    return (models.get(name) or models[session.chosen(entry.bundle)]).dla_core
 
 
 def _at_once(entries: Dict[str, session.Entry], seconds: float) -> Dict[str, object]:

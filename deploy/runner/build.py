@@ -8,12 +8,13 @@ import os
 import time
 from typing import TYPE_CHECKING, Dict, Optional
 
-from . import timings
+from . import clocks, timings
 from .backends import open_backend
 from .engines import STAMP, Engine, Stamp, dotted, engine_of, identity_of, is_whole, read_stamp
 from .events import emit, tell
 from .failures import DeviceError, DigestMismatch
 from .files import alone, canonical, digest, land, make_folder, write_json
+from .identity import Board
 from .manifest import Bundle
 from .settings import Settings
 
@@ -21,17 +22,22 @@ if TYPE_CHECKING:
     from .interface import Backend
 
 
-def run(bundle: Bundle, out: str, force: bool = False, other_device: bool = False) -> None:
-    """Build what is not there yet.
+def run(
+    bundle: Bundle, out: str, force: bool = False, other_device: bool = False, lock_clocks: bool = False
+) -> None:
+    """Build what is not there yet, with locked clocks where the plan or `lock_clocks` asks for them.
 
     A second `build` into the same folder waits for the first and then finds its engines.
     """
+    lock_clocks = lock_clocks or bundle.part("benchmark").get("lock_clocks") is True
     backend = open_backend(bundle.plan)
     _meant_for(bundle.part("target"), backend, other_device)
     with alone(make_folder(out)):
         for draft in glob.glob(os.path.join(glob.escape(out), ".draft*")):
             os.unlink(draft)  # of a build that was killed
-        _build_all(bundle, backend, out, force)
+        # Tactics are chosen by their times, so they are timed under the clocks that the engine will run with.
+        with clocks.locked(Board(), lock_clocks and backend.keeps_timings) as locked:
+            _build_all(bundle, backend, out, force, locked)
 
 
 def _meant_for(target: Dict[str, object], backend: "Backend", other_device: bool) -> None:
@@ -48,7 +54,7 @@ def _meant_for(target: Dict[str, object], backend: "Backend", other_device: bool
         tell("warning: the bundle was made for TensorRT %s, here is %s" % (version, backend.version))
 
 
-def _build_all(bundle: Bundle, backend: "Backend", out: str, force: bool) -> None:
+def _build_all(bundle: Bundle, backend: "Backend", out: str, force: bool, locked: bool) -> None:
     """Every model of the bundle; the stamp is written after each, so that nothing is built twice."""
     stamp = _continue(out, backend)
     for name in sorted(bundle.models):
@@ -61,7 +67,7 @@ def _build_all(bundle: Bundle, backend: "Backend", out: str, force: bool) -> Non
             continue
         tell("%s: building with %s %s ..." % (name, backend.name, backend.version))
         facts = _build(backend, bundle.path(bundle.models[name].file), settings, stamp, out)
-        facts["key"] = key
+        facts.update(key=key, clocks_locked=locked)
         stamp.engines[name] = engine_of(facts, STAMP)
         stamp.write(out, backend.device)
         emit("engine", **dict(facts, model=name, cached=False))

@@ -16,6 +16,7 @@ class _MemcpyKind:
 
 class _DeviceAttr:
     cudaDevAttrComputeCapabilityMajor, cudaDevAttrComputeCapabilityMinor = 75, 76
+    cudaDevAttrMultiProcessorCount, cudaDevAttrIntegrated = 16, 18
 
 
 class _Properties(ctypes.Structure):

@@ -27,6 +27,11 @@ class Identity(NamedTuple):
     version: str
     device: Optional[str]  # None: built ahead of time, for a GPU that was not there
     compute_capability: Optional[List[int]]
+    # `Orin` is the name of at least four boards, and what is fastest at 15 W is not what is fastest at MAXN.
+    module: Optional[str] = None  # NVIDIA's part number
+    multiprocessors: Optional[int] = None
+    memory_gb: Optional[int] = None  # the power of two above what the driver sees: it keeps some for itself
+    power_mode: Optional[str] = None
 
     def fits(self, built: "Identity") -> bool:
         """Whether engines of `built` run here. Those of no device are TensorRT-RTX's to judge."""
@@ -35,14 +40,19 @@ class Identity(NamedTuple):
 
     def in_words(self) -> str:
         """For people."""
-        where = ""
-        if self.compute_capability:
-            where = " (compute capability %s)" % dotted(self.compute_capability)
+        told = [
+            self.compute_capability and "compute capability %s" % dotted(self.compute_capability),
+            self.module,
+            self.multiprocessors and "%d multiprocessors" % self.multiprocessors,
+            self.memory_gb and "up to %d GB" % self.memory_gb,
+            self.power_mode and "power mode %s" % self.power_mode,
+        ]
+        words = ", ".join(word for word in told if word)
         return "%s %s on %s%s" % (
             self.backend,
             self.version,
             self.device or "no device, ahead of time",
-            where,
+            " (%s)" % words if words else "",
         )
 
 
@@ -82,12 +92,28 @@ class Stamp:
 def identity_of(backend: "Backend") -> Identity:
     """What the engines of this backend will be bound to."""
     name, capability = backend.device["name"], backend.device["compute_capability"]
-    return Identity(
+    identity = Identity(
         backend.name,
         backend.version,
         name if isinstance(name, str) else None,
         list(capability) if isinstance(capability, (list, tuple)) else None,
     )
+    if not backend.keeps_timings:  # nothing was timed while it was built
+        return identity
+    board, cores, total = Board(), backend.device.get("multiprocessors"), backend.device.get("total_mb")
+    return identity._replace(
+        module=board.part(),
+        multiprocessors=cores if isinstance(cores, int) else None,
+        memory_gb=_gigabytes(total) if isinstance(total, int) else None,
+        power_mode=board.power_mode(),
+    )
+
+
+def _gigabytes(megabytes: int) -> int:
+    size = 1
+    while size * 1024 < megabytes:
+        size *= 2
+    return size
 
 
 def read_stamp(folder: str) -> Stamp:
@@ -99,13 +125,7 @@ def read_stamp(folder: str) -> Stamp:
     models = content.get("models") if isinstance(content, dict) else None
     if not isinstance(content, dict) or content.get("format") != FORMAT or not isinstance(models, dict):
         raise _no_stamp(path)
-    device, capability = content.get("device"), content.get("compute_capability")
-    identity = Identity(
-        str(content.get("backend")),
-        str(content.get("version")),
-        None if device is None else str(device),
-        capability if isinstance(capability, list) else None,
-    )
+    identity = Identity(**{name: content.get(name) for name in Identity._fields})
     return Stamp(identity, {str(name): engine_of(facts, path) for name, facts in models.items()})
 
 
@@ -134,7 +154,7 @@ def open_engines(
     if stamp.engines and not here.fits(stamp.identity):
         raise DeviceError(
             "these engines were built with %s; here is %s" % (stamp.identity.in_words(), here.in_words()),
-            "run `build` again on this device",
+            "run `build` again on this device" + _or_the_old_mode(stamp.identity, here),
         )
     sessions: Dict[str, "Session"] = {}
     for name in sorted(bundle.models, reverse=backward):
@@ -151,6 +171,12 @@ def open_engines(
         verify(path, engine.sha256, engine.size)
         sessions[name] = backend.load(path, bundle.inputs, model.dla_core)
     return sessions
+
+
+def _or_the_old_mode(built: Identity, here: Identity) -> str:
+    if built.power_mode == here.power_mode or built._replace(power_mode=here.power_mode) != here:
+        return ""
+    return " in this power mode, or bring %s back: sudo nvpmodel -m ..." % built.power_mode
 
 
 def engine_path(folder: str, engine: Engine) -> str:

@@ -16,7 +16,9 @@ CHOSEN = re.compile(
 )
 SKIPPED = re.compile(r"skipping tactic", re.IGNORECASE)
 INT64 = re.compile(r"INT64", re.IGNORECASE)
-FALLBACK = re.compile(r"(?:falling back to GPU|GPU fallback)", re.IGNORECASE)
+# 8.x alone has three wordings: "X is not supported on DLA, falling back to GPU", "Unsupported on DLA. Switching this
+# layer's device type to GPU", "DLA supports only 8 subgraphs per DLA core. Switching to GPU for layer X".
+FALLBACK = re.compile(r"falling back to GPU|GPU fallback|switching (?:.{1,200} )?to GPU\b", re.IGNORECASE)
 SHOWN = 5  # lines quoted of each kind; the counts are complete
 
 

@@ -8,7 +8,7 @@
     follow(stream, event)               what comes on the stream waits for the event
     attach(), detach()                  around the work of another thread
     graph(stream, enqueue)              a CUDA graph of what `enqueue` puts on the stream; calling it launches it
-    facts() -> name, capability, memory
+    facts() -> name, capability, multiprocessors, memory and whether it is the host's (`integrated`)
 """
 
 # ruff: noqa: D102 - the methods are told above
@@ -104,15 +104,24 @@ class Runtime:
         return float(self._call("cudaEventElapsedTime", start, stop))
 
     def facts(self) -> Dict[str, object]:
-        attribute = self.lib.cudaDeviceAttr
-        major = int(self._call("cudaDeviceGetAttribute", attribute.cudaDevAttrComputeCapabilityMajor, 0))
-        minor = int(self._call("cudaDeviceGetAttribute", attribute.cudaDevAttrComputeCapabilityMinor, 0))
+        known = self.lib.cudaDeviceAttr
+        major, minor, cores, integrated = (
+            int(self._call("cudaDeviceGetAttribute", attribute, 0))
+            for attribute in (
+                known.cudaDevAttrComputeCapabilityMajor,
+                known.cudaDevAttrComputeCapabilityMinor,
+                known.cudaDevAttrMultiProcessorCount,
+                known.cudaDevAttrIntegrated,
+            )
+        )
         name = self._call("cudaGetDeviceProperties", 0).name
         version = int(self._call("cudaRuntimeGetVersion"))
         _, free, total = self.lib.cudaMemGetInfo()
         return {
             "name": name.decode("utf-8", "replace"),
             "compute_capability": [major, minor],
+            "multiprocessors": cores,
+            "integrated": bool(integrated),
             "cuda": "%d.%d" % (version // 1000, version % 1000 // 10),
             "memory_through": self.name,
             "free_mb": int(free) >> 20,
@@ -183,9 +192,12 @@ class PyCuda:
 
     def facts(self) -> Dict[str, object]:
         free, total = self.driver.mem_get_info()
+        known = self.driver.device_attribute
         return {
             "name": self.device.name(),
             "compute_capability": list(self.device.compute_capability()),
+            "multiprocessors": self.device.get_attribute(known.MULTIPROCESSOR_COUNT),
+            "integrated": bool(self.device.get_attribute(known.INTEGRATED)),
             "cuda": "%d.%d" % self.driver.get_version()[:2],
             "memory_through": self.name,
             "free_mb": free >> 20,

@@ -1,8 +1,9 @@
 """Which board this is, from the files that name it. Raw lines: an unknown board is described, not guessed."""
 
 import os
+import re
 import subprocess
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Sequence
 
 RECORDED = (
     "JETPRESS_BOARD"  # a folder with the files of a recorded board: for tests, and to look into a report
@@ -47,6 +48,10 @@ class Board:
             "l4t_core": self._package("nvidia-l4t-core"),
         }
 
+    def part(self) -> Optional[str]:
+        """NVIDIA's part number of the module, whatever carrier board it sits on; None where there is none."""
+        return part_number((self.read("proc/device-tree/compatible") or "").split("\0"))
+
     def _package(self, name: str) -> Optional[str]:
         """The installed version of a Debian package, from dpkg's own list."""
         for paragraph in self._paragraphs(name):
@@ -78,6 +83,15 @@ class Board:
         except (OSError, subprocess.SubprocessError):
             return None
         return mode_name(done.stdout.decode("utf-8", "replace"))
+
+
+def part_number(compatible: Sequence[str]) -> Optional[str]:
+    """`p3767-0003` out of `nvidia,p3768-0000+p3767-0003`: the carrier board comes first, the module last."""
+    for entry in sorted(compatible, key=lambda entry: "+" not in entry):
+        parts = re.findall(r"p\d{4}-\d{4}", entry)
+        if parts:
+            return str(parts[-1])
+    return None
 
 
 def mode_name(text: str) -> Optional[str]:

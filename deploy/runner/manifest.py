@@ -12,6 +12,7 @@ from .settings import Input, Settings
 PLACES: Dict[str, Optional[int]] = {"gpu": None, "dla0": 0, "dla1": 1}  # the core of the DLA
 NUMBERS = ("workspace_mb", "threads", "optimization_level")  # of the plan: whole, or None for the default
 PRECISIONS = ("fp32", "fp16", "int8", "fp8")
+PROVIDERS = (None, "cpu", "cuda")  # of ONNX Runtime
 
 
 class File(NamedTuple):
@@ -137,6 +138,7 @@ def _checked(plan: object) -> Dict[str, object]:
     known = backends.names()
     _require(plan.get("format") == 1, "format must be 1")
     _require(plan.get("backend") in known, "backend must be one of %s" % ", ".join(known))
+    _require(plan.get("provider") in PROVIDERS, "provider must be cpu or cuda")
     _require(plan.get("precision") in PRECISIONS, "precision must be one of %s" % ", ".join(PRECISIONS))
     return plan
 

@@ -1,5 +1,9 @@
 """Why a backend's library cannot be imported, and what helps."""
 
+import os
+import sys
+import sysconfig
+
 PACKAGES = {"tensorrt_rtx": "tensorrt-rtx-cu13"}  # where the package has another name than the module
 
 
@@ -7,7 +11,23 @@ def remedy_of(name: str, message: str) -> str:
     """The remedy for the failed import of any library."""
     if name == "tensorrt":
         return tensorrt_import(message)
-    return "python3 -m pip install %s" % PACKAGES.get(name, name)
+    return pip_install(PACKAGES.get(name, name))
+
+
+def pip_install(package: str) -> str:
+    """What installs a package for this interpreter."""
+    marked = os.path.isfile(os.path.join(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED"))
+    return allowed("python3 -m pip install " + package, marked and sys.prefix == sys.base_prefix)
+
+
+def allowed(command: str, managed: bool) -> str:
+    """The same for a python3 that belongs to apt (`managed`: Ubuntu 24.04, JetPack 7), where pip refuses (PEP 668).
+
+    It goes below ~/.local then; apt's own files stay as they are.
+    """
+    return (
+        command.replace("pip install", "pip install --user --break-system-packages") if managed else command
+    )
 
 
 def tensorrt_import(message: str) -> str:

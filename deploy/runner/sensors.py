@@ -7,13 +7,13 @@ that feed it.
 
 import glob
 import os
-import re
 import time
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from . import clock
 from .events import emit, tell
 from .identity import Board
+from .tegrastats import NO_HEAT
 
 PERIOD_S = 0.05  # twice the ten a second that are promised, so that a busy board keeps the promise
 # The total is the first group of which the board has every rail.
@@ -39,9 +39,13 @@ EMC_CLOCKS = (
     "sys/kernel/debug/clk/emc/clk_rate",
     "sys/class/devfreq/*emc*/cur_freq",
 )
-GPU_LOADS = ("sys/devices/platform/gpu.0/load", "sys/devices/gpu.0/load")  # in thousandths
-# A PMIC that always says 100 C, and what the fan's control makes of other zones: neither is measured anywhere.
-NO_HEAT = re.compile("PMIC|fan-est", re.IGNORECASE)
+# In thousandths. Where it is differs by JetPack; beside the GPU's clock it is in all of them.
+GPU_LOADS = tuple("sys/class/devfreq/%s/device/load" % name for name in GPU_CLOCKS) + (
+    "sys/devices/platform/gpu.0/load",
+    "sys/devices/gpu.0/load",
+)
+# What a zone says for ever that measures nothing (`PMIC-Die`, under whatever name), in thousandths of a degree.
+FIXED = 100000.0
 TRIPS = (
     "passive",
     "hot",
@@ -76,7 +80,11 @@ class Sensors:
             self.board.read(zone, "type") or os.path.basename(zone): os.path.join(zone, "temp")
             for zone in self._glob("sys/class/thermal/thermal_zone*")
         }
-        self.zones = {name: path for name, path in zones.items() if not NO_HEAT.search(name)}
+        self.zones = {
+            name: path
+            for name, path in zones.items()
+            if not NO_HEAT.search(name) and self.board.number(path) != FIXED
+        }
         clocks = [path for name in GPU_CLOCKS for path in self._glob("sys/class/devfreq/%s/cur_freq" % name)]
         self.clock = clocks[0] if clocks else None
         self.emc = self._first(EMC_CLOCKS)

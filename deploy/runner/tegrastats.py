@@ -10,6 +10,8 @@ from typing import Dict, NamedTuple, Optional, Tuple
 
 OFF_C = -256.0
 """What a sensor says that is switched off."""
+NO_HEAT = re.compile("PMIC|fan-est", re.IGNORECASE)
+"""A PMIC that always says 100 C, and what the fan's control makes of other zones: neither is measured anywhere."""
 
 # The rail that carries the whole board, or the rails that add up to it. Thor's three rails do not.
 _WHOLE = ("VDD_IN", "POM_5V_IN", "VIN")
@@ -31,7 +33,9 @@ class Sample(NamedTuple):
     gpu_mhz: Tuple[int, ...]
     emc_percent: Optional[int]
     emc_mhz: Optional[int]
-    celsius: Dict[str, float]  # by sensor, as the board spells it; those that are off are left out
+    celsius: Dict[
+        str, float
+    ]  # by sensor, as the board spells it; without those that are off or measure nothing
     milliwatt: Dict[str, int]  # by rail, at this moment; a small negative value is a sensor near zero
 
     @property
@@ -82,7 +86,7 @@ def _cpu(line: str) -> Tuple[Tuple[Optional[int], ...], Tuple[Optional[int], ...
 def _temperatures(line: str) -> Dict[str, float]:
     """``cpu@48.468C``, and ``cpu@52.9C/53.1C`` (now and highest) since JetPack 7.2."""
     pairs = re.findall(r"(?:^|\s)([A-Za-z]\w*)@(-?\d+(?:\.\d+)?)C\b", line)
-    return {name: float(value) for name, value in pairs if float(value) > OFF_C}
+    return {name: float(value) for name, value in pairs if float(value) > OFF_C and not NO_HEAT.search(name)}
 
 
 def _rails(line: str) -> Dict[str, int]:

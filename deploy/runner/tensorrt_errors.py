@@ -31,8 +31,11 @@ def make_recorder(trt: ModuleType) -> "IErrorRecorder":
                 tell("  [%s] %s" % (getattr(code, "name", code), description[:500]))
             return True
 
-        def num_errors(self) -> int:
+        def get_num_errors(self) -> int:
+            """Under the name that TensorRT's own code calls (pyCore.cpp); whoever reads asks for `num_errors`."""
             return len(self.errors)
+
+        num_errors = property(get_num_errors)
 
         def get_error_code(self, place: int) -> "ErrorCode":
             return self.errors[place][0]

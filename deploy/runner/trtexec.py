@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 from statistics import median
-from typing import TYPE_CHECKING, Dict, List
+from typing import TYPE_CHECKING, Dict, List, Optional
 
 from . import latencies
 from .events import emit, tell
@@ -113,11 +113,18 @@ def _ask(command: List[str]) -> str:
 
 
 def compare(
-    name: str, session: "Session", engine: str, inputs: List[Input], knobs: Dict[str, object], seconds: float
+    name: str,
+    session: "Session",
+    engine: str,
+    inputs: List[Input],
+    knobs: Dict[str, object],
+    seconds: float,
+    dla_core: Optional[int] = None,
 ) -> None:
     """Ours and trtexec's medians in the order A B B A; emits the ratio ours / trtexec (1: the same)."""
     path = find(Board())
     words, each = flags(help_of(path), knobs), max(seconds / TURNS, LEAST_S)
+    words += [] if dla_core is None else ["--useDLACore=%d" % dla_core]  # else the engine runs on core 0
     pairs: Dict[str, List[List[float]]] = {"latency": [], "compute": []}
     for turn in range(TURNS):
         theirs: Dict[str, float] = {}

@@ -50,7 +50,7 @@ def _check_model(options: argparse.Namespace) -> int:
 def _targets(options: argparse.Namespace) -> int:
     from dataclasses import asdict
 
-    from jetpress.deploy.targets import TARGETS, find
+    from jetpress.deploy.targets import BOARD, TARGETS, find
 
     if options.name is None:
         if options.json:
@@ -58,8 +58,11 @@ def _targets(options: argparse.Namespace) -> int:
             return 0
         for name, target in TARGETS.items():
             print(
-                f"{name:<15} {target.title:<45} {'TensorRT ' + target.tensorrt if target.tensorrt else ''}".rstrip()
+                f"{name:<16} {target.title:<52} {'TensorRT ' + target.tensorrt if target.tensorrt else ''}".rstrip()
             )
+        print(
+            f"{BOARD:<16} what the device is that is given with --device, by name or by what it says of itself"
+        )
         return 0
     target = find(options.name)
     if options.json:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from jetpress.deploy import console
 from jetpress.deploy.errors import DeviceError, RecipeError
 from jetpress.deploy.suggest import did_you_mean
-from jetpress.deploy.targets import find
+from jetpress.deploy.targets import BOARD, find
 
 if TYPE_CHECKING:
     from jetpress.pipeline.listing import Listed
@@ -43,7 +43,8 @@ def pairs(targets: str, devices: Sequence[str]) -> list[Pair]:
     """
     names = list(dict.fromkeys(name.strip() for name in targets.split(",")))
     for name in names:
-        find(name)
+        if name != BOARD:
+            find(name)
     given: dict[str, str] = {}
     for one in (part.strip() for device in devices for part in device.split(",")):
         target, named, host = one.rpartition("=")
@@ -84,15 +85,17 @@ def run_each(recipe: Recipe, chosen: Sequence[Pair]) -> list[Ended]:
     """
     from jetpress.benchmarks.report.headline import shown
     from jetpress.pipeline import listing
+    from jetpress.pipeline.flow.devices import target_of
     from jetpress.pipeline.recipe.resolve import resolve
     from jetpress.pipeline.run import run
 
-    for one in chosen:
-        resolve(recipe, find(one.target))  # what a target refuses is said before the first of them runs
+    found = [target_of(one.target, one.device) for one in chosen]
+    for target in found:
+        resolve(recipe, target)  # what a target refuses is said before the first of them runs
     ended = []
-    for one in chosen:
+    for one, target in zip(chosen, found, strict=True):
         try:
-            report = run(recipe, one.target, one.device)
+            report = run(recipe, target, one.device)
         except (DeviceError, RecipeError) as error:
             if len(chosen) == 1:
                 raise

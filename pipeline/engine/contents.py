@@ -78,6 +78,7 @@ def _plan(
         "workspace_mb": config.build.workspace_mb,
         "optimization_level": config.build.optimization_level,
         "threads": config.benchmark.threads,
+        "provider": config.build.provider,
         "benchmark": as_table(config.benchmark),
         "compute_capabilities": list(config.build.compute_capabilities)
         or ([f"{capability[0]}.{capability[1]}"] if capability else []),

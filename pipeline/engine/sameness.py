@@ -8,6 +8,7 @@ file that the engine was built of, which was held against PyTorch before it was 
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -20,8 +21,9 @@ from jetpress.deploy.errors import StageError
 from jetpress.deploy.runner.files import safe_name
 from jetpress.pipeline.graph import session
 from jetpress.pipeline.graph.cases import IMAGES
+from jetpress.pipeline.graph.channelwise import Channels
 from jetpress.pipeline.graph.session import Array
-from jetpress.pipeline.graph.tolerance import LIMITS, score, worst
+from jetpress.pipeline.graph.tolerance import LIMITS, judged_by_channel, score, worst
 from jetpress.pipeline.quantization import NOT_MIXED
 from jetpress.pipeline.store.facts.onnx_file import Score, TensorSpec
 from jetpress.pipeline.tasks import decoded_by
@@ -68,6 +70,7 @@ def _scores(
     path: Path, inputs: Sequence[TensorSpec], samples: list[Array], found: Mapping[str, Array], kind: str
 ) -> tuple[Score, ...]:
     limits, known = LIMITS[kind], dict[str, list[Score]]()
+    channels = defaultdict[str, Channels](Channels)
     for at, expected in _expected(path, inputs, samples, kind):
         here = {name: array[at] for name, array in found.items()}
         if decoded := decoded_by(list(here)):
@@ -76,9 +79,9 @@ def _scores(
         for name, got in here.items():
             wanted, scale = expected[name], worst(known[name]) if name in known else None
             one = _classes(name, wanted, got) if got.dtype.kind in "iu" else None
-            one = one or score(name, IMAGES, wanted, got, scale, limits)
+            one = one or score(name, IMAGES, wanted, got, scale, limits, "", channels[name])
             known.setdefault(name, []).append(one)
-    return tuple(worst(one) for one in known.values())
+    return tuple(judged_by_channel(worst(one), channels[name], limits) for name, one in known.items())
 
 
 def _expected(
@@ -111,5 +114,6 @@ def _words(one: Score) -> str:
         return f"output {one.output!r} has NaN or Inf"
     return (
         f"output {one.output!r}: largest relative error {one.max_relative:.2e}, cosine {one.cosine:.6f}, "
-        f"equal on {100 * one.top1:.1f} % of {one.samples} samples"
+        f"equal on {100 * one.top1:.1f} % of {one.samples} samples, "
+        f"channel {one.channel_at} off by {one.channel:.2g} of its own largest value"
     )

@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 from jetpress.deploy import console
-from jetpress.deploy.device import probe
+from jetpress.deploy.device import derived, probe
 from jetpress.deploy.device.device import Device
 from jetpress.deploy.device.device import open as open_device
 from jetpress.deploy.errors import RecipeError
-from jetpress.deploy.targets import Target
+from jetpress.deploy.targets import BOARD, Target, find
 from jetpress.pipeline.engine.place import can_run
 from jetpress.pipeline.flow.rounds import needs_time
 from jetpress.pipeline.recipe.configs import Bench, BundleConfig, Place
 from jetpress.pipeline.recipe.resolve import Plan
+
+
+def target_of(target: str | Target, device: str | None) -> Target:
+    """The record of that name, for the GPU that is there where it is about one; ``board``: what the device says it is.
+
+    Raises:
+        RecipeError: there is none of that name.
+        DeviceError: the device is no Jetson, or cannot be reached.
+    """
+    if target != BOARD:
+        record = find(target) if isinstance(target, str) else target
+        if record.on_gpu((0, 0)) is record:
+            return record
+        capability = probe.probe(open_device(device)).compute_capability
+        return record.on_gpu(capability) if capability else record
+    found = derived.target_of(probe.probe(open_device(device)))
+    known = "which no record knows: derived from what it says of itself" if found.derived else found.name
+    console.say(f"the board is {found.title}, {known}")
+    return found
 
 
 def where_to_build(target: Target, device: str | None) -> Device | None:

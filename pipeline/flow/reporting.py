@@ -32,6 +32,7 @@ from jetpress.benchmarks.report.record.engines import BuilderLog, EquivalenceRow
 from jetpress.benchmarks.report.record.networks import NetworkReport, PartReport, Ratio, Ratios
 from jetpress.deploy.backends import BACKENDS
 from jetpress.deploy.check import cores, cpu_name, gpu_name
+from jetpress.deploy.targets import BOARD
 from jetpress.pipeline.flow.layers import layers
 from jetpress.pipeline.flow.measured import Session, benchmark, latency_of, mixed_latency, session
 from jetpress.pipeline.flow.outcome import Exports, OnDevice, Outcome
@@ -89,7 +90,7 @@ def report(outcome: Outcome, place: Path, steps: Sequence[Step], digest: str) ->
         versions=versions(LIBRARIES),
         machine=Machine(cpu=cpu_name(), cores=cores(), gpu=gpu_name()),
         recipe=json.loads(canonical(as_table(plan.recipe))),
-        reproduce=f"jetpress run {place / 'recipe.toml'} --target {plan.target.name}",
+        reproduce=f"jetpress run {place / 'recipe.toml'} --target {BOARD if plan.target.derived else plan.target.name}",
         id=place.name,
         created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         stages=tuple(Stage(**as_table(step)) for step in steps),

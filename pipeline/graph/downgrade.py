@@ -18,6 +18,7 @@ from onnx import defs
 from onnx.helper import get_attribute_value
 
 from jetpress.deploy.errors import StageError
+from jetpress.pipeline.graph import rewrites
 from jetpress.pipeline.graph.primitives import EXPANSIONS, RefusedError, Rule, Site
 
 NEWEST, OLDEST = 18, 13
@@ -97,14 +98,11 @@ def _reshape(at: Site) -> ir.Value | None:
 
 
 def _shape(at: Site) -> ir.Value | None:
-    """``start`` and ``end`` came with 15: a Slice of the whole shape says the same."""
-    start, end = at.attribute("start", 0), at.attribute("end")
-    if start == 0 and end is None:
+    """``start`` and ``end`` came with 15."""
+    by = rewrites.shape(at)
+    if not by:
         at.node.attributes.pop("start", None)
-        return None
-    bounds = (start, np.iinfo(np.int64).max if end is None else end)
-    begin, stop = (at.constant(np.array([bound], np.int64)) for bound in bounds)
-    return at.op("Slice", at.op("Shape", at.x()), begin, stop, at.constant(np.array([0], np.int64)))
+    return by or None
 
 
 def _roi_align(at: Site) -> ir.Value | None:
@@ -144,7 +142,7 @@ def downgrade(model: ir.Model, opset: int) -> None:
     refusals = []
     for node in list(model.graph.all_nodes()):
         try:
-            _rewrite(node, source, opset)
+            rewrite(node, source, opset)
         except RefusedError as reason:
             refusals.append(f"{node.op_type} (node {node.name!r}): {reason}")
     if refusals:
@@ -157,8 +155,12 @@ def downgrade(model: ir.Model, opset: int) -> None:
     model.opset_imports[""] = opset
 
 
-def _rewrite(node: ir.Node, source: int, opset: int) -> None:
-    """One node at the older opset: kept, changed or replaced."""
+def rewrite(node: ir.Node, source: int, opset: int) -> None:
+    """One node at the older opset: kept, changed or replaced.
+
+    Raises:
+        RefusedError: the older opset cannot say it.
+    """
     if node.domain != "":
         return
     newer, older = _schema(node.op_type, source), _schema(node.op_type, opset)
@@ -175,7 +177,7 @@ def _rewrite(node: ir.Node, source: int, opset: int) -> None:
     if by is not None:
         site.replace(by)
         for made in site.new:  # an expansion is written at opset 18 and may need rules itself
-            _rewrite(made, source, opset)
+            rewrite(made, source, opset)
     elif older is not None:
         _drop_defaults(node, newer, older)
         _check_types(node, older)

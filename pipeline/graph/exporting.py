@@ -11,7 +11,7 @@ from torch import nn
 
 from jetpress.deploy.console import progress
 from jetpress.deploy.errors import StageError
-from jetpress.pipeline.graph import downgrade, primitives
+from jetpress.pipeline.graph import downgrade, lowering
 from jetpress.pipeline.graph.ends import Ends, attach
 from jetpress.pipeline.graph.simplify import simplify
 from jetpress.pipeline.graph.trace import cause, trace
@@ -82,8 +82,7 @@ def to_opset(
         inputs,
         config.int64_io is not False,
     )
-    primitives.lower(model, config.lower or ())
-    downgrade.downgrade(model, opset)
+    said += lowering.lower(model, config.parser, opset, config.lower or ())
     _finish(model, opset, config.ir_version)
     return model, said
 

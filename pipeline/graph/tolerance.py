@@ -1,18 +1,20 @@
 """How far two outputs differ, and how far they may: by precision.
 
 FP32 within a relative error and top-1 equal; FP16, INT8 and FP8 by cosine and by the share of images whose class is
-the same. NaN or Inf anywhere fails.
+the same. Every channel is judged by its own size besides (:mod:`jetpress.pipeline.graph.channelwise`). NaN or Inf
+anywhere fails.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from jetpress.deploy.errors import StageError
 from jetpress.pipeline.graph.cases import IMAGES
+from jetpress.pipeline.graph.channelwise import Channels
 from jetpress.pipeline.graph.ends import ARGMAX, SOFTMAX
 from jetpress.pipeline.graph.session import Array
 from jetpress.pipeline.store.facts.onnx_file import Score
@@ -33,6 +35,12 @@ class Limits:
     """Two classes whose scores differ by less than this share of the largest score are a tie."""
     diverged: float
     """From which relative difference a tensor inside the graph counts as another one."""
+    channel: float
+    """Largest share of its own largest value that a channel may be off: in FP32 anywhere, else in the mean. Trained
+    networks stay at a tenth of it; probabilities that moved by a quarter do not."""
+    floor: float
+    """A channel counts as no smaller than this share of the output's largest value: what channels have in common
+    before they part is computed at that size."""
     edges: bool = True
     """Whether edge cases are judged beyond being finite. Ranges of INT8 are those of real images: what lies outside
     is clipped, on purpose."""
@@ -50,13 +58,13 @@ class Limits:
         same = score.top1 >= needed or not judged or (so_far and needed < 1)
         cosine = score.mean_cosine if self.noise else score.cosine
         alike = cosine >= self.cosine or (so_far and self.noise > 0)
-        return score.finite and near and alike and same
+        return score.finite and near and alike and same and score.channel <= self.channel
 
 
-_EIGHT_BITS = Limits(None, 0.99, 0.98, tie=2.0**-7, diverged=0.2, edges=False, noise=3.0)
+_EIGHT_BITS = Limits(None, 0.99, 0.98, 2.0**-7, 0.2, channel=0.3, floor=2.0**-10, edges=False, noise=3.0)
 LIMITS = {
-    "fp32": Limits(1e-3, 0.0, 1.0, tie=1e-4, diverged=1e-4),
-    "fp16": Limits(None, 0.999, 0.99, tie=2.0**-10, diverged=0.05),
+    "fp32": Limits(1e-3, 0.0, 1.0, 1e-4, 1e-4, channel=1e-3, floor=2.0**-5),
+    "fp16": Limits(None, 0.999, 0.99, 2.0**-10, 0.05, channel=0.1, floor=2.0**-8),
     "int8": _EIGHT_BITS,
     "fp8": _EIGHT_BITS,
 }
@@ -64,11 +72,22 @@ LIMITS = {
 
 
 def score(
-    name: str, case: str, expected: Array, found: Array, images: Score | None, limits: Limits, end: str = ""
+    name: str,
+    case: str,
+    expected: Array,
+    found: Array,
+    images: Score | None,
+    limits: Limits,
+    end: str = "",
+    channels: Channels | None = None,
 ) -> Score:
-    """Compare ``[samples, ...]`` arrays. ``images``: the score on real images so far, for the scale.
+    """Compare ``[samples, ...]`` arrays.
 
-    ``expected`` is what the network gives; ``end`` is what the file does to it (:mod:`jetpress.pipeline.graph.ends`).
+    Args:
+        expected: what the network gives.
+        images: the score on real images so far, for the scale.
+        end: what the file does to what the network gives (:mod:`jetpress.pipeline.graph.ends`).
+        channels: takes these samples in, where they are numbers; :func:`judged_by_channel` judges it in the end.
     """
     expected = np.atleast_1d(expected)
     chosen = found if end == ARGMAX else None
@@ -89,6 +108,8 @@ def score(
     one, other = (array.astype(np.float64).reshape(len(array), -1) for array in (expected, found))
     if not (np.isfinite(one).all() and np.isfinite(other).all()):
         return Score(name, case, len(one), False, 0.0, 0.0, 0.0, 0.0, 0.0)
+    if channels is not None:
+        channels.add(expected, found)
     apart, largest = float(np.abs(one - other).max(initial=0)), float(np.abs(one).max(initial=0))
     scale = max(largest, images.largest if images is not None else 0.0)
     relative = apart / scale if scale else float(apart > 0)
@@ -98,6 +119,12 @@ def score(
     top1 = top1_of(expected, found, ties)
     low, mean = float(angles.min(initial=1)), float(angles.mean()) if len(angles) else 1.0
     return Score(name, case, len(one), True, apart, largest, relative, low, top1, mean_cosine=mean)
+
+
+def judged_by_channel(score: Score, channels: Channels, limits: Limits) -> Score:
+    """The score on all real images, with how far the channel is that is furthest off."""
+    share, at = channels.worst(limits.floor, mean=limits.max_relative is None)
+    return replace(score, channel=share, channel_at=at)
 
 
 def cosines(one: Array, other: Array) -> Array:
@@ -136,4 +163,6 @@ def worst(scores: list[Score]) -> Score:
         scores[0].needed,
         mean_cosine=sum(one.mean_cosine * one.samples for one in scores)
         / max(1, sum(one.samples for one in scores)),
+        channel=(furthest := max(scores, key=lambda one: one.channel)).channel,
+        channel_at=furthest.channel_at,
     )

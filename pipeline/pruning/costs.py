@@ -16,6 +16,7 @@ from torch import fx
 
 from jetpress.pipeline.network.channels import ChannelGraph
 from jetpress.pipeline.network.channels.labels import Axes, Call, Indices
+from jetpress.pipeline.network.channels.rules import CELLS, RECURRENT
 
 Kept = NDArray[np.float64]
 """``[n, groups]``: surviving units of each group, in ``n`` networks."""
@@ -122,9 +123,12 @@ class Sizes:
         return self._rows[id(axis)]
 
     def _add(self, call: Call, layers: dict[str, _Layer]) -> None:
-        if not call.result or isinstance(call.result[0], list):
+        result = call.result
+        if result and isinstance(result[0], list):  # a recurrent layer gives its last states besides
+            result = result[0] if _matrices(call) else None
+        if not result:
             return
-        out = [self._row(axis) for axis in _axes(call.result)]
+        out = self._rows_of(_axes(result))
         terms = self._terms(call, out)
         if not terms:
             self._others.append(out)
@@ -135,9 +139,12 @@ class Sizes:
         read = ("self", "other") if call.name in PRODUCTS else ("input", "query", "key", "value")
         for name in (*read, "mat1", "mat2", "batch1", "batch2"):
             if (axes := call.optional(name)) is not None:
-                layer.elements.append([self._row(axis) for axis in axes])
-        if (axes := call.optional("weight")) is not None:
-            layer.weights.append([self._row(axis) for axis in axes])
+                layer.elements.append(self._rows_of(axes))
+        weight = call.optional("weight")
+        layer.weights += [self._rows_of(axes) for axes in ([weight] if weight else _matrices(call))]
+
+    def _rows_of(self, axes: Axes) -> list[int]:
+        return [self._row(axis) for axis in axes]
 
     def _terms(self, call: Call, out: list[int]) -> list[list[int]]:
         """Products of axes whose sum is the number of multiply-adds; empty where the operator has none."""
@@ -154,7 +161,14 @@ class Sizes:
         if call.name == "scaled_dot_product_attention":
             keys = self._row(call.axes("key")[-2])
             return [[*(self._row(axis) for axis in call.axes("query")), keys], [*out, keys]]
-        return []
+        return [[*out[:-1], *self._rows_of(axes)] for axes in _matrices(call)]  # each at every step
+
+
+def _matrices(call: Call) -> list[Axes]:
+    """The weights of a recurrent layer or cell."""
+    if call.name in RECURRENT.split():
+        return [axes for axes in call.tensors("params") if len(axes) == 2]
+    return [call.axes("w_ih"), call.axes("w_hh")] if call.name in CELLS.split() else []
 
 
 def _axes(value: object) -> Axes:

@@ -15,9 +15,10 @@ from jetpress.deploy.console import progress
 from jetpress.pipeline.data import loading
 from jetpress.pipeline.data.splits import Split
 from jetpress.pipeline.graph import session
+from jetpress.pipeline.graph.channelwise import Channels
 from jetpress.pipeline.graph.ends import SCORES, Ends
 from jetpress.pipeline.graph.session import Array, Feed, Run
-from jetpress.pipeline.graph.tolerance import cosines
+from jetpress.pipeline.graph.tolerance import LIMITS, cosines
 from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.tasks import decoded_as, task_of
 from jetpress.pipeline.tasks.metric import Result
@@ -38,11 +39,13 @@ class Judge:
         return session.feeds(proto, self.ends.to_file(inputs), self.batch)
 
     def scores(self, proto: onnx.ModelProto, feeds: Sequence[Feed]) -> Array:
-        """The scores on all feeds, ``[samples, numbers]``, before a softmax or argmax that the file ends with."""
+        """The scores on all feeds, ``[samples, ...]``, before a softmax or argmax that the file ends with."""
         name, run = self._runner(proto)
-        return np.concatenate(
-            [np.asarray(run(feed)[name]).reshape(len(next(iter(feed.values()))), -1) for feed in feeds]
-        )
+        found = []
+        for feed in feeds:
+            count, array = len(next(iter(feed.values()))), np.atleast_1d(run(feed)[name])
+            found.append(array if len(array) == count else array.reshape(count, -1))
+        return np.concatenate(found)
 
     def points(self, proto: onnx.ModelProto, split: Split, what: str) -> float:
         """Points of ``split``."""
@@ -92,8 +95,17 @@ def error(expected: Array, found: Array) -> float:
 
 
 def cosine(expected: Array, found: Array) -> float:
-    """Between the scores ``[samples, numbers]`` of each sample; the mean."""
-    return float(cosines(expected.astype(np.float64), found.astype(np.float64)).mean())
+    """Between the scores ``[samples, ...]`` of each sample; the mean."""
+    one, other = (array.astype(np.float64).reshape(len(array), -1) for array in (expected, found))
+    return float(cosines(one, other).mean())
+
+
+def close(expected: Array, found: Array) -> bool:
+    """Whether :mod:`jetpress.pipeline.stages.equivalence` will call scores ``[samples, ...]`` those of FP32."""
+    limits, channels = LIMITS["int8"], Channels()
+    channels.add(expected, found)
+    share, _ = channels.worst(limits.floor, mean=True)
+    return cosine(expected, found) >= limits.cosine and share <= limits.channel
 
 
 def looks_random(inputs: tuple[Tensor, ...]) -> bool:

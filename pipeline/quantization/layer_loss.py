@@ -23,7 +23,7 @@ def sensitivity(
 
     Args:
         alone: the graph with only this layer quantized.
-        expected: scores of the graph without any, ``[samples, numbers]``.
+        expected: scores of the graph without any, ``[samples, ...]``.
     """
     found = {}
     with progress("sensitivity of layers", len(names)) as line:

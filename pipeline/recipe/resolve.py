@@ -14,7 +14,7 @@ from jetpress.deploy.targets import Target
 from jetpress.pipeline.recipe.reading import Recipe
 from jetpress.pipeline.recipe.retraining import Retraining, finetuning, with_rounding, written
 from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS, QuantizeConfig
-from jetpress.pipeline.recipe.sections.device import Precision
+from jetpress.pipeline.recipe.sections.device import BuildConfig, Precision
 from jetpress.pipeline.recipe.sections.export import ExportConfig
 from jetpress.pipeline.recipe.sections.training import FinetuneConfig
 
@@ -46,6 +46,7 @@ def resolve(recipe: Recipe, target: Target) -> Plan:
     opset = _opset(recipe, target, rest)
     precision = _precision(recipe, target)
     _refuse_ends(recipe.export, target)
+    _refuse_provider(recipe.build, target)
     _refuse_fp16_file(recipe.export, precision)
     budget = recipe.budget.accuracy_drop
     tuned = finetuning(recipe.finetune, recipe.train, budget)
@@ -139,6 +140,16 @@ def _precision(recipe: Recipe, target: Target) -> Precision:
     return precision
 
 
+def _refuse_provider(config: BuildConfig, target: Target) -> None:
+    """The providers are ONNX Runtime's."""
+    if config.provider != "cpu" and target.backend != "onnxruntime":
+        raise RecipeError(
+            f'build.provider = "{config.provider}" is for ONNX Runtime, and the engine of {target.title} is '
+            f"{target.runtime.title}'s",
+            "leave it out, or take --target host",
+        )
+
+
 def _refuse_ends(config: ExportConfig, target: Target) -> None:
     """Inputs and outputs that the target's TensorRT lacks."""
     if config.input == "uint8_nhwc" and not target.uint8_input:
@@ -176,6 +187,7 @@ def _export(config: ExportConfig, target: Target, opset: int, precision: Precisi
         opset=opset,
         ir_version=config.ir_version or (target.ir_version if opset <= target.opset else None),
         lower=target.lower if config.lower is None else config.lower,
+        parser=target.tensorrt if config.parser is None else config.parser,
         int64_io=target.int64_io if config.int64_io is None else config.int64_io,
         fp16=fp16 if config.fp16 is None else config.fp16,
     )

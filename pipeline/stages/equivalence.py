@@ -9,6 +9,7 @@ differs. Layers that the checkpoint says are 2:4 sparse must be so in the file.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
@@ -25,9 +26,10 @@ from jetpress.deploy.preflight.sparse import SparseLayer
 from jetpress.pipeline.data import loading
 from jetpress.pipeline.graph import divergence, session
 from jetpress.pipeline.graph.cases import IMAGES, Case, cases, filled
+from jetpress.pipeline.graph.channelwise import Channels
 from jetpress.pipeline.graph.ends import SCORES, Ends
 from jetpress.pipeline.graph.session import Array
-from jetpress.pipeline.graph.tolerance import LIMITS, REPORT, Limits, worst
+from jetpress.pipeline.graph.tolerance import LIMITS, REPORT, Limits, judged_by_channel, worst
 from jetpress.pipeline.graph.tolerance import score as score_of
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.models import Network
@@ -60,7 +62,8 @@ def equivalence(
     ends, kind = Ends.of(onnx_model.facts, network.data), _kind(onnx_model.facts)
     limits = LIMITS[kind]
     if limits.max_relative is not None:
-        limits = replace(limits, max_relative=config.max_relative_error)
+        most = config.max_relative_error
+        limits = replace(limits, max_relative=most, channel=most)
     loaded = loading.load(network.data, network.seed, network.task)
     real = ends.to_file(loading.calibration(loaded, network.data.calibration_images))
     given = cases(real, onnx_model.facts.max_batch, config.edge_cases)
@@ -114,7 +117,7 @@ def compare(
     behind = decoded.raw if decoded else () if ends.output == SCORES else (f"{outputs[0]}_scores",)
     run = session.load(path or proto, shown=behind)
     results, failing = dict[tuple[str, str], Score](), dict[tuple[str, str], dict[str, Array]]()
-    suspect = dict[tuple[str, str], dict[str, Array]]()
+    suspect, channels = dict[tuple[str, str], dict[str, Array]](), defaultdict[str, Channels](Channels)
     with _channels_last(network.module), progress("PyTorch against ONNX Runtime") as line:
         for group in _grouped(given):
             expected = _pytorch(network, [tensors for _, tensors in group], ends, fixed)
@@ -126,7 +129,7 @@ def compare(
                 line.step(case)
                 real, feed = next(session.feeds(proto, tensors, len(tensors[0])))
                 found = {name: session.cut(one, real) for name, one in run(feed).items()}
-                for score in _scores(case, found, wanted, outputs, results, limits, ends):
+                for score in _scores(case, found, wanted, outputs, results, channels, limits, ends):
                     key = (score.output, case)
                     if not limits.allow(score, so_far=True):
                         failing.setdefault(key, feed)
@@ -137,6 +140,8 @@ def compare(
                     break
             if failing:
                 break
+    for name, seen in channels.items():
+        results[name, IMAGES] = judged_by_channel(results[name, IMAGES], seen, limits)
     for key, score in results.items():
         if key in failing or not limits.allow(score):
             where = _where(network, proto, suspect.get(key), ends, limits) if path is None else ""
@@ -157,6 +162,7 @@ def _scores(
     wanted: list[Array],
     outputs: list[str],
     results: Mapping[tuple[str, str], Score],
+    channels: Mapping[str, Channels],
     limits: Limits,
     ends: Ends,
 ) -> Iterator[Score]:
@@ -169,7 +175,8 @@ def _scores(
     for name, got in found.items():
         expected = wanted[outputs.index(name)] if name in outputs else wanted[0]
         end = ends.output if name == outputs[0] else ""
-        yield score_of(name, case, expected, got, results.get((name, IMAGES)), limits, end)
+        seen = channels[name] if case == IMAGES else None
+        yield score_of(name, case, expected, got, results.get((name, IMAGES)), limits, end, seen)
 
 
 def _words(score: Score, limits: Limits) -> str:
@@ -181,6 +188,11 @@ def _words(score: Score, limits: Limits) -> str:
         if score.finite
         else "NaN or Inf"
     )
+    if score.channel > limits.channel:
+        figures += (
+            f"; channel {score.channel_at} is off by {score.channel:.2g} of its own largest value "
+            f"(limit {limits.channel:g}), beside larger ones"
+        )
     place = f"output {score.output!r} on {score.case}"
     return f"PyTorch and the ONNX file are not the same function: {place}: {figures}"
 

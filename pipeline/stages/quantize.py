@@ -34,7 +34,7 @@ from jetpress.pipeline.network import models
 from jetpress.pipeline.quantization import THROUGHOUT, bias, calibrate, qdq
 from jetpress.pipeline.quantization.calibrate import Seen
 from jetpress.pipeline.quantization.dialect import DIALECTS, Array
-from jetpress.pipeline.quantization.judge import Judge, cosine, error, looks_random
+from jetpress.pipeline.quantization.judge import Judge, close, cosine, error, looks_random
 from jetpress.pipeline.quantization.layer_loss import sensitivity
 from jetpress.pipeline.quantization.mixed import Search, fewest
 from jetpress.pipeline.quantization.subject import Subject, masked
@@ -161,7 +161,7 @@ class _Probe:
 
     def close(self, graph: onnx.ModelProto) -> bool:
         """Whether :mod:`jetpress.pipeline.stages.equivalence` will call it the same function."""
-        return self.cosine(graph) >= LIMITS["int8"].cosine
+        return close(self.expected, self.judge.scores(graph, self.feeds))
 
     def cosine(self, graph: onnx.ModelProto) -> float:
         """Between the scores and those of FP32, mean over the images."""

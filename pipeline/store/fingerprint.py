@@ -11,20 +11,18 @@ Decorators are taken to wrap a function, not to register it: then it would be re
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import importlib.metadata
 import platform
 import re
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 from jetpress.pipeline.store import symbols
 from jetpress.pipeline.store.artifact import canonical, sha256
-from jetpress.pipeline.store.symbols import Module, Target
+from jetpress.pipeline.store.symbols import Module, Target, Uses
 
 ROOT = Path(__file__).parents[3]
 """The folder that our package lies in."""
@@ -126,18 +124,16 @@ def _add_import(node: Node, root: Path, module: Module) -> None:
             _add(node, root, module, statement)
         elif statement not in seen:
             seen.append(statement)
-            used = symbols.uses(module, statement)
-            node.text.append(used.text)
-            for chain in used.chains:
+            node.text.append(statement.text)
+            for chain in statement.chains:
                 if chain[0] in module.defined:
                     todo += module.defined[chain[0]]
                 elif chain[0] not in module.only_types:
                     _follow_own(node, root, module, chain)
 
 
-def _add(node: Node, root: Path, module: Module, statement: ast.stmt) -> None:
+def _add(node: Node, root: Path, module: Module, used: Uses) -> None:
     """The text of a statement, and all that it uses."""
-    used = symbols.uses(module, statement)
     node.text.append(used.text)
     for chain in used.chains:
         _follow_own(node, root, module, chain)
@@ -187,14 +183,28 @@ def files(module: Module) -> list[Path]:
 
 
 @cache
-def _distributions() -> Mapping[str, list[str]]:
-    return importlib.metadata.packages_distributions()
+def _installed() -> list[tuple[importlib.metadata.Distribution, str]]:
+    """All distributions, each with the list of its files, or of its modules where it has no such list."""
+    return [
+        (one, "\n" + (one.read_text("RECORD") or one.read_text("top_level.txt") or ""))
+        for one in importlib.metadata.distributions()
+    ]
+
+
+@cache
+def _version(library: str) -> dict[str, str]:
+    """``{distribution: version}`` of one top-level module.
+
+    ``importlib.metadata.packages_distributions`` says the same, and parses each of 30,000 lines for it.
+    """
+    marks = [f"\n{library}{end}" for end in ("/", ".", "\n")]
+    found = [one for one, listed in _installed() if any(mark in listed for mark in marks)]
+    return {one.metadata["Name"]: one.version for one in found}
 
 
 def versions(libraries: set[str]) -> dict[str, str]:
     """``{distribution: version}`` of imported top-level modules, and of Python itself."""
     found = {"python": platform.python_version()}
     for library in libraries - set(sys.stdlib_module_names):
-        for distribution in _distributions().get(library, []):
-            found[distribution] = importlib.metadata.version(distribution)
+        found |= _version(library)
     return dict(sorted(found.items()))

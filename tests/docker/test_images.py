@@ -48,7 +48,7 @@ def of(stage: list[tuple[str, str]], word: str) -> list[str]:
 
 def test_all_are_there() -> None:
     assert [path.name for path in FILES] == [
-        "host.Dockerfile", *(f"jetson-jp{number}.Dockerfile" for number in (4, 5, 6, 7)),
+        "host.Dockerfile", *(f"jetson-jp{number}.Dockerfile" for number in (4, 5, 6, 7, 72)),
     ]  # fmt: skip
 
 
@@ -97,13 +97,18 @@ def test_no_image_runs_as_root(path: Path) -> None:
         (5, "nvcr.io/nvidia/l4t-jetpack:r35.4.1"),
         (6, "nvcr.io/nvidia/l4t-jetpack:r36.4.0"),
         (7, "nvcr.io/nvidia/tensorrt:25.09-py3"),
+        (72, "nvcr.io/nvidia/tensorrt:26.05-py3"),
     ],
 )
-def test_a_jetson_image_adds_the_runner_and_nothing_else(number: int, base: str) -> None:
+def test_a_jetson_image_adds_the_runner_and_numpy_and_nothing_else(number: int, base: str) -> None:
     final = stages(ROOT / "docker" / f"jetson-jp{number}.Dockerfile")[-1]
     assert final[0] == ("FROM", base + "${DIGEST}")
     assert of(final, "COPY") == ["--from=pack /runner.pyz /opt/jetpress/runner.pyz"]
-    assert not of(final, "RUN")
+    # l4t-ml has it, built for its own Python; JetPack's base images have no numpy at all.
+    installed = [
+        re.findall("install --yes --no-install-recommends (.*?) *&&", line) for line in of(final, "RUN")
+    ]
+    assert installed == ([] if number == 4 else [["python3-numpy"]])
     assert not of(final, "ENV")
 
 

@@ -10,6 +10,7 @@ import os
 import platform
 import subprocess
 import sys
+import sysconfig
 from typing import Dict, List
 
 PATIENCE_S = 40  # a Nano takes 10 s to import tensorrt for the first time after a boot
@@ -59,6 +60,7 @@ def main() -> None:
         "files": {name: read(path) for name, path in FILES.items() if os.path.exists(path)},
         "commands": run_all(commands),
         "python": platform.python_version(),
+        "pip_refuses": pip_refuses(),
         "machine": platform.machine(),
         "kernel": platform.release(),
         "cores": os.cpu_count(),
@@ -105,6 +107,12 @@ def read(path: str) -> str:
 
 def text(content: bytes) -> str:
     return content[:LONGEST].decode("utf-8", "replace")
+
+
+def pip_refuses() -> bool:
+    """PEP 668: this python3 belongs to apt."""
+    marked = os.path.isfile(os.path.join(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED"))
+    return marked and sys.prefix == sys.base_prefix
 
 
 def disk_free(folder: str) -> int:

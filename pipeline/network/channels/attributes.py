@@ -48,8 +48,8 @@ def _of_layer(part: nn.Module, groups: Mapping[str, int]) -> dict[str, Any]:
     if isinstance(part, nn.MultiheadAttention):
         width = part.out_proj.weight.shape[0]
         return {"embed_dim": width, "kdim": width, "vdim": width, "head_dim": width // part.num_heads}
-    if isinstance(part, nn.LSTM | nn.GRU | nn.RNN):
-        return {"input_size": part.get_parameter("weight_ih_l0").shape[1]}
+    if isinstance(part, nn.RNNBase | nn.RNNCellBase):
+        return _of_recurrent(part)
     if not isinstance(weight, torch.Tensor):  # a user's own convolution: its groups may have another name
         return {name: count for name, count in groups.items() if hasattr(part, name)}
     if isinstance(part, CONVOLUTIONS):
@@ -66,6 +66,17 @@ def _of_layer(part: nn.Module, groups: Mapping[str, int]) -> dict[str, Any]:
     if isinstance(part, nn.GroupNorm):
         return {"num_channels": weight.shape[0]} | dict(groups)
     return {"embedding_dim": weight.shape[1]} if isinstance(part, nn.Embedding) else {}
+
+
+def _of_recurrent(part: nn.RNNBase | nn.RNNCellBase) -> dict[str, Any]:
+    """Its input weights are ``[gates * hidden, input]``, its state's ``[gates * hidden, what it gives]``."""
+    layer = "_l0" if isinstance(part, nn.RNNBase) else ""
+    inward = part.get_parameter(f"weight_ih{layer}").shape[1]
+    given = part.get_parameter(f"weight_hh{layer}").shape[1]
+    if getattr(part, "proj_size", 0):
+        hidden = part.get_parameter("weight_hr_l0").shape[1]
+        return {"input_size": inward, "hidden_size": hidden, "proj_size": given}
+    return {"input_size": inward, "hidden_size": given}
 
 
 def _new_groups(source: Trace, survivors: Survivors) -> Iterator[tuple[str, dict[str, int]]]:

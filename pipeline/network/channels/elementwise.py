@@ -34,3 +34,26 @@ def pointwise(call: Call) -> Value:
     nodes = [a for a in call.arguments.values() if isinstance(a, fx.Node)]
     tensors = [cast("Axes", call.values[node]) for node in nodes if call.values.get(node) is not None]
     return broadcast(call, tensors, call.shapes[0])
+
+
+def glu(call: Call) -> Value:
+    """The first half times the sigmoid of the second: channel i of both goes together."""
+    axes = list(call.axes("self"))
+    dim = call.dimension("dim", len(axes))
+    first, second = axes[dim].reshape(2, -1)
+    call.unite(first, second)
+    axes[dim] = first
+    return axes
+
+
+def cosine_similarity(call: Call) -> Value:
+    """What two tensors have in common along an axis: channels that are zero in both take no part."""
+    first, second = call.axes("x1"), call.axes("x2")
+    rank = max(len(first), len(second))
+    dim = call.dimension("dim", rank)
+    shape = [1] * rank
+    for axes in (first, second):
+        for k, axis in enumerate(axes, rank - len(axes)):
+            shape[k] = max(shape[k], len(axis))
+    result = broadcast(call, [first, second], tuple(shape))
+    return result[:dim] + result[dim + 1 :]

@@ -31,11 +31,12 @@ from jetpress.pipeline.network.channels.labels import (
     Value,
     outsides,
 )
-from jetpress.pipeline.network.channels.rules import RESIZED, rule_for
+from jetpress.pipeline.network.channels.rules import RECURRENT, RESIZED, rule_for
 from jetpress.pipeline.network.channels.tracing import evaluating as evaluating
 
 Place = tuple[str, int]
 """A parameter or buffer, and one of its axes."""
+DROPOUTS = ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
 
 
 @dataclass
@@ -255,7 +256,7 @@ def rewritten(source: Trace, survivors: Survivors, tensors: Mapping[str, Tensor]
 
 def _mode_argument(call: Call) -> str:
     """The argument that tells training from inference; BatchNorm without running statistics has none."""
-    if call.name.rstrip("_") in ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout"):
+    if call.name.rstrip("_") in (*DROPOUTS, *RECURRENT.split()):
         return "train"
     return "training" if call.name == "batch_norm" and call.optional("running_mean") is not None else ""
 

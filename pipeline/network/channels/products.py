@@ -1,9 +1,8 @@
-"""What sums over channels does to them: convolutions, linear layers, attention, recurrent layers."""
+"""What sums over channels does to them: convolutions, linear layers, attention."""
 
 from __future__ import annotations
 
 import numpy as np
-from torch import fx
 
 from jetpress.pipeline.network.channels.elementwise import broadcast
 from jetpress.pipeline.network.channels.labels import (
@@ -11,7 +10,6 @@ from jetpress.pipeline.network.channels.labels import (
     Indices,
     NoRuleError,
     Value,
-    outside,
     outsides,
 )
 
@@ -34,6 +32,20 @@ def convolution(call: Call) -> Value:
     if (bias := call.optional("bias")) is not None:
         call.unite(bias[0], outward)
     return [x[0], outward, *outsides(call.shapes[0][2:])]
+
+
+def deformable(call: Call) -> Value:
+    """A convolution whose positions are an input: offsets and masks stay; groups of offsets lose the same channels."""
+    x, weight = call.axes("input"), call.axes("weight")
+    if call.arguments["groups"] != 1:
+        raise NoRuleError
+    call.fix(x[0], *x[2:], *weight[2:], *call.axes("offset"), *call.axes("mask"))
+    grouped = x[1].reshape(call.arguments["offset_groups"], -1)
+    call.unite(grouped, grouped[:1])
+    call.unite(x[1], weight[1])
+    call.unite(call.axes("bias")[0], weight[0])
+    call.produced.append(weight[0])
+    return [x[0], weight[0], *outsides(call.shapes[0][2:])]
 
 
 def _grouped(call: Call, x: Indices, inward: Indices, outward: Indices) -> None:
@@ -116,20 +128,3 @@ def attention(call: Call) -> Value:
     if (mask := call.optional("attn_mask")) is not None:
         broadcast(call, [[*batch, query[-2], key[-2]], mask], (*shape[:-1], len(key[-2])))
     return [*batch, query[-2], value[-1]]
-
-
-def recurrent(call: Call) -> Value:
-    """The hidden state stays, the input is free."""
-    x, state = call.axes("input"), call.arguments["hx"]
-    hidden = [call.axes("hx")] if isinstance(state, fx.Node) else call.tensors("hx")
-    first = {True: 2, False: 1}[call.arguments["bidirectional"]]
-    weights = call.tensors("params")
-    step = len(weights) // (call.arguments["num_layers"] * first)
-    for axes in (*weights, *hidden):
-        call.fix(axes[0])
-    for i, axes in enumerate(weights):
-        if i % step == 0 and i < first * step:
-            call.unite(x[-1], axes[1])
-        elif len(axes) == 2:
-            call.fix(axes[1])
-    return [[*x[:-1], outside(call.shapes[0][-1])], *(outsides(shape) for shape in call.shapes[1:])]

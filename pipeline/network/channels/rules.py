@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from jetpress.pipeline.network.channels import moves, widths
-from jetpress.pipeline.network.channels.elementwise import pointwise
+from jetpress.pipeline.network.channels import lookups, moves, widths
+from jetpress.pipeline.network.channels.elementwise import cosine_similarity, glu, pointwise
 from jetpress.pipeline.network.channels.labels import (
     Call,
     Value,
@@ -30,11 +30,12 @@ from jetpress.pipeline.network.channels.products import (
     addmm,
     attention,
     convolution,
+    deformable,
     einsum,
     linear,
     matmul,
-    recurrent,
 )
+from jetpress.pipeline.network.channels.recurrent import cell, recurrent
 
 Rule = Callable[[Call], Value]
 
@@ -99,6 +100,8 @@ POOLING = (
     "upsample_bicubic2d upsample_trilinear3d _upsample_bilinear2d_aa _upsample_bicubic2d_aa"
 )
 CONVOLUTIONS = "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d"
+RECURRENT = "lstm gru rnn_tanh rnn_relu"
+CELLS = "lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell"
 CREATION = "zeros ones full empty new_zeros new_ones new_full new_empty rand"
 UNTENSORED = (
     "_assert_tensor_metadata _assert_async _assert_scalar sym_size sym_numel sym_stride sym_constrain_range "
@@ -132,13 +135,21 @@ _RULES: dict[Rule, str] = {
     moves.channel_shuffle: "channel_shuffle native_channel_shuffle",
     moves.im2col: "im2col",
     moves.col2im: "col2im",
+    lookups.gather: "gather",
+    lookups.ranked: "topk sort argsort",
+    lookups.grid_sampler: "grid_sampler grid_sampler_2d grid_sampler_3d",
+    lookups.unpool: "max_unpool2d max_unpool3d",
+    glu: "glu",
+    cosine_similarity: "cosine_similarity",
     convolution: CONVOLUTIONS,
+    deformable: "torchvision::deform_conv2d",
     linear: "linear",
     matmul: "matmul bmm mm",
     addmm: "addmm baddbmm",
     einsum: "einsum",
     attention: "scaled_dot_product_attention",
-    recurrent: "lstm gru rnn_tanh rnn_relu",
+    recurrent: RECURRENT,
+    cell: CELLS,
     channel_norm: "batch_norm instance_norm",
     prelu: "prelu",
     layer_norm: "layer_norm rms_norm",

@@ -243,14 +243,19 @@ def _with_open_batch(module: nn.Module, inputs: tuple[Tensor, ...]) -> fx.GraphM
 
 
 def open_batch(graph: fx.Graph, larger: fx.Graph) -> None:
-    """Make the batch size of ``graph`` open: a number that is another one in ``larger`` is a multiple of it."""
+    """Make the batch size of ``graph`` open: a number that is another one in ``larger`` is a multiple of it.
+
+    Parts of ``graph`` may ask for its batch size already.
+    """
     first, other = (next(node for node in g.nodes if node.op == "placeholder") for g in (graph, larger))
     size, larger_size = (_number(node.meta["val"].shape[0]) for node in (first, other))
-    if [n.target for n in graph.nodes] != [n.target for n in larger.nodes]:
+    sizes = torch.ops.aten.sym_size.int
+    nodes, others = ([n for n in g.nodes if n.target is not sizes] for g in (graph, larger))
+    if [n.target for n in nodes] != [n.target for n in others]:
         return
     after_inputs = next(node for node in graph.nodes if node.op == "call_function")
     with graph.inserting_before(after_inputs):
-        batch = graph.call_function(torch.ops.aten.sym_size.int, (first, 0))
+        batch = graph.call_function(sizes, (first, 0))
 
     def opened(here: Any, there: Any) -> Any:
         if isinstance(here, tuple | list):
@@ -260,8 +265,7 @@ def open_batch(graph: fx.Graph, larger: fx.Graph) -> None:
         with graph.inserting_after(batch):
             return graph.call_function(operator.mul, (batch, here // size)) if here != size else batch
 
-    twins = zip([n for n in graph.nodes if n is not batch], list(larger.nodes), strict=True)
-    for node, twin in list(twins):
+    for node, twin in zip(nodes, others, strict=True):
         if node.op == "call_function":
             node.args = tuple(opened(a, b) for a, b in zip(node.args, twin.args, strict=True))
 
@@ -285,17 +289,25 @@ def _exported(module: nn.Module, inputs: tuple[Tensor, ...], dynamic: Any = None
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without the tracer's remarks, and with attention written out instead of its fused inference path."""
-    fast = torch.backends.mha.get_fastpath_enabled()
     disabled = logging.root.manager.disable
-    torch.backends.mha.set_fastpath_enabled(False)
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), unfused_attention():
             warnings.simplefilter("ignore")
             yield
     finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
         logging.disable(disabled)
+
+
+@contextmanager
+def unfused_attention() -> Iterator[None]:
+    """``nn.MultiheadAttention`` as its products: inference has a path that is one operator."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 @contextmanager

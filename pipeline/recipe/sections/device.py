@@ -29,6 +29,9 @@ class BuildConfig(Section):
     compute_capabilities: tuple[Literal["7.5", "8.0", "8.6", "8.9", "12.0", "12.1"], ...] = ()
     """TensorRT-RTX only: the GPUs that the one engine is for. Turing (7.5) takes FP16 alone, FP8 exists from 8.9 on.
     Empty: 8.6."""
+    provider: Literal["cpu", "cuda"] = "cpu"
+    """The host alone: what ONNX Runtime computes on. ``cuda``: this machine's NVIDIA GPU, by ``onnxruntime-gpu``
+    (``--target gpu`` is TensorRT there)."""
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,9 @@ class ExportConfig(Section):
     """None: what the target's parser knows; of a newer opset the oldest that it may have."""
     lower: tuple[str, ...] | None = None
     """Operators written as primitives although the opset has them. None: those the target's parser lacks."""
+    parser: str | None = None
+    """TensorRT version whose parser reads the file: what it refuses or misreads is written another way. None: the
+    target's."""
     input: Literal["network", "uint8_nhwc"] = "network"
     """What images come as. ``network``: as the network takes them; ``uint8_nhwc``: as a camera gives them, ``uint8
     [batch, height, width, 3]`` (RGB), and the graph normalises with ``data.mean`` and ``data.std``."""

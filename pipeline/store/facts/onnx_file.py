@@ -192,6 +192,11 @@ class Score:
     """Share that is asked for, where it is not the precision's."""
     mean_cosine: float = 1.0
     """Over the samples."""
+    channel: float = 0.0
+    """Difference of the channel that is furthest off over its own largest value, of all real images together; 0 where
+    there are too few values to tell."""
+    channel_at: int = 0
+    """Which channel that is."""
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ class Gpu:
 
     def facts(self) -> dict[str, Any]:
         return {"name": "Orin (fake)", "compute_capability": [8, 7], "cuda": "12.6", "memory_through": "fake",
-                "free_mb": 1000, "total_mb": 8000}  # fmt: skip
+                "free_mb": 1000, "total_mb": 7620, "multiprocessors": 8, "integrated": True}  # fmt: skip
 
 
 def module(version: str) -> types.ModuleType:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jetpress.deploy.device import board, probe
+from jetpress.deploy.device import board, derived, probe
 from jetpress.deploy.device.device import Local
 from jetpress.deploy.device.probe import Facts, refuse_unless
 from jetpress.deploy.errors import DeviceError
@@ -77,7 +77,7 @@ def test_every_release_file_is_tried() -> None:
 def test_every_recorded_file_belongs_to_a_parser() -> None:
     """A file that is added here is parsed by a test, or this one says that it is not."""
     kinds = {"nv_tegra_release": 8, "nvpmodel_q": 4, "tegrastats": 15, "trtexec": 3, "trt_sparsity_log_lines": 1,
-             "device_tree": 1, "nvpmodel_modes": 1, "README": 1}  # fmt: skip
+             "device_tree": 1, "nvpmodel_modes": 1, "README": 1, "survey": len(NAMED)}  # fmt: skip
     names = [path.name for path in PROBES.iterdir()]
     found = {kind: sum(name.startswith(kind) for name in names) for kind in kinds}
     assert found == kinds
@@ -252,6 +252,7 @@ def survey(**files: str) -> dict[str, Any]:
         "files": files,
         "commands": {"import_tensorrt": {"status": 0, "out": "version 8.5.2.2\n", "err": ""}},
         "python": "3.8.10",
+        "pip_refuses": False,
         "machine": "aarch64",
         "cores": 8,
         "dla_compiler": True,
@@ -287,7 +288,7 @@ def test_an_unknown_board_is_described_and_not_guessed() -> None:
     with pytest.raises(DeviceError, match="its board is not known") as caught:
         refuse_unless(facts, TARGETS["xavier"])
     assert "NVIDIA Jetson Next" in caught.value.hint
-    assert "deploy/targets.py" in caught.value.hint
+    assert "--target board" in caught.value.hint
 
 
 def test_what_a_hostile_board_calls_itself_is_made_plain() -> None:
@@ -303,6 +304,53 @@ def test_a_description_that_is_none(answer: dict[str, Any], monkeypatch: pytest.
     monkeypatch.setattr(Local, "call", lambda *_: Completed(0, json.dumps(answer), ""))
     with pytest.raises(DeviceError, match="makes no sense"):
         probe.probe(Local(Path("x")))
+
+
+NAMED = [name for name, target in TARGETS.items() if target.is_board]
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_target_is_one_record_and_one_probe(name: str) -> None:
+    """What the board says makes it this target, before all others that fit, and nothing keeps it from the work."""
+    facts, target = probe.read(name, json.loads(text(f"survey_{name}.json"))), TARGETS[name]
+    refuse_unless(facts, target)
+    assert probe.fitting(facts)[0].name == name
+    assert derived.target_of(facts) is target
+    assert target.jetpack in (facts.jetpack, "7.2.2")  # which L4T 7.2.2 has is not known
+    assert target.l4t in facts.l4t
+
+
+def test_the_target_of_a_board_that_no_record_knows_is_what_it_says() -> None:
+    """JetPack 6 with NVIDIA's own TensorRT 10.7, an 8 GB module of it with JetPack 5, and a board of 2027."""
+    told = json.loads(text("survey_orin-nx-8gb.json"))
+    told["commands"]["import_tensorrt"]["out"] = "version 10.7.0.23\n"
+    facts = probe.read("b", told)
+    assert probe.fitting(facts) == []
+    with pytest.raises(DeviceError) as caught:
+        refuse_unless(facts, TARGETS["orin-nx-8gb"])
+    assert "use --target board" in caught.value.hint
+    target = derived.target_of(facts)
+    assert (target.name, target.derived, target.tensorrt) == ("orin-nx-8gb-trt10.7.0", True, "10.7.0")
+    assert (target.opset, target.newest_opset, target.lower, target.int64_io) == (18, 20, (), True)
+    assert (target.dla, target.ram_gb, target.python, target.precisions) == (
+        2, 8.0, "3.10", TARGETS["orin-nx"].precisions,
+    )  # fmt: skip
+    refuse_unless(facts, target)
+    older = derived.derived(replace(facts, tensorrt="8.5.2.2", jetpack="5.1.2"))
+    assert (older.opset, older.lower, older.strongly_typed) == (17, TARGETS["orin-nx-jp5"].lower, False)
+    new = derived.derived(
+        replace(facts, tensorrt="11.5.0", compute_capability=(12, 1), module="", soc="tegra999")
+    )
+    assert ("fp8" in new.precisions, new.dla, new.flags("fp16"), new.newest_opset) == (True, 0, False, 25)
+    for gap, said in (("tensorrt", "which TensorRT"), ("compute_capability", "which GPU")):
+        with pytest.raises(DeviceError, match=said):
+            derived.derived(replace(facts, **{gap: "" if gap == "tensorrt" else None}))
+    assert [one.name for one in probe.fitting(HOST)] == ["host"]
+    assert [one.name for one in probe.fitting(replace(HOST, gpu="T4", modules={"tensorrt": "11.4"}))] == [
+        "gpu"
+    ]
+    with pytest.raises(DeviceError, match="is no Jetson"):
+        derived.target_of(HOST)
 
 
 # --- refusals -------------------------------------------------------------------------------------
@@ -325,9 +373,27 @@ def test_the_right_board_passes() -> None:
             ["8.5.2.2", "10.3.0"],
             "use --target orin-nano-jp5",
         ),
-        (replace(ORIN_NANO, tensorrt="10.7.0"), "orin-nano", ["10.7.0"], "no target fits"),
+        (replace(ORIN_NANO, tensorrt="10.7.0"), "orin-nano", ["10.7.0"], "use --target board"),
         (
-            replace(ORIN_NANO, module="AGX Xavier", compute_capability=(7, 2), tensorrt="8.2.1.8"),
+            replace(ORIN_NANO, ram_total_mb=3700),
+            "orin-nano",
+            ["3.6 GB", "has 8"],
+            "use --target orin-nano-4gb",
+        ),
+        (
+            replace(ORIN_NANO, power_mode="15W"),
+            "orin-nano-super",
+            ["15W", "MAXN_SUPER"],
+            "--target orin-nano",
+        ),
+        (
+            replace(
+                ORIN_NANO,
+                module="AGX Xavier",
+                compute_capability=(7, 2),
+                tensorrt="8.2.1.8",
+                ram_total_mb=31919,
+            ),
             "xavier",
             ["8.2.1.8", "8.5.2"],
             "use --target xavier-jp4",
@@ -371,7 +437,15 @@ def test_a_board_that_is_not_the_target(facts: Facts, target: str, said: list[st
             "300 MiB are needed, 10 MiB are free",
             "device clean",
         ),
+        (HOST, "gpu", "no NVIDIA GPU", "--target rtx"),
+        (replace(HOST, gpu="NVIDIA T4"), "gpu", "no tensorrt", "pip install tensorrt"),
         (replace(HOST, modules={}), "host", "no onnxruntime", "pip install onnxruntime"),
+        (
+            replace(HOST, modules={}, pip_refuses=True),
+            "host",
+            "no onnxruntime",
+            "--break-system-packages onnx",
+        ),
         (replace(HOST, numpy=""), "host", "no numpy", "numpy"),
     ],
 )
@@ -380,22 +454,6 @@ def test_a_board_on_which_it_cannot_succeed(facts: Facts, target: str, said: str
         refuse_unless(facts, TARGETS[target])
     assert said in caught.value.what
     assert remedy in caught.value.hint
-
-
-@pytest.mark.parametrize("name", [name for name, target in TARGETS.items() if target.is_board])
-def test_every_target_has_a_board_that_fits_it(name: str) -> None:
-    target = TARGETS[name]
-    module = board.module(target.title, ())
-    assert module
-    facts = replace(
-        ORIN_NANO,
-        module=module,
-        compute_capability=target.compute_capability,
-        tensorrt=f"{target.tensorrt}.9",
-    )
-    refuse_unless(facts, target)
-    others = [t.name for t in TARGETS.values() if t.is_board and not probe.differences(facts, t)]
-    assert others == [name]  # one board with one JetPack is one target
 
 
 def test_this_machine_is_the_target_only_on_a_board(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

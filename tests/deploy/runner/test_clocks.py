@@ -15,9 +15,11 @@ import pytest
 from jetpress.deploy.device.device import Local
 from jetpress.deploy.errors import DeviceError as HostError
 from jetpress.deploy.pack import pack
-from jetpress.deploy.runner import clocks
+from jetpress.deploy.runner import clocks, gpu
+from jetpress.deploy.runner.__main__ import main
 from jetpress.deploy.runner.failures import DeviceError, ToolMissing
 from jetpress.deploy.runner.identity import Board
+from tests.deploy.api import fake
 from tests.deploy.device.test_device import until
 from tests.deploy.runner_bundles import bundle
 
@@ -186,6 +188,25 @@ def test_where_nothing_can_be_locked_it_is_said(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(ToolMissing, match="cannot be locked"), clocks.locked(Board(str(tmp_path)), True):
         pass
+
+
+@pytest.mark.parametrize("asked", [[], ["--lock-clocks"]], ids=["no", "yes"])
+def test_a_build_is_timed_under_locked_clocks_where_it_is_asked_for(
+    board: Path, asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trt = fake.module("10.3")
+    monkeypatch.setitem(sys.modules, "tensorrt", trt)
+    monkeypatch.setattr(gpu, "connect", fake.Gpu)
+    seen, build = [], trt.Builder.build_serialized_network
+    monkeypatch.setattr(
+        trt.Builder, "build_serialized_network", lambda *words: [seen.append(floors(board)), build(*words)][1]
+    )
+    place = bundle(tmp_path / "bundle", backend="tensorrt", precision="fp16")
+    assert main(["build", "--bundle", str(place), *asked]) == 0
+    assert seen == [LOCKED if asked else BEFORE] * 2
+    assert floors(board) == BEFORE
+    stamp = json.loads((place / "engines/engine.json").read_text())
+    assert [one["clocks_locked"] for one in stamp["models"].values()] == [bool(asked)] * 2
 
 
 def test_a_benchmark_says_that_its_clocks_were_locked(board: Path, tmp_path: Path) -> None:

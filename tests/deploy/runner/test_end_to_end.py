@@ -19,9 +19,10 @@ import pytest
 
 from jetpress.deploy import runner
 from jetpress.deploy.pack import pack
+from jetpress.deploy.runner import backend_onnxruntime
 from jetpress.deploy.runner.__main__ import main
 from jetpress.deploy.runner.detections import detections
-from jetpress.deploy.runner.failures import BundleError, DigestMismatch
+from jetpress.deploy.runner.failures import BundleError, DeviceError, DigestMismatch
 from jetpress.deploy.runner.manifest import Bundle
 from tests.deploy.runner_bundles import bundle, seal, start
 from tests.deploy.runner_schema import faults
@@ -57,6 +58,21 @@ def inside(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, lis
 
 def only(events: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
     return [event for event in events if event["event"] == kind]
+
+
+def test_the_cuda_provider_is_there_or_it_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """ONNX Runtime by itself goes on with the CPU without a word, and its times would be called a GPU's."""
+    if "CUDAExecutionProvider" in ort.get_available_providers():
+        pytest.skip("this onnxruntime has it")
+    place = bundle(tmp_path / "b", provider="cuda")
+    code, events, _ = inside(capsys, "build", "--bundle", place)
+    assert (code, "onnxruntime-gpu" in only(events, "error")[0]["hint"]) == (3, True)
+    backend = backend_onnxruntime.Backend({})
+    backend.providers = [(backend_onnxruntime.CUDA, {}), *backend.providers]
+    settings = Bundle(str(bundle(tmp_path / "cpu"))).settings("dense")
+    with pytest.raises(DeviceError, match="fell back to the CPU"):
+        backend.build(str(tmp_path / "cpu/dense.onnx"), settings, str(tmp_path / "draft"), None)
+    assert inside(capsys, "build", "--bundle", bundle(tmp_path / "c", provider="tpu"))[0] == 2
 
 
 def test_packed_twice_is_the_same_file(pyz: Path, tmp_path: Path) -> None:

@@ -100,6 +100,22 @@ def test_the_hottest_zone_of_a_nano_at_rest(tmp_path: Path) -> None:
     assert max(heat.values()) == 46.0
 
 
+def test_a_zone_that_stands_at_100_is_no_heat_whatever_its_name(tmp_path: Path) -> None:
+    files = {"sys/class/thermal/thermal_zone7/type": "Die", "sys/class/thermal/thermal_zone7/temp": "100000"}
+    assert sensors.Sensors(recorded(tmp_path, {**ORIN_NANO, **files})).sample().celsius == {
+        "gpu-thermal": 47.5
+    }
+    lines = [line for path in PROBES.glob("tegrastats_*") for line in path.read_text().splitlines()]
+    said = [sample for line in lines if "PMIC@100C" in line and (sample := tegrastats.parse(line))]
+    assert len(said) >= 8
+    assert max(max(sample.celsius.values()) for sample in said) < 100
+
+
+@pytest.mark.parametrize("place", ["sys/class/devfreq/17000000.gpu/device/load", "sys/devices/gpu.0/load"])
+def test_the_load_of_the_gpu(tmp_path: Path, place: str) -> None:
+    assert sensors.Sensors(recorded(tmp_path, {**ORIN_NANO, place: "370"})).sample().gpu_load == 0.37
+
+
 def test_power_of_several_sessions_is_weighted_by_their_time() -> None:
     one = watch.Power(4.0, 2.0, None, 20, 20.0, 40.0, 20.0, 600.0, None, 50.0)
     other = one._replace(watts=7.0, samples=40, hottest_celsius=61.0, gpu_mhz=900.0)

@@ -13,6 +13,7 @@ import pytest
 
 from jetpress.deploy.runner import findings, gpu
 from jetpress.deploy.runner.__main__ import main
+from jetpress.deploy.runner.identity import Board, part_number
 from tests.deploy.api import fake
 from tests.deploy.api.names import VERSIONS, names
 from tests.deploy.runner_bundles import bundle
@@ -425,6 +426,37 @@ def test_other_findings() -> None:
     assert found["sparsity"] is None
 
 
+@pytest.mark.parametrize(
+    ("line", "counted"),
+    [
+        # NVIDIA-AI-IOT/jetson_dla_tutorial #3; DeepStream-Yolo #27; TensorRT #2318; tensorflow-onnx #1632
+        ("Layer '/a/Constant' (CONSTANT): Unsupported on DLA. Switching this layer's device type to GPU.", 1),
+        ("DLA supports only 8 subgraphs per DLA core. Switching to GPU for layer conv_6", 1),
+        ("Default DLA is enabled but layer LSTM is not supported on DLA, falling back to GPU.", 1),
+        ("DLA only supports FP16 and Int8 precision type. Switching x [Gather] device type to GPU.", 1),
+        ("Switching to another tactic", 0),
+    ],
+)
+def test_every_wording_of_a_fallback_is_counted(line: str, counted: int) -> None:
+    assert findings.read([line])["dla_fallback"] == counted
+    assert findings.of_interest(line) == bool(counted)
+
+
+@pytest.mark.parametrize(
+    ("compatible", "part"),
+    [
+        (["nvidia,p3449-0000-b00+p3448-0000-b00", "nvidia,jetson-nano", "nvidia,tegra210"], "p3448-0000"),
+        (["nvidia,p2972-0000", "nvidia,p2822-0000+p2888-0001", "nvidia,tegra194"], "p2888-0001"),
+        (["nvidia,p3768-0000+p3767-0003-super", "nvidia,p3767-0003", "nvidia,tegra234"], "p3767-0003"),
+        (["nvidia,p3767-0004", "nvidia,tegra234"], "p3767-0004"),
+        (["raspberrypi,4-model-b"], None),
+        ([""], None),
+    ],
+)
+def test_the_part_number_is_the_modules_not_the_carriers(compatible: list[str], part: str | None) -> None:
+    assert part_number(compatible) == part
+
+
 def test_a_board_that_the_bundle_is_not_for(
     board: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -484,6 +516,36 @@ def test_timings_are_shared_by_bundles_and_kept_apart_by_version(
     assert reused == [[False, True], [True, True], [False, True], [True, True]]
 
 
+def test_engines_and_timings_are_of_a_module_and_its_power_mode(
+    board: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was chosen at 15 W is not used at MAXN, nor an Orin NX's on an Orin Nano: both are called Orin."""
+    trees = tmp_path / "board/proc/device-tree"
+    trees.mkdir(parents=True)
+    monkeypatch.setenv("JETPRESS_BOARD", str(tmp_path / "board"))
+    place = bundle(tmp_path / "b", batch="n", **PLAN)
+
+    def build(part: str, mode: str, command: str = "build") -> tuple[int, list[dict[str, Any]]]:
+        board("10.3")
+        (trees / "compatible").write_text(f"nvidia,p3768-0000+{part}-super\0nvidia,tegra234\0")
+        monkeypatch.setattr(Board, "power_mode", lambda _: mode)
+        code = main([command, "--bundle", str(place)])
+        return code, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    _, told = build("p3767-0003", "15W")
+    stamp = told[-2]["stamp"]
+    named = {name: stamp[name] for name in ("module", "multiprocessors", "memory_gb", "power_mode")}
+    assert named == {"module": "p3767-0003", "multiprocessors": 8, "memory_gb": 8, "power_mode": "15W"}
+    code, told = build("p3767-0003", "MAXN_SUPER", "infer")
+    assert (code, "power mode 15W" in told[0]["what"], "MAXN_SUPER" in told[0]["what"]) == (5, True, True)
+    assert "bring 15W back" in told[0]["hint"]
+    for part, mode, cached in (("p3767-0003", "MAXN_SUPER", False), ("p3767-0003", "MAXN_SUPER", True),
+                               ("p3767-0001", "MAXN_SUPER", False)):  # fmt: skip
+        engines = [event for event in build(part, mode)[1] if event["event"] == "engine"]
+        assert [event["cached"] for event in engines] == [cached] * 2
+        assert [event["timing_cache_reused"] for event in engines] == [False, True], "a cache for each"
+
+
 def test_a_home_that_cannot_be_written_costs_the_timings_alone(
     board: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -522,10 +584,12 @@ def test_the_recorder_keeps_what_it_can() -> None:
     for number in range(tensorrt_errors.KEPT + 1):
         assert recorder.report_error(number, "text")
     assert recorder.has_overflowed()
-    assert recorder.num_errors() == tensorrt_errors.KEPT
+    assert (
+        recorder.get_num_errors() == recorder.num_errors == tensorrt_errors.KEPT
+    )  # the trampoline's name, and ours
     assert (recorder.get_error_code(7), recorder.get_error_desc(7)) == (7, "text")
     recorder.clear()
-    assert (recorder.num_errors(), recorder.has_overflowed()) == (0, False)
+    assert (recorder.num_errors, recorder.has_overflowed()) == (0, False)
 
 
 def test_tensorrt_rtx_reports_to_the_recorder(tmp_path: Path) -> None:

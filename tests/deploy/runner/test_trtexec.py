@@ -100,7 +100,8 @@ def test_both_take_turns_and_the_ratio_is_said(
     monkeypatch.setattr(gpu, "connect", fake.Gpu)
     monkeypatch.setattr(trtexec, "LEAST_S", 0.01)
     monkeypatch.setattr(trtexec, "WARM_UP_MS", 1)
-    place = bundle(tmp_path / "b", batch="n", **PLAN)
+    on_dla = {**PLAN["models"]["compressed"], "dla_core": 1, "precision": "fp16"}
+    place = bundle(tmp_path / "b", batch="n", **PLAN | {"models": {**PLAN["models"], "compressed": on_dla}})
     assert main(["build", "--bundle", str(place)]) == 0
     capsys.readouterr()
     assert main(["bench", "--bundle", str(place), "--seconds", "0.05", "--against", "trtexec"]) in (0, 7)
@@ -120,6 +121,7 @@ def test_both_take_turns_and_the_ratio_is_said(
     assert f"--loadEngine={place}/engines/compressed.engine" in asked[0]
     assert "--shapes=images:2x3x16x16" in asked[0]
     assert "--duration=1" in asked[0]
+    assert ["--useDLACore=1" in line for line in asked] == ["compressed.engine" in line for line in asked]
 
 
 def test_where_there_is_none_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

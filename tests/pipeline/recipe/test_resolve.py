@@ -9,6 +9,7 @@ from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.targets import TARGETS, find
 from jetpress.pipeline.recipe.reading import Recipe
 from jetpress.pipeline.recipe.resolve import resolve
+from jetpress.pipeline.recipe.sections.device import BuildConfig
 from jetpress.pipeline.recipe.sections.fields import as_table
 from tests.pipeline.recipe.helpers import DIGITS, written
 
@@ -24,6 +25,13 @@ def test_resolve_decides_every_open_value(name: str) -> None:
     assert recipe.finetune.learning_rate == pytest.approx(recipe.train.learning_rate / 5)
     assert ("sparsify" in plan.skipped) == (not TARGETS[name].sparse_tensor_cores)
     json.dumps(as_table(recipe))
+
+
+def test_a_provider_of_onnx_runtime_is_for_its_target() -> None:
+    recipe = Recipe(name="r", build=BuildConfig(provider="cuda"))
+    assert resolve(recipe, TARGETS["host"]).recipe.build.provider == "cuda"
+    with pytest.raises(RecipeError, match="is for ONNX Runtime"):
+        resolve(recipe, TARGETS["gpu"])
 
 
 @pytest.mark.parametrize(("name", "multiple"), [("host", 16), ("xavier", 32), ("rtx", 32), ("orin-nano", 32)])

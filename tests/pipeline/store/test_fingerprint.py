@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 import shutil
 import textwrap
 from collections.abc import Iterator
@@ -299,9 +300,16 @@ def test_versions_of_what_is_imported() -> None:
     assert set(versions({"numpy", "json"})) == {"numpy", "python"}
 
 
+def test_distributions_are_those_that_python_itself_names() -> None:
+    known = importlib.metadata.packages_distributions()
+    for library in ("sklearn", "PIL", "yaml", "onnxruntime", "typing_extensions", "torch", "filelock"):
+        assert versions({library}).keys() - {"python"} == set(known[library]), library
+
+
 BESIDE = {
     "jetpress.pipeline.store.fingerprint": "reads the code itself",
     "jetpress.pipeline.store.lazy": "reads the code itself",
+    "jetpress.pipeline.store.remembered": "reads the code itself",
     "jetpress.pipeline.cli.pages": "finds the pages of the documentation, which no stage reads",
     "jetpress.pipeline.recipe.reading": "finds recipes, which are in every key by what they say",
     "jetpress.pipeline.recipe.sections.known": "reads names, and what they stand for is followed where it is used",
@@ -330,7 +338,7 @@ def test_decorators_of_ours_only_wrap() -> None:
     for path in SOURCES:
         module = symbols.read(ROOT, name_of(path))
         assert module is not None
-        for node in (one for found in module.defined.values() for one in found):
+        for node in ast.parse(path.read_text()).body:
             for decorator in getattr(node, "decorator_list", ()):
                 name = ast.unparse(decorator).partition("(")[0].partition(".")[0]
                 source = module.imported.get(name, (module.name,))[0]

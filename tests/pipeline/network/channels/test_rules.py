@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torchvision.ops import deform_conv2d
 
 from jetpress.pipeline.network import channels
 from jetpress.pipeline.network.channels import rules
@@ -79,6 +80,17 @@ def check(shapes: list[tuple[int, ...]], operator: Operator) -> tuple[int, set[s
 
 def _unsafe_split(x: Tensor, *sizes: int) -> Tensor:
     return torch.unsafe_split_with_sizes(x, sizes, 1)[1]
+
+
+def _grid(spatial: int) -> Tensor:
+    """Places in ``[2, 4, ...]`` pixels, some of them outside."""
+    generator = torch.Generator().manual_seed(1)
+    return torch.rand(2, *[4] * spatial, spatial, generator=generator) * 2.2 - 1.1
+
+
+def _offset(groups: int) -> Tensor:
+    """Of a 3 x 3 kernel on 5 x 5 pixels."""
+    return torch.rand(2, groups * 18, 5, 5, generator=torch.Generator().manual_seed(1)) - 0.5
 
 
 Case = tuple[list[str], Operator]
@@ -149,6 +161,25 @@ CASES: dict[str, Case] = {
     "norm_old": (["2a9"], lambda x: torch.ops.aten.norm.ScalarOpt_dim(x, 2, [2])),
     "logsumexp": (["2a9"], lambda x: x.logsumexp(2)),
     "any": (["2a9"], lambda x: (x > 1).any(2) & (x > 1).all(2)),
+    "glu": (["2ab", "2ab"], lambda x, y: F.glu(torch.cat([x, y - 2], 1), 1)),
+    "cosine_similarity": (["2ab", "2ab"], lambda x, y: F.cosine_similarity(x, y, 2)),
+    "cosine_similarity_broadcast": (["2ab", "1ab"], F.cosine_similarity),
+    # Lookups
+    "gather": (["2ab"], lambda x: x.gather(1, torch.tensor([[1, 0], [0, 0]])[:, :, None].expand(-1, -1, x.shape[2]))),
+    "gather_along": (["2a9"], lambda x: x.gather(2, torch.tensor([[[3, 8]]]).expand(-1, x.shape[1], -1))),
+    "topk": (["2a9"], lambda x: x.topk(3, 2)[0] * x.topk(3, 2).indices),
+    "sort": (["2a9"], lambda x: x.sort(2)[0] * x.argsort(2)),
+    "grid_sampler": (["2a55"], lambda x: F.grid_sample(x, _grid(2), align_corners=False)),
+    "grid_sampler_2d": (["2a55"], lambda x: torch.ops.aten.grid_sampler_2d(x, _grid(2), 0, 0, False)),
+    "grid_sampler_3d": (["2a555"], lambda x: torch.ops.aten.grid_sampler_3d(x, _grid(3), 0, 0, False)),
+    "max_unpool2d": (["2a44"], lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2)),
+    "max_unpool3d": (["2a444"], lambda x: F.max_unpool3d(*F.max_pool3d(x, 2, return_indices=True), 2)),
+    "deform_conv2d": (["2a55", "ba33", "b"], lambda x, w, b: deform_conv2d(x, _offset(1), w, b, padding=1)),
+    "deform_conv2d_masked": (
+        ["2a55", "2a55", "bc33"],
+        lambda x, y, w: deform_conv2d(torch.cat([x, y], 1), _offset(2), w.repeat(1, 2, 1, 1)[:, : 2 * x.shape[1]],
+                                      mask=_offset(1)[:, :18], padding=1),
+    ),
     # Pooling and resampling
     "max_pool1d": (["2a8"], lambda x: F.avg_pool1d(F.max_pool1d(x, 2), 2)),
     "max_pool2d": (["2a88"], lambda x: F.avg_pool2d(F.max_pool2d(x, 2), 2)),
@@ -253,41 +284,26 @@ def _met(found: Trace) -> str:
     return next(reason for reason in found.labels.reasons if reason.startswith(("add", "mul")))
 
 
-@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
-def test_recurrent_layers_keep_their_state_and_give_up_inputs(kind: type[nn.RNNBase]) -> None:
-    """Brute force: the layer on fewer inputs is the layer on zeros there. The state is reported as fixed."""
-    torch.manual_seed(0)
-    layer = kind(6, 4, num_layers=2, bidirectional=True, batch_first=True)
-    module = nn.ModuleDict({"first": nn.Linear(3, 6), "layer": layer, "last": nn.Linear(8, 2)})
-    net = _Recurrent(module).eval()
-    x = torch.randn(2, 5, 3)
-    graph = channels.analyse(net, (x,))
-    (group,) = graph.groups
-    assert (group.name, group.units) == ("module.first.weight", 6)
-    smaller, step = channels.cut(net, (x,), graph, {group.name: [1, 4]})
-    assert not step["graph"]
-    with torch.no_grad():
-        module["first"].weight[[1, 4]] = 0
-        module["first"].bias[[1, 4]] = 0
-    torch.testing.assert_close(smaller(x), net(x))
-    last = channels.analyse(
-        nn.Sequential(layer, _First(), nn.Linear(8, 8), nn.Linear(8, 2)).eval(), (torch.randn(2, 5, 6),)
-    )
-    assert {g.name for g in last.groups} == {"2.weight"}
+@pytest.mark.parametrize(
+    ("name", "run"),
+    [
+        ("topk", lambda x: x.topk(4, 1)[0]),
+        ("gather", lambda x: x.gather(1, torch.zeros(2, 4, 5, 5, dtype=torch.long))),
+        ("grid_sampler", lambda x: F.grid_sample(x, x[:, :2].permute(0, 2, 3, 1))),
+        ("torchvision::deform_conv2d", lambda x: deform_conv2d(x[:, :3], x[:, :2], torch.ones(4, 3, 1, 1))),
+    ],
+)
+def test_the_operator_that_fixes_channels_is_named(name: str, run: Callable[[Tensor], Tensor]) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Conv2d(3, 8, 1), nn.Conv2d(4 if name != "grid_sampler" else 8, 2, 1)
 
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(run(self.first(x)))  # type: ignore[no-any-return]
 
-class _Recurrent(nn.Module):
-    def __init__(self, module: nn.ModuleDict) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.module["last"](self.module["layer"](self.module["first"](x))[0])  # type: ignore[no-any-return]
-
-
-class _First(nn.Module):
-    def forward(self, x: tuple[Tensor, ...]) -> Tensor:
-        return x[0]
+    graph = channels.analyse(Net().eval(), (torch.randn(2, 3, 5, 5),))
+    assert name in graph.fixed["first.weight"]
 
 
 @pytest.mark.parametrize(("groups", "width"), [(8, 16), (2, 16)])
@@ -311,7 +327,8 @@ def test_group_norm_over_the_channels_that_are_left(groups: int, width: int) -> 
 
 # Operators that give no tensor, and those with a test of their own
 WITHOUT_TENSORS = frozenset(rules.UNTENSORED.split())
-ELSEWHERE = frozenset({"group_norm", "lstm", "gru", "rnn_tanh", "rnn_relu", "scalar_tensor", *POSITIONS})
+RECURRENT = f"{rules.RECURRENT} {rules.CELLS}".split()  # test_recurrent.py
+ELSEWHERE = frozenset({"group_norm", *RECURRENT, "scalar_tensor", *POSITIONS})
 
 
 def test_every_rule_has_a_case() -> None:

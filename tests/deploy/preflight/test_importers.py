@@ -1,0 +1,151 @@
+"""The rules of importers.json, one small graph each: refused where the importer's source says so, and nowhere else."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, parser
+
+from jetpress.deploy.onnx_file import guard
+from jetpress.deploy.preflight import importers
+from jetpress.deploy.preflight.compatibility import judge
+from jetpress.deploy.preflight.graph import Graph, _parse
+from jetpress.deploy.preflight.importer_checks import CHECKS, TAKEN
+from jetpress.deploy.targets import find
+
+VERSIONS = {
+    "8.2": replace(find("nano"), tensorrt="8.2.1"),
+    "8.5": replace(find("xavier"), tensorrt="8.5.2"),
+    "8.6": replace(find("xavier"), tensorrt="8.6.1"),
+    "10.1": replace(find("orin-nano"), tensorrt="10.1.0"),
+    "10.3": find("orin-nano"),
+    "10.13": find("thor"),
+}
+X = "float[1,8,16,16] x"
+WEIGHT = "float[4,8,3,3] w = {" + ", ".join(["1.0"] * 288) + "}"
+BIAS = "float[4] b = {1.0, 1.0, 1.0, 1.0}"
+AXES = "int64[1] a = {1}"
+
+
+def refusals(folder: Path, text: str, opset: int) -> dict[str, str]:
+    """The errors about a graph, by version."""
+    model = parser.parse_model(f'<ir_version: 8, opset_import: ["" : {opset}]> {text}')
+    path = folder / "model.onnx"
+    onnx.save(onnx.shape_inference.infer_shapes(model, data_prop=True), path)
+    skeleton = guard.check_onnx(path)
+    graph = Graph(_parse(skeleton), skeleton.path)
+    found = {}
+    for version, target in VERSIONS.items():
+        errors = [one.what for one in judge(graph, target, trial=False).problems if one.level == "error"]
+        if errors:
+            found[version] = " | ".join(errors)
+    return found
+
+
+EIGHT, UP_TO_10_3, ALL = "8.2 8.5 8.6", "8.2 8.5 8.6 10.1 10.3", "8.2 8.5 8.6 10.1 10.3 10.13"
+
+CASES = [
+    # what is never read, or read as something else
+    ("constant", 13, f"g ({X}) => (float[1,8,16,16] y) {{ c = Constant<value_int = 1>() d = Cast<to = 1>(c) y = Add(x, d) }}", EIGHT, "value_int"),
+    ("shape", 15, f"g ({X}) => (int64[2] y) {{ y = Shape<start = 2>(x) }}", EIGHT, "start = 2"),
+    ("shape end", 15, f"g ({X}) => (int64[2] y) {{ y = Shape<end = 2>(x) }}", EIGHT, "attribute end"),
+    ("scatter", 16, f"g ({X}, float[1,8,1,16] u) => (float[1,8,16,16] y) <int64[1,8,1,16] i = {{{', '.join(['0'] * 128)}}}> {{ y = ScatterElements<axis = 2, reduction = \"mul\">(x, i, u) }}", EIGHT, "reduction = mul"),
+    ("scatter_nd", 16, "g (float[4] x, float[1] u) => (float[4] y) <int64[1,1] i = {2}> { y = ScatterND<reduction = \"none\">(x, i, u) }", "10.1 10.3", "attribute reduction"),
+    ("gru", 14, "g (float[2,5,3] x, float[1,12,3] w, float[1,12,4] r) => (float[2,5,1,4] y) { y = GRU<hidden_size = 4, layout = 1>(x, w, r) }", ALL, "layout = 1"),
+    ("topk", 13, "g (float[1,8] x) => (float[1,2] y, int64[1,2] i) <int64[1] k = {2}> { y, i = TopK<largest = 0>(x, k) }", "8.2", "largest = 0"),
+    ("noop", 13, f"g ({X}) => (float[1,8,16,16] y) {{ y = ReduceSum<noop_with_empty_axes = 1>(x) }}", EIGHT, "noop_with_empty_axes"),
+    ("logsumexp", 18, f"g ({X}) => (float[1,1,16,16] y) <{AXES}> {{ y = ReduceLogSumExp(x, a) }}", ALL, "axes"),
+    ("grid", 20, f"g ({X}, float[1,4,4,2] i) => (float[1,8,4,4] y) {{ y = GridSample<mode = \"linear\">(x, i) }}", ALL, "mode = linear"),
+    ("lppool", 13, f"g ({X}) => (float[1,8,1,1] y) {{ y = GlobalLpPool<p = 1>(x) }}", ALL, "p = 1"),
+    # what is left out and read as something else
+    ("trilu", 14, f"g ({X}) => (float[1,8,16,16] y) {{ y = Trilu(x) }}", ALL, "`upper`|upper is left out"),
+    ("roialign", 13, f"g ({X}, float[1,4] r, int64[1] n) => (float[1,8,4,4] y) {{ y = RoiAlign<output_height = 4, output_width = 4>(x, r, n) }}", ALL, "sampling_ratio is left out"),
+    # what is asserted
+    ("pad", 13, f"g ({X}) => (float[1,8,14,14] y) <int64[8] p = {{0, 0, -1, -1, 0, 0, -1, -1}}> {{ y = Pad(x, p) }}", ALL, "negative `pads`"),
+    ("pad mode", 19, f"g ({X}) => (float[1,8,18,18] y) <int64[8] p = {{0, 0, 1, 1, 0, 0, 1, 1}}> {{ y = Pad<mode = \"wrap\">(x, p) }}", EIGHT, "mode = wrap"),
+    ("dilated pool", 13, f"g ({X}) => (float[1,8,14,14] y) {{ y = MaxPool<kernel_shape = [2, 2], dilations = [2, 2]>(x) }}", ALL, "dilations"),
+    ("bn", 15, "g (float[1,1,4,4] x, float[1] s) => (float[1,1,4,4] y) { y, m, v = BatchNormalization<training_mode = 1>(x, s, s, s, s) }", ALL, "training_mode = 1"),
+    ("dropout", 13, f"g ({X}) => (float[1,8,16,16] y) <float r = {{0.5}}, bool t = {{1}}> {{ y = Dropout(x, r, t) }}", ALL, "training"),
+    ("squeeze", 13, "g (float[N,1,4] x) => (float[N,4] y) { y = Squeeze(x) }", ALL, "no axes"),
+    ("pow exponent", 13, f"g ({X}) => (float[1,8,16,16] y) <int64 e = {{2}}> {{ y = Pow(x, e) }}", UP_TO_10_3, "INT64"),
+    ("pow base", 13, "g (int32[4] x) => (int32[4] y) <float e = {2.0}> { y = Pow(x, e) }", UP_TO_10_3, "INT32"),
+    ("rsum", 13, f"g ({X}, int64[1] a) => (float[1,1,16,16] y) {{ y = ReduceSum(x, a) }}", ALL, "must be"),
+    ("slice", 13, "g (float[4,4] x) => (float[2,4] y) <int64[1] s = {0}, int64[1] e = {2}> { y = Slice(x, s, e) }", ALL, "no axes and 1 starts"),
+    ("slice axes", 13, "g (float[4,4] x) => (float[2,4] y) <int64[1] s = {0}, int64[1] e = {2}, int32[1] c = {0}> { a = Cast<to = 6>(c) y = Slice(x, s, e, a) }", "8.2 8.5 8.6 10.1", "must be an initializer"),
+    ("bias", 13, f"g ({X}) => (float[1,4,14,14] y) <{WEIGHT}, {BIAS}> {{ c = Identity(b) y = Conv<kernel_shape = [3, 3]>(x, w, c) }}", "8.2", "must be an initializer"),
+    ("kernel", 13, f"g ({X}) => (float[1,4,14,14] y) <{WEIGHT}, {BIAS}> {{ c = Identity(b) y = Conv(x, w, c) }}", UP_TO_10_3, "initializer"),
+    ("resize", 13, "g (float[1,1,4,4,4] x) => (float[1,1,8,8,8] y) <float[5] s = {1.0, 1.0, 2.0, 2.0, 2.0}> { y = Resize<mode = \"cubic\">(x, , s) }", ALL, "cubic"),
+    ("relu", 14, "g (int32[4] x) => (int32[4] y) { y = Relu(x) }", ALL, "INT32"),
+    ("argmax", 13, "g (int32[4,4] x) => (int64[4,1] y) { y = ArgMax<axis = 1>(x) }", "8.2 8.5", "INT32"),
+    ("matmul", 13, "g (int64[4,4] x) => (int64[4,4] y) { y = MatMul(x, x) }", ALL, "INT64"),
+    ("where", 13, "g (bool[4] x) => (bool[4] y) { y = Where(x, x, x) }", "8.2", "BOOL"),
+    ("uint8", 13, "g (float[4] x) => (float[4] y) { c = Cast<to = 2>(x) y = Cast<to = 1>(c) }", "8.2 8.6 10.1 10.3 10.13", "UINT8"),
+    ("int16", 13, "g (float[4] x) => (float[4] y) <int16 i = {2}> { c = Cast<to = 1>(i) y = Mul(x, c) }", ALL, "INT16"),
+    ("trilu4", 14, f"g ({X}) => (float[1,8,16,16] y) {{ y = Trilu<upper = 1>(x) }}", "8.2 8.5", "dimensions"),
+    ("k", 13, "g (float[1,8400] x) => (float[1,3841] y, int64[1,3841] i) <int64[1] k = {3841}> { y, i = TopK(x, k) }", ALL, "3841"),
+    ("einsum", 13, "g (float[2,3] x, float[3,4] v, float[4,5] w) => (float[2,5] y) { y = Einsum<equation = \"ij,jk,kl->il\">(x, v, w) }", EIGHT, "3 operands"),
+    ("output shape", 13, "g (float[1,1,4,4] x, float[1,1,2,2] w) => (float[1,1,9,9] y) { y = ConvTranspose<output_shape = [9, 9]>(x, w) }", ALL, "output_shape"),
+    ("cumsum", 14, "g (float[4] x, int32 a) => (float[4] y) { y = CumSum(x, a) }", ALL, "`axis`"),
+    ("range", 13, "g (float s, float e) => (float[N] y) <float d = {1.0}> { y = Range(s, e, d) }", "8.2", "FLOAT"),
+    # what is taken
+    ("trilu upper", 14, "g (float[4,4] x) => (float[4,4] y) { y = Trilu<upper = 0>(x) }", "8.2", ""),
+    ("largest k", 13, "g (float[1,8400] x) => (float[1,3840] y, int64[1,3840] i) <int64[1] k = {3840}> { y, i = TopK(x, k) }", "", ""),
+    ("kernel written", 13, f"g ({X}) => (float[1,4,14,14] y) <{WEIGHT}> {{ v = Identity(w) y = Conv<kernel_shape = [3, 3]>(x, v) }}", "", ""),
+    ("allowzero", 14, f"g ({X}) => (float[8,256] y) <int64[2] s = {{8, 256}}> {{ y = Reshape<allowzero = 1>(x, s) }}", "", ""),
+    ("even split", 18, f"g ({X}) => (float[1,4,16,16] y, float[1,4,16,16] z) {{ y, z = Split<axis = 1, num_outputs = 2>(x) }}", "", ""),
+    ("uneven split", 18, "g (float[7] x) => (float[4] y, float[3] z) { y, z = Split<axis = 0, num_outputs = 2>(x) }", EIGHT, "num_outputs"),
+    ("reciprocal", 13, f"g ({X}) => (float[1,8,16,16] y) {{ y = Reciprocal(x) }}", "", ""),
+    ("unsorted", 13, "g (float[1,8] x) => (float[1,2] y, int64[1,2] i) <int64[1] k = {2}> { y, i = TopK<sorted = 0>(x, k) }", "", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("opset", "text", "refused", "says"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
+def test_each_rule(tmp_path: Path, opset: int, text: str, refused: str, says: str) -> None:
+    found = refusals(tmp_path, text, opset)
+    assert " ".join(found) == refused, found
+    for version in refused.split() if says else ():
+        if "TensorRT 8." not in found[version]:  # the operator is not there at all
+            assert any(one in found[version] for one in says.split("|")), found
+
+
+def test_if_needs_branches_of_one_shape(tmp_path: Path) -> None:
+    def branch(name: str, shape: list[int]) -> onnx.GraphProto:
+        value = helper.make_tensor_value_info(name, 1, shape)
+        made = helper.make_node(
+            "Constant", [], [name], value=onnx.numpy_helper.from_array(np.zeros(shape, np.float32))
+        )
+        return helper.make_graph([made], name, [], [value])
+
+    def model(shape: list[int]) -> onnx.ModelProto:
+        made = helper.make_node(
+            "If", ["c"], ["y"], then_branch=branch("t", [8, 4]), else_branch=branch("e", shape)
+        )
+        ends = [helper.make_tensor_value_info("c", 9, [])], [helper.make_tensor_value_info("y", 1, None)]
+        return helper.make_model(
+            helper.make_graph([made], "g", *ends), opset_imports=[helper.make_opsetid("", 13)], ir_version=8
+        )
+
+    for shape, wrong in (([8, 4], False), ([1, 8, 4], True), ([8, 5], True)):
+        path = tmp_path / "model.onnx"
+        onnx.save(model(shape), path)
+        skeleton = guard.check_onnx(path)
+        found = judge(Graph(_parse(skeleton), path), find("xavier"), trial=False)
+        assert any("branches give" in one.what for one in found.problems) == wrong
+
+
+def test_every_check_is_named_and_every_place_is_a_line() -> None:
+    facts = json.loads((Path(importers.__file__).parent / "importers.json").read_text())
+    assert {rule["check"] for rule in facts["rules"]} == set(CHECKS)
+    assert {rule["check"] for rule in facts["taken"]} == set(TAKEN)
+    for rule in [*facts["rules"], *facts["taken"]]:
+        assert set(rule["places"]) <= set(importers.READ)
+        assert rule.get("how", "refused") in importers.WORDS
+        assert ("until" in rule) == ("changelog" in rule)
+    assert all(rule["remedy"] for rule in facts["rules"])
