@@ -74,7 +74,7 @@ def learns(network: Network, data: Data) -> None:
 
 
 def _called(given: str | None, measured: str) -> str:
-    return given if is_file_reference(given) else measured
+    return str(given) if is_file_reference(given) else measured
 
 
 def _words(found: object) -> str:
