@@ -13,8 +13,8 @@ from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.targets import Target
 from jetpress.pipeline.recipe.reading import Recipe
 from jetpress.pipeline.recipe.retraining import Retraining, finetuning, with_rounding, written
-from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS, QuantizeConfig
-from jetpress.pipeline.recipe.sections.device import BuildConfig, Precision
+from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS, PruneConfig, QuantizeConfig
+from jetpress.pipeline.recipe.sections.device import BenchmarkConfig, BuildConfig, Precision
 from jetpress.pipeline.recipe.sections.export import ExportConfig
 from jetpress.pipeline.recipe.sections.training import FinetuneConfig
 
@@ -42,20 +42,20 @@ def resolve(recipe: Recipe, target: Target) -> Plan:
     """
     target = target.built_for(recipe.build.compute_capabilities)
     _refuse_fp8(recipe, target)
+    _refuse_dynamic(recipe, target)
     rest = _rest(recipe, target)
     opset = _opset(recipe, target, rest)
     precision = _precision(recipe, target)
     _refuse_ends(recipe.export, target)
     _refuse_provider(recipe.build, target)
+    _refuse_mapped(recipe.benchmark, target)
     _refuse_fp16_file(recipe.export, precision)
     budget = recipe.budget.accuracy_drop
     tuned = finetuning(recipe.finetune, recipe.train, budget)
     rounded = with_rounding(recipe.qat, tuned.training)
     decided = replace(
         recipe,
-        prune=replace(
-            recipe.prune, channel_multiple=recipe.prune.channel_multiple or target.multiple(precision)
-        ),
+        prune=_prune(recipe, target, precision),
         finetune=_with_budget(written(recipe.finetune, tuned.training), budget),
         qat=written(recipe.qat, rounded.training),
         export=_export(recipe.export, target, opset, precision),
@@ -63,6 +63,17 @@ def resolve(recipe: Recipe, target: Target) -> Plan:
         build=replace(recipe.build, precision=precision),
     )
     return Plan(decided, target, tuned, rounded, _skipped(recipe, target))
+
+
+def _prune(recipe: Recipe, target: Target, precision: str) -> PruneConfig:
+    """With what the recipe leaves to us."""
+    multiple = recipe.prune.channel_multiple or target.multiple(precision)
+    asked = recipe.prune.reconstruct
+    return replace(
+        recipe.prune,
+        channel_multiple=multiple,
+        reconstruct=recipe.finetune.epochs == 0 if asked is None else asked,
+    )
 
 
 def _refuse_fp8(recipe: Recipe, target: Target) -> None:
@@ -86,6 +97,23 @@ def _refuse_fp8(recipe: Recipe, target: Target) -> None:
         raise RecipeError(
             'quantize.method = "entropy" counts evenly spaced levels, and FP8 has none',
             'take "auto", "max", "percentile" or "mse"',
+        )
+
+
+def _refuse_dynamic(recipe: Recipe, target: Target) -> None:
+    """Ranges that are found while the engine runs, where its runtime has none, or nothing learns them."""
+    if recipe.quantize.method != "dynamic" or recipe.build.precision not in EIGHT_BITS:
+        return
+    if target.dialect(recipe.build.precision) != "onnxruntime":
+        raise RecipeError(
+            f'quantize.method = "dynamic" for {target.title}: TensorRT has no dynamic quantization. Its ranges are '
+            "calibrated and constants of the engine, and its LSTM computes in FP16 or FP32",
+            'take method = "auto", which leaves LSTMs in FP16, or build.precision = "fp16"',
+        )
+    if recipe.quantize.qat == "always":
+        raise RecipeError(
+            'quantize.method = "dynamic" and quantize.qat = "always" exclude each other',
+            "training with rounding learns ranges that are calibrated",
         )
 
 
@@ -150,6 +178,15 @@ def _refuse_provider(config: BuildConfig, target: Target) -> None:
         )
 
 
+def _refuse_mapped(config: BenchmarkConfig, target: Target) -> None:
+    """A GPU of its own memory copies."""
+    if config.memory == "mapped" and not target.is_board:
+        raise RecipeError(
+            f'benchmark.memory = "mapped" is for boards, whose GPU has its memory with the CPU, not for {target.title}',
+            "leave it out",
+        )
+
+
 def _refuse_ends(config: ExportConfig, target: Target) -> None:
     """Inputs and outputs that the target's TensorRT lacks."""
     if config.input == "uint8_nhwc" and not target.uint8_input:
@@ -205,6 +242,7 @@ def _quantize(
         dialect=config.dialect or target.dialect(precision),
         rest=rest,
         accuracy_drop=budget if config.accuracy_drop is None else config.accuracy_drop,
+        qat="off" if config.method == "dynamic" else config.qat,
     )
 
 
