@@ -31,7 +31,7 @@ from jetpress.pipeline.recipe.configs import BundleConfig, Place, PreflightConfi
 from jetpress.pipeline.recipe.reading import Recipe
 from jetpress.pipeline.recipe.resolve import Plan, resolve
 from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS
-from jetpress.pipeline.store.artifact import Bundle, Checkpoint
+from jetpress.pipeline.store.artifact import Bundle, Checkpoint, Samples
 from jetpress.pipeline.store.durations import Durations
 from jetpress.pipeline.store.lazy import lazy_stages
 from jetpress.pipeline.store.needs import Needs
@@ -106,11 +106,13 @@ def pipeline(plan: Plan, place: Place | None, walk: Walk) -> Outcome:
 
     networks = Networks(dense, folded, rounds, tuned, as_it_was)
     exports = Exports(dense_onnx, onnx, dense_same, same, same_quantized, training)
-    device = on_device(plan, place, packed, walk)
+    device = on_device(plan, place, packed, folded, walk)
     return Outcome(plan, exports, packed, device, networks, accuracy)
 
 
-def on_device(plan: Plan, place: Place | None, packed: Bundle, walk: Walk) -> OnDevice:
+def on_device(
+    plan: Plan, place: Place | None, packed: Bundle, tested: Checkpoint | Samples, walk: Walk
+) -> OnDevice:
     """From the bundle to an engine and its numbers; what is left to do by hand where it ends before that."""
     if place is None:
         walk.skip("build", "an engine is built on its own device, and none was given")
@@ -125,7 +127,7 @@ def on_device(plan: Plan, place: Place | None, packed: Bundle, walk: Walk) -> On
         )
         command = "python3 bundle/runner.pyz bench --bundle bundle --engines engine"
         return OnDevice(engine, next=by_hand + command)
-    tried = walk.step("infer", infer, place, packed, engine)
+    tried = walk.step("infer", infer, place, packed, engine, tested)
     for attempt in count():
         timing = Timing(place, plan.recipe.benchmark, attempt)
         numbers = walk.step("benchmark", bench, timing, packed, engine)

@@ -71,7 +71,7 @@ def from_file(plan: Plan, place: Place | None, walk: Walk) -> Outcome:
     packing = BundleConfig(recipe.name, target, recipe.build, recipe.benchmark, recipe.seed)
     packed = walk.step("bundle", bundle, packing, inputs, made, beside)
     exports = Exports(beside, made, None, equal, equal_quantized)
-    return Outcome(plan, exports, packed, on_device(plan, place, packed, walk))
+    return Outcome(plan, exports, packed, on_device(plan, place, packed, inputs, walk))
 
 
 def engine(

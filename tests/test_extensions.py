@@ -49,7 +49,7 @@ from jetpress.pipeline.stages.source import source
 
 sets = ["prune.criterion=largest", "prune.ratio=0.5", "prune.channel_multiple=8"]
 recipe = resolve(Recipe.load("recipe.toml", sets), find("host")).recipe
-dense = stage(source, SourceConfig(recipe.model, recipe.data))
+dense = stage(source, SourceConfig(recipe.model, recipe.data, task=recipe.task))
 judged = stage(sensitivity, SensitivityConfig.of(recipe.prune), dense)
 pruned = stage(prune, recipe.prune, dense, judged)
 first = [next(models.load(one).module.parameters()) for one in (dense, pruned)]
@@ -98,7 +98,7 @@ from jetpress.pipeline.stages.source import source
 target = find("tx2-nx")
 recipe = resolve(Recipe.load("recipe.toml"), target).recipe
 steps = [step.name for step in jetpress.plan(Recipe.load("recipe.toml"), "tx2-nx")]
-network = stage(source, SourceConfig(recipe.model, recipe.data))
+network = stage(source, SourceConfig(recipe.model, recipe.data, task=recipe.task))
 onnx_model = stage(export, recipe.export, network)
 packing = BundleConfig("small", target, recipe.build, recipe.benchmark, 0)
 made = stage(bundle, packing, network, onnx_model, onnx_model)
@@ -259,7 +259,7 @@ print(json.dumps({
 
 def test_a_task(tree: Tree) -> None:
     """One file and one record: several labels may be right; trained and assessed on real digits."""
-    records, file = "pipeline/tasks/__init__.py", "pipeline/tasks/multilabel.py"
+    records, file = "pipeline/tasks/__init__.py", "pipeline/tasks/traits.py"
     tree.new(
         file,
         '''"""Several labels may be right for a sample, each for itself."""
@@ -270,6 +270,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from jetpress.pipeline.network.models import outputs_of
+from jetpress.pipeline.tasks.metric import Metric, Setting, of_samples
 
 
 def binary_cross_entropy(outputs: object, target: Tensor, smoothing: float) -> Tensor:
@@ -277,27 +278,29 @@ def binary_cross_entropy(outputs: object, target: Tensor, smoothing: float) -> T
     return F.binary_cross_entropy_with_logits(outputs_of(outputs)[0].float(), target)
 
 
-def right_labels(outputs: object, target: Tensor) -> Tensor:
+def right_labels(setting: Setting) -> Metric:
     """Share of the labels that are right, in percent."""
-    return 100 * ((outputs_of(outputs)[0] > 0) == (target > 0.5)).float().mean(1)
+    del setting
+    return of_samples(
+        "share of right labels",
+        lambda outputs, target: 100 * ((outputs_of(outputs)[0] > 0) == (target > 0.5)).float().mean(1),
+    )
 ''',
     )
     tree.insert(
         records,
-        '    "custom": Task(loss=custom.no_loss, metric=classification.top1, guessing=classification.guessing),',
-        """    "multilabel": Task(
-        loss=multilabel.binary_cross_entropy,
+        '    "custom": Task(',
+        """    "traits": Task(
+        loss=traits.binary_cross_entropy,
         loss_name="binary_cross_entropy",
-        metric=multilabel.right_labels,
-        metric_name="right_labels",
-        measured="share of right labels",
+        metrics={"right_labels": traits.right_labels},
     ),
 """,
     )
     tree.insert(
         records,
         "from jetpress.pipeline.tasks.task import Decoded, Task",
-        "from jetpress.pipeline.tasks import multilabel\n",
+        "from jetpress.pipeline.tasks import traits\n",
     )
     assert tree.changed() == {records: 2, file: 1}  # a record, and its import
     said = tree.python(
@@ -309,10 +312,10 @@ from jetpress.pipeline.stages.finetune import finetune
 from jetpress.pipeline.stages.source import source
 from jetpress.pipeline.stages.train import train
 
-sets = ["data.task=multilabel", "data.source=net.py:traits", "model.arguments={outputs=3}", "train.epochs=3"]
+sets = ["task.kind=traits", "data.source=net.py:traits", "model.arguments={outputs=3}", "train.epochs=3"]
 plan = resolve(Recipe.load("recipe.toml", [*sets, "finetune.epochs=1"]), find("host"))
 recipe = plan.recipe
-given = stage(source, SourceConfig(recipe.model, recipe.data))
+given = stage(source, SourceConfig(recipe.model, recipe.data, task=recipe.task))
 trained = stage(train, recipe.train, given)
 tuned = stage(finetune, plan.finetune, trained, trained)
 print(json.dumps({"measured": tuned.facts.measured, **asdict(stage(assess, None, given, tuned).facts)}))

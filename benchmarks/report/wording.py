@@ -51,13 +51,18 @@ def percent(value: float | None, places: int = 2) -> str:
 
 
 def sentence(text: str) -> str:
-    """With a capital letter at its start."""
-    return text[:1].upper() + text[1:]
+    """With a capital letter at its start; a name such as mIoU stays as it is."""
+    return text if text[1:2].isupper() else text[:1].upper() + text[1:]
 
 
 def points(value: float | None, places: int = 2) -> str:
     """A difference of accuracies, with its sign."""
     return MISSING if value is None else f"{value:+.{places}f} points".replace("-", "\N{MINUS SIGN}")
+
+
+def figure(value: float | None, unit: str) -> str:
+    """Points in their unit: ``97.77 %``, ``31.20 dB``, ``0.52``."""
+    return MISSING if value is None else f"{value:.2f} {unit}".rstrip().replace("-", "\N{MINUS SIGN}")
 
 
 def spread(value: float | None, samples: int | None) -> str:

@@ -35,6 +35,7 @@ from jetpress.pipeline.network.reparametrized import bake
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.fields import as_table, is_file_reference
 from jetpress.pipeline.recipe.sections.model import InputConfig, ModelConfig
+from jetpress.pipeline.recipe.sections.task import UNDECIDED, TaskConfig
 from jetpress.pipeline.store.artifact import Checkpoint
 from jetpress.pipeline.store.facts.network import CheckpointFacts
 from jetpress.pipeline.store.facts.onnx_file import DetectionRules
@@ -56,6 +57,8 @@ class Network:
     "classes": count}``, oldest first."""
     masks: dict[str, Tensor] = field(default_factory=dict)
     """Parameter name -> bool tensor of its shape: False is held at zero."""
+    task: TaskConfig = UNDECIDED
+    """What it is for, decided."""
 
 
 def build(model: ModelConfig, seed: int = 0) -> nn.Module:
@@ -201,6 +204,7 @@ def save(network: Network, draft: Path, before: CheckpointFacts | None = None) -
             save_file(masks, draft / "masks.safetensors")
     description = {
         "model": as_table(network.model),
+        "task": as_table(network.task),
         "data": as_table(network.data),
         "seed": network.seed,
         "history": network.history,
@@ -261,6 +265,7 @@ def load(checkpoint: Checkpoint, *, masked: bool = True) -> Network:
         module=nn.Identity(),
         model=TypeAdapter(ModelConfig).validate_python(description["model"]),
         data=TypeAdapter(DataConfig).validate_python(description["data"]),
+        task=TypeAdapter(TaskConfig).validate_python(description["task"]),
         seed=description["seed"],
         history=description["history"],
     )

@@ -75,7 +75,7 @@ def cut_and_saved(
         dense = copied(network.module) if reduction.config.reconstruct else None
         cut_now = cut_in_place(network, reduction.graph, found)
         if dense is not None:
-            images = at_once(load(network.data, network.seed), network.data.calibration_images)
+            images = at_once(load(network.data, network.seed, network.task), network.data.calibration_images)
             fitted(dense, network.module, network.history[-1], images)
     else:
         cut_now = replace(facts.pruning or Pruning(), layers=(), blocks=())

@@ -70,11 +70,11 @@ def measure(
     network: Network, graph: ChannelGraph, ranked: Mapping[str, Scores], config: SensitivityConfig
 ) -> Curves:
     """The curves of every group and block of ``network``, whose weights are as before afterwards."""
-    loaded = loading.load(network.data, network.seed)
+    loaded = loading.load(network.data, network.seed, network.task)
     place = device()
     module = network.module.to(place).eval()
     images = to_device(loading.calibration(loaded, config.images), place)
-    found = curves_of(module, graph, ranked, images, config, task_of(network.data).class_scores)
+    found = curves_of(module, graph, ranked, images, config, task_of(network.task).class_scores)
     module.cpu()
     return found
 

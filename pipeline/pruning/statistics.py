@@ -32,7 +32,7 @@ def judged(criterion: str, network: Network, graph: ChannelGraph) -> dict[str, S
     statistics, wanted = None, CRITERIA[criterion].data
     if wanted:
         network.module.to(device()).eval()
-        statistics = collected(wanted, network.module, _some(network, wanted), loss(network.data))
+        statistics = collected(wanted, network.module, _some(network, wanted), loss(network))
         network.module.cpu()
     return scores(criterion, network.module, graph, statistics, network.seed)
 
@@ -134,7 +134,7 @@ class _Watch(TorchFunctionMode):
 
 def _some(network: Network, what: str) -> Iterator[Batch]:
     """A few training batches, where the network is."""
-    data = load(network.data, network.seed)
+    data = load(network.data, network.seed, network.task)
     count = min(BATCHES, steps(data.train))
     with progress(what, count) as line:
         for _, (inputs, target) in zip(range(count), batches(data.train, 0), strict=False):

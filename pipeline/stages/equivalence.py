@@ -55,7 +55,7 @@ def equivalence(
     network = models.load(model)
     path = onnx_model.path / "model.onnx"
     proto, beside = opened(path)
-    loaded = loading.load(network.data, network.seed)
+    loaded = loading.load(network.data, network.seed, network.task)
     images = loading.calibration(loaded, network.data.calibration_images)
     ends, batch = Ends.of(onnx_model.facts, network.data), onnx_model.facts.max_batch
     held = hold(network, proto, images, ends, _kind(onnx_model.facts), batch, config, beside)

@@ -64,7 +64,7 @@ def export(config: ExportConfig, model: Checkpoint, draft: Path) -> OnnxModel:
     network = models.load(model)
 
     def images() -> tuple[Tensor, ...]:
-        loaded = loading.load(network.data, network.seed)
+        loaded = loading.load(network.data, network.seed, network.task)
         return loading.calibration(loaded, min(LOOK_AT, network.data.calibration_images))
 
     return OnnxModel(draft, written(network, config, draft / FILE, images, models.rules(network)))

@@ -41,7 +41,7 @@ def finetune(config: Retraining, model: Checkpoint, teacher: Checkpoint, draft: 
     network = models.load(model)
     if model.facts.pruned is False:
         return models.save(network, draft, model.facts)
-    data, dense = load(network.data, network.seed), model.facts.dense
+    data, dense = load(network.data, network.seed, network.task), model.facts.dense
     taught: Teacher | None
     if config.training.trainer:
         shown = models.load(teacher).module
@@ -79,7 +79,7 @@ def recover(
     if config.training.epochs:
         how = config.training
         if config.may_lose is not None and dense is not None:
-            how = replace(how, stop_at=min(max(dense - config.may_lose, 0.0), 100.0))
+            how = replace(how, stop_at=min(dense - config.may_lose, 100.0))
         fitted = fit(network, data, how, state=state, what="fine-tuning", teacher=teacher, start=free)
     return fitted, Recovery(before, free)
 

@@ -58,7 +58,7 @@ def sparsify(config: SparsifyConfig, model: Checkpoint, draft: Path) -> Checkpoi
     if config.method == "magnitude":
         inputs = models.example_inputs(network.model.inputs, BATCH)
     else:
-        inputs = at_once(load(network.data, network.seed), network.data.calibration_images)
+        inputs = at_once(load(network.data, network.seed, network.task), network.data.calibration_images)
     found = make_sparse(network, config, inputs)
     return models.save(network, draft, replace(model.facts, sparsity=found, pruned=found.eligible > 0))
 

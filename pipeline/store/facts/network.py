@@ -240,6 +240,10 @@ class CheckpointFacts:
     data: DataFacts | None = None
     measured: str = "accuracy"
     """What the points are called, by what the network is for."""
+    unit: str = "%"
+    """Of the points; empty: numbers."""
+    mean: bool = True
+    """The points are a mean of points of each sample, 0 to 100; otherwise a figure over the whole split."""
     validation: float | None = None
     """Points on the validation split; with rounded weights and activations after quantization-aware training.
     None where they were not measured since the network was cut."""
@@ -288,8 +292,17 @@ class Change:
     """Points that the compressed network gains on the dense one, on the same images, and their 95 % interval."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    """None: what the figure is made of is not known."""
+    high: float | None
+
+
+@dataclass(frozen=True)
+class PartPoints:
+    """Points of each class, by its name."""
+
+    dense: Mapping[str, float] = field(default_factory=dict, hash=False)
+    compressed: Mapping[str, float] = field(default_factory=dict, hash=False)
 
 
 PREDICTIONS, DISAGREEMENTS = "predictions.npy", "disagreements.json"
@@ -310,3 +323,7 @@ class AssessmentFacts:
     """On the test split."""
     guessing: float | None = None
     """Points on the test split of whoever has learnt nothing; None where that means nothing."""
+    mean: bool = True
+    """The points are a mean of points of each sample, 0 to 100; otherwise a figure over the whole split."""
+    parts: PartPoints = PartPoints()
+    """Of each class on the test split, where the figure has parts."""
