@@ -7,7 +7,7 @@ the FP32 graph with all tensors as outputs; :mod:`jetpress.pipeline.graph.fp16` 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import onnx
@@ -21,7 +21,12 @@ from jetpress.pipeline.store.facts.onnx_file import Fp16
 
 def to_fp16(model: onnx.ModelProto, seen: Iterable[Case]) -> tuple[ir.Model, Fp16]:
     """As :func:`fed`, by cases as the file takes them, in its order."""
-    return fed(model, (feed for _, case in seen for _, feed in session.feeds(model, case, len(case[0]))))
+    return fed(model, feeds(model, seen))
+
+
+def feeds(model: onnx.ModelProto, seen: Iterable[Case]) -> Iterator[Feed]:
+    """Cases as ``model`` takes them."""
+    return (feed for _, case in seen for _, feed in session.feeds(model, case, len(case[0])))
 
 
 def fed(model: onnx.ModelProto, seen: Iterable[Feed]) -> tuple[ir.Model, Fp16]:

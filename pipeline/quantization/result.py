@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import onnx
@@ -10,13 +12,12 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from jetpress.pipeline.graph import fp16_layers
-from jetpress.pipeline.graph.cases import Case
 from jetpress.pipeline.graph.session import Feed
 from jetpress.pipeline.quantization import qdq
 from jetpress.pipeline.quantization.calibrate import Seen
 from jetpress.pipeline.quantization.mixed import Search
 from jetpress.pipeline.quantization.subject import Subject
-from jetpress.pipeline.store.facts.onnx_file import TOO_SENSITIVE, QuantizedLayer
+from jetpress.pipeline.store.facts.onnx_file import TOO_SENSITIVE, Quantization, QuantizedLayer
 
 
 def layers(subject: Subject, alone: Mapping[str, float], search: Search) -> list[QuantizedLayer]:
@@ -49,20 +50,20 @@ def tensors(seen: Mapping[str, Seen], ranges: qdq.Ranges) -> list[dict[str, obje
     ]
 
 
-def rest_in_fp16(made: onnx.ModelProto, seen: Iterable[Case]) -> onnx.ModelProto:
+def rest_in_fp16(made: onnx.ModelProto, seen: Iterable[Feed]) -> onnx.ModelProto:
     """What is not in eight bits in FP16, Q/DQ included, where FP16 can hold it."""
-    return _tidied(fp16_layers.to_fp16(onnx.shape_inference.infer_shapes(made), seen)[0])
-
-
-def rest_in_fp16_fed(made: onnx.ModelProto, seen: Iterable[Feed]) -> onnx.ModelProto:
-    """The same by feeds."""
-    return _tidied(fp16_layers.fed(onnx.shape_inference.infer_shapes(made), seen)[0])
-
-
-def _tidied(halved: ir.Model) -> onnx.ModelProto:
+    halved, _ = fp16_layers.fed(onnx.shape_inference.infer_shapes(made), seen)
     common.RemoveUnusedNodesPass()(halved)
     common.NameFixPass()(halved)
     return onnx.shape_inference.infer_shapes(ir.to_proto(halved))
+
+
+def tell(
+    draft: Path, facts: Quantization, tries: Sequence[object], tensors: Sequence[Mapping[str, object]]
+) -> None:
+    """Write ``quantization.json``: the facts, what was tried, and what was seen of each tensor."""
+    told = {**asdict(facts), "tries": tries, "tensors": tensors}
+    (draft / "quantization.json").write_text(json.dumps(told, indent=1))
 
 
 def checked(made: onnx.ModelProto, path: Path) -> int:

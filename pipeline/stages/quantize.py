@@ -9,16 +9,13 @@ sensitive layers stay in higher precision, as few as will do (:mod:`jetpress.pip
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import onnx
-import onnx_ir as ir
 import torch
-from onnx_ir.passes import common
 from torch import Tensor
 
 from jetpress.deploy import console
@@ -26,25 +23,23 @@ from jetpress.deploy.errors import StageError
 from jetpress.pipeline.data import loading
 from jetpress.pipeline.data.splits import Split
 from jetpress.pipeline.graph import fp16_layers
-from jetpress.pipeline.graph.cases import Case, cases
+from jetpress.pipeline.graph.cases import cases
 from jetpress.pipeline.graph.ends import Ends
 from jetpress.pipeline.graph.session import Feed
 from jetpress.pipeline.graph.tolerance import LIMITS
 from jetpress.pipeline.network import models
 from jetpress.pipeline.quantization import THROUGHOUT, bias, calibrate, dynamic, qdq
-from jetpress.pipeline.quantization.calibrate import Seen
-from jetpress.pipeline.quantization.dialect import DIALECTS, Array
-from jetpress.pipeline.quantization.judge import Judge, close, cosine, error, looks_random
-from jetpress.pipeline.quantization.layer_loss import sensitivity
+from jetpress.pipeline.quantization.dialect import DIALECTS
+from jetpress.pipeline.quantization.judge import Judge, looks_random
 from jetpress.pipeline.quantization.mixed import Search, fewest
+from jetpress.pipeline.quantization.probe import Probe
+from jetpress.pipeline.quantization.result import checked, layers, rest_in_fp16, tell, tensors
 from jetpress.pipeline.quantization.subject import Subject, masked
 from jetpress.pipeline.recipe.sections.compression import QuantizeConfig
 from jetpress.pipeline.store.artifact import Checkpoint, OnnxModel
 from jetpress.pipeline.store.facts.network import CheckpointFacts
 from jetpress.pipeline.store.facts.onnx_file import (
-    TOO_SENSITIVE,
     Quantization,
-    QuantizedLayer,
     QuantizedPoints,
 )
 
@@ -76,14 +71,14 @@ def quantize(config: QuantizeConfig, model: Checkpoint, onnx_model: OnnxModel, d
     unseen = loading.calibration(loaded, config.sensitivity_images, config.seed + 1)
     if config.method == "dynamic":
         least = _least(config, model, trial.floating)
-        return _dynamic(trial, _Probe(trial, unseen), least, onnx_model, draft)
+        return _dynamic(trial, trial.probe(unseen), least, onnx_model, draft)
     names, images = subject.names, loading.calibration(loaded, config.images, config.seed)
     warnings = _warnings(images)
     seen = calibrate.look(subject.proto, subject.tensors(), _feeds(judge, subject, images))
     if corrected := config.bias_correction and not learnt_rounded(model.facts):
         subject = replace(subject, shifts=bias.shifts(subject.layers, seen, subject.dialect.numbers))
     trial = replace(trial, subject=subject)
-    probe = _Probe(trial, unseen)
+    probe = trial.probe(unseen)
     errors, ranges = probe.methods(seen)
     method = min(errors, key=errors.__getitem__)
     alone = probe.sensitivity(names, ranges[method])
@@ -93,12 +88,13 @@ def quantize(config: QuantizeConfig, model: Checkpoint, onnx_model: OnnxModel, d
     def graph(without: tuple[str, ...]) -> onnx.ModelProto:
         made = subject.graph(ranges[method], without)
         if config.rest == "fp16":
-            return _rest_in_fp16(made, cases(judge.ends.to_file(images), judge.batch, edges=True))
+            edges = cases(judge.ends.to_file(images), judge.batch, edges=True)
+            return rest_in_fp16(made, fp16_layers.feeds(made, edges))
         return made
 
     made = graph(search.without)
     if search.without:  # to be timed beside what was chosen
-        _checked(graph(()), draft / THROUGHOUT)
+        checked(graph(()), draft / THROUGHOUT)
     facts = Quantization(
         dialect=dialect,
         numbers=subject.dialect.numbers.title,
@@ -110,17 +106,17 @@ def quantize(config: QuantizeConfig, model: Checkpoint, onnx_model: OnnxModel, d
         bias_correction=corrected,
         images=len(images[0]),
         warnings=tuple(warnings),
-        layers=tuple(_layers(subject, alone, search)),
+        layers=tuple(layers(subject, alone, search)),
         validation=QuantizedPoints(trial.floating, search.points, least, len(trial.split)),
         met=search.met,
         stored=subject.dialect.stored,
     )
     tries = [{"without": list(without), "points": points} for without, points in search.tries]
-    _tell(draft, facts, tries, _tensors(seen, ranges[method]))
+    tell(draft, facts, tries, tensors(seen, ranges[method]))
     return _write(made, onnx_model, facts, draft)
 
 
-def _dynamic(trial: _Trial, probe: _Probe, least: float, before: OnnxModel, draft: Path) -> OnnxModel:
+def _dynamic(trial: _Trial, probe: Probe, least: float, before: OnnxModel, draft: Path) -> OnnxModel:
     """Recurrent and linear layers in INT8, ranges found while the file runs: nothing to calibrate or to search for."""
     proto = trial.subject.proto
     found = dynamic.layers(proto, trial.config.keep)
@@ -143,7 +139,7 @@ def _dynamic(trial: _Trial, probe: _Probe, least: float, before: OnnxModel, draf
         met=points >= least and probe.close(made),
         stored=True,
     )
-    _tell(draft, facts, [], [])
+    tell(draft, facts, [], [])
     return _write(made, before, facts, draft)
 
 
@@ -161,6 +157,11 @@ class _Trial:
         """Points in FP32."""
         return self.judge.points(self.subject.proto, self.split, "validation, FP32")
 
+    def probe(self, images: tuple[Tensor, ...]) -> Probe:
+        """By training images that nothing was calibrated on."""
+        feeds = _feeds(self.judge, self.subject, images)
+        return Probe(self.config, self.subject, self.judge.scores, feeds)
+
     def search(
         self, order: Sequence[str], ranges: qdq.Ranges, least: float, close: Callable[[onnx.ModelProto], bool]
     ) -> Search:
@@ -176,42 +177,6 @@ class _Trial:
         found = points(())
         met = found >= least and close(self.subject.graph(ranges))
         return Search((), found, met, [((), found)])
-
-
-class _Probe:
-    """How far graphs are from FP32, on training images that nothing was calibrated on."""
-
-    def __init__(self, trial: _Trial, images: tuple[Tensor, ...]) -> None:
-        self.config, self.subject, self.judge = trial.config, trial.subject, trial.judge
-        self.feeds = _feeds(self.judge, self.subject, images)
-        self.expected: Array = self.judge.scores(self.subject.proto, self.feeds)
-
-    def error(self, graph: onnx.ModelProto) -> float:
-        """Of the scores."""
-        return error(self.expected, self.judge.scores(graph, self.feeds))
-
-    def close(self, graph: onnx.ModelProto) -> bool:
-        """Whether :mod:`jetpress.pipeline.stages.equivalence` will call it the same function."""
-        return close(self.expected, self.judge.scores(graph, self.feeds))
-
-    def cosine(self, graph: onnx.ModelProto) -> float:
-        """Between the scores and those of FP32, mean over the images."""
-        return cosine(self.expected, self.judge.scores(graph, self.feeds))
-
-    def methods(self, seen: Mapping[str, Seen]) -> tuple[dict[str, float], dict[str, qdq.Ranges]]:
-        """Error and ranges of the method asked for, or of all of them."""
-        dialect = self.subject.dialect
-        names = calibrate.methods(dialect) if self.config.method == "auto" else [self.config.method]
-        found: dict[str, qdq.Ranges] = {
-            name: calibrate.ranges(seen, name, dialect, self.config.percentile) for name in names
-        }
-        return {name: self.error(self.subject.graph(one)) for name, one in found.items()}, found
-
-    def sensitivity(self, names: Sequence[str], ranges: qdq.Ranges) -> dict[str, float]:
-        """Of each layer, largest first."""
-        return sensitivity(
-            names, lambda name: self.subject.alone(ranges, name), self.judge.scores, self.feeds, self.expected
-        )
 
 
 def _read(onnx_model: OnnxModel) -> onnx.ModelProto:
@@ -253,62 +218,8 @@ def _least(config: QuantizeConfig, model: Checkpoint, floating: float) -> float:
     return (floating if dense is None else dense) - (config.accuracy_drop or 0.0)
 
 
-def _layers(subject: Subject, alone: Mapping[str, float], search: Search) -> list[QuantizedLayer]:
-    out = dict.fromkeys(search.without, TOO_SENSITIVE) | subject.always
-    return [
-        QuantizedLayer(
-            name=one.name,
-            weight=one.weight.name or "",
-            weights=one.weight.const_value.size if one.weight.const_value else 0,
-            error=alone.get(one.name),
-            int8=one.name not in out,
-            why=out.get(one.name, ""),
-        )
-        for one in subject.layers
-    ]
-
-
-def _tensors(seen: Mapping[str, Seen], ranges: qdq.Ranges) -> list[dict[str, object]]:
-    """What was seen of each tensor, coarsely enough for a plot."""
-    return [
-        {
-            "name": name,
-            "low": one.low,
-            "high": one.high,
-            "range": list(ranges[name]),
-            "counts": [] if one.counts is None else one.counts.reshape(64, -1).sum(1).tolist(),
-        }
-        for name, one in seen.items()
-    ]
-
-
-def _rest_in_fp16(made: onnx.ModelProto, seen: Iterable[Case]) -> onnx.ModelProto:
-    """What is not in eight bits in FP16, Q/DQ included, where FP16 can hold it."""
-    halved, _ = fp16_layers.to_fp16(onnx.shape_inference.infer_shapes(made), seen)
-    common.RemoveUnusedNodesPass()(halved)
-    common.NameFixPass()(halved)
-    return onnx.shape_inference.infer_shapes(ir.to_proto(halved))
-
-
-def _tell(
-    draft: Path, facts: Quantization, tries: Sequence[object], tensors: Sequence[Mapping[str, object]]
-) -> None:
-    told = {**asdict(facts), "tries": tries, "tensors": tensors}
-    (draft / "quantization.json").write_text(json.dumps(told, indent=1))
-
-
-def _checked(made: onnx.ModelProto, path: Path) -> int:
-    """Held against ONNX's rules, then written; its bytes.
-
-    Without the shapes between nodes: every parser infers them, and with Q/DQ they are 3 % of a small network's file.
-    """
-    onnx.checker.check_model(made, full_check=True)
-    del made.graph.value_info[:]
-    return path.write_bytes(made.SerializeToString(deterministic=True))
-
-
 def _write(made: onnx.ModelProto, before: OnnxModel, found: Quantization, draft: Path) -> OnnxModel:
-    size, points = _checked(made, draft / FILE), found.points
+    size, points = checked(made, draft / FILE), found.points
     smaller = f", {before.facts.bytes / size:.2f} times smaller" if found.stored else ""
     said = (
         f"{sum(one.int8 for one in found.layers)} of {len(found.layers)} layers in {found.numbers} "

@@ -6,9 +6,8 @@ As :mod:`jetpress.pipeline.stages.quantize`, but without labels: a choice is as 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from jetpress.pipeline.quantization.dialect import DIALECTS
 from jetpress.pipeline.quantization.mixed import Search, fewest
 from jetpress.pipeline.quantization.outputs import balanced, last
 from jetpress.pipeline.quantization.probe import Probe
-from jetpress.pipeline.quantization.result import checked, layers, rest_in_fp16_fed, tensors
+from jetpress.pipeline.quantization.result import checked, layers, rest_in_fp16, tell, tensors
 from jetpress.pipeline.quantization.subject import Subject
 from jetpress.pipeline.recipe.given import QuantizeFileConfig
 from jetpress.pipeline.recipe.sections.compression import QuantizeConfig
@@ -86,7 +85,7 @@ def rounded(
 
     def graph(without: tuple[str, ...]) -> onnx.ModelProto:
         made = subject.graph(ranges[method], without)
-        return rest_in_fp16_fed(made, feeds) if knobs.rest == "fp16" else made
+        return rest_in_fp16(made, feeds) if knobs.rest == "fp16" else made
 
     made = graph(search.without)
     if search.without:  # to be timed beside what was chosen
@@ -107,8 +106,7 @@ def rounded(
         stored=subject.dialect.stored,
     )
     tries = [{"without": list(without), "points": points} for without, points in search.tries]
-    told = {**asdict(facts), "tries": tries, "tensors": tensors(seen, ranges[method])}
-    (path.parent / "quantization.json").write_text(json.dumps(told, indent=1))
+    tell(path.parent, facts, tries, tensors(seen, ranges[method]))
     checked(made, path)
     if not search.met:
         console.say(f"    WARNING: {LEAST} is asked for: no choice of layers reaches it")

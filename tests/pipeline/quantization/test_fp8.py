@@ -20,12 +20,13 @@ from jetpress.deploy.onnx_file import guard
 from jetpress.deploy.preflight import compatibility, trial
 from jetpress.deploy.preflight.graph import inferred
 from jetpress.deploy.targets import TARGETS
-from jetpress.pipeline.graph import session
+from jetpress.pipeline.graph import fp16_layers, session
 from jetpress.pipeline.graph.cases import cases
 from jetpress.pipeline.graph.exporting import to_onnx
 from jetpress.pipeline.quantization import bias, calibrate, fake, judge
 from jetpress.pipeline.quantization.dialect import DIALECTS, FP8, Array
 from jetpress.pipeline.quantization.fake import Grid
+from jetpress.pipeline.quantization.result import rest_in_fp16
 from jetpress.pipeline.quantization.subject import NO_KERNEL, Subject
 from jetpress.pipeline.recipe.reading import Recipe
 from jetpress.pipeline.recipe.resolve import resolve
@@ -33,7 +34,6 @@ from jetpress.pipeline.recipe.sections.compression import QuantizeConfig
 from jetpress.pipeline.recipe.sections.device import BuildConfig
 from jetpress.pipeline.recipe.sections.export import ExportConfig
 from jetpress.pipeline.recipe.sections.model import InputConfig
-from jetpress.pipeline.stages.quantize import _rest_in_fp16
 from tests.pipeline.graph.outputs import outputs
 
 DIALECT = DIALECTS["tensorrt_fp8"]
@@ -87,7 +87,8 @@ def file(
     """As it is delivered: the rest in FP16."""
     path = tmp_path_factory.mktemp("fp8") / "model.onnx"
     seen = cases((torch.from_numpy(feeds[0]["input"]),), 1, edges=True)
-    path.write_bytes(_rest_in_fp16(subject.graph(ranges), seen).SerializeToString())
+    made = subject.graph(ranges)
+    path.write_bytes(rest_in_fp16(made, fp16_layers.feeds(made, seen)).SerializeToString())
     return path
 
 
