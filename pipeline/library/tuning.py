@@ -109,7 +109,7 @@ def _config(loss: Judge | None, metric: Judge | None) -> DataConfig:
         for name, function in (("loss", loss), ("metric", metric))
         if function is not None
     }
-    return DataConfig("in memory", task="custom" if loss else "classification", **named)  # type: ignore[arg-type]
+    return DataConfig("in memory", **named)  # type: ignore[arg-type]
 
 
 def distillation(
