@@ -19,6 +19,7 @@ import shutil
 import tempfile
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -33,6 +34,7 @@ from jetpress.deploy.targets import find
 from jetpress.pipeline.data.digests import input_digests
 from jetpress.pipeline.data.loading import batches, load
 from jetpress.pipeline.engine import trials
+from jetpress.pipeline.engine.contents import write_samples
 from jetpress.pipeline.flow.devices import bench_for_pruning
 from jetpress.pipeline.flow.rounds import prune_in_rounds
 from jetpress.pipeline.graph import exporting
@@ -144,7 +146,7 @@ def table(places: list[Path], recipe: Path) -> str:
         protos["dense"] = exporting.to_onnx(network.module, network.model.inputs, (), plan.recipe.export)
         packing = BundleConfig("pruning", plan.target, plan.recipe.build, plan.recipe.benchmark, 0)
         bench = Bench(here(), packing, plan.recipe.export)
-        timed = trials.profiles(bench, protos, network, Path(folder))
+        timed = trials.profiles(bench, protos, partial(write_samples, network), Path(folder))
     lines = [
         "| method | test, % | MACs left | median, ms | times as fast as dense (95 %) |",
         "|---|---|---|---|---|",

@@ -17,6 +17,8 @@ from jetpress.pipeline.store.artifact import listing
 from jetpress.pipeline.store.facts.onnx_file import DetectionRules, TensorSpec
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from jetpress.pipeline.network.models import Network
 
 FORMAT = 1
@@ -116,17 +118,27 @@ def write_samples(network: Network, told: Sequence[TensorSpec], folder: Path) ->
     import torch
 
     from jetpress.pipeline.data import loading
-    from jetpress.pipeline.graph.ends import Ends
 
     loaded = loading.load(network.data, network.seed, network.task)
     inputs, labels = loading.samples(loaded, network.data.sample_images)
+    write_inputs(network, inputs, told, folder)
+    if isinstance(labels, torch.Tensor) and labels.ndim == 1 and not labels.is_floating_point():
+        np.save(folder / "labels.npy", labels.numpy(), allow_pickle=False)  # the runner counts by itself
+    return len(inputs[0])
+
+
+def write_inputs(
+    network: Network, inputs: tuple[Tensor, ...], told: Sequence[TensorSpec], folder: Path
+) -> None:
+    """The network's inputs ``[n, ...]`` as the file takes them, as plain ``.npy``."""
+    import numpy as np
+
+    from jetpress.pipeline.graph.ends import Ends
+
     folder.mkdir(exist_ok=True)
     inputs = Ends.taking((one.dtype for one in told), network.data).to_file(inputs)
     for one, tensor in zip(network.model.inputs, inputs, strict=True):
         np.save(folder / f"{safe_name(one.name)}.npy", tensor.numpy(), allow_pickle=False)
-    if isinstance(labels, torch.Tensor) and labels.ndim == 1 and not labels.is_floating_point():
-        np.save(folder / "labels.npy", labels.numpy(), allow_pickle=False)  # the runner counts by itself
-    return len(inputs[0])
 
 
 def write_given(samples: Path, inputs: Sequence[TensorSpec], folder: Path) -> int:

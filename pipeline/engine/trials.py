@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import onnx
@@ -21,6 +21,7 @@ from jetpress.pipeline.quantization.dialect import DIALECTS
 from jetpress.pipeline.quantization.subject import Subject
 from jetpress.pipeline.recipe.configs import Bench
 from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS
+from jetpress.pipeline.store.facts.onnx_file import TensorSpec
 
 REMEDY = "run it again; if it stays so, run `python3 runner.pyz doctor` on the device"
 
@@ -42,9 +43,15 @@ def with_qdq(proto: onnx.ModelProto, dialect: str) -> onnx.ModelProto:
 
 
 def profiles(
-    bench: Bench, protos: Mapping[str, onnx.ModelProto], network: Network, draft: Path
+    bench: Bench,
+    protos: Mapping[str, onnx.ModelProto],
+    samples: Callable[[Sequence[TensorSpec], Path], object],
+    draft: Path,
 ) -> dict[str, Profile]:
     """Time the networks in one session, interleaved: what undisturbed runs take (`deploy/runner/profile.py`), by name.
+
+    Args:
+        samples: writes what they are run on into a folder: an array for each input that is described.
 
     Raises:
         StageError: the runner does not tell of each, or not of as many rounds of one as of another.
@@ -58,7 +65,7 @@ def profiles(
     listed = {name: {"file": f"{name}.onnx", "sparse": False, **typed} for name in protos}
     first = next(iter(protos.values()))
     inputs = [exporting.described(value) for value in first.graph.input]
-    contents.write_samples(network, inputs, folder / "samples")
+    samples(inputs, folder / "samples")
     contents.complete(folder, bench.packing, listed, inputs)
     digest = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
     with opened(bench.place, draft) as device:

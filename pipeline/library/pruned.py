@@ -79,6 +79,11 @@ class Pruned:
         lines = [done.headline if self.removed else "nothing was removed"]
         lines.append(f"multiply-adds {_counted(before.macs)} -> {_counted(now.macs)}, "
                      f"parameters {_counted(before.parameters)} -> {_counted(now.parameters)}")  # fmt: skip
+        if (time := done.time) is not None:
+            said = "" if time.met else ", not met"
+            lines.append(
+                f"{time.dense_ms:.3g} ms -> {time.measured_ms:.3g} ms, {time.limit_ms:.3g} ms asked for{said}"
+            )
         lines += _listed("removed", {one.name: f"{one.before} -> {one.after}" for one in done.layers})
         lines += _listed("removed block", dict.fromkeys(done.blocks, "bypassed"))
         lines += _listed("stays", {**done.left, **done.fixed})

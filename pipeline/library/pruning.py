@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cache
 from itertools import islice
@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.suggest import did_you_mean
+from jetpress.deploy.targets import Target
 from jetpress.pipeline.data.splits import Batch
 from jetpress.pipeline.library.given import Given, given, inputs_of
 from jetpress.pipeline.library.pruned import Cut, Pruned, Size, names_of
@@ -28,7 +29,7 @@ from jetpress.pipeline.pruning.criteria import CRITERIA, Scores, scores
 from jetpress.pipeline.pruning.curves import Curves, curves_of
 from jetpress.pipeline.pruning.reduction import Reduction
 from jetpress.pipeline.pruning.statistics import BATCHES, collected
-from jetpress.pipeline.recipe.configs import SensitivityConfig
+from jetpress.pipeline.recipe.configs import Bench, SensitivityConfig
 from jetpress.pipeline.recipe.messages import Written, explain
 from jetpress.pipeline.recipe.sections.compression import PruneConfig
 from jetpress.pipeline.store.facts.network import Pruning
@@ -54,6 +55,9 @@ def prune(
     ratio: float = 0.5,
     macs: float | None = None,
     params: float | None = None,
+    latency: float | None = None,
+    target: str | Target = "host",
+    device: str | None = None,
     criterion: str = "l2",
     scope: Scope = "uniform",
     blocks: bool = True,
@@ -69,13 +73,14 @@ def prune(
     """Remove channels from a network, once. What has a name of the recipe's ``[prune]`` means the same as there.
 
     Args:
-        model: any network, in any mode, type and place, which is left as it is: also what ``torch.compile``,
-            ``DistributedDataParallel`` or ``AveragedModel`` made of it. A result of ``prune``, perhaps trained since:
-            then shares are still those of the dense network.
+        model: any network, also wrapped (``torch.compile``, DDP, EMA), left as it is; or a result of ``prune``.
         example_inputs: the arguments of ``forward``: tensors ``[batch, ...]``, values do not matter.
-        ratio: share of the channels that goes, where neither of the next two is given.
+        ratio: share of the dense network's channels that goes, where none of the next three is given.
         macs: share of the multiply-adds that goes.
         params: share of the parameters that goes.
+        latency: share of what the dense network's engine takes that goes, measured: it takes minutes.
+        target: ``latency`` only: what the engine is for, a name of ``jetpress targets`` or its record.
+        device: ``latency`` only: ``user@host`` where it is built and timed (or a DeviceError says why not); None: here.
         criterion: how much a channel matters: ``l1``, ``l2``, ``fpgm``, ``bn_scale``, ``lamp``, ``random``; with
             ``batches`` ``obs``, ``activation`` and ``apoz``; with ``batches`` and ``loss`` ``taylor`` and ``fisher``.
         scope: how much each layer gives up; ``measured`` needs ``batches``.
@@ -83,28 +88,42 @@ def prune(
         channel_multiple: surviving channel counts are multiples of this: 8 fills tensor cores in FP16, 32 in INT8.
         ignore: shell patterns of parameters whose layers keep all their channels.
         limits: shell patterns of parameters -> largest share of their layers' channels that may go.
-        batches: of training data, of which the first 8 are looked at: inputs, or pairs of inputs and target; inputs are
-            a tensor or several.
+        batches: of training data, the first 8 of them: inputs (a tensor or several), or pairs of inputs and target.
         loss: what the network returned and the target -> a scalar.
         sensitivity_images: ``measured`` only: samples that are looked at.
-        reconstruct: every layer is fitted to what it gave before, by least squares on ``batches``: for who cannot train
-            afterwards. Targets are not needed.
+        reconstruct: for who cannot train: layers are fitted by least squares to what they gave before on ``batches``.
         seed: of ``random``.
 
     Returns:
         the smaller network, and what became of it. Where nothing can go, ``removed`` is False and the summary says why.
 
     Raises:
-        RecipeError: an impossible value, a pattern that names nothing, a network that does not take the inputs or is
-            sharded by FSDP.
+        RecipeError: an impossible value or pattern, inputs that do not fit, FSDP; a latency without its device.
         StageError: the network cannot be traced, or no cut leaves the same function.
     """
     config = configured(
-        ratio=ratio, macs=macs, params=params, criterion=criterion, scope=scope, blocks=blocks,
+        ratio=ratio, macs=macs, params=params, latency=latency, criterion=criterion, scope=scope, blocks=blocks,
         channel_multiple=channel_multiple, ignore=list(ignore), limits=dict(limits or {}),
         sensitivity_images=sensitivity_images, reconstruct=reconstruct,
     )  # fmt: skip
-    return pruned(model, example_inputs, config, shown(config, batches, loss, seed))
+    bench = _bench(model, config, target, device)
+    return pruned(model, example_inputs, config, shown(config, batches, loss, seed), bench)
+
+
+def _bench(
+    model: nn.Module | Pruned, config: PruneConfig, target: str | Target, device: str | None
+) -> Bench | None:
+    """Where a latency is measured, if one is asked for."""
+    if config.latency is None:
+        return None
+    if isinstance(model, Pruned):
+        raise RecipeError(
+            "jetpress.prune: latency is a share of what the dense network takes, and this one was pruned before",
+            "prune the dense network to the whole share at once, or give macs",
+        )
+    from jetpress.pipeline.library.latency import bench_of  # with all that a device needs
+
+    return bench_of(config, target, device)
 
 
 def configured(**values: object) -> PruneConfig:
@@ -162,9 +181,13 @@ def _batch(one: object) -> Batch:
 
 
 def pruned(
-    model: nn.Module | Pruned, example_inputs: Tensor | Sequence[Tensor], config: PruneConfig, data: Shown
+    model: nn.Module | Pruned,
+    example_inputs: Tensor | Sequence[Tensor],
+    config: PruneConfig,
+    data: Shown,
+    bench: Bench | None = None,
 ) -> Pruned:
-    """The same with everything checked."""
+    """The same with everything checked; ``bench`` is where a latency is measured."""
     earlier = model if isinstance(model, Pruned) else None
     module = earlier.module if earlier else model
     assert isinstance(module, nn.Module) or not earlier
@@ -176,7 +199,13 @@ def pruned(
     history = earlier.history if earlier else ()
     reduction = Reduction.over(graph, config, ranked, curves, history)
     whole = earlier.pruning.whole if earlier else reduction.costs()
-    found = proposed(reduction, whole)
+    time = None
+    if bench is None:
+        found = proposed(reduction, whole)
+    else:
+        from jetpress.pipeline.library.latency import timed
+
+        time, found = timed(bench, network.module, inputs, reduction, whole)
     shapes, before = network.shapes, _size(network.module, inputs)
     smaller, steps, cut_now = network.module, list[Step](), Pruning()
     if found.removal or found.blocks:
@@ -186,7 +215,7 @@ def pruned(
             fitted(dense, smaller, steps[-1], _images(data))
     return Pruned(
         module=network.back(smaller),
-        pruning=recorded(reduction, found, cut_now, whole),
+        pruning=replace(recorded(reduction, found, cut_now, whole), time=time),
         dense=earlier.dense if earlier else before,
         size=_size(smaller, inputs) if steps else before,
         notes=network.notes,

@@ -1,4 +1,4 @@
-"""Stage: how each layer's time depends on its widths, measured on the device that the engine is for.
+"""How each layer's time depends on its widths, measured on the device that the engine is for.
 
 The network is built at several widths (evenly cut, and at random), all with multiples that fill the hardware,
 and the device's own engine tells what each layer takes in each of them. Runtimes fuse and rename, so a time
@@ -24,7 +24,6 @@ from jetpress.pipeline.graph.layers import REST
 from jetpress.pipeline.network.channels import ChannelGraph
 from jetpress.pipeline.pruning.allocate import Removal, Room, lowest, rounded
 from jetpress.pipeline.pruning.costs import Counts, Kept, Sizes
-from jetpress.pipeline.store.artifact import Timings
 
 EVEN = (0.0, 0.25, 0.5, 0.75)
 """Ratios at which all layers are cut alike."""
@@ -102,8 +101,3 @@ def _features(sizes: Sizes, kept: Kept) -> Counts:
     rest = sizes.others(kept)
     last = np.stack([np.ones_like(rest), np.zeros_like(rest), rest, np.zeros_like(rest)], 1)
     return np.concatenate([every, last[:, None]], 1)
-
-
-def time_model(made: Timings) -> TimeModel:
-    """From its artifact."""
-    return TimeModel(made.facts.fit)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -59,10 +59,14 @@ def rest_in_fp16(made: onnx.ModelProto, seen: Iterable[Feed]) -> onnx.ModelProto
 
 
 def tell(
-    draft: Path, facts: Quantization, tries: Sequence[object], tensors: Sequence[Mapping[str, object]]
+    draft: Path,
+    facts: Quantization,
+    tries: Iterable[tuple[Collection[str], float]],
+    tensors: Sequence[Mapping[str, object]],
 ) -> None:
-    """Write ``quantization.json``: the facts, what was tried, and what was seen of each tensor."""
-    told = {**asdict(facts), "tries": tries, "tensors": tensors}
+    """Write ``quantization.json``: the facts, what was left out and what that gave, what was seen of each tensor."""
+    tried = [{"without": list(without), "points": points} for without, points in tries]
+    told = {**asdict(facts), "tries": tried, "tensors": tensors}
     (draft / "quantization.json").write_text(json.dumps(told, indent=1))
 
 

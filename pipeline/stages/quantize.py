@@ -88,8 +88,8 @@ def quantize(config: QuantizeConfig, model: Checkpoint, onnx_model: OnnxModel, d
     def graph(without: tuple[str, ...]) -> onnx.ModelProto:
         made = subject.graph(ranges[method], without)
         if config.rest == "fp16":
-            edges = cases(judge.ends.to_file(images), judge.batch, edges=True)
-            return rest_in_fp16(made, fp16_layers.feeds(made, edges))
+            shown = cases(judge.ends.to_file(images), judge.batch, edges=True)
+            return rest_in_fp16(made, fp16_layers.feeds(made, shown))
         return made
 
     made = graph(search.without)
@@ -111,8 +111,7 @@ def quantize(config: QuantizeConfig, model: Checkpoint, onnx_model: OnnxModel, d
         met=search.met,
         stored=subject.dialect.stored,
     )
-    tries = [{"without": list(without), "points": points} for without, points in search.tries]
-    tell(draft, facts, tries, tensors(seen, ranges[method]))
+    tell(draft, facts, search.tries, tensors(seen, ranges[method]))
     return _write(made, onnx_model, facts, draft)
 
 

@@ -105,8 +105,7 @@ def rounded(
         met=search.met,
         stored=subject.dialect.stored,
     )
-    tries = [{"without": list(without), "points": points} for without, points in search.tries]
-    tell(path.parent, facts, tries, tensors(seen, ranges[method]))
+    tell(path.parent, facts, search.tries, tensors(seen, ranges[method]))
     checked(made, path)
     if not search.met:
         console.say(f"    WARNING: {LEAST} is asked for: no choice of layers reaches it")
