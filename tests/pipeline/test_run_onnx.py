@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from PIL import Image
 import jetpress
 from jetpress.benchmarks.report.record import RunReport
 from jetpress.deploy.errors import JetpressError, RecipeError, StageError
+from jetpress.pipeline.cli import main
 from jetpress.pipeline.recipe.onnx_run import pixels, sizings
 
 QUICK = ("benchmark.seconds=0.2", "benchmark.runs=11", "benchmark.sessions=1")
@@ -225,24 +224,10 @@ def test_another_function_would_be_seen(conv: Path, tmp_path: Path) -> None:
         hold(conv, tmp_path / "other.onnx", [Pair("images", feed, feed)], LIMITS["fp32"])
 
 
-def test_the_command(conv: Path, tmp_path: Path) -> None:
+def test_the_command(
+    conv: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """With ``--json`` one object on stdout; the exit code is that of the standing."""
-    command = [
-        sys.executable,
-        "-m",
-        "jetpress.pipeline.cli",
-        "engine",
-        str(conv),
-        "--target",
-        "nano",
-        "--json",
-    ]
-    ended = subprocess.run(
-        [*command, "--shape", "image=1x3x16x16"],
-        capture_output=True,
-        text=True,
-        env={"PATH": "/usr/bin:/bin", "JETPRESS_RUNS": str(tmp_path), "PYTHONPATH": ":".join(sys.path)},
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-    assert json.loads(ended.stdout)["verdict"]["standing"] == "unjudged"
+    monkeypatch.setenv("JETPRESS_RUNS", str(home))
+    assert main(["engine", str(conv), "--target", "nano", "--shape", "image=1x3x16x16", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["verdict"]["standing"] == "unjudged"
