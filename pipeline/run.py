@@ -104,10 +104,11 @@ def pipeline(plan: Plan, place: Place | None, walk: Walk) -> Outcome:
 
     networks = Networks(dense, folded, rounds, tuned, as_it_was)
     exports = Exports(dense_onnx, onnx, dense_same, same, same_quantized, training)
-    return Outcome(plan, networks, exports, accuracy, packed, on_device(plan, place, packed, walk))
+    device = on_device(plan, place, packed, folded, walk)
+    return Outcome(plan, networks, exports, accuracy, packed, device)
 
 
-def on_device(plan: Plan, place: Place | None, packed: Bundle, walk: Walk) -> OnDevice:
+def on_device(plan: Plan, place: Place | None, packed: Bundle, folded: Checkpoint, walk: Walk) -> OnDevice:
     """From the bundle to an engine and its numbers; what is left to do by hand where it ends before that."""
     if place is None:
         walk.skip("build", "an engine is built on its own device, and none was given")
@@ -122,7 +123,7 @@ def on_device(plan: Plan, place: Place | None, packed: Bundle, walk: Walk) -> On
         )
         command = "python3 bundle/runner.pyz bench --bundle bundle --engines engine"
         return OnDevice(engine, next=by_hand + command)
-    tried = walk.step("infer", infer, place, packed, engine)
+    tried = walk.step("infer", infer, place, packed, engine, folded)
     for attempt in count():
         timing = Timing(place, plan.recipe.benchmark, attempt)
         numbers = walk.step("benchmark", bench, timing, packed, engine)

@@ -116,7 +116,7 @@ def scores(judge: Judge, proto: onnx.ModelProto, split: Split) -> Any:
 def methods(config: Methods, model: Checkpoint, exported: OnnxModel, draft: Path) -> Compared:
     """Stage: every method on the test split."""
     network, one = models.load(model), config.quantize
-    loaded = loading.load(network.data, network.seed)
+    loaded = loading.load(network.data, network.seed, network.task)
     judge = Judge(network, Ends.of(exported.facts, network.data), 1)
     subject = Subject(onnx.load(exported.path / "model.onnx"), DIALECTS[str(one.dialect)], one.keep)
     images = loading.calibration(loaded, one.images, one.seed)
@@ -140,7 +140,7 @@ def judged(config: None, model: Checkpoint, exported: OnnxModel, made: OnnxModel
     """Stage: one file on the test split."""
     del config
     network = models.load(model)
-    split = loading.load(network.data, network.seed).test
+    split = loading.load(network.data, network.seed, network.task).test
     judge = Judge(network, Ends.of(made.facts, network.data), 1)
     floating = scores(judge, onnx.load(exported.path / "model.onnx"), split)
     found = Verdict.of(judge, onnx.load(made.path / "model.onnx"), split, floating)

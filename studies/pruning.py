@@ -90,7 +90,7 @@ def here() -> Place:
 
 def written(network: Network, facts: dict[str, Any], config: ExportConfig, out: Path) -> None:
     """The network as ONNX, and its figures, with the accuracy on the test split."""
-    test = evaluate(network, load(network.data, network.seed).test, "test")
+    test = evaluate(network, load(network.data, network.seed, network.task).test, "test")
     proto = exporting.to_onnx(network.module, network.model.inputs, (), config)
     out.mkdir(parents=True, exist_ok=True)
     place = out / re.sub(r"[^a-z0-9.]+", "-", facts["name"].lower())
@@ -104,7 +104,7 @@ def peer(tool: str, path: Path, out: Path, share: float, multiple: int, ignore: 
     plan = resolve(Recipe.load(path), find("host"))
     network = dense_of(plan, out / "store")
     inputs = models.example_inputs(network.model.inputs)
-    data = load(network.data, network.seed)
+    data = load(network.data, network.seed, network.task)
     before, started = peers.macs(network.module, inputs), time.monotonic()
     if tool == "torch-pruning":
         network.module = peers.torch_pruning(network.module, inputs, share, multiple, ignore)
@@ -139,7 +139,7 @@ def table(places: list[Path], recipe: Path) -> str:
     protos = {f"m{n}": onnx.load(place) for n, place in enumerate(places)}
     with tempfile.TemporaryDirectory() as folder:
         network = dense_of(plan, Path(folder) / "store")
-        test = evaluate(network, load(network.data, network.seed).test, "test")
+        test = evaluate(network, load(network.data, network.seed, network.task).test, "test")
         facts["dense"] = {"name": "dense", "test": test, "macs": 1.0}
         protos["dense"] = exporting.to_onnx(network.module, network.model.inputs, (), plan.recipe.export)
         packing = BundleConfig("pruning", plan.target, plan.recipe.build, plan.recipe.benchmark, 0)

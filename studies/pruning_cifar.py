@@ -48,7 +48,7 @@ def prepare(given: argparse.Namespace) -> None:
     recipe = Recipe.load(path)
     with tempfile.TemporaryDirectory() as folder:
         network = models.load(dense_of(recipe, Store(Path(folder) / "store")))
-        data = load(network.data, network.seed)
+        data = load(network.data, network.seed, network.task)
         fit(
             network,
             data,

@@ -93,7 +93,9 @@ class Tested(Artifact[TestedFacts]):
 def judged(config: None, model: Checkpoint, draft: Path) -> Tested:
     """Stage: accuracy on the test split, once for each network."""
     network = models.load(model)
-    return Tested(draft, TestedFacts(evaluate(network, load(network.data, network.seed).test, "test")))
+    return Tested(
+        draft, TestedFacts(evaluate(network, load(network.data, network.seed, network.task).test, "test"))
+    )
 
 
 def row(name: str, seed: int, dense: Checkpoint, made: Checkpoint, store: Store) -> dict[str, Any]:

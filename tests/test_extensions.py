@@ -259,7 +259,7 @@ print(json.dumps({
 
 def test_a_task(tree: Tree) -> None:
     """One file and one record: several labels may be right; trained and assessed on real digits."""
-    records, file = "pipeline/tasks/__init__.py", "pipeline/tasks/multilabel.py"
+    records, file = "pipeline/tasks/__init__.py", "pipeline/tasks/traits.py"
     tree.new(
         file,
         '''"""Several labels may be right for a sample, each for itself."""
@@ -270,6 +270,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from jetpress.pipeline.network.models import outputs_of
+from jetpress.pipeline.tasks.metric import Metric, Setting, of_samples
 
 
 def binary_cross_entropy(outputs: object, target: Tensor, smoothing: float) -> Tensor:
@@ -277,27 +278,29 @@ def binary_cross_entropy(outputs: object, target: Tensor, smoothing: float) -> T
     return F.binary_cross_entropy_with_logits(outputs_of(outputs)[0].float(), target)
 
 
-def right_labels(outputs: object, target: Tensor) -> Tensor:
+def right_labels(setting: Setting) -> Metric:
     """Share of the labels that are right, in percent."""
-    return 100 * ((outputs_of(outputs)[0] > 0) == (target > 0.5)).float().mean(1)
+    del setting
+    return of_samples(
+        "share of right labels",
+        lambda outputs, target: 100 * ((outputs_of(outputs)[0] > 0) == (target > 0.5)).float().mean(1),
+    )
 ''',
     )
     tree.insert(
         records,
-        '    "custom": Task(loss=custom.no_loss, metric=classification.top1, guessing=classification.guessing),',
-        """    "multilabel": Task(
-        loss=multilabel.binary_cross_entropy,
+        '    "custom": Task(',
+        """    "traits": Task(
+        loss=traits.binary_cross_entropy,
         loss_name="binary_cross_entropy",
-        metric=multilabel.right_labels,
-        metric_name="right_labels",
-        measured="share of right labels",
+        metrics={"right_labels": traits.right_labels},
     ),
 """,
     )
     tree.insert(
         records,
         "from jetpress.pipeline.tasks.task import Decoded, Task",
-        "from jetpress.pipeline.tasks import multilabel\n",
+        "from jetpress.pipeline.tasks import traits\n",
     )
     assert tree.changed() == {records: 2, file: 1}  # a record, and its import
     said = tree.python(
@@ -309,7 +312,7 @@ from jetpress.pipeline.stages.finetune import finetune
 from jetpress.pipeline.stages.source import source
 from jetpress.pipeline.stages.train import train
 
-sets = ["data.task=multilabel", "data.source=net.py:traits", "model.arguments={outputs=3}", "train.epochs=3"]
+sets = ["task.kind=traits", "data.source=net.py:traits", "model.arguments={outputs=3}", "train.epochs=3"]
 plan = resolve(Recipe.load("recipe.toml", [*sets, "finetune.epochs=1"]), find("host"))
 recipe = plan.recipe
 given = stage(source, SourceConfig(recipe.model, recipe.data))

@@ -44,7 +44,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def batch(images: Tensor, kind: str, seed: int, whole: int | None = None, part: slice = WHOLE) -> Tensor:
-    """Shift every image of ``[n, 3, h, w]`` by up to an eighth over black; ``flip-crop`` mirrors half.
+    """Shift every image of ``[n, channels, h, w]`` by up to an eighth over black; ``flip-crop`` mirrors half.
 
     The images are ``part`` of a batch of ``whole``, and are varied as they are in it.
     """
@@ -62,27 +62,6 @@ def batch(images: Tensor, kind: str, seed: int, whole: int | None = None, part: 
     padded = F.pad(images, (reach, reach, reach, reach)).permute(0, 2, 3, 1)
     picked = padded[torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
     return picked.permute(0, 3, 1, 2)
-
-
-def single(image: Tensor, kind: str, size: int, seed: int, crop: float = 1.0) -> Tensor:
-    """``[3, h, w]`` of any size to ``[3, size, size]``, varied as ``kind`` says.
-
-    ``crop`` is the share of the short side that the centre crop keeps, where the crop is not random.
-    """
-    if kind == "resized-crop":
-        steps: list[torch.nn.Module] = [v2.RandomResizedCrop(size, antialias=True), v2.RandomHorizontalFlip()]
-    else:
-        image = centre(image, size, crop)
-        if kind == "none":
-            return image
-        steps = [v2.RandomCrop(size, padding=max(1, size // 8))]
-        if kind != "shift":
-            steps.append(v2.RandomHorizontalFlip())
-        if kind == "randaugment":
-            steps.append(v2.RandAugment())
-    with seeded(seed):
-        varied: Tensor = v2.Compose(steps)(image)
-    return varied
 
 
 def mixing(mixup: float, cutmix: float, classes: int) -> Mixing | None:
@@ -110,12 +89,3 @@ def mixing(mixup: float, cutmix: float, classes: int) -> Mixing | None:
         return (images,), shares
 
     return mixed
-
-
-def centre(image: Tensor, size: int, crop: float = 1.0) -> Tensor:
-    """Bring the short side to ``size / crop`` and cut ``size`` x ``size`` out of the middle."""
-    short = round(size / crop)
-    if min(image.shape[-2:]) != short:
-        image = v2.functional.resize(image, [short], antialias=True)
-    cut: Tensor = v2.functional.center_crop(image, [size, size])
-    return cut

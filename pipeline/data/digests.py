@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jetpress.deploy.errors import RecipeError
+from jetpress.pipeline.data import data_yaml
 from jetpress.pipeline.network import user_code
 from jetpress.pipeline.recipe.configs import SourceConfig
 from jetpress.pipeline.recipe.reading import Recipe
@@ -28,7 +29,7 @@ def source_config(recipe: Recipe) -> SourceConfig:
         RecipeError: a file or folder that the recipe names is not there.
     """
     trains = recipe.train.epochs > 0
-    return SourceConfig(recipe.model, recipe.data, recipe.seed, input_digests(recipe), trains)
+    return SourceConfig(recipe.model, recipe.data, recipe.seed, input_digests(recipe), trains, recipe.task)
 
 
 def input_digests(recipe: Recipe) -> dict[str, str]:
@@ -66,9 +67,18 @@ def fingerprint(config: DataConfig) -> str:
     elif is_file_reference(config.source):
         digest.update(user_code.digest(config.source).encode())
     if config.root is not None and not config.source.startswith("cifar"):
-        for name, size, changed in _files(Path(config.root)):
-            digest.update(f"{name}\0{size}\0{changed}\n".encode())
+        for folder in folders(config):
+            for name, size, changed in _files(folder):
+                digest.update(f"{name}\0{size}\0{changed}\n".encode())
     return digest.hexdigest()
+
+
+def folders(config: DataConfig) -> list[Path]:
+    """Where the data lies; a data.yaml may name places beside its own."""
+    root = Path(str(config.root))
+    if config.source == "yolo":
+        return [*dict.fromkeys([data_yaml.described(root).parent, *data_yaml.folders(root)])]
+    return [root.parent if root.is_file() else root]
 
 
 def digits() -> Path:

@@ -8,7 +8,7 @@ What a batch holds depends on (seed, epoch) and nothing else, so a resumed run e
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -24,8 +24,9 @@ from jetpress.pipeline.data.augment import WHOLE, mix
 from jetpress.pipeline.data.ranks import ALONE, Part
 from jetpress.pipeline.data.splits import Batch, Images, Split
 from jetpress.pipeline.recipe.sections.data import DataConfig
+from jetpress.pipeline.recipe.sections.task import UNDECIDED, TaskConfig
 from jetpress.pipeline.store.facts.network import DataFacts
-from jetpress.pipeline.tasks import task_of
+from jetpress.pipeline.tasks import decided, task_of
 
 Work = tuple[list[int], int | None, slice]
 """What one batch is made of: numbers of samples, the key of their augmentation, the part that is made."""
@@ -51,6 +52,8 @@ class Data:
     """Split -> where its samples come from, in words."""
     corrupt: tuple[str, ...] = ()
     """Files that could not be read and are left out."""
+    task: TaskConfig = UNDECIDED
+    """What it is for, decided, with the names of the classes."""
 
     def facts(self) -> DataFacts:
         """What is told about the data."""
@@ -59,14 +62,20 @@ class Data:
 
 
 @lru_cache(maxsize=2)
-def load(config: DataConfig, seed: int) -> Data:
+def load(config: DataConfig, seed: int, task: TaskConfig = UNDECIDED) -> Data:
     """The data that a recipe names, split the same way for the same seed. Loaded once in a process.
+
+    Args:
+        config: of the data.
+        seed: of what is cut off the training data.
+        task: what the network is for; where that is left open, what the data says.
 
     Raises:
         RecipeError: nothing there, too many unreadable images, fewer than two classes.
     """
+    task = replace(task, kind=decided(task, config))
     with progress("reading the data"):
-        found = sources.read(config, seed)
+        found = sources.read(config, seed, task)
     if len(found.corrupt) > config.max_corrupt:
         listed = "\n    ".join(found.corrupt[:10])
         more = f"\n    ... and {len(found.corrupt) - 10} more" if len(found.corrupt) > 10 else ""
@@ -78,14 +87,24 @@ def load(config: DataConfig, seed: int) -> Data:
     if found.corrupt:
         say(f"    {len(found.corrupt)} unreadable images are left out: {', '.join(found.corrupt[:3])} ...")
     splits, origin = _complete(found.splits, found.origin, config, seed)
+    classes = _classes(task, found)
     for name, split in splits.items():
         if len(split) == 0:
             raise RecipeError(
                 f"the {name} split of {config.source} is empty", "add samples, or check data.root"
             )
-        _check_labels(name, split, found.classes)
+        if split.labels is not None:
+            task_of(task).check_labels(config.source, name, split.labels, classes)
+    task = replace(task, classes=classes)
     return Data(
-        config, seed, **splits, classes=found.classes, names=found.names, origin=origin, corrupt=found.corrupt
+        config,
+        seed,
+        **splits,
+        classes=classes,
+        names=found.names,
+        origin=origin,
+        corrupt=found.corrupt,
+        task=task,
     )
 
 
@@ -111,9 +130,12 @@ def _complete(
 
 
 def cut(split: Split, share: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Indices ``[rest], [taken]``: the same share of each class is taken, at least one of two."""
+    """Indices ``[rest], [taken]``: the same share of each class is taken, at least one of two; of samples that are
+    each of a class of their own, that share of all."""
     generator = torch.Generator().manual_seed(seed)
     labels = split.labels if split.labels is not None else torch.zeros(len(split), dtype=torch.int64)
+    if labels.bincount().max() == 1:
+        labels = torch.zeros_like(labels)
     taken = torch.zeros(len(split), dtype=torch.bool)
     for label in torch.unique(labels):
         members = (labels == label).nonzero().flatten()
@@ -127,10 +149,19 @@ def cut_off(members: int, share: float) -> int:
     return max(round(share * members), min(1, members - 1))
 
 
-def _check_labels(name: str, split: Split, classes: tuple[str, ...]) -> None:
-    """What the task asks of them."""
-    if split.labels is not None:
-        task_of(split.config).check_labels(split.config.source, name, split.labels, classes)
+def _classes(task: TaskConfig, found: sources.Found) -> tuple[str, ...]:
+    """Names of the classes: the recipe's, where it gives any.
+
+    Raises:
+        RecipeError: the data has another number of classes.
+    """
+    if task.classes and found.classes and len(task.classes) != len(found.classes):
+        raise RecipeError(
+            f"task.classes names {len(task.classes)} classes, the data has {len(found.classes)}: "
+            f"{', '.join(found.classes[:10])}",
+            "leave task.classes out, or name all of them in the order of the data",
+        )
+    return task.classes or found.classes
 
 
 def batches(split: Split, epoch: int | None = None, part: Part = ALONE) -> Iterator[Batch]:

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from jetpress.deploy.console import progress
 from jetpress.deploy.errors import RecipeError
+from jetpress.pipeline import tasks
 from jetpress.pipeline.data import digests
 from jetpress.pipeline.data.augment import seeded
+from jetpress.pipeline.data.formats import FORMATS
+from jetpress.pipeline.data.marks import Boxes, Mark, Values
+from jetpress.pipeline.data.pictures import SUFFIXES, unreadable
 from jetpress.pipeline.data.splits import Files, Images, Samples, Split, tensors_of
 from jetpress.pipeline.network import user_code
 from jetpress.pipeline.recipe.sections.data import DataConfig
+from jetpress.pipeline.recipe.sections.task import TaskConfig
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+KINDS = {
+    "yolo": ("detection", "segmentation", "keypoints", "multilabel"),
+    "coco": ("detection", "segmentation", "keypoints", "multilabel"),
+    "voc": ("detection", "segmentation", "multilabel"),
+    "masks": ("segmentation",),
+    "csv": ("regression", "classification", "multilabel", "keypoints"),
+}
+"""What the targets of a format can be."""
 FOLDERS = {"train": "train", "val": "validation", "test": "test"}
 """Folder of an image folder data set -> split."""
 
@@ -39,8 +49,8 @@ class Found:
     corrupt: tuple[str, ...] = ()
 
 
-def read(config: DataConfig, seed: int) -> Found:
-    """What ``config.source`` names.
+def read(config: DataConfig, seed: int, task: TaskConfig) -> Found:
+    """What ``config.source`` names, for what the network is for.
 
     Raises:
         RecipeError: it is not there, is empty, or is not laid out as it must be.
@@ -51,15 +61,15 @@ def read(config: DataConfig, seed: int) -> Found:
         return _cifar(config, seed)
     if config.source == "imagefolder":
         return _image_folder(config, seed)
-    return _function(config, seed)
+    if config.source in FORMATS:
+        return _marked(config, seed, task)
+    return _function(config, seed, task)
 
 
 def _digits(config: DataConfig, seed: int) -> Found:
     rows = torch.from_numpy(np.loadtxt(digests.digits(), delimiter=",", dtype=np.float32))  # 64 pixels, label
     pixels = rows[:, :64].reshape(-1, 1, 8, 8) / 16
-    pixels = (
-        F.interpolate(pixels, (config.size, config.size), mode="bilinear").expand(-1, 3, -1, -1).contiguous()
-    )
+    pixels = F.interpolate(pixels, config.shape, mode="bilinear").expand(-1, 3, -1, -1).contiguous()
     images = Images(config, seed, pixels, rows[:, 64].long())
     return Found({"train": images}, {"train": "scikit-learn's digits"}, tuple("0123456789"))
 
@@ -92,15 +102,51 @@ def _cifar(config: DataConfig, seed: int) -> Found:
 def _image_folder(config: DataConfig, seed: int) -> Found:
     root = Path(str(config.root))
     classes, listed = listing(root)
-    corrupt = _unreadable([path for files in listed.values() for path, _ in files])
+    corrupt = unreadable([path for files in listed.values() for path, _ in files])
     splits = {}
     for split, files in listed.items():
         sound = [(path, label) for path, label in files if path not in corrupt]
         labels = torch.tensor([label for _, label in sound], dtype=torch.int64)
-        splits[split] = Files(config, seed, tuple(path for path, _ in sound), labels)
+        splits[split] = Files(
+            config, seed, tuple(path for path, _ in sound), labels, fit=config.fit or "crop"
+        )
     names = {split: f"{name}/" for name, split in FOLDERS.items()}
     origin = {split: names[split] if (root / "train").is_dir() else f"{root.name}/" for split in splits}
     return Found(splits, origin, classes, corrupt=tuple(sorted(corrupt)))
+
+
+def _marked(config: DataConfig, seed: int, task: TaskConfig) -> Found:
+    """Images with boxes, masks, values or points in them."""
+    if task.kind not in (*KINDS[config.source], "custom"):
+        raise RecipeError(
+            f'data.source = "{config.source}" is no data for task.kind = "{task.kind}"',
+            f"it is for {', '.join(KINDS[config.source])}",
+        )
+    told = FORMATS[config.source](config, task)
+    corrupt = unreadable([path for rows in told.splits.values() for path, _ in rows])
+    how = config.fit or ("letterbox" if tasks.task_of(task).places else "crop")
+    splits = dict[str, Split]()
+    for split, rows in told.splits.items():
+        sound = [row for row in rows if row[0] not in corrupt]
+        paths, marks = tuple(path for path, _ in sound), tuple(mark for _, mark in sound)
+        if task.kind == "classification":
+            labels = torch.tensor([int(one.values[0]) for one in marks if isinstance(one, Values)])
+            splits[split] = Files(config, seed, paths, labels, fit=how)
+        else:
+            splits[split] = Files(config, seed, paths, _kinds(marks), marks, how, told.swaps)
+    return Found(splits, told.origin, told.classes, corrupt=tuple(sorted(corrupt)))
+
+
+def _kinds(marks: Sequence[Mark]) -> Tensor | None:
+    """What images are alike in, for even samples: the class that has most boxes in it, or one number for none."""
+    if not marks or not isinstance(marks[0], Boxes):
+        return None
+    return torch.tensor(
+        [
+            int(np.bincount(one.labels).argmax()) + 1 if isinstance(one, Boxes) and len(one.labels) else 0
+            for one in marks
+        ]
+    )
 
 
 def listing(root: Path) -> tuple[tuple[str, ...], dict[str, list[tuple[str, int]]]]:
@@ -157,29 +203,11 @@ def _listing(folder: Path, classes: tuple[str, ...]) -> list[tuple[str, int]]:
     return files
 
 
-def _unreadable(paths: list[str]) -> set[str]:
-    """Which files do not decode. All are read now: a test image would be met after hours of training."""
-    corrupt = set()
-    with progress("checking images", len(paths)) as line, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for path, sound in zip(paths, pool.map(_readable, paths, chunksize=64), strict=True):
-            if not sound:
-                corrupt.add(path)
-            line.step()
-    return corrupt
-
-
-def _readable(path: str) -> bool:
-    try:
-        with Image.open(path) as image:
-            image.draft("RGB", (32, 32))  # a JPEG is read to its end, but computed at an eighth of its size
-            image.load()
-    except Exception:  # noqa: BLE001  Pillow's decoders raise OSError, SyntaxError, struct.error, zlib.error, ...
-        return False
-    return True
-
-
-def _function(config: DataConfig, seed: int) -> Found:
-    found = user_code.load(config.source)()
+def _function(config: DataConfig, seed: int, task: TaskConfig) -> Found:
+    function = user_code.load(config.source)
+    known = inspect.signature(function).parameters
+    offered = {"root": config.root, "config": config, "task": task}
+    found = function(**{name: value for name, value in offered.items() if name in known})
     if not isinstance(found, Mapping) or "train" not in found:
         raise RecipeError(
             f"{config.source} returned no training data",

@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import default_collate
 from torchvision.transforms import v2
 
 from jetpress.deploy.errors import RecipeError
-from jetpress.pipeline.data import augment
+from jetpress.pipeline.data import augment, pictures, targets
 from jetpress.pipeline.data.augment import WHOLE, mix, seeded
+from jetpress.pipeline.data.marks import Mark
+from jetpress.pipeline.data.placing import Sample, placed
 from jetpress.pipeline.recipe.sections.data import DataConfig
 
 Batch = tuple[tuple[Tensor, ...], Any]
@@ -31,7 +32,7 @@ class Images:
     config: DataConfig
     seed: int
     pixels: Tensor
-    """``[n, 3, h, w]``: uint8, or float32 in 0..1."""
+    """``[n, channels, h, w]``: uint8, or float32 in 0..1."""
     labels: Tensor
     """``[n]``, int64."""
 
@@ -43,17 +44,20 @@ class Images:
 
         Of them only ``part`` is made, as it is in the whole.
         """
-        kind, size = self.config.augment if key is not None else "none", self.config.size
+        kind = self.config.augment if key is not None else "none"
         first, whole, indices = indices[0], len(indices), indices[part]
         pixels = self.pixels[list(indices)]
         if kind in augment.IN_BATCH:
-            if pixels.shape[-2:] != (size, size):
-                pixels = v2.functional.resize(pixels, [size, size], antialias=True)
+            if pixels.shape[-2:] != self.config.shape:
+                pixels = v2.functional.resize(pixels, list(self.config.shape), antialias=True)
             pixels = augment.batch(pixels, kind, mix(key or 0, first), whole, part)
         else:
-            seeds = [mix(key or 0, index) for index in indices]
+            config = replace(self.config, crop=1.0)
             pixels = torch.stack(
-                [augment.single(p, kind, size, s) for p, s in zip(pixels, seeds, strict=True)]
+                [
+                    placed(Sample(one, {}), config, "crop", mix(key or 0, index)).image
+                    for one, index in zip(pixels, indices, strict=True)
+                ]
             )
         return (_normalise(pixels, self.config),), self.labels[list(indices)]
 
@@ -64,13 +68,19 @@ class Images:
 
 @dataclass(frozen=True, eq=False)
 class Files:
-    """Image files, decoded when they are needed."""
+    """Image files, decoded when they are needed, with a class number or what is marked in them."""
 
     config: DataConfig
     seed: int
     paths: tuple[str, ...]
-    labels: Tensor
-    """``[n]``, int64."""
+    labels: Tensor | None
+    """``[n]``, int64; None where an image has not one class."""
+    marks: tuple[Mark, ...] = ()
+    """Of each image; empty: its label is all."""
+    fit: str = "crop"
+    """How an image comes to the size that the network sees."""
+    swaps: tuple[tuple[int, int], ...] = ()
+    """Points that change places in a mirrored image."""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -78,17 +88,34 @@ class Files:
     def batch(self, indices: Sequence[int], key: int | None, part: slice = WHOLE) -> Batch:
         """The images of these numbers, of which only ``part`` is made; ``key`` seeds the augmentation, None leaves
         them as they are."""
-        kind, indices = self.config.augment if key is not None else "none", indices[part]
-        pixels = [
-            augment.single(_decode(self.paths[i]), kind, self.config.size, mix(key or 0, i), self.config.crop)
-            for i in indices
-        ]
-        return (_normalise(torch.stack(pixels), self.config),), self.labels[list(indices)]
+        indices = indices[part]
+        samples = [self._placed(index, key) for index in indices]
+        images = _normalise(torch.stack([one.image for one in samples]), self.config)
+        if self.marks:
+            return (images,), targets.batched([one.marks for one in samples], self.config.shape)
+        assert self.labels is not None
+        return (images,), self.labels[list(indices)]
+
+    def _placed(self, index: int, key: int | None) -> Sample:
+        def others() -> list[Sample]:
+            return [self._sample(one) for one in torch.randint(len(self), (3,)).tolist()]
+
+        seed = None if key is None else mix(key, index)
+        return placed(self._sample(index), self.config, self.fit, seed, others, self.swaps)
+
+    def _sample(self, index: int) -> Sample:
+        image = pictures.decoded(self.paths[index], len(self.config.mean))
+        marks = targets.wrapped(self.marks[index], *image.shape[-2:], self.config.void) if self.marks else {}
+        return Sample(image, marks)
 
     def subset(self, indices: Tensor) -> Files:
         """These files only."""
+        numbers = indices.tolist()
         return replace(
-            self, paths=tuple(self.paths[i] for i in indices.tolist()), labels=self.labels[indices]
+            self,
+            paths=tuple(self.paths[i] for i in numbers),
+            labels=None if self.labels is None else self.labels[indices],
+            marks=tuple(self.marks[i] for i in numbers) if self.marks else (),
         )
 
 
@@ -135,18 +162,6 @@ class Samples:
 
 
 Split = Images | Files | Samples
-
-
-def _decode(path: str) -> Tensor:
-    """``[3, h, w]``, uint8."""
-    try:
-        with Image.open(path) as image:
-            pixels: Tensor = v2.functional.pil_to_tensor(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise RecipeError(
-            f"{path} can no longer be read: {error}", "it was sound when the run began"
-        ) from error
-    return pixels
 
 
 def _normalise(pixels: Tensor, config: DataConfig) -> Tensor:

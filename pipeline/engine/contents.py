@@ -88,15 +88,17 @@ def _plan(
 def _write_samples(network: Network, told: Sequence[TensorSpec], folder: Path) -> int:
     """Test images as the file takes them, as plain ``.npy`` (never pickled); returns how many."""
     import numpy as np
+    import torch
 
     from jetpress.pipeline.data import loading
     from jetpress.pipeline.graph.ends import Ends
 
-    loaded = loading.load(network.data, network.seed)
+    loaded = loading.load(network.data, network.seed, network.task)
     inputs, labels = loading.samples(loaded, network.data.sample_images)
     folder.mkdir(exist_ok=True)
     inputs = Ends.taking((one.dtype for one in told), network.data).to_file(inputs)
     for one, tensor in zip(network.model.inputs, inputs, strict=True):
         np.save(folder / f"{safe_name(one.name)}.npy", tensor.numpy(), allow_pickle=False)
-    np.save(folder / "labels.npy", labels.numpy(), allow_pickle=False)
-    return len(labels)
+    if isinstance(labels, torch.Tensor) and labels.ndim == 1 and not labels.is_floating_point():
+        np.save(folder / "labels.npy", labels.numpy(), allow_pickle=False)  # the runner counts by itself
+    return len(inputs[0])

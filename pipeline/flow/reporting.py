@@ -122,7 +122,7 @@ def _network(outcome: Outcome, found: Session, name: Literal["dense", "compresse
         macs=made.facts.macs,
         onnx_bytes=exported.facts.bytes,
         engine_bytes=engine.facts.bytes.get(name) if engine else None,
-        engine_accuracy=tried.facts.top1.get(name) if tried else None,
+        engine_accuracy=tried.facts.points.get(name) if tried else None,
         latency=latency_of(timed) if timed else None,
         samples_ms=timed.samples_ms if timed else None,
     )

@@ -34,6 +34,7 @@ from jetpress.pipeline.network.reparametrized import bake
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.fields import as_table, is_file_reference
 from jetpress.pipeline.recipe.sections.model import InputConfig, ModelConfig
+from jetpress.pipeline.recipe.sections.task import UNDECIDED, TaskConfig
 from jetpress.pipeline.store.artifact import Checkpoint
 from jetpress.pipeline.store.facts.network import CheckpointFacts
 from jetpress.pipeline.store.facts.onnx_file import DetectionRules
@@ -53,6 +54,8 @@ class Network:
     "classes": count}``, oldest first."""
     masks: dict[str, Tensor] = field(default_factory=dict)
     """Parameter name -> bool tensor of its shape: False is held at zero."""
+    task: TaskConfig = UNDECIDED
+    """What it is for, decided."""
 
 
 def build(model: ModelConfig, seed: int = 0) -> nn.Module:
@@ -204,6 +207,7 @@ def save(network: Network, draft: Path, before: CheckpointFacts | None = None) -
         raise from_os_error(OSError(errno.ENOSPC, str(error), str(draft))) from error
     description = {
         "model": as_table(network.model),
+        "task": as_table(network.task),
         "data": as_table(network.data),
         "seed": network.seed,
         "history": network.history,
@@ -226,6 +230,7 @@ def load(checkpoint: Checkpoint, *, masked: bool = True) -> Network:
         module=nn.Identity(),
         model=TypeAdapter(ModelConfig).validate_python(description["model"]),
         data=TypeAdapter(DataConfig).validate_python(description["data"]),
+        task=TypeAdapter(TaskConfig).validate_python(description["task"]),
         seed=description["seed"],
         history=description["history"],
     )

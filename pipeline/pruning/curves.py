@@ -70,14 +70,14 @@ def measure(
     network: Network, graph: ChannelGraph, ranked: Mapping[str, Scores], config: SensitivityConfig
 ) -> Curves:
     """The curves of every group and block of ``network``, whose weights are as before afterwards."""
-    loaded = loading.load(network.data, network.seed)
+    loaded = loading.load(network.data, network.seed, network.task)
     place = device()
     module = network.module.to(place).eval()
     images = to_device(loading.calibration(loaded, config.images), place)
     room = Room(config.multiple, config.ignore)
     groups = room.candidates(graph)
     names = removable(module, images, config.ignore) if config.blocks else ()
-    classes = task_of(network.data).class_scores
+    classes = task_of(network.task).class_scores
     curves, lost = {}, {}
     with (
         progress("sensitivity", len(groups) + len(names)) as line,

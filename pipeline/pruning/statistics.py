@@ -26,7 +26,7 @@ def judged(criterion: str, network: Network, graph: ChannelGraph) -> dict[str, S
     if wanted:
         network.module.to(device()).eval()
         if wanted == "gradients":
-            statistics = gradients(network.module, _some(network, "gradients"), loss(network.data))
+            statistics = gradients(network.module, _some(network, "gradients"), loss(network))
         else:
             statistics = activations(network.module, _some(network, "activations"))
         network.module.cpu()
@@ -98,7 +98,7 @@ class _Watch(TorchFunctionMode):
 
 def _some(network: Network, what: str) -> Iterator[Batch]:
     """A few training batches, where the network is."""
-    data = load(network.data, network.seed)
+    data = load(network.data, network.seed, network.task)
     count = min(BATCHES, steps(data.train))
     with progress(what, count) as line:
         for _, (inputs, target) in zip(range(count), batches(data.train, 0), strict=False):

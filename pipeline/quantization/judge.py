@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from jetpress.deploy.console import progress
 from jetpress.pipeline.data import loading
@@ -19,11 +19,10 @@ from jetpress.pipeline.graph.channelwise import Channels
 from jetpress.pipeline.graph.ends import SCORES, Ends
 from jetpress.pipeline.graph.session import Array, Feed, Run
 from jetpress.pipeline.graph.tolerance import LIMITS, cosines
-from jetpress.pipeline.network import models
 from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.tasks import decoded_as, task_of
-from jetpress.pipeline.training.evaluate import by_the_task, unseen
-from jetpress.pipeline.training.evaluate import points as points_of
+from jetpress.pipeline.tasks.metric import Result
+from jetpress.pipeline.training.evaluate import metric, points_of, rebuilder, unseen
 
 
 @dataclass(frozen=True)
@@ -49,20 +48,20 @@ class Judge:
         return np.concatenate(found)
 
     def points(self, proto: onnx.ModelProto, split: Split, what: str) -> float:
-        """Mean points of ``split``."""
-        return float(self.each(proto, split, what).mean())
+        """Points of ``split``."""
+        return self.judged(proto, split, what).points
 
-    def each(
+    def judged(
         self, proto: onnx.ModelProto, split: Split, what: str, see: Callable[[object], None] = unseen
-    ) -> Tensor:
-        """Points of each sample of ``split``, ``[samples]`` in its order.
+    ) -> Result:
+        """The figure of ``split``, what was shown in the order of its samples.
 
         ``see`` is given the outputs of each batch as the network returns them.
         """
-        judge, rebuild = points_of(self.network.data), _rebuilder(self.network)
+        by, rebuild = metric(self.network), rebuilder(self.network)
         _, run = self._runner(proto)
         order = self._network_outputs(proto)
-        scored: list[Tensor] = []
+        seen: list[Any] = []
         with progress(what, len(split)) as line:
             for inputs, target in loading.batches(split):
                 found: list[list[Array]] = []
@@ -70,11 +69,10 @@ class Judge:
                     outputs = run(feed)
                     found.append([session.cut(outputs[name], count) for name in order])
                     line.step(amount=count)
-                whole = [torch.from_numpy(np.concatenate(column)) for column in zip(*found, strict=True)]
-                returned = rebuild(whole)
+                returned = rebuild([np.concatenate(column) for column in zip(*found, strict=True)])
                 see(returned)
-                scored.append(judge(returned, target).double())
-        return torch.cat(scored)
+                seen += by.shown(returned, target)
+        return Result(by, seen, points_of(by, seen))
 
     def _network_outputs(self, proto: onnx.ModelProto) -> list[str]:
         """What the network itself returns, as the graph names it: the file may end with more."""
@@ -86,22 +84,7 @@ class Judge:
     def _runner(self, proto: onnx.ModelProto) -> tuple[str, Run]:
         """Name of the scores, and from a feed to all outputs."""
         wanted = self._network_outputs(proto)
-        return wanted[task_of(self.network.data).scores], session.load(proto, shown=wanted)
-
-
-def _rebuilder(network: Network) -> Callable[[list[Tensor]], object]:
-    """From the file's outputs back to what the network returns: a metric of the user's own expects that."""
-    if by_the_task(network.data):
-        return lambda tensors: tensors
-    with torch.no_grad():
-        result = network.module.eval()(*models.example_inputs(network.model.inputs))
-    leaves, spec = pytree.tree_flatten(dict(result) if isinstance(result, Mapping) else result)
-
-    def rebuild(tensors: list[Tensor]) -> object:
-        left = iter(tensors)
-        return pytree.tree_unflatten([next(left) if isinstance(one, Tensor) else one for one in leaves], spec)
-
-    return rebuild
+        return wanted[task_of(self.network.task).scores], session.load(proto, shown=wanted)
 
 
 def error(expected: Array, found: Array) -> float:

@@ -12,7 +12,7 @@ from jetpress.pipeline.recipe.sections.fields import is_file_reference
 from jetpress.pipeline.recipe.sections.model import ModelConfig
 from jetpress.pipeline.recipe.sections.training import FinetuneConfig, TrainConfig
 
-SOURCES = ("digits", "cifar10", "cifar100", "imagefolder")
+SOURCES = ("digits", "cifar10", "cifar100", "imagefolder", "yolo", "coco", "voc", "masks", "csv")
 LIBRARIES = ("torchvision", "timm")
 
 
@@ -37,6 +37,11 @@ def data(config: DataConfig, written: Written) -> None:
         raise RecipeError(
             f"{written.place('data.source')}: data.source = {config.source!r} needs data.root",
             "set data.root to the folder",
+        )
+    if len(config.mean) != len(config.std):
+        raise RecipeError(
+            f"{written.place('data.std')}: data.mean has {len(config.mean)} channels, data.std {len(config.std)}",
+            "give both for every channel of the image",
         )
 
 

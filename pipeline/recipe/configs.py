@@ -12,6 +12,7 @@ from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.device import BenchmarkConfig, BuildConfig
 from jetpress.pipeline.recipe.sections.export import ExportConfig
 from jetpress.pipeline.recipe.sections.model import ModelConfig
+from jetpress.pipeline.recipe.sections.task import UNDECIDED, TaskConfig
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ class SourceConfig:
     """Digests of everything outside of the recipe, taken when the run began, by recipe key."""
     trains: bool = True
     """Whether training follows, so that a layer may be new."""
+    task: TaskConfig = UNDECIDED
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from jetpress.pipeline.recipe.sections.device import BenchmarkConfig, BudgetConf
 from jetpress.pipeline.recipe.sections.export import EquivalenceConfig, ExportConfig
 from jetpress.pipeline.recipe.sections.fields import Count, Section, as_table, is_file_reference
 from jetpress.pipeline.recipe.sections.model import ModelConfig
+from jetpress.pipeline.recipe.sections.task import TaskConfig
 from jetpress.pipeline.recipe.sections.tracking import TrackingConfig
 from jetpress.pipeline.recipe.sections.training import FinetuneConfig, QatConfig, TrainConfig
 
@@ -54,6 +55,7 @@ class Recipe(Section):
     seed: Count = 0
     """Of everything random."""
     model: ModelConfig = ModelConfig()
+    task: TaskConfig = TaskConfig()
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
     prune: PruneConfig = PruneConfig()

@@ -12,4 +12,4 @@ def assess(config: None, dense: Checkpoint, compressed: Checkpoint, draft: Path)
     """Points of both networks on the validation and the test split, as facts and as ``accuracy.json``."""
     del config
     network, data = opened(compressed)
-    return written(scored(*opened(dense), "dense"), scored(network, data, "compressed"), data, draft)
+    return written(network, scored(*opened(dense), "dense"), scored(network, data, "compressed"), data, draft)

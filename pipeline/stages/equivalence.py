@@ -64,7 +64,7 @@ def equivalence(
     if limits.max_relative is not None:
         most = config.max_relative_error
         limits = replace(limits, max_relative=most, channel=most)
-    loaded = loading.load(network.data, network.seed)
+    loaded = loading.load(network.data, network.seed, network.task)
     real = ends.to_file(loading.calibration(loaded, network.data.calibration_images))
     given = cases(real, onnx_model.facts.max_batch, config.edge_cases)
     scores = compare(network, proto, given, limits, ends, path if beside else None)

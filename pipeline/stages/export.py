@@ -86,7 +86,7 @@ def _to_fp16(graph: ir.Model, config: ExportConfig, network: Network) -> tuple[i
             "the network is too large to be turned into FP16 in the file",
             'set build.precision = "fp32"; TensorRT 8 targets have a flag for FP16 instead',
         )
-    loaded = loading.load(network.data, network.seed)
+    loaded = loading.load(network.data, network.seed, network.task)
     ends = Ends(config.input, config.output, network.data.mean, network.data.std)
     batch = config.max_batch if config.dynamic_batch else config.batch
     images = ends.to_file(loading.calibration(loaded, min(LOOK_AT, network.data.calibration_images)))

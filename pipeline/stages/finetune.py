@@ -41,7 +41,7 @@ def finetune(config: Retraining, model: Checkpoint, teacher: Checkpoint, draft: 
     network = models.load(model)
     if model.facts.pruned is False:
         return models.save(network, draft, model.facts)
-    data = load(network.data, network.seed)
+    data = load(network.data, network.seed, network.task)
     before = evaluate(network, data.validation, "after pruning")
     recalibrate(network, data)
     free = evaluate(network, data.validation, "after recalibration")

@@ -11,15 +11,16 @@ from jetpress.deploy.device.events import Infer, by_model
 from jetpress.deploy.errors import JetpressError
 from jetpress.pipeline.engine.place import deliver, opened
 from jetpress.pipeline.recipe.configs import Place
-from jetpress.pipeline.store.artifact import Bundle, Engine, Inference
+from jetpress.pipeline.store.artifact import Bundle, Checkpoint, Engine, Inference
 from jetpress.pipeline.store.facts.device import InferenceFacts
 
 PROFILED_S = 8.0
 """Seconds of profiling, where the layers are slow."""
 
 
-def infer(config: Place, bundle: Bundle, engine: Engine, draft: Path) -> Inference:
-    """The bundle's samples through the engines: the accuracy reported is the engine's own. Then what each layer takes.
+def infer(config: Place, bundle: Bundle, engine: Engine, network: Checkpoint, draft: Path) -> Inference:
+    """The bundle's samples through the engines: the accuracy reported is the engine's own, by the metric that judged
+    the network. Then what each layer takes.
 
     Profiling slows a network down, so nothing of it is a latency to quote; it is a program of its own, which has ended
     when the benchmark begins.
@@ -28,6 +29,7 @@ def infer(config: Place, bundle: Bundle, engine: Engine, draft: Path) -> Inferen
         StageError: an engine is not the function of its ONNX file, within what its precision allows.
     """
     from jetpress.pipeline.engine import sameness
+    from jetpress.pipeline.training.assessment import of_engines
 
     with opened(config, draft) as device:
         folder, arguments = deliver(device, bundle, engine)
@@ -36,9 +38,11 @@ def infer(config: Place, bundle: Bundle, engine: Engine, draft: Path) -> Inferen
         device.get(arguments[-1], draft)
     tried = by_model(events, Infer)
     same = sameness.held(bundle.path, draft, tried)
-    top1 = {name: None if ran.top1 is None else 100 * ran.top1 for name, ran in tried.items()}
-    said = [f"{name} {value:.2f} %" for name, value in top1.items() if value is not None]
-    return Inference(draft, InferenceFacts(top1, same, ", ".join([*said, "engine = ONNX Runtime"]), untimed))
+    points = of_engines(network, draft, tried)
+    said = [f"{name} {value:.2f}" for name, value in points.items() if value is not None]
+    return Inference(
+        draft, InferenceFacts(points, same, ", ".join([*said, "engine = ONNX Runtime"]), untimed)
+    )
 
 
 def profiled(device: Device, folder: str, arguments: tuple[str, ...]) -> str:

@@ -56,7 +56,7 @@ def qat(
     ``training``.
     """
     network = models.load(folded)
-    data = load(network.data, network.seed)
+    data = load(network.data, network.seed, network.task)
     grids = grids_of(network, folded, exported, quantized)
     say(
         f"    {len(grids.weights)} weights and {len(set(grids.activations.values()))} activations are rounded"

@@ -67,7 +67,7 @@ def quantize(config: QuantizeConfig, model: Checkpoint, onnx_model: OnnxModel, d
         StageError: there is no layer to quantize, or the weights do not fit into one file.
     """
     network = models.load(model)
-    loaded = loading.load(network.data, network.seed)
+    loaded = loading.load(network.data, network.seed, network.task)
     dialect = config.dialect or "tensorrt"
     subject = Subject(_read(onnx_model), DIALECTS[dialect], config.keep, masked(model.facts))
     judge = Judge(network, Ends.of(onnx_model.facts, network.data), onnx_model.facts.max_batch)

@@ -31,7 +31,7 @@ def sensitivity(config: SensitivityConfig, model: Checkpoint, draft: Path) -> Se
         groups={name: tuple(points) for name, points in curves.groups.items()},
         blocks=dict(curves.blocks),
         images=config.images,
-        unit="nats" if task_of(network.data).class_scores else "relative squared error",
+        unit="nats" if task_of(network.task).class_scores else "relative squared error",
     )
     (draft / FILE).write_text(json.dumps(asdict(facts), indent=1))
     save_file(ranked, draft / SCORES)

@@ -20,6 +20,7 @@ from jetpress.pipeline.recipe.sections.model import InputConfig
 from jetpress.pipeline.store.artifact import Checkpoint
 from jetpress.pipeline.tasks.task import Shown
 from jetpress.pipeline.training.evaluate import evaluate
+from jetpress.pipeline.training.trial import judges, learns
 
 DTYPES = {"float32", "int32", "int64", "uint8"}
 
@@ -38,19 +39,22 @@ def source(config: SourceConfig, draft: Path) -> Checkpoint:
             f"    computed weights are plain from here on, as channels are cut in them: {', '.join(baked[:5])}"
             + (f", ... ({len(baked)})" if len(baked) > 5 else "")
         )
-    decided = replace(config.data, task=tasks.name_of(config.data, module))
-    task, data = tasks.task_of(decided), load(decided, config.seed)
-    task.check_network(module, decided)
+    wanted = replace(config.task, kind=tasks.decided(config.task, config.data, module))
+    task, data = tasks.task_of(wanted), load(config.data, config.seed, wanted)
+    task.check_network(module, config.data)
     samples = data.train.batch(range(min(2, len(data.train))), None)[0]
     inputs = _inputs(config.model.inputs, data, samples)
     model = replace(config.model, inputs=inputs, outputs=config.model.outputs or task.outputs)
-    network = Network(module.eval(), model, decided, config.seed)
+    network = Network(module.eval(), model, config.data, config.seed, task=data.task)
     if task.class_scores and (classes := _classes(data)):
         network = heads.fit_classes(network, classes, samples)
     new = list[heads.NewLayer]()
     if config.model.weights is not None:
         new = heads.load(network, samples, config.trains)
-    _fits(network, data, samples)
+    _fits(network, data)
+    by = judges(network, data)
+    if config.trains:
+        learns(network, data)
     points = None
     if config.model.weights is not None and not new:
         points = evaluate(network, data.validation, "accuracy of the weights given")
@@ -58,7 +62,8 @@ def source(config: SourceConfig, draft: Path) -> Checkpoint:
         models.measure(network),
         data=data.facts(),
         inputs=dict(config.inputs),
-        measured=task.measured,
+        measured=by.measured,
+        unit=by.unit,
         validation=points,
     )
     return models.save(network, draft, facts)
@@ -90,9 +95,10 @@ def _listed(inputs: tuple[InputConfig, ...]) -> str:
     return ", ".join(f"{i.dtype} {list(i.shape)}" for i in inputs)
 
 
-def _fits(network: Network, data: Data, samples: tuple[Tensor, ...]) -> None:
+def _fits(network: Network, data: Data) -> None:
     """A forward pass works, is finite, and gives what the task asks for."""
     named = network.model.builder
+    samples, target = data.train.batch(range(min(2, len(data.train))), None)
     try:
         with torch.no_grad():
             outputs = outputs_of(network.module(*samples))
@@ -107,7 +113,8 @@ def _fits(network: Network, data: Data, samples: tuple[Tensor, ...]) -> None:
         raise RecipeError(
             f"{named} gives NaN or Inf on the data", "check the weights, data.mean and data.std"
         )
-    tasks.task_of(network.data).check_outputs(Shown(named, outputs, len(samples[0]), _classes(data)))
+    shown = Shown(named, outputs, len(samples[0]), _classes(data), target)
+    tasks.task_of(network.task).check_outputs(shown)
 
 
 def _classes(data: Data) -> int:

@@ -63,7 +63,7 @@ def sparsify(config: SparsifyConfig, model: Checkpoint, draft: Path) -> Checkpoi
     if config.method == "magnitude":
         inputs = models.example_inputs(network.model.inputs, BATCH)
     else:
-        inputs = calibration(load(network.data, network.seed), _images(network))
+        inputs = calibration(load(network.data, network.seed, network.task), _images(network))
     found = make_sparse(network, config, inputs)
     return models.save(network, draft, replace(model.facts, sparsity=found, pruned=found.eligible > 0))
 

@@ -18,9 +18,9 @@ from jetpress.pipeline.training.torchrun import joint
 def train(config: TrainConfig, model: Checkpoint, draft: Path) -> Checkpoint:
     """The dense baseline. Facts: ``validation`` (points of the best epoch) and ``training``."""
     network = models.load(model)
-    data = load(network.data, network.seed)
+    data = load(network.data, network.seed, network.task)
     fitted = fit(network, data, config, state=draft / "state", what="training")
-    guessed = guessing(data.validation)
+    guessed = guessing(network, data.validation)
     if guessed is not None and fitted.validation <= guessed:
         say(f"    WARNING: {fitted.validation:.2f} % right is no better than guessing: nothing was learnt")
     return finish(network, fitted, draft, model.facts)

@@ -1,6 +1,6 @@
 """TASKS: one frozen record for each thing that a network can be for. To add one: a file here, and a record.
 
-The recipe knows their names (``data.task``) without importing this: it reads the keys from the source.
+The recipe knows their names (``task.kind``) without importing this: it reads the keys from the source.
 """
 
 from __future__ import annotations
@@ -13,27 +13,77 @@ from jetpress.pipeline.graph.ends import DETECTIONS
 from jetpress.pipeline.graph.suppress import LABELS, RAW
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.fields import is_file_reference
-from jetpress.pipeline.tasks import classification, custom, detection
+from jetpress.pipeline.recipe.sections.task import TaskConfig
+from jetpress.pipeline.tasks import (
+    classification,
+    custom,
+    detection,
+    detection_metric,
+    keypoints,
+    multilabel,
+    regression,
+    segmentation,
+)
 from jetpress.pipeline.tasks.task import Decoded, Task
 
 TASKS: dict[str, Task] = {
     "classification": Task(
         loss=classification.cross_entropy,
         loss_name="cross_entropy",
-        metric=classification.top1,
+        metrics={
+            "top1": classification.accuracy,
+            "top5": classification.top5,
+            "macro_f1": classification.macro_f1,
+        },
         class_scores=True,
         check_labels=classification.check_labels,
         check_outputs=classification.check_outputs,
         guessing=classification.guessing,
+        draw=classification.draw,
+    ),
+    "multilabel": Task(
+        loss=multilabel.binary_cross_entropy,
+        loss_name="binary_cross_entropy",
+        metrics={"f1": multilabel.f1, "right_labels": multilabel.right_labels},
+        check_outputs=multilabel.check_outputs,
+        draw=multilabel.draw,
     ),
     "detection": Task(
         loss=detection.no_loss,
-        metric=classification.top1,
+        metrics={"map": detection_metric.mean_ap, "map50": detection_metric.mean_ap50},
+        places=True,
         scores=detection.SCORES,
         outputs=detection.OUTPUTS,
         check_network=detection.check_network,
+        draw=detection.draw,
     ),
-    "custom": Task(loss=custom.no_loss, metric=classification.top1, guessing=classification.guessing),
+    "segmentation": Task(
+        loss=segmentation.cross_entropy,
+        loss_name="cross_entropy",
+        metrics={"miou": segmentation.miou, "dice": segmentation.dice, "pixels": segmentation.pixels},
+        places=True,
+        class_scores=True,
+        check_outputs=segmentation.check_outputs,
+        draw=segmentation.draw,
+    ),
+    "regression": Task(
+        loss=regression.smooth_l1,
+        loss_name="smooth_l1",
+        metrics={"mae": regression.mae, "rmse": regression.rmse, "psnr": regression.psnr},
+        check_outputs=regression.check_outputs,
+        draw=regression.draw,
+    ),
+    "keypoints": Task(
+        loss=keypoints.distance,
+        loss_name="distance",
+        metrics={"pck": keypoints.pck, "oks": keypoints.oks},
+        places=True,
+        check_outputs=keypoints.check_outputs,
+        draw=keypoints.draw,
+    ),
+    "custom": Task(
+        loss=custom.no_loss, metrics={"top1": classification.accuracy}, guessing=classification.guessing
+    ),
 }
 DECODED: tuple[Decoded, ...] = (
     Decoded(
@@ -46,20 +96,30 @@ DECODED: tuple[Decoded, ...] = (
 )
 """How a graph may end beside scores, classes and shares of classes. Apart from the tasks: what is close enough to be
 the same detection is no reason to train again."""
+FORMATS = {
+    "yolo": "detection",
+    "coco": "detection",
+    "voc": "detection",
+    "masks": "segmentation",
+    "csv": "regression",
+}
+"""Formats of data whose targets say what the network is for."""
 
 
-def name_of(data: DataConfig, module: nn.Module | None = None) -> str:
-    """What the recipe says; otherwise what its loss says, and the network where it is known."""
-    if data.task is not None:
-        return data.task
+def decided(task: TaskConfig, data: DataConfig, module: nn.Module | None = None) -> str:
+    """The kind that the recipe gives; otherwise what data, loss and network say."""
+    if task.kind is not None:
+        return task.kind
     if module is not None and detection.is_detector(module):
         return "detection"
+    if data.source in FORMATS:
+        return FORMATS[data.source]
     return "custom" if is_file_reference(data.loss) else "classification"
 
 
-def task_of(data: DataConfig) -> Task:
-    """The record of what a network for ``data`` is for."""
-    return TASKS[name_of(data)]
+def task_of(task: TaskConfig) -> Task:
+    """The record of what a network is for; its kind is decided."""
+    return TASKS[task.kind or "classification"]
 
 
 def decoded_as(output: str) -> Decoded | None:

@@ -13,4 +13,4 @@ def no_loss(outputs: object, target: object, smoothing: float) -> Tensor:
     Raises:
         RecipeError: always.
     """
-    raise RecipeError('data.task = "custom" has no loss', "set data.loss to path/to/file.py:function")
+    raise RecipeError('task.kind = "custom" has no loss', "set data.loss to path/to/file.py:function")

@@ -5,7 +5,7 @@ Two searches are the same where they find the same boxes: same label, score and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -20,6 +20,7 @@ from jetpress.pipeline.graph.suppress import LABELS, RAW
 from jetpress.pipeline.network import detectors
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.store.facts.onnx_file import DetectionRules, Score
+from jetpress.pipeline.tasks.drawing import Drawn
 
 OUTPUTS = detectors.OUTPUTS
 SCORES = OUTPUTS.index("scores")
@@ -78,6 +79,17 @@ def found_again(expected: Mapping[str, Array], found: Mapping[str, Array], kind:
     needed = DETECTED if kind == "fp32" else DETECTED_NEAR
     share = float(np.mean(shares))
     return Score(DETECTIONS, IMAGES, len(found["scores"]), finite, 0.0, 0.0, 0.0, 1.0, share, needed)
+
+
+def draw(picture: Drawn, target: Mapping[str, Tensor], classes: Sequence[str]) -> None:
+    """Each box with the name of its class; crowds have a star."""
+    for sides, label, crowd in zip(
+        target["boxes"].tolist(), target["labels"].tolist(), target["crowd"].tolist(), strict=True
+    ):
+        if label >= 0:
+            picture.box(
+                sides, label, (classes[label] if label < len(classes) else str(label)) + "*" * bool(crowd)
+            )
 
 
 def _matched(some: tuple[Array, ...], others: tuple[Array, ...], within: tuple[float, float]) -> float:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from jetpress.pipeline.graph.session import Array
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.store.facts.onnx_file import DetectionRules, Score
+from jetpress.pipeline.tasks.drawing import Drawn, undrawn
+from jetpress.pipeline.tasks.metric import Metric, Setting
 
 Judge = Callable[[object, Any], Tensor]
 """What the network returned and the target -> a tensor."""
@@ -25,6 +27,8 @@ class Shown:
     samples: int
     classes: int
     """0: the data does not say."""
+    target: Any = None
+    """Of the samples."""
 
 
 def nothing_to_check(*_: object) -> None:
@@ -53,14 +57,12 @@ class Task:
 
     loss: Callable[[object, Any, float], Tensor]
     """What the network returned, the target, label smoothing -> a scalar. Where ``data.loss`` names no function."""
-    metric: Judge
-    """Points of each sample ``[batch]``, 0 to 100. Where ``data.metric`` names no function."""
+    metrics: Mapping[str, Callable[[Setting], Metric]] = field(hash=False)
+    """By the names that ``data.metric`` may have; the first where it has none."""
     loss_name: str = ""
     """Of ``data.loss``; empty: the task has none of its own."""
-    metric_name: str = "top1"
-    """Of ``data.metric``."""
-    measured: str = "accuracy"
-    """What the points are called in the report."""
+    places: bool = False
+    """The target is places in the image: it must follow whatever is done to that, and nothing is cropped away."""
     class_scores: bool = False
     """The first output has scores along dimension 1, of classes of which one is right: they are softened where a
     teacher is followed, and compared by their divergence. Otherwise numbers are compared as numbers."""
@@ -75,4 +77,6 @@ class Task:
     check_outputs: Callable[[Shown], None] = nothing_to_check
     """Raises RecipeError where the loss cannot be computed of the outputs."""
     guessing: Callable[[Tensor], float] = lambda labels: -1.0
-    """Labels ``[n]`` -> points of whoever has learnt nothing, by the task's own metric; -1: that means nothing."""
+    """Labels ``[n]`` -> points of whoever has learnt nothing, by the task's first metric; -1: that means nothing."""
+    draw: Callable[[Drawn, Any, Sequence[str]], None] = undrawn
+    """A picture of one sample, its target, names of the classes: draws the one into the other."""

@@ -3,61 +3,88 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+import torch
 from torch import Tensor
 
-from jetpress.benchmarks import accuracy
-from jetpress.pipeline.data.loading import Data, load
+from jetpress.deploy.device.events import Infer
+from jetpress.pipeline.data.loading import Data, load, samples
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.store.artifact import Assessment, Checkpoint
-from jetpress.pipeline.store.facts.network import AssessmentFacts, Change, Points
-from jetpress.pipeline.training.evaluate import each, guessing
+from jetpress.pipeline.store.facts.network import AssessmentFacts, Change, PartPoints, Points
+from jetpress.pipeline.tasks.metric import Result
+from jetpress.pipeline.training.evaluate import by_the_task, guessing, judged, metric, points_of, rebuilder
 from jetpress.pipeline.training.predictions import Named, keep
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Points of each sample ``[samples]`` of the two splits, in their order."""
+    """What a network came to on the two splits."""
 
-    validation: Tensor
-    test: Tensor
+    validation: Result
+    test: Result
     named: Tensor | None = None
     """The class that each sample of the test split is named, ``[samples]``; None where none is."""
 
     @property
-    def mean(self) -> Points:
+    def points(self) -> Points:
         """Of each split."""
-        return Points(float(self.validation.mean()), float(self.test.mean()))
+        return Points(self.validation.points, self.test.points)
 
 
 def opened(made: Checkpoint) -> tuple[Network, Data]:
     """A checkpoint's network, and its data."""
     network = models.load(made)
-    return network, load(network.data, network.seed)
+    return network, load(network.data, network.seed, network.task)
 
 
 def scored(network: Network, data: Data, name: str) -> Scored:
     """On both splits; ``name`` stands in the progress line."""
-    named = Named(data.test)
-    validation = each(network, data.validation, f"{name}, validation")
-    return Scored(validation, each(network, data.test, f"{name}, test", named), named.classes)
+    named = Named(data)
+    validation = judged(network, data.validation, f"{name}, validation")
+    return Scored(validation, judged(network, data.test, f"{name}, test", named), named.classes)
 
 
-def written(dense: Scored, compressed: Scored, data: Data, draft: Path) -> Assessment:
+def written(network: Network, dense: Scored, compressed: Scored, data: Data, draft: Path) -> Assessment:
     """As facts and as ``accuracy.json``, with the number of images of each split; beside it the predictions."""
-    gained = accuracy.change(dense.test, compressed.test)
+    gained = dense.test.change(compressed.test)
     facts = AssessmentFacts(
-        dense.mean,
-        compressed.mean,
+        dense.points,
+        compressed.points,
         len(data.validation),
         len(data.test),
         Change(gained.value, gained.low, gained.high),
-        guessing(data.test),
+        guessing(network, data.test),
+        dense.test.metric.mean,
+        PartPoints(dict(dense.test.parts), dict(compressed.test.parts)),
     )
     (draft / "accuracy.json").write_text(json.dumps(asdict(facts), indent=1))
     if dense.named is not None and compressed.named is not None:
         keep(data.test, dense.named, compressed.named, draft)
     return Assessment(draft, facts)
+
+
+def of_engines(model: Checkpoint, folder: Path, tried: Mapping[str, Infer]) -> dict[str, float | None]:
+    """Points of each engine on the bundle's samples, of the outputs that the runner wrote into ``folder``.
+
+    None where the file ends with something else than the metric takes.
+    """
+    network, data = opened(model)
+    _, target = samples(data, network.data.sample_images)
+    by, names = metric(network), network.model.outputs
+    found = dict[str, float | None]()
+    for name, event in tried.items():
+        arrays = {one.name: np.load(folder / one.file, allow_pickle=False) for one in event.outputs}
+        whole = not names or tuple(arrays) == tuple(names)
+        if not whole and not by_the_task(network):
+            found[name] = None
+            continue
+        given = rebuilder(network)([*arrays.values()])
+        outputs = given if whole else {key: torch.from_numpy(array) for key, array in arrays.items()}
+        found[name] = points_of(by, by.shown(outputs, target))
+    return found

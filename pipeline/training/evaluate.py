@@ -1,11 +1,14 @@
-"""How good a network is: the loss and the points of a batch, and the mean points of a split."""
+"""How good a network is: the loss of a batch, and the figure of a split."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
@@ -14,14 +17,18 @@ from jetpress.deploy.errors import RecipeError, StageError
 from jetpress.pipeline.data import ranks
 from jetpress.pipeline.data.loading import batches
 from jetpress.pipeline.data.splits import Split
-from jetpress.pipeline.network import user_code
+from jetpress.pipeline.network import models, user_code
 from jetpress.pipeline.network.models import Network, outputs_of
-from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.fields import is_file_reference
 from jetpress.pipeline.tasks import task_of
+from jetpress.pipeline.tasks.metric import Metric, Result, Setting, of_samples, of_state, samples_in
 from jetpress.pipeline.tasks.task import Judge
 
 Moved = TypeVar("Moved")
+
+
+def unseen(outputs: object) -> None:
+    """For whoever needs nothing of the outputs but the figure."""
 
 
 def device() -> torch.device:
@@ -40,92 +47,134 @@ def to_device(values: Moved, place: torch.device) -> Moved:
     return moved
 
 
-def loss(config: DataConfig, smoothing: float = 0.0) -> Judge:
+def loss(network: Network, smoothing: float = 0.0) -> Judge:
     """``data.loss``: a scalar."""
-    task = task_of(config)
-    if config.loss not in (None, task.loss_name):
-        return _of_the_user("data.loss", str(config.loss), task.loss_name)
+    task, given = task_of(network.task), network.data.loss
+    if given not in (None, task.loss_name):
+        return user_code.load(_reference("data.loss", str(given), [task.loss_name] if task.loss_name else []))
     return lambda outputs, target: task.loss(outputs, target, smoothing)
 
 
-def points(config: DataConfig) -> Judge:
-    """``data.metric``: points of each sample ``[batch]``, 0 to 100."""
-    task = task_of(config)
-    if by_the_task(config):
-        return task.metric
-    return _of_the_user("data.metric", str(config.metric), task.metric_name)
+def metric(network: Network) -> Metric:
+    """``data.metric``, with nothing seen yet.
+
+    Raises:
+        RecipeError: there is none of this name.
+    """
+    task, given = task_of(network.task), network.data.metric
+    if by_the_task(network):
+        make = task.metrics[given or next(iter(task.metrics))]
+        return make(Setting(network.task.classes, partial(models.rules, network)))
+    made = user_code.load(_reference("data.metric", str(given), list(task.metrics)))
+    if isinstance(made, type) and hasattr(made, "update") and hasattr(made, "compute"):
+        return of_state(made.__name__, made())
+    return of_samples("accuracy", partial(_of_the_user, str(given), made))
 
 
-def _of_the_user(key: str, value: str, own: str) -> Judge:
+def _reference(key: str, value: str, own: Sequence[str]) -> str:
     if not is_file_reference(value):
-        instead = f"{own!r} or " if own else ""
-        raise RecipeError(f"{key} = {value!r} is not known", f"{instead}path/to/file.py:function")
-    return user_code.load(value)
+        instead = "".join(f"{name!r}, " for name in own)
+        raise RecipeError(f"{key} = {value!r} is not known", f"{instead}or path/to/file.py:function")
+    return value
 
 
-def by_the_task(config: DataConfig) -> bool:
-    """Whether the points are those of the task's own metric."""
-    return config.metric in (None, task_of(config).metric_name)
+def _of_the_user(name: str, function: Judge, outputs: object, target: object) -> Tensor:
+    """The points that a function of the user's gives, which are one number for each sample."""
+    count, scored = samples_in(target), function(outputs, target)
+    if getattr(scored, "shape", None) != (count,):
+        shape = list(getattr(scored, "shape", ())) or type(scored).__name__
+        raise RecipeError(
+            f"{name} gave {shape} for {count} samples",
+            "data.metric returns the points of each sample, a tensor of batch length; for a figure over the whole data "
+            "set name a class with update(outputs, target) and compute()",
+        )
+    return scored
+
+
+def by_the_task(network: Network) -> bool:
+    """Whether the figure is one of the task's own."""
+    given = network.data.metric
+    return given is None or given in task_of(network.task).metrics
 
 
 def evaluate(network: Network, split: Split, what: str) -> float:
-    """Mean points of ``split`` in float32, on the GPU where there is one; ``what`` names the progress line.
+    """Points of ``split`` in float32, on the GPU where there is one; ``what`` names the progress line.
 
     Raises:
         StageError: the network's output is NaN or infinite.
         RecipeError: the metric function does not give one number for each sample.
     """
-    total = torch.zeros((), dtype=torch.float64, device=device())
-    for scored in _batches_of_points(network, split, what):
-        total += scored.sum()
-    return ranks.total(total).item() / len(split)
+    return judged(network, split, what).points
 
 
-def unseen(outputs: object) -> None:
-    """For whoever needs nothing of the outputs but the points."""
+def judged(network: Network, split: Split, what: str, see: Callable[[object], None] = unseen) -> Result:
+    """The figure of ``split``, as :func:`evaluate`; what was shown is in the order of its samples.
 
+    Several processes share the samples where the figure is a mean; otherwise each sees all of them.
 
-def each(network: Network, split: Split, what: str, see: Callable[[object], None] = unseen) -> Tensor:
-    """Points of each sample of ``split``, ``[samples]`` in its order; as :func:`evaluate`, in one process.
-
-    ``see`` is given what the network returns for each batch.
+    Args:
+        network: on its device again afterwards.
+        split: its samples are taken as they are.
+        what: names the progress line.
+        see: is given what the network returns for each batch.
     """
-    return torch.cat(list(_batches_of_points(network, split, what, see))).cpu()
-
-
-def _batches_of_points(
-    network: Network, split: Split, what: str, see: Callable[[object], None] = unseen
-) -> Iterator[Tensor]:
-    """Points of the samples of one batch after the other, in double precision."""
-    module, judge, place = network.module, points(network.data), device()
+    module, by, place = network.module, metric(network), device()
     home = next((p.device for p in module.parameters()), place)
     module.to(place).eval()
-    with progress(what, len(split)) as line:
-        for inputs, target in batches(split, part=ranks.part()):
-            count = len(inputs[0])
-            with torch.no_grad():
-                outputs = module(*to_device(inputs, place))
-                scored = judge(outputs, to_device(target, place))
+    part, seen = ranks.part() if by.mean else ranks.ALONE, list[Any]()
+    with progress(what, len(split)) as line, torch.no_grad():
+        for inputs, target in batches(split, part=part):
+            outputs = module(*to_device(inputs, place))
             if not all(t.isfinite().all() for t in outputs_of(outputs) if t.is_floating_point()):
                 raise StageError(
                     "the network's output is NaN or infinite", "lower the learning rate, or check weights"
                 )
-            if scored.shape != (count,):
-                raise RecipeError(
-                    f"{network.data.metric} gave a tensor {list(scored.shape)} for {count} samples",
-                    "data.metric returns the points of each sample: a tensor of batch length",
-                )
+            seen += by.shown(outputs, to_device(target, place))
             see(outputs)
-            yield scored.double()
-            line.step(amount=count * ranks.part().world)
+            line.step(amount=len(inputs[0]) * part.world)
     module.to(home)
+    if part.world > 1:
+        total = ranks.total(torch.tensor(sum(seen), dtype=torch.float64, device=place))
+        return Result(by, seen, total.item() / len(split), len(split))
+    return Result(by, seen, points_of(by, seen))
 
 
-def guessing(split: Split) -> float | None:
+def points_of(by: Metric, seen: Sequence[Any]) -> float:
+    """What was shown comes to.
+
+    Raises:
+        RecipeError: that is no number.
+    """
+    points = by.total(seen)
+    if not math.isfinite(points):
+        raise RecipeError(
+            f"{by.measured} is {points} on {len(seen)} samples", "check data.metric and the targets"
+        )
+    return points
+
+
+def rebuilder(network: Network) -> Callable[[Sequence[NDArray[Any]]], object]:
+    """From the outputs of a file or an engine back to what the network returns: a user's own metric expects that."""
+    if by_the_task(network):
+        return lambda arrays: [torch.from_numpy(one) for one in arrays]
+    with torch.no_grad():
+        result = network.module.eval()(*models.example_inputs(network.model.inputs))
+    leaves, spec = pytree.tree_flatten(dict(result) if isinstance(result, Mapping) else result)
+
+    def rebuild(arrays: Sequence[NDArray[Any]]) -> object:
+        left = iter(arrays)
+        whole = [torch.from_numpy(next(left)) if isinstance(one, Tensor) else one for one in leaves]
+        return pytree.tree_unflatten(whole, spec)
+
+    return rebuild
+
+
+def guessing(network: Network, split: Split) -> float | None:
     """Points on ``split`` of whoever has learnt nothing; None where that means nothing."""
-    if split.labels is None or not by_the_task(split.config):
+    task, given = task_of(network.task), network.data.metric
+    if split.labels is None or given not in (None, next(iter(task.metrics))):
         return None
-    guessed = task_of(split.config).guessing(split.labels)
+    guessed = task.guessing(split.labels)
     return None if guessed < 0 else guessed
 
 

@@ -22,7 +22,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from jetpress.benchmarks import accuracy
 from jetpress.deploy.console import duration, progress, say
 from jetpress.deploy.errors import StageError
 from jetpress.pipeline.data import ranks
@@ -34,9 +33,10 @@ from jetpress.pipeline.recipe.sections.fields import as_table
 from jetpress.pipeline.recipe.sections.training import TrainConfig
 from jetpress.pipeline.store.artifact import Checkpoint, canonical
 from jetpress.pipeline.store.facts.network import CheckpointFacts, Epoch, Training
+from jetpress.pipeline.tasks.metric import Result
 from jetpress.pipeline.training import metrics, numerics, resume
 from jetpress.pipeline.training.distill import Teacher
-from jetpress.pipeline.training.evaluate import device, evaluate, layout
+from jetpress.pipeline.training.evaluate import device, judged, layout
 from jetpress.pipeline.training.learner import Learn, learner, looking_inside
 from jetpress.pipeline.training.norms import training_mode
 from jetpress.pipeline.training.schedule import enough, factor
@@ -129,10 +129,10 @@ def _fit(
         while so_far.epoch < settings.epochs and not (stopped := enough(so_far.curve, settings)):
             loss, rate, speed = _epoch(learn, network, data, settings, so_far.epoch, trained, what)
             ranks.agree([*module.buffers(), *updates.judged.buffers()])
-            judged = replace(network, module=updates.judged)
-            points = evaluate(judged, data.validation, f"{what}: validation")
+            result = judged(replace(network, module=updates.judged), data.validation, f"{what}: validation")
+            points = result.points
             entry = Epoch(so_far.epoch + 1, loss, rate, points)
-            _remember(so_far, entry, updates.judged, len(data.validation), start)
+            _remember(so_far, entry, updates.judged, result, start)
             whole.step(f"validation {so_far.validation:.2f} kept", count)
             left = (time.monotonic() - began) / (so_far.epoch - first) * (settings.epochs - so_far.epoch)
             eta = f", about {duration(left)} left" if left else ""
@@ -220,7 +220,7 @@ def _shown(loss: float, rate: float, speed: float, points: float | None = None) 
 
 
 def _remember(
-    so_far: resume.State, entry: Epoch, module: nn.Module, samples: int, start: float | None
+    so_far: resume.State, entry: Epoch, module: nn.Module, result: Result, start: float | None
 ) -> None:
     """Count the epoch, and keep its weights if no other is better for certain.
 
@@ -231,7 +231,7 @@ def _remember(
     so_far.epoch += 1
     so_far.curve.append(entry)
     highest = max(one.validation for one in so_far.curve)
-    least = highest - accuracy.standard_error(highest, samples)
+    least = highest - replace(result, points=highest).error
     if entry.validation >= least and (start is None or entry.validation >= start):
         so_far.validation, so_far.best_epoch = entry.validation, so_far.epoch
         so_far.best = resume.copy(module.state_dict())
@@ -240,7 +240,16 @@ def _remember(
 def _key(network: Network, settings: TrainConfig, teacher: Teacher | None) -> str:
     """Which training an inner checkpoint belongs to."""
     taught = as_table(teacher.how) if teacher else None
-    return canonical([as_table(settings), as_table(network.data), network.seed, network.history, taught])
+    return canonical(
+        [
+            as_table(settings),
+            as_table(network.data),
+            as_table(network.task),
+            network.seed,
+            network.history,
+            taught,
+        ]
+    )
 
 
 def _kept(updates: Updates, adapters: nn.Module | None) -> dict[str, nn.Module]:

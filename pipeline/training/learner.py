@@ -64,8 +64,8 @@ def learner(
         raise RecipeError(f"{whole} samples a step for {world} processes", "raise data.batch_size")
     averaging = ranks.averaging(trained)
     forward = torch.compile(averaging) if settings.compile else averaging
-    classes = task_of(network.data).class_scores
-    labels = loss(network.data, settings.label_smoothing)
+    classes = task_of(network.task).class_scores
+    labels = loss(network, settings.label_smoothing)
     objective = distill.objective(labels, forward, teacher, theirs, classes)
     mixed = mixing(settings.mixup, settings.cutmix, _classes(data))
 

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from jetpress.pipeline.data.loading import Data
 from jetpress.pipeline.data.splits import Samples, Split
 from jetpress.pipeline.network.models import outputs_of
 from jetpress.pipeline.store.facts.network import DISAGREEMENTS, PREDICTIONS
@@ -29,8 +30,8 @@ SMALL, LARGEST = 32, 112
 class Named:
     """Collects the class that a network names for each sample, batch by batch; for ``see`` of ``evaluate.each``."""
 
-    def __init__(self, split: Split) -> None:
-        self._wanted = task_of(split.config).class_scores and _one_class_each(split)
+    def __init__(self, data: Data) -> None:
+        self._wanted = task_of(data.task).class_scores and _one_class_each(data.test)
         self._named: list[Tensor] = []
 
     def __call__(self, outputs: object) -> None:
@@ -103,14 +104,14 @@ def picture(split: Split, number: int) -> str:
     """What the network sees of one sample, as a data URI; empty where its first input is no picture."""
     inputs, _ = split.batch([number], None)
     pixels = inputs[0][0].float()
-    if pixels.ndim != 3 or pixels.shape[0] not in (1, 3):
+    if pixels.ndim != 3 or pixels.shape[0] not in (1, 3, 4):
         return ""
     if isinstance(split, Samples):  # how it was normalised is known to its owner only
         low, high = pixels.amin(), pixels.amax()
         pixels = (pixels - low) / (high - low).clamp_min(1e-6)
     else:
         mean, std = (torch.tensor(values)[:, None, None] for values in (split.config.mean, split.config.std))
-        pixels = pixels * std + mean
+        pixels = (pixels * std + mean)[:3]
     whole = (255 * pixels.nan_to_num().clamp(0, 1)).round().to(torch.uint8).permute(1, 2, 0).numpy()
     return _encoded(Image.fromarray(whole.squeeze(-1) if whole.shape[-1] == 1 else whole))
 

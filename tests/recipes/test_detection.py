@@ -1,12 +1,12 @@
-"""The template for detection data: loads COCO's format, its loss is torchvision's, its score is an F1."""
+"""The template for detection: its recipe reads COCO's format, its loss is torchvision's."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from PIL import Image
 from torchvision.models import get_model
@@ -17,11 +17,10 @@ from jetpress.pipeline.data import loading
 from jetpress.pipeline.network import channels, detectors
 from jetpress.pipeline.network.channels.graph import TracedNet
 from jetpress.pipeline.recipe.reading import Recipe
-from recipes import coco
+from recipes import ssd
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def test_the_data(tmp_path: Path) -> None:
     """Six images of 100 x 50, the last one with nothing in it."""
     images = [{"id": 7 * n, "file_name": f"{n}.png"} for n in range(6)]
     boxes: list[dict[str, Any]] = [
@@ -31,19 +30,20 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / f"{split}.json").write_text(json.dumps({"images": images, "annotations": boxes}))
     for one in images:
         Image.new("RGB", (100, 50), (one["id"], 100, 200)).save(tmp_path / str(one["file_name"]))
-    monkeypatch.setenv("COCO_ROOT", str(tmp_path))
-    return tmp_path
-
-
-def test_the_data(folder: Path) -> None:
     recipe = Recipe.load(Path(__file__).parents[2] / "recipes" / "detection.toml")
-    loaded = loading.load(recipe.data, 0)
+    loaded = loading.load(replace(recipe.data, root=str(tmp_path)), 0, recipe.task)
     assert len(loaded.train) + len(loaded.validation) + len(loaded.test) == 12
-    (images,), target = loaded.test.batch([0, 5], None)
-    assert images.shape == (2, 3, 320, 320)
-    assert target.shape == (2, 100, 5)
-    assert target[0, 0].tolist() == [0, 32, 160, 192, 1]
-    assert (target[1] == -1).all()
+    assert loaded.classes == ("1", "2", "3", "4", "5")
+    (pixels,), target = loaded.test.batch([0, 5], None)
+    assert pixels.shape == (2, 3, 320, 320)
+    assert target["boxes"][0].tolist() == [[0, 96, 160, 176]]  # letterboxed: 80 rows of grey above
+    assert target["labels"].tolist() == [[0], [-1]]
+
+
+def _marked(target: list[list[list[float]]]) -> dict[str, torch.Tensor]:
+    most = max(map(len, target))
+    rows = torch.tensor([one + [[0, 0, 0, 0, -1]] * (most - len(one)) for one in target])
+    return {"boxes": rows[..., :4], "labels": rows[..., 4].long()}
 
 
 def test_the_loss_is_torchvisions() -> None:
@@ -53,27 +53,14 @@ def test_the_loss_is_torchvisions() -> None:
     )
     images = torch.randn(2, 3, 320, 320)
     found = detectors.wrapped(theirs).train()(images)
-    target = torch.full((2, 4, 5), -1.0)
-    target[0, 0] = torch.tensor([20.0, 20.0, 200.0, 220.0, 3])
-    target[0, 1] = torch.tensor([150.0, 30.0, 310.0, 120.0, 1])
-    target[1, 0] = torch.tensor([0.0, 0.0, 90.0, 120.0, 4])
-    boxes = [{"boxes": one[one[:, 4] >= 0, :4], "labels": one[one[:, 4] >= 0, 4].long()} for one in target]
+    target = _marked([[[20.0, 20, 200, 220, 2], [150, 30, 310, 120, 0]], [[0, 0, 90, 120, 3.0]]])
+    boxes = [
+        {"boxes": box[label >= 0], "labels": label[label >= 0] + 1}
+        for box, label in zip(target["boxes"], target["labels"], strict=True)
+    ]
     match = [SSDMatcher(0.5)(box_iou(one["boxes"], found["anchors"])) for one in boxes]
     wanted = theirs.compute_loss(boxes, found, [found["anchors"]] * 2, match)
-    assert torch.isclose(coco.loss(found, target), sum(wanted.values()), rtol=1e-5)
-
-
-def test_points() -> None:
-    target = torch.full((3, 4, 5), -1.0)
-    target[0, :2] = torch.tensor([[0, 0, 100, 100, 1], [200, 200, 300, 300, 2.0]])
-    target[1, 0] = target[0, 0]
-    boxes = torch.tensor([[0, 0, 90, 100], [200, 200, 300, 300.0]]).expand(3, 2, 4)
-    scores = torch.zeros(3, 2, 2)
-    scores[0, 0, 0], scores[0, 1, 1] = 0.9, 0.8  # both found
-    scores[1, 1, 0] = 0.9  # the wrong label
-    assert coco.points((boxes, scores), target).tolist() == [100, 0, 100]
-    scores[0, 1, 1], scores[2, 0, 0] = 0.1, 0.9  # one missed; one where there is nothing
-    assert coco.points((boxes, scores), target).tolist() == [pytest.approx(200 / 3), 0, 0]
+    assert torch.isclose(ssd.loss(found, target), sum(wanted.values()), rtol=1e-5)
 
 
 def test_a_pruned_detector_can_be_trained() -> None:
@@ -87,7 +74,5 @@ def test_a_pruned_detector_can_be_trained() -> None:
     assert step["units"]
     assert not isinstance(smaller, TracedNet)
     assert detectors.rules_of(smaller, (3, 320, 320)) == detectors.rules_of(module, (3, 320, 320))
-    target = torch.full((2, 4, 5), -1.0)
-    target[:, 0] = torch.tensor([20.0, 20.0, 200.0, 220.0, 3])
-    coco.loss(smaller.train()(*inputs), target).backward()
+    ssd.loss(smaller.train()(*inputs), _marked([[[20.0, 20, 200, 220, 3]]] * 2)).backward()
     assert all(p.grad is not None for p in smaller.parameters())

@@ -100,7 +100,7 @@ class EngineFacts:
 class InferenceFacts:
     """What the engines made of the bundle's samples."""
 
-    top1: Mapping[str, float | None]
+    points: Mapping[str, float | None]
     """Engine -> percent of the samples that it names rightly; None where they have no class."""
     same: Mapping[str, tuple[Score, ...]]
     """Engine -> how far each output is from ONNX Runtime's."""

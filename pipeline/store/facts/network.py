@@ -240,6 +240,8 @@ class CheckpointFacts:
     data: DataFacts | None = None
     measured: str = "accuracy"
     """What the points are called, by what the network is for."""
+    unit: str = "%"
+    """Of the points; empty: numbers."""
     validation: float | None = None
     """Points on the validation split; with rounded weights and activations after quantization-aware training.
     None where they were not measured since the network was cut."""
@@ -292,6 +294,14 @@ class Change:
     high: float
 
 
+@dataclass(frozen=True)
+class PartPoints:
+    """Points of each class, by its name."""
+
+    dense: Mapping[str, float] = field(default_factory=dict, hash=False)
+    compressed: Mapping[str, float] = field(default_factory=dict, hash=False)
+
+
 PREDICTIONS, DISAGREEMENTS = "predictions.npy", "disagreements.json"
 """Files of an assessment, where each sample has one class: int32 ``[3, samples]`` of the test split (the real class,
 dense, compressed), and a dozen samples that the two networks name differently, with their pictures."""
@@ -310,3 +320,7 @@ class AssessmentFacts:
     """On the test split."""
     guessing: float | None = None
     """Points on the test split of whoever has learnt nothing; None where that means nothing."""
+    mean: bool = True
+    """The points are a mean of points of each sample, 0 to 100; otherwise a figure over the whole split."""
+    parts: PartPoints = PartPoints()
+    """Of each class on the test split, where the figure has parts."""

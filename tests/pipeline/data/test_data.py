@@ -18,6 +18,7 @@ from PIL import Image
 from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.data import augment, digests
 from jetpress.pipeline.data.loading import Data, batches, calibration, cut, load, pick, samples, steps
+from jetpress.pipeline.data.placing import Sample, fitted
 from jetpress.pipeline.data.ranks import Part
 from jetpress.pipeline.data.splits import Files, Images
 from jetpress.pipeline.recipe.reading import Recipe
@@ -341,8 +342,8 @@ def test_shifts_move_and_lose_nothing_inside() -> None:
 
 def test_the_centre_crop_keeps_the_share_that_the_recipe_says() -> None:
     image = torch.arange(64).repeat(3, 64, 1).to(torch.uint8)
-    assert augment.centre(image, 32, 1.0)[0, 0, 0] <= 1
-    assert abs(int(augment.centre(image, 32, 0.5)[0, 0, 0]) - 16) <= 1
+    assert fitted(Sample(image, {}), (32, 32), "crop", 1.0).image[0, 0, 0] <= 1
+    assert abs(int(fitted(Sample(image, {}), (32, 32), "crop", 0.5).image[0, 0, 0]) - 16) <= 1
 
 
 def test_fingerprints_follow_the_data(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_a_network_that_lost_nothing_passes_through(dense: Checkpoint, tmp_path:
 
 def test_recalibration_measures_mean_and_variance(dense: Checkpoint) -> None:
     network = models.load(dense)
-    data = load(network.data, network.seed)
+    data = load(network.data, network.seed, network.task)
     norm, convolution = network.module.get_submodule("bn1"), network.module.get_submodule("conv1")
     momentum = norm.momentum
     finetune.recalibrate(network, data)

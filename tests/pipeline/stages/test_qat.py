@@ -177,7 +177,7 @@ def test_what_comes_out_is_a_plain_network(broken: Quantized, mended: Quantized)
     assert not (mended.network.path / "masks.safetensors").exists()
     assert not (mended.network.path / "state").exists()
     network = models.load(mended.network)
-    plain = evaluate(network, load(network.data, network.seed).validation, "FP32")
+    plain = evaluate(network, load(network.data, network.seed, network.task).validation, "FP32")
     assert plain > 90
 
 

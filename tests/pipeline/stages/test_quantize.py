@@ -78,7 +78,7 @@ def test_the_same_network_in_int8(
 
 def test_points_of_the_fp32_file_are_those_of_pytorch(trained: Checkpoint, exported: OnnxModel) -> None:
     network = models.load(trained)
-    split = loading.load(network.data, network.seed).validation
+    split = loading.load(network.data, network.seed, network.task).validation
     judge = Judge(network, Ends.of(exported.facts, network.data), 1)
     found = judge.points(onnx.load(exported.path / "model.onnx"), split, "points")
     assert found == pytest.approx(evaluate(network, split, "points"))

@@ -57,7 +57,7 @@ def test_it_is_what_the_cut_network_gives(start: Checkpoint) -> None:
     graph = channels.analyse(network.module, inputs)
     ranked = judged("l2", network, graph)
     found = measure(network, graph, ranked, SensitivityConfig(multiple=2, images=16))
-    images = loading.calibration(loading.load(network.data, network.seed), 16)
+    images = loading.calibration(loading.load(network.data, network.seed, network.task), 16)
     for group in graph.groups:
         kept, lost = found.groups[group.name][1]
         smaller, _ = channels.cut(network.module, inputs, graph, lowest(group, ranked[group.name], kept))

@@ -3,40 +3,49 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.graph.ends import SCORES
 from jetpress.pipeline.network import models
+from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.pruning.criteria import CRITERIA
 from jetpress.pipeline.recipe.reading import Recipe
 from jetpress.pipeline.recipe.sections import known
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.model import ModelConfig
+from jetpress.pipeline.recipe.sections.task import TaskConfig
 from jetpress.pipeline.stages.source import SourceConfig, source
-from jetpress.pipeline.tasks import DECODED, TASKS, decoded_as, decoded_by, name_of, task_of
-from jetpress.pipeline.training.evaluate import loss, points
+from jetpress.pipeline.tasks import DECODED, TASKS, decided, decoded_as, decoded_by, task_of
+from jetpress.pipeline.training.evaluate import loss, metric
 from tests.pipeline import small
+
+OPEN = TaskConfig()
+
+
+def network(task: TaskConfig = OPEN, data: DataConfig = small.DIGITS) -> Network:
+    return Network(nn.Identity(), ModelConfig(), data, task=task)
 
 
 def test_what_the_recipe_leaves_open_follows_from_loss_and_network(tmp_path: Path) -> None:
     function = small.data(tmp_path, "sums", loss=f"{tmp_path / 'data.py'}:both")
-    assert name_of(DataConfig()) == "classification"
-    assert name_of(DataConfig(loss="cross_entropy", metric="top1")) == "classification"
-    assert name_of(function) == "custom"
+    assert decided(OPEN, DataConfig()) == "classification"
+    assert decided(OPEN, DataConfig(loss="cross_entropy", metric="top1")) == "classification"
+    assert decided(OPEN, function) == "custom"
+    assert decided(OPEN, DataConfig(source="masks", root="there")) == "segmentation"
     module = models.build(ModelConfig("torchvision:ssdlite320_mobilenet_v3_large"))
-    assert name_of(function, module) == "detection"
-    assert name_of(replace(function, task="classification"), module) == "classification"
+    assert decided(OPEN, function, module) == "detection"
+    assert decided(TaskConfig(kind="classification"), function, module) == "classification"
 
 
 def test_the_decision_stays_with_the_network(tmp_path: Path) -> None:
     made = source(SourceConfig(small.model(tmp_path), small.DIGITS), small.draft(tmp_path, "source"))
-    assert json.loads((made.path / "network.json").read_text())["data"]["task"] == "classification"
+    assert json.loads((made.path / "network.json").read_text())["task"]["kind"] == "classification"
     assert made.facts.measured == "accuracy"
 
 
@@ -49,7 +58,7 @@ def test_the_recipe_knows_the_names_without_importing_torch() -> None:
         known.keys("pruning/criteria.py", "NOTHING")
 
 
-@pytest.mark.parametrize("key", ["data.task", "prune.criterion"])
+@pytest.mark.parametrize("key", ["task.kind", "prune.criterion"])
 def test_an_unknown_name_is_refused(key: str) -> None:
     section, _, name = key.partition(".")
     with pytest.raises(RecipeError, match=key):
@@ -59,23 +68,25 @@ def test_an_unknown_name_is_refused(key: str) -> None:
 @pytest.mark.parametrize("name", [name for name, task in TASKS.items() if not task.loss_name])
 def test_a_task_without_a_loss_says_what_to_do(name: str) -> None:
     with pytest.raises(RecipeError) as caught:
-        loss(DataConfig(task=name))(torch.zeros(2, 3), torch.zeros(2))
+        loss(network(TaskConfig(kind=name)))(torch.zeros(2, 3), torch.zeros(2))
     assert "data.loss" in caught.value.hint
 
 
 def test_a_loss_that_no_task_has(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="entropy"):
-        loss(DataConfig(loss="entropy"))
-    with pytest.raises(RecipeError, match="top5"):
-        points(DataConfig(metric="top5"))
+        loss(network(data=DataConfig(loss="entropy")))
+    with pytest.raises(RecipeError, match="top7"):
+        metric(network(data=DataConfig(metric="top7")))
 
 
 def test_classification_is_a_loss_and_points() -> None:
     scores, target = torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0])
-    assert points(DataConfig())(scores, target).tolist() == [100, 0]
+    by = metric(network())
+    assert by.shown(scores, target) == [100, 0]
+    assert by.total([100, 0]) == 50
     expected = float((np.log1p(np.exp(-2.0)) + np.log1p(np.exp(1.0))) / 2)
-    assert float(loss(DataConfig())(scores, target)) == pytest.approx(expected)
-    assert task_of(DataConfig()).guessing(torch.tensor([0, 1, 1, 1])) == 75
+    assert float(loss(network())(scores, target)) == pytest.approx(expected)
+    assert task_of(OPEN).guessing(torch.tensor([0, 1, 1, 1])) == 75
 
 
 def test_a_graph_is_decoded_by_its_end_or_its_outputs() -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from jetpress.pipeline.data.loading import load
+from jetpress.pipeline.recipe.sections.task import TaskConfig
 from jetpress.pipeline.store.facts.network import DISAGREEMENTS, PREDICTIONS
 from jetpress.pipeline.training.predictions import LARGEST, Named, chosen, keep, picture
 from tests.pipeline import small
@@ -52,14 +53,14 @@ def test_files_of_a_split(tmp_path: Path) -> None:
 
 
 def test_classes_are_collected_where_every_sample_has_one() -> None:
-    split = load(small.DIGITS, 0).test
-    named = Named(split)
+    data = load(small.DIGITS, 0)
+    named = Named(data)
     for some in torch.eye(10).split(4):
         named(some)
     assert named.classes is not None
     assert named.classes.tolist() == list(range(10))
-    assert Named(replace(split, config=replace(split.config, task="custom"))).classes is None
-    masks = Named(split)
+    assert Named(replace(data, task=TaskConfig(kind="custom"))).classes is None
+    masks = Named(data)
     masks(torch.zeros(4, 10, 8, 8))
     assert masks.classes is None
 

@@ -1,0 +1,64 @@
+"""The data.yaml of YOLO's layout: where its data lies. Imports no torch: only its digest may be wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from jetpress.deploy.errors import RecipeError
+from jetpress.pipeline.data.marks import text_of
+
+SPLITS = {"train": "train", "val": "validation", "test": "test"}
+"""Key of the file -> split."""
+
+
+def described(root: Path) -> Path:
+    """The data.yaml that a root is, or holds."""
+    if root.suffix in (".yaml", ".yml"):
+        return root
+    found = [path for name in ("data.yaml", "data.yml", "dataset.yaml") if (path := root / name).is_file()]
+    found = found or sorted([*root.glob("*.yaml"), *root.glob("*.yml")])
+    if len(found) != 1:
+        raise RecipeError(
+            f"{root} holds {'no' if not found else len(found)} data.yaml",
+            "set data.root to the file, or to its folder",
+        )
+    return found[0]
+
+
+def folders(root: Path) -> Iterator[Path]:
+    """Where the images lie; the labels are beside them."""
+    path = described(root)
+    told = told_by(path)
+    base = base_of(told, path.parent)
+    yield base
+    for key in SPLITS:
+        for one in told.get(key) if isinstance(told.get(key), list) else [told.get(key)]:
+            if one and not (base / str(one)).resolve().is_relative_to(base.resolve()):
+                yield (base / str(one)).parent
+
+
+def told_by(path: Path) -> Mapping[str, Any]:
+    """Its table.
+
+    Raises:
+        RecipeError: it is not there, or is none.
+    """
+    try:
+        told = yaml.safe_load(text_of(path))
+    except yaml.YAMLError as error:
+        raise RecipeError(
+            f"{path} is not YAML: {str(error).replace(chr(10), ' ')}", "mend the file"
+        ) from None
+    if not isinstance(told, dict):
+        raise RecipeError(f"{path} is no table", "it has the keys train, val and names")
+    return told
+
+
+def base_of(told: Mapping[str, Any], folder: Path) -> Path:
+    """Ultralytics takes ``path`` from its own folder of data sets; it counts here where it is one."""
+    given = folder / str(told.get("path") or ".")
+    return given if given.is_dir() else folder

@@ -1,0 +1,225 @@
+"""COCO's JSON: for each split a file of images, annotations and categories.
+
+``data.root`` holds ``train.json``, ``val.json`` and ``test.json`` (or ``annotations/instances_train2017.json`` and the
+like, or Roboflow's ``train/_annotations.coco.json``). Images lie beside the file, in ``images/``, or in a folder of
+the split's name. Classes count from 0 in the order of the categories' numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jetpress.deploy.errors import RecipeError
+from jetpress.pipeline.data.marks import Findings, Mark, Marked, Outlines, Points, Values, boxes_of, text_of
+from jetpress.pipeline.data.pictures import size_of
+from jetpress.pipeline.recipe.sections.data import DataConfig
+from jetpress.pipeline.recipe.sections.task import TaskConfig
+
+SPLITS = {"train": "train", "val": "validation", "valid": "validation", "test": "test"}
+Row = Mapping[str, Any]
+
+
+def read(config: DataConfig, task: TaskConfig) -> Marked:
+    """Every image of every split.
+
+    Raises:
+        RecipeError: one message for each fault, with the file and the number of the annotation.
+    """
+    root = Path(str(config.root))
+    files = dict(_files(root))
+    if "train" not in files:
+        raise RecipeError(f"{root} holds no train.json", "train.json, val.json, test.json in COCO's format")
+    findings, splits, told = Findings(str(root)), dict[str, list[tuple[str, Mark]]](), dict[str, Row]()
+    for split, path in files.items():
+        told[split] = _told(path)
+    order = _categories(told["train"], task.classes, files["train"])
+    names = tuple(name for name, _ in order.values())
+    numbers = {category: number for number, category in enumerate(order)}
+    for split, path in files.items():
+        splits[split] = list(_images(told[split], path, root, numbers, task.kind, findings))
+    findings.tell()
+    origin = {split: str(path.relative_to(root)) for split, path in files.items()}
+    return Marked(splits, origin, *_words(order, names, task.kind))
+
+
+def _files(root: Path) -> Iterator[tuple[str, Path]]:
+    for name, split in SPLITS.items():
+        ways = (
+            f"{name}.json",
+            f"{name}/_annotations.coco.json",
+            f"instances_{name}.json",
+            f"annotations/{name}.json",
+        )
+        given = [root / way for way in ways if (root / way).is_file()]
+        given += sorted(root.glob(f"annotations/instances_{name}*.json"))
+        if given:
+            yield split, given[0]
+
+
+def _told(path: Path) -> Row:
+    try:
+        told = json.loads(text_of(path))
+    except json.JSONDecodeError as error:
+        raise RecipeError(f"{path}:{error.lineno}: not JSON: {error.msg}", "mend the file") from None
+    missing = [
+        key
+        for key in ("images", "annotations", "categories")
+        if not isinstance(told, dict) or key not in told
+    ]
+    if "categories" in missing and len(missing) == 1:
+        ids = sorted({one.get("category_id") for one in told["annotations"]})
+        return {**told, "categories": [{"id": one, "name": str(one)} for one in ids]}
+    if missing:
+        raise RecipeError(
+            f"{path} has no {', '.join(missing)}", "COCO's format: images, annotations, categories"
+        )
+    return told  # type: ignore[no-any-return]
+
+
+def _categories(told: Row, wanted: Sequence[str], path: Path) -> dict[int, tuple[str, Row]]:
+    """Number in the file -> name and the record, in the order of the classes."""
+    known = {one["id"]: (str(one.get("name", one["id"])), one) for one in told["categories"]}
+    if len(known) != len(told["categories"]):
+        raise RecipeError(f"{path}: two categories have the same id", "give each its own")
+    if not wanted:
+        return dict(sorted(known.items()))
+    by_name = {name: number for number, (name, _) in known.items()}
+    if other := [name for name in by_name if name not in wanted]:
+        raise RecipeError(
+            f"{path}: category {other[0]!r} is not in task.classes", "leave task.classes out, or add it"
+        )
+    return {
+        by_name.get(name, -1 - n): known.get(by_name.get(name, 0), (name, {}))
+        for n, name in enumerate(wanted)
+    }
+
+
+def _words(
+    order: Mapping[int, tuple[str, Row]], names: tuple[str, ...], kind: str | None
+) -> tuple[tuple[str, ...], tuple[tuple[int, int], ...]]:
+    """Names of the classes, or of the points; and which of these change places in a mirror."""
+    if kind == "segmentation":
+        return ("background", *names), ()
+    if kind != "keypoints":
+        return names, ()
+    points = next(
+        (tuple(map(str, one["keypoints"])) for _, one in order.values() if one.get("keypoints")), ()
+    )
+    other = {
+        name: re.sub(r"left|right", lambda m: {"left": "right"}.get(m[0], "left"), name) for name in points
+    }
+    swaps = {
+        tuple(sorted((points.index(a), points.index(b)))) for a, b in other.items() if a != b and b in points
+    }
+    return points, tuple((a, b) for a, b in sorted(swaps))
+
+
+def _images(
+    told: Row, path: Path, root: Path, numbers: Mapping[int, int], kind: str | None, findings: Findings
+) -> Iterator[tuple[str, Mark]]:
+    of_image = defaultdict[Any, list[Row]](list)
+    known = {one.get("id") for one in told["images"]}
+    if len(known) != len(told["images"]):
+        findings.wrong(path, f"{len(told['images'])} images have {len(known)} different ids")
+    seen = set[Any]()
+    for one in told["annotations"]:
+        place = f"{path}: annotation {one.get('id')}"
+        if one.get("id") in seen and one.get("id") is not None:
+            findings.note(place, "annotations have an id that another one has; both count")
+        seen.add(one.get("id"))
+        if one.get("image_id") not in known:
+            findings.wrong(place, f"there is no image {one.get('image_id')}")
+        elif one.get("category_id") not in numbers:
+            findings.wrong(place, f"there is no category {one.get('category_id')}")
+        else:
+            of_image[one["image_id"]].append(one)
+    for image in told["images"]:
+        file = _file(str(image.get("file_name")), path, root)
+        if file is None:
+            findings.wrong(f"{path}: image {image.get('id')}", f"there is no {image.get('file_name')}")
+            continue
+        rows = of_image[image.get("id")]
+        yield str(file), _mark(rows, numbers, kind, (path, str(file)), findings)
+
+
+def _file(name: str, path: Path, root: Path) -> Path | None:
+    ways = (
+        path.parent,
+        path.parent / "images",
+        root,
+        root / "images",
+        *sorted(root.glob(f"*{path.stem.split('_')[-1]}*")),
+    )
+    return next((way / name for way in ways if (way / name).is_file()), None)
+
+
+def _mark(
+    rows: Sequence[Row],
+    numbers: Mapping[int, int],
+    kind: str | None,
+    files: tuple[Path, str],
+    findings: Findings,
+) -> Mark:
+    path, image = files
+    labels = [numbers[one["category_id"]] for one in rows]
+    if kind == "multilabel":
+        return Values(np.isin(np.arange(len(numbers)), labels).astype(np.float32))
+    if kind == "keypoints":
+        return _pose(rows, path, findings)
+    if kind == "segmentation":
+        return _areas(rows, labels, path, findings)
+    size, kept = size_of(image) or (1, 1), list[tuple[float, float, float, float]]()
+    for one in rows:
+        box = one.get("bbox")
+        if not isinstance(box, list) or len(box) != 4 or not all(isinstance(n, int | float) for n in box):
+            findings.wrong(f"{path}: annotation {one.get('id')}", f"bbox is {box}, not [x, y, width, height]")
+            box = [0, 0, 0, 0]
+        x, y, width, height = map(float, box)
+        kept.append((x, y, x + width, y + height))
+    crowd = [bool(one.get("iscrowd", 0)) for one in rows]
+    return boxes_of(f"{path}: {image}", kept, labels, size, findings, crowd)
+
+
+def _areas(rows: Sequence[Row], labels: Sequence[int], path: Path, findings: Findings) -> Outlines:
+    """Outlines, the largest first, so that small ones lie on top."""
+    kept = []
+    for one, label in zip(rows, labels, strict=True):
+        shape = one.get("segmentation")
+        if isinstance(shape, dict):
+            findings.note(
+                f"{path}: annotation {one.get('id')}", "areas are run-length coded crowds and are left out"
+            )
+        elif not isinstance(shape, list) or not shape:
+            findings.wrong(f"{path}: annotation {one.get('id')}", "has no segmentation")
+        else:
+            kept.append(
+                (
+                    float(one.get("area", 0)),
+                    label + 1,
+                    tuple(np.array(s, np.float32).reshape(-1, 2) for s in shape),
+                )
+            )
+    kept.sort(key=lambda one: -one[0])
+    return Outlines(tuple(one[1] for one in kept), tuple(one[2] for one in kept), 0)
+
+
+def _pose(rows: Sequence[Row], path: Path, findings: Findings) -> Points:
+    """Points of the largest object that has some."""
+    posed = [one for one in rows if any(one.get("keypoints") or ())]
+    if len(posed) > 1:
+        findings.note(path, "images show several objects: the points of the largest are taken")
+    if not posed:
+        count = max((len(one.get("keypoints") or ()) // 3 for one in rows), default=0)
+        findings.note(path, "images have no points")
+        return Points(np.zeros((count, 3), np.float32))
+    largest = max(posed, key=lambda one: float(one.get("area", 0)))
+    found = np.array(largest["keypoints"], np.float32).reshape(-1, 3)
+    found[:, 2] = found[:, 2] > 0
+    return Points(found)

@@ -1,0 +1,118 @@
+"""CSV: the first column is the path of an image, the others are its values; a first line names them.
+
+``data.root`` is the file, or a folder with ``train.csv``, ``val.csv`` and ``test.csv``. A column called ``split`` says
+``train``, ``val`` or ``test``.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jetpress.deploy.errors import RecipeError
+from jetpress.pipeline.data.marks import Findings, Mark, Marked, Points, Values, text_of
+from jetpress.pipeline.recipe.sections.data import DataConfig
+from jetpress.pipeline.recipe.sections.task import TaskConfig
+
+SPLITS = {
+    "train": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+}
+SPLIT = "split"
+
+
+def read(config: DataConfig, task: TaskConfig) -> Marked:
+    """Every line of every file.
+
+    Raises:
+        RecipeError: one message for each fault, with file and line.
+    """
+    root = Path(str(config.root))
+    files = {
+        split: root / f"{name}.csv" for name, split in SPLITS.items() if (root / f"{name}.csv").is_file()
+    }
+    if root.is_file():
+        files = {"train": root}
+    if "train" not in files:
+        raise RecipeError(
+            f"there is no {root / 'train.csv'}", "set data.root to a .csv file, or to a folder of them"
+        )
+    findings, splits, names = Findings(str(root)), dict[str, list[tuple[str, Mark]]](), tuple[str, ...]()
+    for split, path in files.items():
+        here, rows = _rows(path, findings)
+        names = names or here
+        if here != names:
+            findings.wrong(f"{path}:1", f"has the columns {', '.join(here)}, another file {', '.join(names)}")
+        for told, image, values in rows:
+            splits.setdefault(SPLITS.get(told, split), []).append((image, _mark(values, task.kind)))
+    findings.tell()
+    if not splits.get("train"):
+        raise RecipeError(
+            f"{files['train']} has no lines of training data", "path,value: a line for each image"
+        )
+    names = names[::2] if task.kind == "keypoints" else names
+    return Marked(splits, {split: files.get(split, root).name for split in splits}, names)
+
+
+def _rows(path: Path, findings: Findings) -> tuple[tuple[str, ...], list[tuple[str, str, list[float]]]]:
+    """Names of the values; of each line its split, the image, the values."""
+    lines = list(csv.reader(text_of(path).splitlines()))
+    if not lines or len(lines[0]) < 2:
+        raise RecipeError(
+            f"{path}:1: has no columns path and value", "path,value on the first line, then a line an image"
+        )
+    first, *rest = [[cell.strip() for cell in line] for line in lines]
+    if all(map(_is_number, first[1:])):
+        raise RecipeError(f"{path}:1: names no columns", "path,value on the first line")
+    at = first.index(SPLIT) if SPLIT in first[1:] else None
+    columns = [n for n in range(1, len(first)) if n != at]
+    return tuple(first[n] for n in columns), list(_read(path, rest, len(first), columns, at, findings))
+
+
+def _read(
+    path: Path,
+    rest: Sequence[list[str]],
+    width: int,
+    columns: Sequence[int],
+    at: int | None,
+    findings: Findings,
+) -> Iterator[tuple[str, str, list[float]]]:
+    seen = set[str]()
+    for number, line in enumerate(rest, 2):
+        place = f"{path}:{number}"
+        if not any(line):
+            continue
+        image = path.parent / line[0]
+        if len(line) != width:
+            findings.wrong(place, f"{len(line)} columns, the first line has {width}")
+        elif wrong := [line[n] for n in columns if not _is_number(line[n])]:
+            findings.wrong(place, f"{wrong[0]!r} is no number")
+        elif not image.is_file():
+            findings.wrong(place, f"there is no image {line[0]}")
+        elif at is not None and line[at] not in SPLITS:
+            findings.wrong(place, f"there is no split {line[at]!r}: train, val or test")
+        else:
+            if line[0] in seen:
+                findings.note(place, "images are named twice; both count")
+            seen.add(line[0])
+            yield line[at] if at is not None else "", str(image), [float(line[n]) for n in columns]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return bool(np.isfinite(float(text)))
+    except ValueError:
+        return False
+
+
+def _mark(values: Sequence[float], kind: str | None) -> Mark:
+    if kind == "keypoints":
+        pairs = np.array(values, np.float32).reshape(-1, 2)
+        return Points(np.concatenate([pairs, (pairs >= 0).all(1, keepdims=True)], axis=1).astype(np.float32))
+    return Values(np.array(values, np.float32))

@@ -1,0 +1,198 @@
+"""YOLO's layout: a data.yaml that names the splits and the classes, and for each image a text file of its objects.
+
+A line is ``class x y width height``, in shares of the image, or ``class x1 y1 x2 y2 x3 y3 ...``, an outline; for
+keypoints ``class x y width height x1 y1 [there1] ...``. The file lies where the image does, with ``labels`` in place
+of the last ``images`` of its path. No file, or an empty one: background.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jetpress.deploy.errors import RecipeError
+from jetpress.pipeline.data.data_yaml import SPLITS, base_of, described, told_by
+from jetpress.pipeline.data.marks import Findings, Mark, Marked, Outlines, Points, Values, boxes_of, text_of
+from jetpress.pipeline.data.pictures import images_in, size_of
+from jetpress.pipeline.recipe.sections.data import DataConfig
+from jetpress.pipeline.recipe.sections.task import TaskConfig
+
+BEYOND = 0.01
+"""Share of the image by which a place may lie beyond it: rounding."""
+
+
+def read(config: DataConfig, task: TaskConfig) -> Marked:
+    """Every image of the splits that data.yaml names.
+
+    Raises:
+        RecipeError: one message for each fault, with file and line.
+    """
+    path = described(Path(str(config.root)))
+    told, folder = told_by(path), path.parent
+    names = _names(told, path)
+    points = _points(told)
+    findings, splits, origin = Findings(str(path)), dict[str, list[tuple[str, Mark]]](), dict[str, str]()
+    for key, split in SPLITS.items():
+        if told.get(key):
+            images = list(_images(told[key], told, folder, f"{path}: {key}"))
+            splits[split] = [(str(p), _marks(p, names, task.kind, points, findings)) for p in images]
+            origin[split] = f"{key}: {told[key]}"
+    if not splits.get("train"):
+        raise RecipeError(f"{path} names no training images", "train: images/train, as Ultralytics has it")
+    findings.tell()
+    classes = ("background", *names) if task.kind == "segmentation" else names
+    return Marked(splits, origin, classes, _swaps(told))
+
+
+def _names(told: Mapping[str, Any], path: Path) -> tuple[str, ...]:
+    names = told.get("names")
+    if isinstance(names, dict):
+        if sorted(names) != list(range(len(names))):
+            raise RecipeError(f"{path}: names are not numbered from 0 to {len(names) - 1}", "number them so")
+        names = [names[number] for number in range(len(names))]
+    if not names and isinstance(told.get("nc"), int):
+        names = [str(number) for number in range(told["nc"])]
+    if not isinstance(names, list) or not names:
+        raise RecipeError(f"{path} has no names", "names: [cat, dog]")
+    if isinstance(told.get("nc"), int) and told["nc"] != len(names):
+        raise RecipeError(
+            f"{path}: nc is {told['nc']}, and there are {len(names)} names", "correct one of them"
+        )
+    return tuple(map(str, names))
+
+
+def _points(told: Mapping[str, Any]) -> tuple[int, int] | None:
+    """How many points an object has, and numbers of each."""
+    shape = told.get("kpt_shape")
+    return (int(shape[0]), int(shape[1])) if isinstance(shape, list) and len(shape) == 2 else None
+
+
+def _swaps(told: Mapping[str, Any]) -> tuple[tuple[int, int], ...]:
+    other = told.get("flip_idx")
+    return tuple((a, int(b)) for a, b in enumerate(other) if a < int(b)) if isinstance(other, list) else ()
+
+
+def _images(given: object, told: Mapping[str, Any], folder: Path, place: str) -> Iterator[Path]:
+    """Of a folder, a list of files, or several of them."""
+    base = base_of(told, folder)
+    for one in given if isinstance(given, list) else [given]:
+        path = next((p for p in (base / str(one), folder / str(one).removeprefix("../")) if p.exists()), None)
+        if path is None:
+            raise RecipeError(
+                f"{place}: there is no {base / str(one)}", "paths are relative to `path`, or to the file"
+            )
+        if path.is_dir():
+            yield from images_in(path)
+            continue
+        for number, line in enumerate(text_of(path).splitlines(), 1):
+            if line.strip():
+                image = next(
+                    (p for p in (path.parent / line.strip(), base / line.strip()) if p.is_file()), None
+                )
+                if image is None:
+                    raise RecipeError(f"{path}:{number}: there is no image {line.strip()}", "mend the list")
+                yield image
+
+
+def labels_of(image: Path) -> Path:
+    """The file of its objects."""
+    parts = list(image.with_suffix(".txt").parts)
+    at = next((n for n in range(len(parts) - 2, -1, -1) if parts[n] == "images"), None)
+    if at is not None:
+        parts[at] = "labels"
+    return Path(*parts)
+
+
+def _marks(
+    image: Path, names: Sequence[str], kind: str | None, points: tuple[int, int] | None, findings: Findings
+) -> Mark:
+    size, file = size_of(str(image)), labels_of(image)
+    width, height = size or (1, 1)  # what cannot be read is counted by whoever reads it
+    lines = text_of(file).splitlines() if file.is_file() else []
+    rows = [
+        row
+        for n, line in enumerate(lines, 1)
+        if (row := _row(f"{file}:{n}", line, names, findings)) is not None
+    ]
+    if kind == "keypoints":
+        return _pose(file, rows, points, (width, height), findings)
+    rows = [row[:5] for row in rows] if points else rows
+    if kind == "segmentation":
+        outlines = [_outline(row, width, height) for row in rows]
+        return Outlines(tuple(int(row[0]) + 1 for row in rows), tuple((one,) for one in outlines), 0)
+    if kind == "multilabel":
+        return Values(np.isin(np.arange(len(names)), [int(row[0]) for row in rows]).astype(np.float32))
+    boxes = []
+    for row in rows:
+        outline = _outline(row, width, height)
+        boxes.append((*outline.min(0).tolist(), *outline.max(0).tolist()))
+    return boxes_of(file, boxes, [int(row[0]) for row in rows], (width, height), findings)
+
+
+def _row(place: str, line: str, names: Sequence[str], findings: Findings) -> list[float] | None:
+    """The numbers of a line; None where it has none, or is wrong."""
+    words = line.split()
+    if not words:
+        return None
+    try:
+        row = [float(word) for word in words]
+    except ValueError:
+        findings.wrong(place, f"{line.strip()[:60]!r} is not numbers")
+        return None
+    if len(row) < 5 or len(row) == 6:
+        findings.wrong(
+            place, f"{len(row)} numbers: class x y width height, or class and at least three points"
+        )
+    elif row[0] != int(row[0]) or not 0 <= row[0] < len(names):
+        findings.wrong(place, f"class {words[0]}, and there are {len(names)}, from 0")
+    elif not all(-BEYOND <= one <= 1 + BEYOND for one in row[1:5]):
+        worst = max(row[1:5], key=lambda one: abs(one - 0.5))
+        findings.wrong(place, f"{worst:g} is no share of the image, 0 to 1")
+    else:
+        return row
+    return None
+
+
+def _outline(row: Sequence[float], width: int, height: int) -> Any:
+    """Corners ``[k, 2]`` in pixels."""
+    if len(row) == 5:
+        _, x, y, w, h = row
+        shares = [
+            [x - w / 2, y - h / 2],
+            [x + w / 2, y - h / 2],
+            [x + w / 2, y + h / 2],
+            [x - w / 2, y + h / 2],
+        ]
+    else:
+        shares = [list(pair) for pair in zip(row[1::2], row[2::2], strict=False)]
+    return np.array(shares, np.float32) * np.array([width, height], np.float32)
+
+
+def _pose(
+    file: Path,
+    rows: Sequence[Sequence[float]],
+    shape: tuple[int, int] | None,
+    size: tuple[int, int],
+    findings: Findings,
+) -> Points:
+    """Points of the largest object."""
+    if shape is None:
+        raise RecipeError(
+            f"{file}: task.kind is keypoints, and data.yaml has no kpt_shape", "kpt_shape: [17, 3]"
+        )
+    count, each = shape
+    found = np.zeros((count, 3), np.float32)
+    if len(rows) > 1:
+        findings.note(file, "images show several objects: the points of the largest are taken")
+    if rows:
+        row = max(rows, key=lambda one: one[3] * one[4])
+        if len(row) != 5 + count * each:
+            findings.wrong(file, f"{len(row)} numbers, kpt_shape {list(shape)} asks for {5 + count * each}")
+            return Points(found)
+        values = np.array(row[5:], np.float32).reshape(count, each)
+        found[:, :2] = values[:, :2] * np.array(size, np.float32)
+        found[:, 2] = values[:, 2] > 0 if each == 3 else (values != 0).any(1)
+    return Points(found)

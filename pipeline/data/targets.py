@@ -1,0 +1,111 @@
+"""What is marked in an image, as tensors that follow it through transforms; and several of them as one target.
+
+A batch's target by what is marked: boxes ``{"boxes": [n, k, 4], "labels": [n, k], "crowd": [n, k]}``, in pixels of the
+network's input, filled up with label -1; masks ``[n, h, w]``, -100 where nothing is known; values ``[n, k]``; points
+``[n, k, 5]``: x, y, whether it is there, height and width of the input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from jetpress.pipeline.data.marks import Boxes, Mark, MaskFile, Outlines, Points, Values
+from jetpress.pipeline.data.pictures import class_numbers
+from jetpress.pipeline.tasks.segmentation import VOID
+
+Wrapped = dict[str, Tensor]
+"""What is marked, as torchvision's transforms take it."""
+NONE = -1
+"""Label of a row that only fills up."""
+SMALLEST = 1.0
+"""Side in pixels of a box that is kept."""
+
+
+def wrapped(mark: Mark, height: int, width: int, void: int) -> Wrapped:
+    """Of an upright image of this size."""
+    size = (height, width)
+    if isinstance(mark, Boxes):
+        boxes = tv_tensors.BoundingBoxes(
+            torch.from_numpy(mark.boxes), format=tv_tensors.BoundingBoxFormat.XYXY, canvas_size=size
+        )
+        return {
+            "boxes": boxes,
+            "labels": torch.from_numpy(mark.labels),
+            "crowd": torch.from_numpy(mark.crowd),
+        }
+    if isinstance(mark, MaskFile):
+        numbers = class_numbers(mark.path)
+        return {"mask": tv_tensors.Mask(torch.where(numbers == void, VOID, numbers)[None])}
+    if isinstance(mark, Outlines):
+        return {"mask": tv_tensors.Mask(_painted(mark, height, width)[None])}
+    if isinstance(mark, Points):
+        points = torch.from_numpy(mark.points)
+        places = tv_tensors.KeyPoints(points[:, :2], canvas_size=size)
+        return {"points": places, "there": points[:, 2]}
+    assert isinstance(mark, Values)
+    return {"values": torch.from_numpy(mark.values)}
+
+
+def _painted(mark: Outlines, height: int, width: int) -> Tensor:
+    canvas = Image.new("I", (width, height), mark.background)
+    pen = ImageDraw.Draw(canvas)
+    for label, outlines in zip(mark.labels, mark.polygons, strict=True):
+        for outline in outlines:
+            if len(outline) >= 3:
+                pen.polygon([tuple(map(float, corner)) for corner in outline], fill=label)
+    return torch.from_numpy(np.array(canvas).astype(np.int64))
+
+
+def kept(marks: Wrapped, size: tuple[int, int]) -> Wrapped:
+    """Boxes cut to the image, those outside of it left out; points outside are not there."""
+    if "boxes" in marks:
+        boxes = v2.functional.clamp_bounding_boxes(marks["boxes"]).as_subclass(Tensor)
+        there = ((boxes[:, 2:] - boxes[:, :2]) >= SMALLEST).all(1)
+        return {"boxes": boxes[there], "labels": marks["labels"][there], "crowd": marks["crowd"][there]}
+    if "points" in marks:
+        places = marks["points"].as_subclass(Tensor)
+        inside = ((places >= 0) & (places < places.new_tensor([size[1], size[0]]))).all(1)
+        return {"points": places, "there": marks["there"] * inside}
+    return marks
+
+
+def batched(rows: Sequence[Wrapped], size: tuple[int, int]) -> Any:
+    """One target of several images of (height, width)."""
+    if "boxes" in rows[0]:
+        most = max(1, *(len(one["labels"]) for one in rows))
+        return {
+            name: torch.stack([_filled(one[name], most, fill) for one in rows])
+            for name, fill in (("boxes", 0), ("labels", NONE), ("crowd", False))
+        }
+    if "mask" in rows[0]:
+        return torch.stack([one["mask"].as_subclass(Tensor)[0] for one in rows])
+    if "points" in rows[0]:
+        frame = torch.tensor(size, dtype=torch.float32)
+        return torch.stack(
+            [
+                torch.cat([one["points"], one["there"][:, None], frame.expand(len(one["there"]), 2)], dim=1)
+                for one in rows
+            ]
+        )
+    return torch.stack([one["values"] for one in rows])
+
+
+def _filled(rows: Tensor, count: int, fill: float) -> Tensor:
+    whole = rows.new_full((count, *rows.shape[1:]), fill)
+    whole[: len(rows)] = rows
+    return whole
+
+
+def of_sample(target: Any, number: int) -> Any:
+    """The target of one sample of a batch."""
+    if isinstance(target, Mapping):
+        return {name: one[number] for name, one in target.items()}
+    return target[number]

@@ -1,0 +1,58 @@
+"""A picture of a sample, to draw its target into."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from PIL import Image
+
+PALETTE = (
+    "#e6194b", "#3cb44b", "#4363d8", "#ffe119", "#f58231", "#911eb4", "#46f0f0", "#f032e6", "#bcf60c", "#fabebe",
+    "#008080", "#9a6324",
+)  # fmt: skip
+"""Colours that people tell apart (Trubetskoy 2017), in the order of the classes."""
+
+
+class Drawn:
+    """A picture that grows."""
+
+    def __init__(self, image: Image.Image) -> None:
+        from PIL import ImageDraw
+
+        self.image = image.convert("RGB")
+        self._pen = ImageDraw.Draw(self.image)
+
+    def box(self, sides: Sequence[float], label: int, words: str) -> None:
+        """x1, y1, x2, y2 in pixels."""
+        colour = PALETTE[label % len(PALETTE)]
+        self._pen.rectangle([float(side) for side in sides], outline=colour, width=2)
+        self._pen.text((float(sides[0]) + 3, float(sides[1]) + 1), words, fill=colour)
+
+    def mask(self, classes: Any, void: int) -> None:
+        """Class numbers ``[h, w]``; what has ``void`` is left as it is."""
+        from PIL import Image, ImageColor, ImageDraw
+
+        colours = np.array([ImageColor.getrgb(colour) for colour in PALETTE], np.uint8)
+        over = Image.fromarray(colours[np.where(classes == void, 0, classes) % len(PALETTE)])
+        mixed = Image.blend(self.image, over, 0.5)
+        self.image = Image.composite(
+            mixed, self.image, Image.fromarray((classes != void).astype(np.uint8) * 255)
+        )
+        self._pen = ImageDraw.Draw(self.image)
+
+    def point(self, x: float, y: float, label: int) -> None:
+        """A dot."""
+        self._pen.ellipse([x - 3, y - 3, x + 3, y + 3], fill=PALETTE[label % len(PALETTE)])
+
+    def words(self, text: str) -> None:
+        """In the corner."""
+        self._pen.text((3, 2), text, fill=PALETTE[0])
+
+
+def undrawn(*_: object) -> None:
+    """For targets that no picture shows."""
