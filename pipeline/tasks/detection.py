@@ -39,8 +39,8 @@ def no_loss(outputs: object, target: object, smoothing: float) -> Tensor:
         RecipeError: always.
     """
     raise RecipeError(
-        "a detector has no loss that fits every data set",
-        "set data.loss to path/to/file.py:function, as recipes/detection.toml does",
+        "the network has no loss, and none fits every detector",
+        "give it a method loss(outputs, target), as recipes/detect.py has, or set data.loss to path/to/file.py:function",
     )
 
 

@@ -138,15 +138,23 @@ def test_nothing_above_the_threshold() -> None:
     assert [len(part) for part in empty[0]] == [0, 0, 0]
 
 
-def test_in_training_it_gives_what_torchvisions_losses_take() -> None:
-    theirs, _, _, inputs = prepared(FAST)
-    found = copy.deepcopy(prepared(FAST)[1]).train()(inputs)
-    anchors = [found.pop("anchors")] * len(inputs)
-    boxes = torch.tensor([[20.0, 20.0, 200.0, 220.0]])
-    targets = [{"boxes": boxes, "labels": torch.tensor([3])}] * len(inputs)
-    match = theirs.proposal_matcher(torch.ones(1, len(anchors[0])))
-    losses = theirs.compute_loss(targets, found, anchors, [match] * len(inputs))
-    assert all(one.isfinite() and one > 0 for one in losses.values())
+@pytest.mark.parametrize("name", NAMES)
+def test_the_losses_are_torchvisions(name: str) -> None:
+    """Two objects in the first image, a crowd beside one in the second, none in the others."""
+    theirs, ours, images, inputs = (copy.deepcopy(one) for one in prepared(name))
+    side = SIZES[name] / 64
+    boxes = side * torch.tensor([[[5.0, 5, 40, 44], [20, 8, 62, 24]], [[0, 0, 30, 40], [9, 9, 33, 33]]])
+    boxes, labels = F.pad(boxes, (0, 0, 0, 0, 0, 2)), torch.tensor([[2, 0], [3, 1], [-1, -1], [-1, -1]])
+    crowd = torch.zeros(4, 2, dtype=torch.bool)
+    crowd[1, 1] = True
+    first = ours.rules(inputs.shape[1:]).first_label
+    there = (labels >= 0) & ~crowd
+    targets = [{"boxes": b[k], "labels": n[k] + first} for b, n, k in zip(boxes, labels, there, strict=True)]
+    wanted = theirs.train()(list(images), targets)
+    scale = inputs.shape[-1] / SIZES[name]
+    found = ours.loss(ours.train()(inputs), {"boxes": scale * boxes, "labels": labels, "crowd": crowd})
+    assert found.keys() == wanted.keys()
+    assert all(torch.isclose(found[key], wanted[key], rtol=1e-4) for key in wanted)
 
 
 def test_what_is_refused() -> None:
