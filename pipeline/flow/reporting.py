@@ -36,7 +36,7 @@ from jetpress.deploy.targets import BOARD
 from jetpress.pipeline.flow.layers import layers
 from jetpress.pipeline.flow.measured import Session, benchmark, latency_of, mixed_latency, session
 from jetpress.pipeline.flow.outcome import Exports, OnDevice, Outcome
-from jetpress.pipeline.flow.predictions import predicted
+from jetpress.pipeline.flow.predictions import pictured, predicted
 from jetpress.pipeline.flow.rounds import Round as Pruned
 from jetpress.pipeline.flow.verdict import verdict
 from jetpress.pipeline.recipe.resolve import Plan
@@ -97,6 +97,7 @@ def report(outcome: Outcome, place: Path, steps: Sequence[Step], digest: str) ->
         digest=digest,
         measured=outcome.networks.dense.facts.measured,
         predictions=predicted(outcome),
+        samples=pictured(outcome),
         layer_costs=layers(outcome),
     )
 

@@ -127,9 +127,7 @@ class Detector(nn.Module):
         elif self.kind is SSD:
             match = self.judged_by["proposal_matcher"]
             nothing = torch.full((len(anchors),), -1, device=anchors.device)
-            more = [
-                [match(box_iou(o["boxes"], anchors)) if len(o["boxes"]) else nothing for o in wanted]
-            ]
+            more = [[match(box_iou(o["boxes"], anchors)) if len(o["boxes"]) else nothing for o in wanted]]
         losses: dict[str, Tensor] = self.kind.compute_loss(detector, wanted, found, given, *more)
         return losses
 

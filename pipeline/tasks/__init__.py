@@ -55,6 +55,7 @@ TASKS: dict[str, Task] = {
         scores=detection.SCORES,
         outputs=detection.OUTPUTS,
         check_network=detection.check_network,
+        found=detection_metric.as_targets,
         draw=detection.draw,
     ),
     "segmentation": Task(
@@ -64,6 +65,7 @@ TASKS: dict[str, Task] = {
         places=True,
         class_scores=True,
         check_outputs=segmentation.check_outputs,
+        found=segmentation.as_targets,
         draw=segmentation.draw,
     ),
     "regression": Task(

@@ -40,7 +40,7 @@ def no_loss(outputs: object, target: object, smoothing: float) -> Tensor:
     """
     raise RecipeError(
         "the network has no loss, and none fits every detector",
-        "give it a method loss(outputs, target), as recipes/detect.py has, or set data.loss to path/to/file.py:function",
+        "give it a method loss(outputs, target), as recipes/detect.py has, or set data.loss to file.py:function",
     )
 
 
@@ -82,14 +82,16 @@ def found_again(expected: Mapping[str, Array], found: Mapping[str, Array], kind:
 
 
 def draw(picture: Drawn, target: Mapping[str, Tensor], classes: Sequence[str]) -> None:
-    """Each box with the name of its class; crowds have a star."""
-    for sides, label, crowd in zip(
-        target["boxes"].tolist(), target["labels"].tolist(), target["crowd"].tolist(), strict=True
-    ):
+    """Each box with the name of its class, and its score where it has one; crowds have a star."""
+    labels = target["labels"].tolist()
+    scores = (
+        [f" {score:.2f}" for score in target["scores"].tolist()] if "scores" in target else [""] * len(labels)
+    )
+    crowds = target["crowd"].tolist() if "crowd" in target else [False] * len(labels)
+    for sides, label, score, crowd in zip(target["boxes"].tolist(), labels, scores, crowds, strict=True):
         if label >= 0:
-            picture.box(
-                sides, label, (classes[label] if label < len(classes) else str(label)) + "*" * bool(crowd)
-            )
+            name = classes[label] if label < len(classes) else str(label)
+            picture.box(sides, label, name + "*" * bool(crowd) + score)
 
 
 def _matched(some: tuple[Array, ...], others: tuple[Array, ...], within: tuple[float, float]) -> float:

@@ -19,24 +19,29 @@ PALETTE = (
 
 
 class Drawn:
-    """A picture that grows."""
+    """A picture that grows; with ``scale`` larger than the sample, whose pixels places are given in."""
 
-    def __init__(self, image: Image.Image) -> None:
+    def __init__(self, image: Image.Image, scale: int = 1) -> None:
         from PIL import ImageDraw
 
-        self.image = image.convert("RGB")
+        self.image, self._scale = image.convert("RGB"), scale
+        self.image = self.image.resize((scale * image.width, scale * image.height))
         self._pen = ImageDraw.Draw(self.image)
 
     def box(self, sides: Sequence[float], label: int, words: str) -> None:
         """x1, y1, x2, y2 in pixels."""
         colour = PALETTE[label % len(PALETTE)]
-        self._pen.rectangle([float(side) for side in sides], outline=colour, width=2)
-        self._pen.text((float(sides[0]) + 3, float(sides[1]) + 1), words, fill=colour)
+        corners = [self._scale * float(side) for side in sides]
+        self._pen.rectangle(corners, outline=colour, width=2)
+        self._pen.text((corners[0] + 3, corners[1] + 1), words, fill=colour)
 
     def mask(self, classes: Any, void: int) -> None:
-        """Class numbers ``[h, w]``; what has ``void`` is left as it is."""
+        """Class numbers ``[h, w]`` at any size; what has ``void`` is left as it is."""
         from PIL import Image, ImageColor, ImageDraw
 
+        width, height = self.image.size
+        rows, columns = classes.shape
+        classes = classes[np.arange(height)[:, None] * rows // height, np.arange(width) * columns // width]
         colours = np.array([ImageColor.getrgb(colour) for colour in PALETTE], np.uint8)
         over = Image.fromarray(colours[np.where(classes == void, 0, classes) % len(PALETTE)])
         mixed = Image.blend(self.image, over, 0.5)
@@ -47,6 +52,7 @@ class Drawn:
 
     def point(self, x: float, y: float, label: int) -> None:
         """A dot."""
+        x, y = self._scale * x, self._scale * y
         self._pen.ellipse([x - 3, y - 3, x + 3, y + 3], fill=PALETTE[label % len(PALETTE)])
 
     def words(self, text: str) -> None:

@@ -78,5 +78,8 @@ class Task:
     """Raises RecipeError where the loss cannot be computed of the outputs."""
     guessing: Callable[[Tensor], float] = lambda labels: -1.0
     """Labels ``[n]`` -> points of whoever has learnt nothing, by the task's first metric; -1: that means nothing."""
+    found: Callable[[object, Setting], Sequence[Any]] | None = None
+    """What the network returned for a batch -> what that says, for each sample as its target would have it, to be
+    drawn; None: the report has no pictures of it."""
     draw: Callable[[Drawn, Any, Sequence[str]], None] = undrawn
     """A picture of one sample, its target, names of the classes: draws the one into the other."""
