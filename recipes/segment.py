@@ -24,12 +24,14 @@ class Segmenter(nn.Module):
     Args:
         classes: the ground counts.
         widths: channels at a half of the image's size, at a quarter, and so on.
+        depth: convolutions more where the map is smallest.
     """
 
-    def __init__(self, classes: int, widths: Sequence[int]) -> None:
+    def __init__(self, classes: int, widths: Sequence[int], depth: int) -> None:
         super().__init__()
         pairs = list(zip((3, *widths), widths, strict=False))
         self.down = nn.ModuleList(nn.Sequential(convolution(a, b, 2), convolution(b, b)) for a, b in pairs)
+        self.middle = nn.Sequential(*(convolution(widths[-1], widths[-1]) for _ in range(depth)))
         self.up = nn.ModuleList(convolution(a + b, a) for a, b in reversed(pairs[1:]))
         self.head = nn.Conv2d(widths[0], classes, 1)
 
@@ -38,12 +40,12 @@ class Segmenter(nn.Module):
         maps = [images]
         for stage in self.down:
             maps.append(stage(maps[-1]))
-        found = maps.pop()
+        found = self.middle(maps.pop())
         for stage in self.up:
             found = stage(torch.cat([F.interpolate(found, scale_factor=2.0), maps.pop()], dim=1))
         return F.interpolate(self.head(found), scale_factor=2.0, mode="bilinear")
 
 
-def build(classes: int = 11, widths: Sequence[int] = (24, 48, 96)) -> nn.Module:
+def build(classes: int = 11, widths: Sequence[int] = (16, 48, 96), depth: int = 2) -> nn.Module:
     """The network, freshly initialised."""
-    return Segmenter(classes, widths)
+    return Segmenter(classes, widths, depth)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 
 import torch
@@ -25,7 +26,10 @@ from torchvision.models.detection.ssd import SSD
 from torchvision.ops import box_iou
 
 from jetpress.deploy.errors import RecipeError
+from jetpress.deploy.runner.heads import HEADS
 from jetpress.pipeline.recipe.sections.data import DataConfig
+from jetpress.pipeline.recipe.sections.model import ModelConfig
+from jetpress.pipeline.recipe.sections.task import TaskConfig
 from jetpress.pipeline.store.facts.onnx_file import DetectionRules
 
 OUTPUTS = ("boxes", "scores")
@@ -195,3 +199,26 @@ def rules_of(module: nn.Module, shape: Sequence[int]) -> DetectionRules | None:
             f"rules() of {type(module).__name__} does not give the rules of a detector: {error}",
             "score, iou, candidates, detections, first_label, and levels where there are some",
         ) from error
+
+
+def of_head(task: TaskConfig, model: ModelConfig) -> DetectionRules:
+    """The rules where the recipe names the head.
+
+    Raises:
+        RecipeError: the classes are needed and not known.
+    """
+    head, size = HEADS[str(task.head)], model.inputs[0].shape[1:]
+    if head.scores == "label" and not task.classes:
+        raise RecipeError(f'task.head = "{task.head}" needs the names of the classes', "set task.classes")
+    names = model.outputs or ("output", *(f"output_{n}" for n in range(1, len(head.outputs))))
+    limits = DetectionRules(
+        score=0.01, iou=0.65 if head.suppressed else 1.0, candidates=1000, detections=100, first_label=0
+    )
+    found = replace(limits, head=str(task.head), reads=names[: len(head.outputs)], size=size)
+    return asked(replace(found, classes=len(task.classes)), task)
+
+
+def asked(rules: DetectionRules, task: TaskConfig) -> DetectionRules:
+    """With the limits that the recipe gives."""
+    given = {"score": task.score, "iou": task.iou, "detections": task.detections}
+    return replace(rules, **{name: value for name, value in given.items() if value is not None})

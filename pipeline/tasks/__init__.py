@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from jetpress.pipeline.graph.ends import DETECTIONS
-from jetpress.pipeline.graph.suppress import LABELS, RAW
+from jetpress.pipeline.graph.suppress import LABELS, raw
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.fields import is_file_reference
 from jetpress.pipeline.recipe.sections.task import TaskConfig
@@ -52,7 +52,7 @@ TASKS: dict[str, Task] = {
         loss=detection.no_loss,
         metrics={"map": detection_metric.mean_ap, "map50": detection_metric.mean_ap50},
         places=True,
-        scores=detection.SCORES,
+        scores=detection.scores_output,
         outputs=detection.OUTPUTS,
         check_network=detection.check_network,
         found=detection_metric.as_targets,
@@ -90,7 +90,7 @@ TASKS: dict[str, Task] = {
 DECODED: tuple[Decoded, ...] = (
     Decoded(
         name=DETECTIONS,
-        raw=RAW,
+        raw=raw,
         outputs=(*detection.OUTPUTS, LABELS),
         held=detection.search,
         found_again=detection.found_again,
@@ -112,7 +112,7 @@ def decided(task: TaskConfig, data: DataConfig, module: nn.Module | None = None)
     """The kind that the recipe gives; otherwise what data, loss and network say."""
     if task.kind is not None:
         return task.kind
-    if module is not None and detection.is_detector(module):
+    if task.head is not None or (module is not None and detection.is_detector(module)):
         return "detection"
     if data.source in FORMATS:
         return FORMATS[data.source]

@@ -13,17 +13,17 @@ from torch import Tensor, nn
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.runner.detections import detections
+from jetpress.deploy.runner.heads import HEADS
 from jetpress.pipeline.graph.cases import IMAGES
 from jetpress.pipeline.graph.ends import DETECTIONS
 from jetpress.pipeline.graph.session import Array
-from jetpress.pipeline.graph.suppress import LABELS, RAW
+from jetpress.pipeline.graph.suppress import LABELS, raw
 from jetpress.pipeline.network import detectors
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.store.facts.onnx_file import DetectionRules, Score
 from jetpress.pipeline.tasks.drawing import Drawn
 
 OUTPUTS = detectors.OUTPUTS
-SCORES = OUTPUTS.index("scores")
 DETECTED = 0.98
 """Of the detections in the graph: boxes that overlap by just the limit may be kept by one and dropped by the other."""
 EXACT, NEAR = (1e-4, 0.1), (0.05, 4.0)
@@ -54,16 +54,22 @@ def is_detector(module: nn.Module) -> bool:
     return callable(getattr(module, "rules", None))
 
 
-def search(case: str, rules: DetectionRules, raw: Mapping[str, Array], found: Mapping[str, Array]) -> Score:
-    """The search in the graph, ``found``, against that of the runner, on the same boxes and scores."""
-    boxes, scores = (raw[name] for name in RAW)
+def scores_output(rules: DetectionRules | None) -> int:
+    """Which of a detector's outputs has the scores."""
+    outputs = HEADS[rules.head if rules else "ours"].outputs
+    return outputs.index("scores") if "scores" in outputs else 0
+
+
+def search(case: str, rules: DetectionRules, given: Mapping[str, Array], found: Mapping[str, Array]) -> Score:
+    """Head and search in the graph, ``found``, against those of the runner, on the network's own outputs."""
+    outputs = {name: given[inside] for name, inside in zip(rules.reads, raw(rules), strict=True)}
     shares, finite = [], all(bool(np.isfinite(one).all()) for one in found.values())
-    for at, wanted in enumerate(detections(boxes, scores, asdict(rules))):
+    for at, wanted in enumerate(detections(outputs, asdict(rules))):
         there = found["scores"][at] > 0
         mine = (found["boxes"][at][there], found["scores"][at][there], found[LABELS][at][there])
         shares += [_matched(mine, wanted, EXACT), _matched(wanted, mine, EXACT)]
     share = float(np.mean(shares))
-    return Score(DETECTIONS, case, len(boxes), finite, 0.0, 0.0, 0.0, 1.0, share, DETECTED)
+    return Score(DETECTIONS, case, len(found["scores"]), finite, 0.0, 0.0, 0.0, 1.0, share, DETECTED)
 
 
 def found_again(expected: Mapping[str, Array], found: Mapping[str, Array], kind: str) -> Score:

@@ -76,10 +76,11 @@ def found_in(outputs: object, rules: DetectionRules | None) -> list[Detected]:
     if rules is None:
         raise RecipeError(
             "the network does not say how its outputs become boxes",
-            "give it a method rules(shape): docs/detection.md",
+            "set task.head, or give it a method rules(shape): docs/detection.md",
         )
-    boxes, scores = (one.detach().float().cpu().numpy() for one in outputs_of(outputs)[:2])
-    return [(b, s, labels - rules.first_label) for b, s, labels in detections(boxes, scores, asdict(rules))]
+    given = outputs_of(outputs)
+    read = {name: one.detach().float().cpu().numpy() for name, one in zip(rules.reads, given, strict=False)}
+    return [(b, s, labels - rules.first_label) for b, s, labels in detections(read, asdict(rules))]
 
 
 def as_targets(outputs: object, setting: Setting) -> list[dict[str, Tensor]]:

@@ -41,8 +41,8 @@ class Decoded:
 
     name: str
     """Of ``export.output``, and what is compared in the report."""
-    raw: tuple[str, ...]
-    """The network's own outputs, inside of the graph."""
+    raw: Callable[[DetectionRules], tuple[str, ...]]
+    """What the network's own outputs are called inside of the graph."""
     outputs: tuple[str, ...]
     """What the file gives in their place."""
     held: Callable[[str, DetectionRules, Mapping[str, Array], Mapping[str, Array]], Score]
@@ -66,7 +66,7 @@ class Task:
     class_scores: bool = False
     """The first output has scores along dimension 1, of classes of which one is right: they are softened where a
     teacher is followed, and compared by their divergence. Otherwise numbers are compared as numbers."""
-    scores: int = 0
+    scores: Callable[[DetectionRules | None], int] = lambda rules: 0
     """Which output is compared where a graph is judged without labels."""
     outputs: tuple[str, ...] = ()
     """Names of the outputs in the ONNX file, where the recipe gives none."""
