@@ -9,6 +9,12 @@
         print(step.name, step.state)
     result = jetpress.run(recipe, "host")  # a record; result.to_dict() is report.json
 
+Inside your own training code (docs/library.md)::
+
+    slim = jetpress.prune(model, example_inputs, macs=0.5)
+    train(slim.module)
+    jetpress.save(slim, "slim")
+
 The folders beside this file are the parts: ``pipeline`` (from the network to the report; ``pipeline/run.py`` reads top
 to bottom), ``deploy`` (devices, and the runner that is sent to them), ``benchmarks`` (statistics, the report),
 ``recipes``.
@@ -19,9 +25,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jetpress.pipeline.api import Recipe, plan, run
+    from jetpress.pipeline.api import (
+        Pruned,
+        Recipe,
+        Rounds,
+        load,
+        plan,
+        prune,
+        rounds,
+        run,
+        save,
+    )
 
-__all__ = ["Recipe", "plan", "run"]
+__all__ = [
+    "Pruned",
+    "Recipe",
+    "Rounds",
+    "load",
+    "plan",
+    "prune",
+    "rounds",
+    "run",
+    "save",
+]
 
 
 def __getattr__(name: str) -> Any:

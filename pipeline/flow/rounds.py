@@ -1,15 +1,14 @@
 """Rounds of pruning: take a step, recover, judge; go on from the last network that was good enough.
 
-The share that is gone rises to the goal. ``even`` steps are equal and end with the first round that breaks the
-accuracy budget. ``adaptive`` ones grow while less than half of the budget is used, and after a round that breaks
-it a half step is tried from the last good network.
+How large the steps are says :mod:`jetpress.pipeline.pruning.steps`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
+from jetpress.pipeline.pruning import steps
+from jetpress.pipeline.pruning.steps import goal
 from jetpress.pipeline.recipe.configs import Bench, SensitivityConfig, TimedConfig, TimingsConfig
 from jetpress.pipeline.recipe.resolve import Plan
 from jetpress.pipeline.recipe.sections.compression import PruneConfig
@@ -24,10 +23,6 @@ with lazy_stages():
     from jetpress.pipeline.stages.sensitivity import sensitivity
     from jetpress.pipeline.stages.timings import timings
 
-GROWTH = 1.5
-SMALLEST = 0.02
-"""Share of the network: steps below it are not worth a fine-tuning."""
-
 
 @dataclass(frozen=True)
 class Round:
@@ -39,50 +34,6 @@ class Round:
     tuned: Checkpoint | None
     kept: bool
     why: str = ""
-
-
-@dataclass(frozen=True)
-class Goal:
-    """How much is to go, in all."""
-
-    kind: str
-    """The key of ``PruneConfig`` that says it."""
-    share: float
-    also: Mapping[str, float] = field(default_factory=dict)
-    """Other keys that hold, too, and their shares."""
-
-    def at(self, config: PruneConfig, share: float) -> PruneConfig:
-        """The configuration of a round: this share of the original is gone after it, and as much of the others'."""
-        gone = {kind: round(whole * share / self.share, 6) for kind, whole in self.also.items()}
-        gone[self.kind] = round(share, 6)
-        macs, params, latency = (gone.get(kind) for kind in ("macs", "params", "latency"))
-        ratio = gone.get("ratio", config.ratio)
-        return replace(
-            config, ratio=ratio, macs=macs, params=params, latency=latency, latency_ms=None, fps=None
-        )
-
-
-def goal(config: PruneConfig, batch: int, dense_ms: float | None) -> Goal:
-    """What the recipe asks for, as shares; that of 0 is met by the dense network.
-
-    Args:
-        config: of the recipe.
-        batch: samples that the engine takes at once.
-        dense_ms: latency of the dense engine; None where it is not known yet.
-    """
-    times = [config.latency_ms, 1000 * batch / config.fps if config.fps else None]
-    # A plan cannot know the time: at a half some rounds will run.
-    shares = [1 - limit / dense_ms if dense_ms else 0.5 for limit in times if limit]
-    if config.latency is not None:
-        shares.append(config.latency)
-    found = {"latency": max(*shares, 0.0)} if shares else {}
-    found |= {kind: share for kind in ("macs", "params") if (share := getattr(config, kind)) is not None}
-    if not found:
-        return Goal("ratio", config.ratio)
-    (kind, share), *also = sorted(
-        found.items(), key=lambda one: one[1] <= 0
-    )  # one that is met leads no round
-    return Goal(kind, share, dict(also))
 
 
 def needs_time(config: PruneConfig) -> bool:
@@ -107,8 +58,7 @@ def prune_in_rounds(
         walk.skip("prune", "the dense network is as fast as it has to be")
         return dense, []
     rounds: list[Round] = []
-    step = min(whole.share / recipe.prune.rounds, recipe.prune.first_step)
-    step = step if recipe.prune.rounds > 1 else whole.share
+    step = steps.first(recipe.prune, whole.share)
     for number in range(1, recipe.prune.rounds + 1):
         left = recipe.prune.rounds - number
         share = min(done + step, whole.share)
@@ -129,7 +79,7 @@ def prune_in_rounds(
         elif recipe.prune.steps == "even":
             break
         step = _next(plan, step, one, whole.share - done, left, dense)
-        if done >= whole.share - 1e-9 or step < SMALLEST:
+        if done >= whole.share - 1e-9 or step < steps.SMALLEST:
             break
     return best, rounds
 
@@ -167,14 +117,11 @@ def _recovered(
 
 def _next(plan: Plan, step: float, last: Round, remaining: float, left: int, dense: Checkpoint) -> float:
     """The share of the next step."""
-    even = remaining / max(left, 1)
-    if plan.recipe.prune.steps == "even" or last.tuned is None:
-        return even
-    if not last.kept:
-        return step / 2
+    if last.tuned is None:
+        return steps.even(remaining, left)
     lost = drop(dense, last.tuned)
     easy = lost is None or lost <= plan.recipe.budget.accuracy_drop / 2
-    return max(step * GROWTH, even) if easy else step
+    return steps.following(plan.recipe.prune, step, remaining, left, last.kept, easy)
 
 
 def drop(dense: Checkpoint, tuned: Checkpoint) -> float | None:

@@ -46,7 +46,13 @@ def load_weights(module: nn.Module, path: Path, choice: Choice = Choice()) -> Ma
     Raises:
         RecipeError: not such a file, weights of another network (listed by name and shape), NaN or Inf.
     """
-    stored = flattened(weight_files.read(path))
+    return load_stored(module, flattened(weight_files.read(path)), path, choice)
+
+
+def load_stored(
+    module: nn.Module, stored: Stored, path: Path, choice: Choice = Choice()
+) -> Mapping[str, Tensor | None]:
+    """The same from what was read; ``path`` names it in messages."""
     merged = reparametrized.merged(stored.tensors)
     wanted = module.state_dict(keep_vars=True)
     tensors = {**stored.tensors, **{name: one.value for name, one in merged.items()}}

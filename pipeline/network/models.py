@@ -12,7 +12,8 @@ import inspect
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ from jetpress.pipeline.recipe.sections.task import UNDECIDED, TaskConfig
 from jetpress.pipeline.store.artifact import Checkpoint
 from jetpress.pipeline.store.facts.network import CheckpointFacts
 from jetpress.pipeline.store.facts.onnx_file import DetectionRules
+
+WEIGHTS = "weights.safetensors"
 
 
 @dataclass
@@ -171,14 +174,17 @@ def rules(network: Network) -> DetectionRules | None:
 
 def measure(network: Network) -> CheckpointFacts:
     """Parameters, and multiply-accumulates of one sample (half of what torch's FLOP counter counts)."""
-    module = network.module.eval()
+    return CheckpointFacts(*size_of(network.module.eval(), example_inputs(network.model.inputs, batch=1)))
+
+
+def size_of(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[int, int]:
+    """Parameters, and multiply-accumulates of one call on ``inputs``."""
     counting = FlopCounterMode(
         display=False, custom_mapping={torch.ops.aten.mkldnn_rnn_layer: _recurrent_flops}
     )
     with torch.no_grad(), unfused_attention(), counting as counter:
-        module(*example_inputs(network.model.inputs, batch=1))
-    parameters = sum(p.numel() for p in module.parameters())
-    return CheckpointFacts(parameters, counter.get_total_flops() // 2)
+        module(*inputs)
+    return sum(p.numel() for p in module.parameters()), counter.get_total_flops() // 2
 
 
 def _recurrent_flops(
@@ -198,20 +204,11 @@ def save(network: Network, draft: Path, before: CheckpointFacts | None = None) -
     Raises:
         StageError: a weight is NaN or infinite: such a network is never handed on.
     """
-    bad = [
-        n for n, t in network.module.state_dict().items() if t.is_floating_point() and not t.isfinite().all()
-    ]
-    if bad:
-        raise StageError(
-            f"NaN or Inf in {', '.join(bad[:5])}", "lower the learning rate, or set train.clip_norm"
-        )
     masks = {name: mask.contiguous() for name, mask in network.masks.items()}
-    try:
-        save_model(network.module, str(draft / "weights.safetensors"))
-        if masks:
+    write_weights(network.module, draft / WEIGHTS)
+    if masks:
+        with _full_disk_said(draft):
             save_file(masks, draft / "masks.safetensors")
-    except SafetensorError as error:  # this is how safetensors says that the disk is full
-        raise from_os_error(OSError(errno.ENOSPC, str(error), str(draft))) from error
     description = {
         "model": as_table(network.model),
         "task": as_table(network.task),
@@ -223,6 +220,44 @@ def save(network: Network, draft: Path, before: CheckpointFacts | None = None) -
     size = measure(network)
     facts = replace(before or size, parameters=size.parameters, macs=size.macs)
     return Checkpoint(draft, facts)
+
+
+def write_weights(module: nn.Module, path: Path) -> None:
+    """Weights by name, as safetensors; those that are shared are written once.
+
+    Raises:
+        StageError: a weight is NaN or infinite: such a network is never handed on.
+        DeviceError: the disk is full.
+    """
+    bad = [n for n, t in module.state_dict().items() if t.is_floating_point() and not t.isfinite().all()]
+    if bad:
+        raise StageError(
+            f"NaN or Inf in {', '.join(bad[:5])}", "lower the learning rate, or set train.clip_norm"
+        )
+    with _full_disk_said(path.parent):
+        save_model(module, str(path))
+
+
+@contextmanager
+def _full_disk_said(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except SafetensorError as error:  # this is how safetensors says that the disk is full
+        raise from_os_error(OSError(errno.ENOSPC, str(error), str(folder))) from error
+
+
+def replayed(
+    module: nn.Module, inputs: tuple[Tensor, ...], history: Sequence[channels.Step], seed: int = 0
+) -> nn.Module:
+    """The structure that the steps of a history left, from the network that they began with."""
+    for step in history:
+        if "blocks" in step:
+            module = blocks.remove(module, step["blocks"])
+        elif "head" in step:
+            resize(module, step["head"], step["classes"], seed)
+        else:
+            module = channels.replay(module, inputs, step)
+    return module
 
 
 def load(checkpoint: Checkpoint, *, masked: bool = True) -> Network:
@@ -242,14 +277,8 @@ def load(checkpoint: Checkpoint, *, masked: bool = True) -> Network:
         history=description["history"],
     )
     module = build(replace(network.model), network.seed).eval()
-    for step in network.history:
-        if "blocks" in step:
-            module = blocks.remove(module, step["blocks"])
-        elif "head" in step:
-            resize(module, step["head"], step["classes"], network.seed)
-        else:
-            module = channels.replay(module, example_inputs(network.model.inputs), step)
-    fill(module, load_file(checkpoint.path / "weights.safetensors"))
+    module = replayed(module, example_inputs(network.model.inputs), network.history, network.seed)
+    fill(module, load_file(checkpoint.path / WEIGHTS))
     masks = checkpoint.path / "masks.safetensors"
     network.masks = load_file(masks) if masks.exists() and masked else {}
     parameters = dict(module.named_parameters())

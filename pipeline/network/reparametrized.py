@@ -41,14 +41,31 @@ def bake(module: nn.Module) -> list[str]:
         for hook in kept:
             weight = str(vars(hook).get("_tensor_name") or vars(hook)["name"])
             remove = next(remove for kind, remove in REMOVED_BY.items() if isinstance(hook, kind))
+            trains = _trains(one, f"{weight}_")
             remove(one, weight)
+            one.get_parameter(weight).requires_grad_(trains)
             baked.append(f"{name}.{weight}".lstrip("."))
         if parametrize.is_parametrized(one):
             assert isinstance(one.parametrizations, nn.ModuleDict)
+            _with_a_class_of_its_own(one)
             for weight in list(one.parametrizations):
+                trains = _trains(one, f"parametrizations.{weight}.")
                 parametrize.remove_parametrizations(one, weight)
+                one.get_parameter(weight).requires_grad_(trains)
                 baked.append(f"{name}.{weight}".lstrip("."))
     return baked
+
+
+def _with_a_class_of_its_own(module: nn.Module) -> None:
+    """Copies of a parametrized module share its class, and PyTorch deletes the weight from that when it removes one."""
+    kind = type(module)
+    content = {name: one for name, one in vars(kind).items() if name not in ("__dict__", "__weakref__")}
+    module.__class__ = type(kind.__name__, kind.__bases__, content)
+
+
+def _trains(module: nn.Module, parts: str) -> bool:
+    """Whether any of the parts of a weight, whose names begin so, is not frozen."""
+    return any(part.requires_grad for name, part in module.named_parameters() if name.startswith(parts))
 
 
 def _remove_spectral_norm(module: nn.Module, name: str) -> None:

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from jetpress.deploy.errors import StageError
 from jetpress.pipeline.network import blocks, models
-from jetpress.pipeline.network.channels import ChannelGraph, analyse, cut
+from jetpress.pipeline.network.channels import ChannelGraph, Step, analyse, cut
 from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.pruning.allocate import Removal
 from jetpress.pipeline.pruning.reduction import Limit, Proposal, Reduction, cost_of
@@ -30,6 +30,14 @@ def limits(reduction: Reduction, shares: Mapping[str, float], whole: Mapping[str
     return [
         Limit(cost_of(kind, reduction.sizes), (1 - share) * whole[kind]) for kind, share in shares.items()
     ]
+
+
+def proposed(reduction: Reduction, whole: Mapping[str, float]) -> Proposal:
+    """What goes by the configuration of ``reduction``, of a network that cost ``whole`` at first."""
+    config = reduction.config
+    if (shares := goals(config)) or config.scope == "measured":
+        return reduction.propose(limits(reduction, shares or {"ratio": config.ratio}, whole))
+    return reduction.at(config.ratio)
 
 
 def loaded(model: Checkpoint) -> Network:
@@ -53,30 +61,33 @@ def cut_and_saved(
     time: PrunedTime | None = None,
 ) -> Checkpoint:
     """The network without what is proposed; ``facts`` are those of the network before."""
-    graph, whole = reduction.graph, whole_of(facts, reduction)
-    left = {
-        name: why
-        for name, why in reduction.room.whole(graph, found.removal).items()
-        if not any(name.startswith(f"{block}.") for block in found.blocks)
-    }
-    pruned, fixed = bool(found.removal or found.blocks), dict(graph.fixed)
+    whole, pruned = whole_of(facts, reduction), bool(found.removal or found.blocks)
     if pruned:
         # Accuracy and training were those of the network before it was cut.
         facts = replace(facts, dense_validation=facts.dense, validation=None, training=None, recovery=None)
-        cut_now = cut_in_place(network, graph, found)
+        cut_now = cut_in_place(network, reduction.graph, found)
     else:
         cut_now = replace(facts.pruning or Pruning(), layers=(), blocks=())
-    pruning = replace(
+    pruning = replace(recorded(reduction, found, cut_now, whole), time=time)
+    return models.save(network, draft, replace(facts, pruned=pruned, pruning=pruning))
+
+
+def recorded(reduction: Reduction, found: Proposal, cut_now: Pruning, whole: Mapping[str, float]) -> Pruning:
+    """What was cut, with what was not and why, and the shares of ``whole`` that are gone."""
+    left = {
+        name: why
+        for name, why in reduction.room.whole(reduction.graph, found.removal).items()
+        if not any(name.startswith(f"{block}.") for block in found.blocks)
+    }
+    return replace(
         cut_now,
-        fixed=fixed,
+        fixed=dict(reduction.graph.fixed),
         left=left,
         whole=whole,
-        time=time,
         gone=_gone(reduction, found, cut_now.refused, whole),
         asked=goals(reduction.config) or {"ratio": reduction.config.ratio},
         multiple=reduction.config.channel_multiple or 1,
     )
-    return models.save(network, draft, replace(facts, pruned=pruned, pruning=pruning))
 
 
 def _gone(
@@ -98,18 +109,30 @@ def whole_of(facts: CheckpointFacts, reduction: Reduction) -> Mapping[str, float
 def cut_in_place(network: Network, graph: ChannelGraph, found: Proposal) -> Pruning:
     """Remove blocks, then channels, in place."""
     inputs = models.example_inputs(network.model.inputs)
+    network.module, steps, pruning = cut_out(network.module, inputs, graph, found)
+    network.history += steps
+    return pruning
+
+
+def cut_out(
+    module: nn.Module, inputs: tuple[Tensor, ...], graph: ChannelGraph, found: Proposal
+) -> tuple[nn.Module, list[Step], Pruning]:
+    """The network without what is proposed, and the steps that :func:`models.replay` repeats.
+
+    Blocks go from ``module`` itself, channels from a copy of it.
+    """
     removal: Removal = dict(found.removal)
+    steps: list[Step] = []
     if found.blocks:
-        network.module = blocks.remove(network.module, found.blocks)
-        network.history.append({"blocks": list(found.blocks)})
-        smaller = analyse(network.module, inputs)
+        module = blocks.remove(module, found.blocks)
+        steps.append({"blocks": list(found.blocks)})
+        smaller = analyse(module, inputs)
         removal, graph = found.without_blocks(graph, smaller), smaller
     if not removal:
-        return Pruning(blocks=tuple(found.blocks), as_graph=_is_graph(network.module))
-    network.module, step = cut(network.module, inputs, graph, removal)
-    network.history.append(step)
+        return module, steps, Pruning(blocks=tuple(found.blocks), as_graph=_is_graph(module))
+    module, step = cut(module, inputs, graph, removal)
     removed = {name: units for name, units in removal.items() if name not in step["refused"]}
-    return Pruning(
+    pruning = Pruning(
         layers=tuple(_layers(graph, removed)),
         blocks=tuple(found.blocks),
         refused=tuple(step["refused"]),
@@ -117,6 +140,7 @@ def cut_in_place(network: Network, graph: ChannelGraph, found: Proposal) -> Prun
         why=step.get("why", ""),
         check=Check(step["error"], step["precision"]),
     )
+    return module, [*steps, step], pruning
 
 
 def _is_graph(module: nn.Module) -> bool:

@@ -74,10 +74,31 @@ def measure(
     place = device()
     module = network.module.to(place).eval()
     images = to_device(loading.calibration(loaded, config.images), place)
+    found = curves_of(module, graph, ranked, images, config, task_of(network.data).class_scores)
+    module.cpu()
+    return found
+
+
+def curves_of(
+    module: nn.Module,
+    graph: ChannelGraph,
+    ranked: Mapping[str, Scores],
+    images: tuple[Tensor, ...],
+    config: SensitivityConfig,
+    classes: bool,
+) -> Curves:
+    """The curves of ``module`` on ``images``, both in one place.
+
+    Args:
+        classes: the first output has scores of classes along dimension 1.
+    """
     room = Room(config.multiple, config.ignore)
     groups = room.candidates(graph)
     names = removable(module, images, config.ignore) if config.blocks else ()
+<<<<<<< HEAD
     classes = task_of(network.task).class_scores
+=======
+>>>>>>> adf4ab334047b2190e20164dfa60ae97ac47233e
     curves, lost = {}, {}
     with (
         progress("sensitivity", len(groups) + len(names)) as line,
@@ -92,7 +113,6 @@ def measure(
             with bypassed(module, name):
                 lost[name] = _distance(dense, _outputs(module, images), classes)
             line.step(name)
-    module.cpu()
     return Curves(curves, lost)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from jetpress.pipeline.graph.layers import REST
 from jetpress.pipeline.network import models
-from jetpress.pipeline.network.channels import ChannelGraph, analyse
+from jetpress.pipeline.network.channels import ChannelGraph, Step, analyse
 from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.pruning.allocate import ALLOCATIONS, Removal, Room, choices, lowest, smallest
 from jetpress.pipeline.pruning.costs import Counts, Kept, Sizes
@@ -109,9 +109,20 @@ class Reduction:
     def of(cls, network: Network, config: PruneConfig, judged: Sensitivity) -> Self:
         """Analyse ``network``, whose channels and widths ``judged`` is about."""
         graph = analyse(network.module, models.example_inputs(network.model.inputs))
+        return cls.over(graph, config, *opened(judged), network.history)
+
+    @classmethod
+    def over(
+        cls,
+        graph: ChannelGraph,
+        config: PruneConfig,
+        scores: Mapping[str, Scores],
+        curves: Curves,
+        history: Sequence[Step],
+    ) -> Self:
+        """Of an analysed network; ``history`` says what it has lost before."""
         assert config.channel_multiple is not None
-        room = Room(config.channel_multiple, config.ignore, config.limits, _original(network))
-        scores, curves = opened(judged)
+        room = Room(config.channel_multiple, config.ignore, config.limits, _original(history))
         return cls(config, graph, scores, room, Sizes(graph), curves)
 
     def costs(self) -> dict[str, float]:
@@ -159,10 +170,10 @@ class Reduction:
         return Proposal(removal, gone)
 
 
-def _original(network: Network) -> dict[str, int]:
+def _original(history: Sequence[Step]) -> dict[str, int]:
     """Units of each group before the first round."""
     units: dict[str, int] = {}
-    for step in network.history:
+    for step in history:
         for name, (before, _) in step.get("units", {}).items():
             units.setdefault(name, before)
     return units

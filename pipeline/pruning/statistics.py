@@ -25,12 +25,21 @@ def judged(criterion: str, network: Network, graph: ChannelGraph) -> dict[str, S
     statistics, wanted = None, CRITERIA[criterion].data
     if wanted:
         network.module.to(device()).eval()
+<<<<<<< HEAD
         if wanted == "gradients":
             statistics = gradients(network.module, _some(network, "gradients"), loss(network))
         else:
             statistics = activations(network.module, _some(network, "activations"))
+=======
+        statistics = collected(wanted, network.module, _some(network, wanted), loss(network.data))
+>>>>>>> adf4ab334047b2190e20164dfa60ae97ac47233e
         network.module.cpu()
     return scores(criterion, network.module, graph, statistics, network.seed)
+
+
+def collected(wanted: str, module: nn.Module, batches: Iterable[Batch], objective: Judge) -> Statistics:
+    """What a criterion wants to see (``Criterion.data``), of ``module`` in the mode and the place that it is in."""
+    return gradients(module, batches, objective) if wanted == "gradients" else activations(module, batches)
 
 
 def gradients(module: nn.Module, batches: Iterable[Batch], objective: Judge) -> Statistics:

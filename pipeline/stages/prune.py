@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jetpress.pipeline.pruning.apply import cut_and_saved, goals, limits, loaded, whole_of
+from jetpress.pipeline.pruning.apply import cut_and_saved, loaded, proposed, whole_of
 from jetpress.pipeline.pruning.reduction import Reduction
 from jetpress.pipeline.recipe.sections.compression import PruneConfig
 from jetpress.pipeline.store.artifact import Checkpoint, Sensitivity
@@ -22,9 +22,5 @@ def prune(config: PruneConfig, model: Checkpoint, judged: Sensitivity, draft: Pa
     """
     network = loaded(model)
     reduction = Reduction.of(network, config, judged)
-    whole = whole_of(model.facts, reduction)
-    if (shares := goals(config)) or config.scope == "measured":
-        found = reduction.propose(limits(reduction, shares or {"ratio": config.ratio}, whole))
-    else:
-        found = reduction.at(config.ratio)
+    found = proposed(reduction, whole_of(model.facts, reduction))
     return cut_and_saved(network, reduction, found, model.facts, draft)

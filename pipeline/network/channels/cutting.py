@@ -17,7 +17,7 @@ from __future__ import annotations
 import copy
 import functools
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -188,12 +188,21 @@ def replay(module: nn.Module, example_inputs: tuple[Tensor, ...], step: Step) ->
 
 def _without(module: nn.Module, kept: Mapping[str, Mapping[int, Indices]]) -> nn.Module:
     """A copy with its tensors sliced, wherever it holds them, and without what it cached for inference."""
+    return copied(module, lambda name, tensor: _sliced(tensor, kept.get(name, {})))
+
+
+def copied(module: nn.Module, made: Callable[[str, Tensor], Tensor] | None = None) -> nn.Module:
+    """A copy whose tensors, wherever it holds them, are ``made`` of the name and the tensor there; None: equal ones.
+
+    Each is made once: weights that are shared stay so. Modes, hooks and frozen parameters are as they were.
+    """
+    make = made or (lambda _, tensor: _sliced(tensor, {}))
     names = tracing.names_of(module)
     held = [*module.parameters(), *module.buffers(), *tracing.plain_tensors(module).values()]
-    sliced = {id(tensor): _sliced(tensor, kept.get(names[id(tensor)], {})) for tensor in held}
+    memo = {id(tensor): make(names[id(tensor)], tensor) for tensor in held}
     modes = [part.training for part in module.modules()]
     with tracing.evaluating(module):
-        smaller = copy.deepcopy(module, sliced)
+        smaller = copy.deepcopy(module, memo)
     tracing.set_modes(dict(zip(smaller.modules(), modes, strict=True)))
     return smaller
 

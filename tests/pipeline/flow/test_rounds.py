@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from jetpress.deploy.targets import find
-from jetpress.pipeline.flow.rounds import Goal, Round, goal, needs_time, prune_in_rounds
+from jetpress.pipeline.flow.rounds import Round, needs_time, prune_in_rounds
+from jetpress.pipeline.pruning.steps import Goal, goal
 from jetpress.pipeline.recipe.reading import Recipe
 from jetpress.pipeline.recipe.resolve import Plan, resolve
 from jetpress.pipeline.recipe.sections.compression import PruneConfig

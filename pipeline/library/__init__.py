@@ -1,0 +1,1 @@
+"""jetpress inside somebody's own training code: a module in hand is pruned, its optimizer too, saved and loaded."""

@@ -1,0 +1,232 @@
+"""Prune a module in hand: by the functions that the stages of a recipe call."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
+from itertools import islice
+from typing import Any, Literal
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from jetpress.deploy.errors import RecipeError
+from jetpress.deploy.suggest import did_you_mean
+from jetpress.pipeline.data.splits import Batch
+from jetpress.pipeline.library.given import Given, given, inputs_of
+from jetpress.pipeline.library.pruned import Cut, Pruned, Size, names_of
+from jetpress.pipeline.network import models
+from jetpress.pipeline.network.channels import ChannelGraph, Step, analyse, copied
+from jetpress.pipeline.network.channels.tracing import batched, evaluating
+from jetpress.pipeline.pruning.apply import cut_out, proposed, recorded
+from jetpress.pipeline.pruning.criteria import CRITERIA, Scores, scores
+from jetpress.pipeline.pruning.curves import Curves, curves_of
+from jetpress.pipeline.pruning.reduction import Reduction
+from jetpress.pipeline.pruning.statistics import BATCHES, collected
+from jetpress.pipeline.recipe.configs import SensitivityConfig
+from jetpress.pipeline.recipe.messages import Written, explain
+from jetpress.pipeline.recipe.sections.compression import PruneConfig
+from jetpress.pipeline.store.facts.network import Pruning
+
+Scope = Literal["uniform", "global", "isomorphic", "measured"]
+Loss = Callable[[Any, Any], Tensor]
+"""What the network returned and the target -> a scalar."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What criteria may look at, beside the weights."""
+
+    batches: tuple[Batch, ...]
+    loss: Loss | None
+    seed: int
+
+
+def prune(
+    model: nn.Module | Pruned,
+    example_inputs: Tensor | Sequence[Tensor],
+    *,
+    ratio: float = 0.5,
+    macs: float | None = None,
+    params: float | None = None,
+    criterion: str = "l2",
+    scope: Scope = "uniform",
+    blocks: bool = True,
+    channel_multiple: int = 8,
+    ignore: Sequence[str] = (),
+    limits: Mapping[str, float] | None = None,
+    batches: Iterable[object] | None = None,
+    loss: Loss | None = None,
+    sensitivity_images: int = 128,
+    seed: int = 0,
+) -> Pruned:
+    """Remove channels from a network, once. What has a name of the recipe's ``[prune]`` means the same as there.
+
+    Args:
+        model: any network, in any mode, type and place, which is left as it is: also what ``torch.compile``,
+            ``DistributedDataParallel`` or ``AveragedModel`` made of it. A result of ``prune``, perhaps trained since:
+            then shares are still those of the dense network.
+        example_inputs: the arguments of ``forward``: tensors ``[batch, ...]``, values do not matter.
+        ratio: share of the channels that goes, where neither of the next two is given.
+        macs: share of the multiply-adds that goes.
+        params: share of the parameters that goes.
+        criterion: how much a channel matters: ``l1``, ``l2``, ``fpgm``, ``bn_scale``, ``lamp``, ``random``; with
+            ``batches`` ``activation`` and ``apoz``; with ``batches`` and ``loss`` ``taylor`` and ``fisher``.
+        scope: how much each layer gives up; ``measured`` needs ``batches``.
+        blocks: ``measured`` only: whole residual blocks may go.
+        channel_multiple: surviving channel counts are multiples of this: 8 fills tensor cores in FP16, 32 in INT8.
+        ignore: shell patterns of parameters whose layers keep all their channels.
+        limits: shell patterns of parameters -> largest share of their layers' channels that may go.
+        batches: of training data, of which the first 8 are looked at: inputs, or pairs of inputs and target; inputs are
+            a tensor or several.
+        loss: what the network returned and the target -> a scalar.
+        sensitivity_images: ``measured`` only: samples that are looked at.
+        seed: of ``random``.
+
+    Returns:
+        the smaller network, and what became of it. Where nothing can go, ``removed`` is False and the summary says why.
+
+    Raises:
+        RecipeError: an impossible value, a pattern that names nothing, a network that does not take the inputs or is
+            sharded by FSDP.
+        StageError: the network cannot be traced, or no cut leaves the same function.
+    """
+    config = configured(
+        ratio=ratio, macs=macs, params=params, criterion=criterion, scope=scope, blocks=blocks,
+        channel_multiple=channel_multiple, ignore=list(ignore), limits=dict(limits or {}),
+        sensitivity_images=sensitivity_images,
+    )  # fmt: skip
+    return pruned(model, example_inputs, config, shown(config, batches, loss, seed))
+
+
+def configured(**values: object) -> PruneConfig:
+    """The values as the recipe checks them.
+
+    Raises:
+        RecipeError: one of them is impossible.
+    """
+    try:
+        return _adapter().validate_json(json.dumps(values, default=str), strict=True)
+    except ValidationError as error:
+        raise explain(error, Written("jetpress.prune"), PruneConfig) from None
+
+
+@cache
+def _adapter() -> TypeAdapter[PruneConfig]:
+    return TypeAdapter(PruneConfig)
+
+
+def shown(config: PruneConfig, batches: Iterable[object] | None, loss: Loss | None, seed: int = 0) -> Shown:
+    """The batches that are looked at, where any are needed.
+
+    Raises:
+        RecipeError: there is none, or no loss.
+    """
+    wanted = CRITERIA[config.criterion].data
+    need = f"criterion={config.criterion!r}" if wanted else "scope='measured'"
+    if not wanted and config.scope != "measured":
+        return Shown((), loss, seed)
+    if wanted == "gradients" and loss is None:
+        raise RecipeError(
+            f"{need} looks at the gradients of a loss", "give loss=..., for example F.cross_entropy"
+        )
+    taken = tuple(_batch(one) for one in islice(batches, BATCHES)) if batches is not None else ()
+    if not taken:
+        raise RecipeError(
+            f"{need} looks at data", "give batches=..., for example the loader of the training data"
+        )
+    if wanted == "gradients" and any(target is None for _, target in taken):
+        raise RecipeError(f"{need} needs targets", "give batches of pairs (inputs, target)")
+    return Shown(taken, loss, seed)
+
+
+def _batch(one: object) -> Batch:
+    inputs, *rest = (one[0], *one[1:]) if isinstance(one, tuple | list) and one else (one,)
+    inputs = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
+    if not all(isinstance(tensor, Tensor) for tensor in inputs):
+        raise RecipeError(
+            f"a batch is a {type(one).__name__} that does not begin with tensors",
+            "give tensors, or pairs (inputs, target) where inputs is a tensor or a tuple of tensors",
+        )
+    return inputs, (rest[0] if len(rest) == 1 else tuple(rest) or None)
+
+
+def pruned(
+    model: nn.Module | Pruned, example_inputs: Tensor | Sequence[Tensor], config: PruneConfig, data: Shown
+) -> Pruned:
+    """The same with everything checked."""
+    earlier = model if isinstance(model, Pruned) else None
+    module = earlier.module if earlier else model
+    assert isinstance(module, nn.Module) or not earlier
+    network = given(module)  # type: ignore[arg-type]
+    inputs = inputs_of(example_inputs, network.module)
+    _refuse_idle_patterns(config, network.module)
+    graph = analyse(network.module, inputs)
+    ranked, curves = _judged(config, network, graph, data)
+    history = earlier.history if earlier else ()
+    reduction = Reduction.over(graph, config, ranked, curves, history)
+    whole = earlier.pruning.whole if earlier else reduction.costs()
+    found = proposed(reduction, whole)
+    shapes, before = network.shapes, _size(network.module, inputs)
+    smaller, steps, cut_now = network.module, list[Step](), Pruning()
+    if found.removal or found.blocks:
+        smaller, steps, cut_now = cut_out(network.module, inputs, graph, found)
+    return Pruned(
+        module=network.back(smaller),
+        pruning=recorded(reduction, found, cut_now, whole),
+        dense=earlier.dense if earlier else before,
+        size=_size(smaller, inputs) if steps else before,
+        notes=network.notes,
+        history=(*history, *steps),
+        dense_shapes=earlier.dense_shapes if earlier else shapes,
+        inputs=inputs,
+        last=Cut(tuple(steps), shapes, names_of(module), network.parts),  # type: ignore[arg-type]
+    )
+
+
+def _size(module: nn.Module, inputs: tuple[Tensor, ...]) -> Size:
+    with evaluating(module):
+        parameters, macs = models.size_of(module, inputs)
+    return Size(parameters, macs // len(inputs[0]) if batched(inputs) else macs)
+
+
+def _judged(
+    config: PruneConfig, network: Given, graph: ChannelGraph, data: Shown
+) -> tuple[dict[str, Scores], Curves]:
+    """What each channel is worth, and each width where that is asked for."""
+    statistics, curves, wanted = None, Curves(), CRITERIA[config.criterion].data
+    if not data.batches:
+        return scores(config.criterion, network.module, graph, seed=data.seed), curves
+    looked_at = network.back(copied(network.module)).eval().requires_grad_()
+    place = next((tensor.device for tensor in looked_at.state_dict().values()), torch.device("cpu"))
+    batches = pytree.tree_map_only(Tensor, lambda tensor: tensor.to(place), data.batches)
+    if wanted:
+        statistics = collected(wanted, looked_at, batches, data.loss or _no_loss)
+    ranked = scores(config.criterion, network.module, graph, statistics, data.seed)
+    if config.scope == "measured":
+        how = SensitivityConfig.of(config)
+        images = tuple(torch.cat(parts)[: how.images] for parts in zip(*(b[0] for b in batches), strict=True))
+        curves = curves_of(looked_at, graph, ranked, images, how, classes=False)
+    return ranked, curves
+
+
+def _no_loss(outputs: object, target: object) -> Tensor:
+    raise AssertionError("a criterion that looks at gradients has a loss")
+
+
+def _refuse_idle_patterns(config: PruneConfig, module: nn.Module) -> None:
+    """A pattern that names no parameter protects nothing."""
+    names = [name for name, _ in module.named_parameters()]
+    parts = {name for name, _ in module.named_modules()}
+    for pattern in (*config.ignore, *config.limits):
+        if not any(fnmatchcase(name, pattern) for name in names):
+            inside = f"did you mean {pattern + '.*'!r}?" if pattern in parts else did_you_mean(pattern, names)
+            raise RecipeError(
+                f"jetpress.prune: no parameter is called {pattern!r}",
+                inside or f"they are called {names[0]!r}, ...",
+            )

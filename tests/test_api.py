@@ -1,0 +1,74 @@
+"""What ``import jetpress`` offers is frozen here: a change of it is a change for its users, and is made on purpose."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+import typing
+
+import pytest
+
+import jetpress
+
+SIGNATURES = {
+    "Pruned": "module pruning dense size notes history dense_shapes inputs last | prune_copy(model) prune_optimizer(optimizer) removed summary()",  # noqa: E501
+    "Recipe": "name seed model data train prune sparsify finetune export quantize qat equivalence build benchmark budget tracking | load(path, overrides=()) located(folder) parse(table, written=Written(where='recipe', text='', overrides=())) to_toml()",  # noqa: E501
+    "Rounds": "| ",
+    "load": "(folder, build, weights=None)",
+    "plan": "(recipe, target, device=None, home=None)",
+    "prune": "(model, example_inputs, *, ratio=0.5, macs=None, params=None, criterion='l2', scope='uniform', blocks=True, channel_multiple=8, ignore=(), limits=None, batches=None, loss=None, sensitivity_images=128, seed=0)",  # noqa: E501
+    "rounds": "(model, example_inputs, *, accuracy=None, drop=1.0, ratio=0.5, macs=None, params=None, rounds=3, first_step=0.3, steps='even', criterion='l2', scope='uniform', blocks=True, channel_multiple=8, ignore=(), limits=None, batches=None, loss=None, sensitivity_images=128, seed=0)",  # noqa: E501
+    "run": "(recipe, target, device=None, home=None)",
+    "save": "(slim, folder)",
+}  # fmt: skip
+"""Name -> its arguments, or of a class its fields and its public methods."""
+
+
+def shape(name: str) -> str:
+    """How it is called, without types: mypy holds those."""
+    offered = getattr(jetpress, name)
+    if not inspect.isclass(offered):
+        return arguments(offered)
+    fields = " ".join(getattr(offered, "__dataclass_fields__", ()))
+    public = {key: getattr(offered, key) for key in sorted(vars(offered)) if not key.startswith("_")}
+    members = [
+        key + (arguments(one, of=offered) if callable(one) else "")
+        for key, one in public.items()
+        if key not in fields.split()
+    ]
+    return f"{fields} | {' '.join(members)}".lstrip()
+
+
+def arguments(function: typing.Any, of: type | None = None) -> str:
+    signature = inspect.signature(function)
+    parameters = [
+        one.replace(annotation=one.empty)
+        for one in signature.parameters.values()
+        if of is None or one.name not in ("self", "cls")
+    ]
+    return str(inspect.Signature(parameters))
+
+
+def test_names() -> None:
+    assert sorted(jetpress.__all__) == jetpress.__all__ == sorted(SIGNATURES)
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_signature(name: str) -> None:
+    assert shape(name) == SIGNATURES[name]
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_it_says_what_it_is_and_is_typed(name: str) -> None:
+    offered = getattr(jetpress, name)
+    assert offered.__doc__
+    if inspect.isfunction(offered):
+        hints = set(offered.__annotations__)
+        assert hints == {*inspect.signature(offered).parameters, "return"}
+
+
+def test_the_package_is_imported_without_torch() -> None:
+    program = "import jetpress, sys; print(sorted({'torch', 'onnx', 'pydantic'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
