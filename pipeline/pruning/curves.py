@@ -74,7 +74,7 @@ def measure(
     place = device()
     module = network.module.to(place).eval()
     images = to_device(loading.calibration(loaded, config.images), place)
-    found = curves_of(module, graph, ranked, images, config, task_of(network.data).class_scores)
+    found = curves_of(module, graph, ranked, images, config, task_of(network.task).class_scores)
     module.cpu()
     return found
 
@@ -95,10 +95,6 @@ def curves_of(
     room = Room(config.multiple, config.ignore)
     groups = room.candidates(graph)
     names = removable(module, images, config.ignore) if config.blocks else ()
-<<<<<<< HEAD
-    classes = task_of(network.task).class_scores
-=======
->>>>>>> adf4ab334047b2190e20164dfa60ae97ac47233e
     curves, lost = {}, {}
     with (
         progress("sensitivity", len(groups) + len(names)) as line,

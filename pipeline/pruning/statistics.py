@@ -16,6 +16,7 @@ from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.pruning.criteria import CRITERIA, Scores, Statistics, scores
 from jetpress.pipeline.tasks.task import Judge
 from jetpress.pipeline.training.evaluate import device, loss, to_device
+from jetpress.pipeline.training.norms import NORMS
 
 BATCHES = 8
 
@@ -24,16 +25,14 @@ def judged(criterion: str, network: Network, graph: ChannelGraph) -> dict[str, S
     """Scores of every group by ``criterion``, with what it needs to see collected on training data."""
     statistics, wanted = None, CRITERIA[criterion].data
     if wanted:
-        network.module.to(device()).eval()
-<<<<<<< HEAD
-        if wanted == "gradients":
-            statistics = gradients(network.module, _some(network, "gradients"), loss(network))
-        else:
-            statistics = activations(network.module, _some(network, "activations"))
-=======
-        statistics = collected(wanted, network.module, _some(network, wanted), loss(network.data))
->>>>>>> adf4ab334047b2190e20164dfa60ae97ac47233e
-        network.module.cpu()
+        module = network.module.to(device()).eval()
+        if wanted == "gradients":  # of the loss, which is given what the network returns in training
+            module.train()
+            for layer in module.modules():
+                if isinstance(layer, (*NORMS, nn.Dropout, nn.Dropout2d)):
+                    layer.eval()
+        statistics = collected(wanted, module, _some(network, wanted), loss(network))
+        module.cpu().eval()
     return scores(criterion, network.module, graph, statistics, network.seed)
 
 
