@@ -39,7 +39,7 @@ def saved(builder: str, images: Path, folder: Path) -> Checkpoint:
     with torch.no_grad():
         for batch in seen.split(16):
             module.train()(batch)
-    inputs = (InputConfig(shape=(3, config.size, config.size)),)
+    inputs = (InputConfig(shape=(3, *config.shape)),)
     return models.save(Network(module.eval(), ModelConfig(builder=builder, inputs=inputs), config), folder)
 
 

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from jetpress.pipeline.data import pictures, targets
+from jetpress.pipeline.data import targets
+from jetpress.pipeline.data.formats import pictures
 from jetpress.pipeline.data.loading import load
 from jetpress.pipeline.data.placing import GREY, Sample, placed
 from jetpress.pipeline.data.splits import Files
@@ -66,7 +67,7 @@ def as_ours(split: Files) -> Iterator[tuple[Tensor, Any]]:
     for path, mark in zip(split.paths, split.marks, strict=True):
         image = pictures.decoded(path, 3)
         sample = placed(
-            Sample(image, targets.wrapped(mark, *image.shape[-2:], 255)), split.config, "letterbox"
+            Sample(image, targets.wrapped(mark, *targets.sizes(image), 255)), split.config, "letterbox"
         )
         yield sample.image, targets.batched([sample.marks], (SIDE, SIDE))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -128,9 +129,11 @@ def _accuracy_line(run: RunReport) -> list[str]:
     ]
     limit = next((check.limit for check in run.verdict.checks if check.unit == "points"), None)
     if limit and (change.high - change.low) / 2 > limit:
+        half = (change.high - change.low) / 2
+        enough = accuracy.samples_for(limit) if run.verdict.mean else math.ceil(samples * (half / limit) ** 2)
         lines.append(
             f"Chance alone moves {samples:,} images by more than the budget of {amount(limit)} points; "
-            f"about {accuracy.samples_for(limit):,} would decide it."
+            f"about {enough:,} would decide it."
         )
     return lines
 

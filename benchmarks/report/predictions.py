@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from jetpress.benchmarks.report.page import Mark, Matrix, Picture, Section, Shade, Table
 from jetpress.benchmarks.report.record import RunReport
+from jetpress.benchmarks.report.record.networks import PartReport
 from jetpress.benchmarks.report.record.predictions import (
     Agreement,
     ClassPoints,
@@ -16,7 +17,7 @@ from jetpress.benchmarks.report.record.predictions import (
     Disagreement,
     Predictions,
 )
-from jetpress.benchmarks.report.wording import percent, points
+from jetpress.benchmarks.report.wording import figure, percent, points, sentence
 
 Numbers = NDArray[np.integer]
 CONFUSED, LISTED, MOST = 12, 12, 200
@@ -140,6 +141,8 @@ def _picture(one: Disagreement) -> Picture:
 def classes(run: RunReport) -> Section:
     """Accuracy of each class, and which is taken for which."""
     title, found = "Accuracy of each class", run.predictions
+    if found is None and run.parts:
+        return _parts(run)
     if found is None:
         return Section("classes", title, missing=UNKNOWN)
     order = sorted(found.classes, key=lambda one: (one.compressed - one.dense, one.compressed / one.samples))
@@ -153,6 +156,25 @@ def classes(run: RunReport) -> Section:
     if len(order) > MOST:
         text.append(f"{len(order) - MOST} more are in report.json.")
     return Section("classes", title, text=text, tables=tables, matrices=_matrices(found.confusion))
+
+
+def _parts(run: RunReport) -> Section:
+    """The figure of each class, those that lose most first."""
+    title = f"{sentence(run.measured)} of each class"
+
+    def gained(one: PartReport) -> float:
+        return (one.compressed or 0.0) - (one.dense or 0.0)
+
+    order = sorted(run.parts, key=gained)
+    rows = [
+        (one.name, figure(one.dense, run.unit), figure(one.compressed, run.unit), points(gained(one)))
+        for one in order
+    ]
+    head = ("Class", "Dense", "Compressed", "Change")
+    tables = [Table(head, rows[:LISTED], "lrrr", title)]
+    if len(rows) > LISTED:
+        tables.append(Table(head, rows[LISTED:MOST], "lrrr", "More classes", folded=True))
+    return Section("classes", title, tables=tables)
 
 
 def _change(one: ClassPoints) -> float:

@@ -35,8 +35,8 @@ from jetpress.benchmarks.report.record import RunReport
 from jetpress.benchmarks.report.record.networks import NetworkReport
 from jetpress.benchmarks.report.results import silence, speed
 from jetpress.benchmarks.report.wording import (
+    figure,
     ms,
-    percent,
     points,
     printable,
     quantity,
@@ -120,8 +120,8 @@ def cards(run: RunReport) -> list[Card]:
     return [
         Card(
             f"{sentence(run.measured)} on the test split",
-            percent(after),
-            [f"{change}dense {percent(before)}", *_sure(run)],
+            figure(after, run.unit),
+            [f"{change}dense {figure(before, run.unit)}", *_sure(run)],
         ),
         _latency_card(run),
         Card("ONNX file", smaller, [_change(run, lambda x: size(x.onnx_bytes))]),

@@ -11,6 +11,7 @@ from jetpress.benchmarks.report.record.networks import Latency, NetworkReport
 from jetpress.benchmarks.report.wording import (
     MISSING,
     amount,
+    figure,
     ms,
     number,
     percent,
@@ -74,6 +75,9 @@ def comparison(run: RunReport) -> Section:
     def latency(what: str, show: Callable[[Latency], str], change: str = "") -> tuple[str, ...]:
         return row(what, lambda x: show(x.latency) if x.latency else MISSING, change)
 
+    def sure(value: float | None, samples: int | None) -> str:
+        return spread(value, samples) if run.verdict.mean else figure(value, run.unit)
+
     drops = (
         _drop(before, after)
         for before, after in (
@@ -83,9 +87,9 @@ def comparison(run: RunReport) -> Section:
         )
     )
     rows = [
-        row(f"{measured}, validation", lambda x: spread(x.validation, validation), next(drops)),
-        row(f"{measured}, test", lambda x: spread(x.test, test), next(drops)),
-        row(f"{measured} of the engine", lambda x: percent(x.engine_accuracy), next(drops)),
+        row(f"{measured}, validation", lambda x: sure(x.validation, validation), next(drops)),
+        row(f"{measured}, test", lambda x: sure(x.test, test), next(drops)),
+        row(f"{measured} of the engine", lambda x: figure(x.engine_accuracy, run.unit), next(drops)),
         row("Parameters", lambda x: quantity(x.parameters), times(ratios.parameters, *fewer)),
         row("Multiply-adds", lambda x: quantity(x.macs), times(ratios.macs, *fewer)),
         row("ONNX file", lambda x: size(x.onnx_bytes), times(ratios.size, *smaller)),

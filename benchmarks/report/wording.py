@@ -60,6 +60,11 @@ def points(value: float | None, places: int = 2) -> str:
     return MISSING if value is None else f"{value:+.{places}f} points".replace("-", "\N{MINUS SIGN}")
 
 
+def figure(value: float | None, unit: str) -> str:
+    """Points in their unit: ``97.77 %``, ``31.20 dB``, ``0.52``."""
+    return MISSING if value is None else f"{value:.2f} {unit}".rstrip().replace("-", "\N{MINUS SIGN}")
+
+
 def spread(value: float | None, samples: int | None) -> str:
     """Accuracy with the interval that so many samples give it: ``97.77 % (95.2 to 99.0)``."""
     if value is None or not samples:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jetpress.deploy.errors import RecipeError
-from jetpress.pipeline.data import data_yaml
+from jetpress.pipeline.data.formats import data_yaml
 from jetpress.pipeline.network import user_code
 from jetpress.pipeline.recipe.configs import SourceConfig
 from jetpress.pipeline.recipe.reading import Recipe

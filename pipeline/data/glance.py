@@ -16,6 +16,7 @@ from jetpress.pipeline.data import sources
 from jetpress.pipeline.data.loading import cut_off
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.fields import is_file_reference
+from jetpress.pipeline.recipe.sections.task import UNDECIDED
 from jetpress.pipeline.recipe.writing import DataSeen
 
 BUILT_IN = ("digits", "cifar10", "cifar100")
@@ -76,7 +77,7 @@ def _function(given: str, recipe_folder: Path) -> DataSeen:
     if not Path(path).is_file():
         raise RecipeError(f"there is no file {path}", _files_like(path) or "give path/to/file.py:function")
     reference = f"{Path(path).resolve()}:{function}"
-    found = sources.read(DataConfig(source=reference), 0)
+    found = sources.read(DataConfig(source=reference), 0, UNDECIDED)
     train, labels = found.splits["train"], found.splits["train"].labels
     classes = len(found.classes) or (int(labels.max()) + 1 if labels is not None and len(labels) else 0)
     if not classes:

@@ -180,7 +180,7 @@ def _together(parts: Sequence[tuple[Sample, slice, slice]], size: tuple[int, int
     first = parts[0][0].marks
     if "boxes" in first:
         whole = {name: torch.cat([one.marks[name] for one, _, _ in parts]) for name in first}
-        boxes = tv_tensors.BoundingBoxes(whole["boxes"], format="XYXY", canvas_size=size)  # type: ignore[arg-type]
+        boxes = tv_tensors.BoundingBoxes(whole["boxes"], format="XYXY", canvas_size=size)
         return {**whole, "boxes": boxes}
     if "mask" in first:
         mask = torch.full((1, *size), VOID)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,22 +18,31 @@ from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline import tasks
 from jetpress.pipeline.data import digests
 from jetpress.pipeline.data.augment import seeded
-from jetpress.pipeline.data.formats import FORMATS
-from jetpress.pipeline.data.marks import Boxes, Mark, Values
-from jetpress.pipeline.data.pictures import SUFFIXES, unreadable
+from jetpress.pipeline.data.formats import coco, masks, table, voc, yolo
+from jetpress.pipeline.data.formats.marks import Boxes, Mark, Marked, Values
+from jetpress.pipeline.data.formats.pictures import SUFFIXES, unreadable
 from jetpress.pipeline.data.splits import Files, Images, Samples, Split, tensors_of
 from jetpress.pipeline.network import user_code
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.task import TaskConfig
 
-KINDS = {
-    "yolo": ("detection", "segmentation", "keypoints", "multilabel"),
-    "coco": ("detection", "segmentation", "keypoints", "multilabel"),
-    "voc": ("detection", "segmentation", "multilabel"),
-    "masks": ("segmentation",),
-    "csv": ("regression", "classification", "multilabel", "keypoints"),
+
+@dataclass(frozen=True)
+class Format:
+    """How a folder is read, and what the network may be for."""
+
+    read: Callable[[DataConfig, TaskConfig], Marked]
+    kinds: tuple[str, ...]
+
+
+OBJECTS = ("detection", "segmentation", "keypoints", "multilabel")
+FORMATS = {
+    "yolo": Format(yolo.read, OBJECTS),
+    "coco": Format(coco.read, OBJECTS),
+    "voc": Format(voc.read, ("detection", "segmentation", "multilabel")),
+    "masks": Format(masks.read, ("segmentation",)),
+    "csv": Format(table.read, ("regression", "classification", "multilabel", "keypoints")),
 }
-"""What the targets of a format can be."""
 FOLDERS = {"train": "train", "val": "validation", "test": "test"}
 """Folder of an image folder data set -> split."""
 
@@ -117,12 +126,13 @@ def _image_folder(config: DataConfig, seed: int) -> Found:
 
 def _marked(config: DataConfig, seed: int, task: TaskConfig) -> Found:
     """Images with boxes, masks, values or points in them."""
-    if task.kind not in (*KINDS[config.source], "custom"):
+    known = FORMATS[config.source]
+    if task.kind not in (*known.kinds, "custom"):
         raise RecipeError(
             f'data.source = "{config.source}" is no data for task.kind = "{task.kind}"',
-            f"it is for {', '.join(KINDS[config.source])}",
+            f"it is for {', '.join(known.kinds)}",
         )
-    told = FORMATS[config.source](config, task)
+    told = known.read(config, task)
     corrupt = unreadable([path for rows in told.splits.values() for path, _ in rows])
     how = config.fit or ("letterbox" if tasks.task_of(task).places else "crop")
     splits = dict[str, Split]()

@@ -15,9 +15,10 @@ from torch.utils.data import default_collate
 from torchvision.transforms import v2
 
 from jetpress.deploy.errors import RecipeError
-from jetpress.pipeline.data import augment, pictures, targets
+from jetpress.pipeline.data import augment, targets
 from jetpress.pipeline.data.augment import WHOLE, mix, seeded
-from jetpress.pipeline.data.marks import Mark
+from jetpress.pipeline.data.formats import pictures
+from jetpress.pipeline.data.formats.marks import Mark
 from jetpress.pipeline.data.placing import Sample, placed
 from jetpress.pipeline.recipe.sections.data import DataConfig
 
@@ -105,7 +106,9 @@ class Files:
 
     def _sample(self, index: int) -> Sample:
         image = pictures.decoded(self.paths[index], len(self.config.mean))
-        marks = targets.wrapped(self.marks[index], *image.shape[-2:], self.config.void) if self.marks else {}
+        marks = (
+            targets.wrapped(self.marks[index], *targets.sizes(image), self.config.void) if self.marks else {}
+        )
         return Sample(image, marks)
 
     def subset(self, indices: Tensor) -> Files:

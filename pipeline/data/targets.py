@@ -17,8 +17,8 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from jetpress.pipeline.data.marks import Boxes, Mark, MaskFile, Outlines, Points, Values
-from jetpress.pipeline.data.pictures import class_numbers
+from jetpress.pipeline.data.formats.marks import Boxes, Mark, MaskFile, Outlines, Points, Values
+from jetpress.pipeline.data.formats.pictures import class_numbers
 from jetpress.pipeline.tasks.segmentation import VOID
 
 Wrapped = dict[str, Tensor]
@@ -52,6 +52,11 @@ def wrapped(mark: Mark, height: int, width: int, void: int) -> Wrapped:
         return {"points": places, "there": points[:, 2]}
     assert isinstance(mark, Values)
     return {"values": torch.from_numpy(mark.values)}
+
+
+def sizes(image: Tensor) -> tuple[int, int]:
+    """Height and width."""
+    return image.shape[-2], image.shape[-1]
 
 
 def _painted(mark: Outlines, height: int, width: int) -> Tensor:

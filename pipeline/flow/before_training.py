@@ -72,7 +72,7 @@ def _said_of_the_network() -> Iterator[None]:
 def few_images(facts: CheckpointFacts, budget: float) -> str:
     """Why the splits are too small for a budget of so many points; empty where they are not."""
     data = facts.data
-    if data is None or budget <= 0:
+    if data is None or budget <= 0 or not facts.mean:
         return ""
     count, split = min((data.validation, "validation"), (data.test, "test"))
     if not count or budget * count / FULL >= FEWEST:

@@ -29,7 +29,7 @@ from jetpress.benchmarks.report.record.changes import (
     Unpruned,
 )
 from jetpress.benchmarks.report.record.engines import BuilderLog, EquivalenceRow, Findings, QuantizationReport
-from jetpress.benchmarks.report.record.networks import NetworkReport, Ratio, Ratios
+from jetpress.benchmarks.report.record.networks import NetworkReport, PartReport, Ratio, Ratios
 from jetpress.deploy.backends import BACKENDS
 from jetpress.deploy.check import cores, cpu_name, gpu_name
 from jetpress.deploy.targets import BOARD
@@ -43,7 +43,7 @@ from jetpress.pipeline.recipe.resolve import Plan
 from jetpress.pipeline.recipe.sections.fields import as_table
 from jetpress.pipeline.sparse.kernels import TWIN, of_engine
 from jetpress.pipeline.store.artifact import Checkpoint, OnnxModel, canonical
-from jetpress.pipeline.store.facts.network import Points, Pruning
+from jetpress.pipeline.store.facts.network import PartPoints, Points, Pruning
 from jetpress.pipeline.store.facts.network import SparseLayer as MaskedLayer
 from jetpress.pipeline.store.facts.onnx_file import Score
 from jetpress.pipeline.store.fingerprint import versions
@@ -96,6 +96,8 @@ def report(outcome: Outcome, place: Path, steps: Sequence[Step], digest: str) ->
         stages=tuple(Stage(**as_table(step)) for step in steps),
         digest=digest,
         measured=outcome.networks.dense.facts.measured,
+        unit=outcome.networks.dense.facts.unit,
+        parts=tuple(_parts(outcome.accuracy.facts.parts)),
         predictions=predicted(outcome),
         samples=pictured(outcome),
         layer_costs=layers(outcome),
@@ -127,6 +129,11 @@ def _network(outcome: Outcome, found: Session, name: Literal["dense", "compresse
         latency=latency_of(timed) if timed else None,
         samples_ms=timed.samples_ms if timed else None,
     )
+
+
+def _parts(told: PartPoints) -> Iterator[PartReport]:
+    for name in dict.fromkeys([*told.dense, *told.compressed]):
+        yield PartReport(name=name, dense=told.dense.get(name), compressed=told.compressed.get(name))
 
 
 def _ratios(dense: NetworkReport, compressed: NetworkReport, faster: Ratio | None) -> Ratios:

@@ -21,7 +21,7 @@ from jetpress.pipeline.recipe.resolve import Plan
 from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS
 from jetpress.pipeline.recipe.sections.device import BudgetConfig
 from jetpress.pipeline.store.artifact import Checkpoint
-from jetpress.pipeline.store.facts.network import AssessmentFacts
+from jetpress.pipeline.store.facts.network import AssessmentFacts, Change
 
 
 def verdict(
@@ -50,11 +50,19 @@ def verdict(
         checks=checks,
         standing=standing,
         why=why or None,
-        change=Estimate(value=told.change.value, low=told.change.low, high=told.change.high),
+        change=_estimate(told.change),
+        mean=told.mean,
         guessing=told.guessing,
         test_samples=told.test_images,
         validation_samples=told.validation_images,
     )
+
+
+def _estimate(change: Change) -> Estimate | None:
+    """None where nothing tells how sure it is."""
+    if change.low is None or change.high is None:
+        return None
+    return Estimate(value=change.value, low=change.low, high=change.high)
 
 
 def untouched(
@@ -90,8 +98,8 @@ def limits(
         unit="points",
         met=drop <= budget.accuracy_drop,
         at_most=True,
-        low=-told.change.high,
-        high=-told.change.low,
+        low=None if told.change.high is None else -told.change.high,
+        high=None if told.change.low is None else -told.change.low,
     )
     if budget.latency_ms is not None:
         is_open, p50 = (latency.is_open(budget.latency_ms), latency.p50) if latency else (False, None)

@@ -6,12 +6,17 @@ import ast
 import hashlib
 import importlib.util
 import json
+import os
 import sys
-from collections.abc import Callable, Iterator
+import sysconfig
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from jetpress.deploy.errors import RecipeError
+
+OURS = "jetpress"
+"""Counts by its own fingerprint, wherever it lies."""
 
 
 def split(reference: str) -> tuple[Path, str]:
@@ -21,26 +26,45 @@ def split(reference: str) -> tuple[Path, str]:
 
 
 def digest(reference: str) -> str:
-    """SHA-256 of the file and of all files beside it that it imports: they have a hand in what the function gives."""
+    """SHA-256 of the file and of all files of the user's own that it imports: they have a hand in what it gives."""
     path = split(reference)[0]
     found = {
-        str(file.relative_to(path.parent)): hashlib.sha256(_read(file)).hexdigest() for file in files(path)
+        os.path.relpath(file, path.parent): hashlib.sha256(_read(file)).hexdigest() for file in files(path)
     }
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
 
 def files(path: Path) -> set[Path]:
-    """A user's file, and every file below its folder that it imports, directly or not, at its top or late."""
-    found, todo = set[Path](), [path]
+    """A user's file, and every file of the user's own that it imports, directly or not, at its top or late.
+
+    What is installed as a library is none: it counts by its version.
+    """
+    found, todo, folders = set[Path](), [path], [*roots(path), *_own_folders()]
     while todo:
         file = todo.pop()
         if file not in found:
             found.add(file)
-            todo += [one for one in _imported(file, path.parent) if one.is_relative_to(path.parent)]
+            todo += [one for one in _imported(file, folders) if any(map(one.is_relative_to, folders))]
     return found
 
 
-def _imported(file: Path, folder: Path) -> Iterator[Path]:
+def roots(path: Path) -> list[Path]:
+    """Where modules are looked for before all others: beside the file, and in the folder above it that has a recipe."""
+    above = next((folder for folder in path.absolute().parents if any(folder.glob("*.toml"))), None)
+    return [path.parent] if above in (None, path.absolute().parent) else [path.parent, Path(str(above))]
+
+
+def _own_folders() -> list[Path]:
+    """The rest of where Python looks (``PYTHONPATH``, the working folder, what is installed for editing), without
+    libraries."""
+    libraries = [
+        Path(place).resolve() for place in {sys.prefix, sys.base_prefix, *sysconfig.get_paths().values()}
+    ]
+    known = [Path(entry).resolve() for entry in sys.path if not entry or Path(entry).is_dir()]
+    return [one for one in known if not any(one.is_relative_to(library) for library in libraries)]
+
+
+def _imported(file: Path, folders: Sequence[Path]) -> Iterator[Path]:
     """The files that a file's imports may mean. One that does not parse says so when it is loaded."""
     try:
         nodes = list(ast.walk(ast.parse(_read(file))))
@@ -48,12 +72,22 @@ def _imported(file: Path, folder: Path) -> Iterator[Path]:
         return
     for node in nodes:
         if isinstance(node, ast.Import):
-            yield from (one for alias in node.names for one in _modules(folder, alias.name.split(".")))
+            for alias in node.names:
+                yield from _first(folders, alias.name.split("."))
         elif isinstance(node, ast.ImportFrom) and node.level <= len(file.parents):
-            start = file.parents[node.level - 1] if node.level else folder
             base = node.module.split(".") if node.module else []
             for alias in node.names:
-                yield from _modules(start, [*base, alias.name])
+                parts = [*base, alias.name]
+                yield from (
+                    _modules(file.parents[node.level - 1], parts) if node.level else _first(folders, parts)
+                )
+
+
+def _first(folders: Sequence[Path], parts: list[str]) -> list[Path]:
+    """Of the first folder that has such a module."""
+    if parts[:1] == [OURS]:
+        return []
+    return next((found for folder in folders if (found := list(_modules(folder, parts)))), [])
 
 
 def _modules(folder: Path, parts: list[str]) -> Iterator[Path]:
@@ -67,8 +101,8 @@ def _modules(folder: Path, parts: list[str]) -> Iterator[Path]:
 def load(reference: str) -> Callable[..., Any]:
     """Import the file and give the function.
 
-    This runs the user's own file, as naming it in the recipe asks for. Modules that lie beside it are found first, as
-    when Python runs a script.
+    This runs the user's own file, as naming it in the recipe asks for. Modules that lie beside it or beside the recipe
+    are found first, as when Python runs a script.
 
     Raises:
         RecipeError: no such file, no such function, or the file does not import.
@@ -82,8 +116,9 @@ def load(reference: str) -> Callable[..., Any]:
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
-        if (beside := str(path.resolve().parent)) not in sys.path:
-            sys.path.insert(0, beside)
+        for folder in reversed(roots(path.resolve())):
+            if str(folder) not in sys.path:
+                sys.path.insert(0, str(folder))
         try:
             spec.loader.exec_module(module)
         except Exception as error:

@@ -50,7 +50,7 @@ def finetune(config: Retraining, model: Checkpoint, teacher: Checkpoint, draft: 
     if config.training.epochs:
         how, taught = config.training, taught_by(teacher, config.distillation)
         if config.may_lose is not None and dense is not None:
-            how = replace(how, stop_at=min(max(dense - config.may_lose, 0.0), 100.0))
+            how = replace(how, stop_at=min(dense - config.may_lose, 100.0))
         state = draft / "state"
         fitted = fit(network, data, how, state=state, what="fine-tuning", teacher=taught, start=free)
     facts = replace(model.facts, recovery=Recovery(before, free), dense_validation=dense)

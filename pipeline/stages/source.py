@@ -65,6 +65,7 @@ def source(config: SourceConfig, draft: Path) -> Checkpoint:
         inputs=dict(config.inputs),
         measured=by.measured,
         unit=by.unit,
+        mean=by.mean,
         validation=points,
     )
     return models.save(network, draft, facts)

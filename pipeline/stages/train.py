@@ -20,6 +20,11 @@ def train(config: TrainConfig, model: Checkpoint, draft: Path) -> Checkpoint:
     network = models.load(model)
     data = load(network.data, network.seed, network.task)
     fitted = fit(network, data, config, state=draft / "state", what="training")
+    if fitted.error and not model.facts.mean:
+        say(
+            f"    {model.facts.measured} of {len(data.validation)} validation images is known to "
+            f"\N{PLUS-MINUS SIGN} {1.96 * fitted.error:.1f} points (95 %)"
+        )
     guessed = guessing(network, data.validation)
     if guessed is not None and fitted.validation <= guessed:
         say(f"    WARNING: {fitted.validation:.2f} % right is no better than guessing: nothing was learnt")

@@ -191,7 +191,7 @@ def headline(made: Artifact[object]) -> str:
         return getattr(facts, "headline", "")
     parts: list[str] = []
     if facts.validation is not None:
-        parts.append(f"validation {facts.validation:.2f} %")
+        parts.append(f"validation {facts.validation:.2f} {facts.unit}".rstrip())
     if facts.pruning is not None:
         just_cut = facts.validation is None
         parts.append(

@@ -72,7 +72,7 @@ def found_in(outputs: object, rules: DetectionRules | None) -> list[Detected]:
         RecipeError: the network does not say how its outputs become detections.
     """
     if isinstance(outputs, Mapping) and "labels" in outputs:  # of a graph with the suppression in it
-        return [_real(*one, first=rules.first_label if rules else 0) for one in _arrays(outputs, *OUTPUTS)]
+        return [_real(one, rules.first_label if rules else 0) for one in _arrays(outputs, *OUTPUTS)]
     if rules is None:
         raise RecipeError(
             "the network does not say how its outputs become boxes",
@@ -98,8 +98,9 @@ def _arrays(values: Mapping[str, Tensor], *names: str) -> Iterator[tuple[Array, 
     return zip(*(values[name].detach().cpu().numpy() for name in names), strict=True)
 
 
-def _real(boxes: Array, scores: Array, labels: Array, first: int) -> Detected:
-    """Without what fills up."""
+def _real(one: tuple[Array, ...], first: int) -> Detected:
+    """Boxes, scores and labels without what fills up."""
+    boxes, scores, labels = one
     there = scores > 0
     return boxes[there], scores[there], labels[there] - first
 
@@ -152,4 +153,5 @@ def average_precision(seen: Sequence[Seen]) -> Array:
     with contextlib.redirect_stdout(io.StringIO()):  # it tells what it does
         judge.accumulate()
     precision: Array = judge.eval["precision"][:, :, :, 0, 0]  # overlaps, recalls, classes
-    return 100 * precision.mean(1).T
+    each: Array = 100 * precision.mean(1).T
+    return each

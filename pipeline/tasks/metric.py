@@ -83,13 +83,13 @@ class Result:
             return 0.0
         return accuracy.redrawn_error(self.metric.total, self.shown)
 
-    def change(self, after: Result) -> Interval:
-        """Points that ``after`` gains on this, on the same samples, and their 95 % interval."""
+    def change(self, after: Result) -> Interval | None:
+        """Points that ``after`` gains on this, on the same samples, and their 95 % interval; None where what the
+        figure is made of is not known."""
         if self.metric.mean:
             return accuracy.change(np.asarray(self.shown), np.asarray(after.shown))
-        gained = after.points - self.points
         if not self.metric.redrawn:
-            return Interval(gained, -np.inf, np.inf)
+            return None
         return accuracy.redrawn(self.metric.total, self.shown, after.shown)
 
 

@@ -33,7 +33,7 @@ def f1(setting: Setting) -> Metric:
     """Mean F1 of the labels that occur (macro), labels named where their score is above zero."""
 
     def each(seen: Sequence[Array]) -> Array:
-        both, named, there = np.sum(np.stack(seen), axis=0, dtype=np.float64)
+        both, named, there = np.stack(seen).astype(np.float64).sum(axis=0)
         with np.errstate(invalid="ignore", divide="ignore"):
             found: Array = np.where(named + there > 0, 200 * both / (named + there), np.nan)
         return found

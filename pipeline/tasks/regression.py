@@ -61,7 +61,7 @@ def psnr(setting: Setting) -> Metric:
     def shown(outputs: object, target: Tensor) -> list[float]:
         return [-10 * float(np.log10(max(one, NO_ERROR))) for one in _squares(outputs, target)]
 
-    return Metric("PSNR", shown, mean_of, unit=" dB")
+    return Metric("PSNR", shown, mean_of, unit="dB")
 
 
 def check_outputs(shown: Shown) -> None:

@@ -65,12 +65,13 @@ def scored(network: Network, data: Data, name: str) -> Scored:
 def written(network: Network, dense: Scored, compressed: Scored, data: Data, draft: Path) -> Assessment:
     """As facts and as ``accuracy.json``, with the number of images of each split; beside it the predictions."""
     gained = dense.test.change(compressed.test)
+    value = compressed.test.points - dense.test.points
     facts = AssessmentFacts(
         dense.points,
         compressed.points,
         len(data.validation),
         len(data.test),
-        Change(gained.value, gained.low, gained.high),
+        Change(gained.value, gained.low, gained.high) if gained else Change(value, None, None),
         guessing(network, data.test),
         dense.test.metric.mean,
         PartPoints(dict(dense.test.parts), dict(compressed.test.parts)),

@@ -53,6 +53,8 @@ class Fit:
     validation: float
     """Points of the network as it is now: of the epoch that was kept."""
     training: Training
+    error: float = 0.0
+    """Standard error of the points, in the last epoch."""
 
 
 def fit(
@@ -119,6 +121,7 @@ def _fit(
     so_far.precision = precision or so_far.precision or _measured(module, data)
     trained = student or module
     learn = learner(network, data, settings, updates, trained, teacher, theirs, so_far.precision)
+    error = 0.0
     first, began, count = so_far.epoch, time.monotonic(), steps(data.train)
     with (
         _report(
@@ -130,7 +133,7 @@ def _fit(
             loss, rate, speed = _epoch(learn, network, data, settings, so_far.epoch, trained, what)
             ranks.agree([*module.buffers(), *updates.judged.buffers()])
             result = judged(replace(network, module=updates.judged), data.validation, f"{what}: validation")
-            points = result.points
+            points, error = result.points, result.error
             entry = Epoch(so_far.epoch + 1, loss, rate, points)
             _remember(so_far, entry, updates.judged, result, start)
             whole.step(f"validation {so_far.validation:.2f} kept", count)
@@ -148,7 +151,7 @@ def _fit(
     module.load_state_dict(so_far.best)
     ranks.same(network.masks, module, "after training")
     training = Training(so_far.best_epoch, tuple(so_far.curve), so_far.precision, stopped)
-    return Fit(so_far.validation, training)
+    return Fit(so_far.validation, training, error)
 
 
 def finish(network: Network, fitted: Fit, draft: Path, facts: CheckpointFacts) -> Checkpoint:

@@ -56,7 +56,9 @@ def enough(curve: Sequence[Epoch], settings: TrainConfig) -> str:
     if target is None or left <= 0:
         return ""
     if len(done) >= HELD and min(done[-HELD:]) >= target:
-        return f"{min(done[-HELD:]):.2f} % on validation in {HELD} epochs in a row, {target:.2f} % are enough"
+        return (
+            f"{min(done[-HELD:]):.2f} points on validation in {HELD} epochs in a row, {target:.2f} are enough"
+        )
     if len(done) < max(3, settings.epochs / 2):
         return ""
     window = max(1, min(left, len(done) // 2))
@@ -65,6 +67,6 @@ def enough(curve: Sequence[Epoch], settings: TrainConfig) -> str:
     if possible >= target:
         return ""
     return (
-        f"hopeless: {max(done):.2f} % on validation after {len(done)} of {settings.epochs} epochs, "
-        f"{target:.2f} % are out of reach"
+        f"hopeless: {max(done):.2f} points on validation after {len(done)} of {settings.epochs} epochs, "
+        f"{target:.2f} are out of reach"
     )

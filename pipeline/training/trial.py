@@ -72,11 +72,11 @@ def learns(network: Network, data: Data) -> None:
             "return one number computed from the outputs",
         )
     if not found.isfinite().all():
-        raise RecipeError(f"{named} is {float(found)} on the first batch", "check it, and the targets")
+        raise RecipeError(f"{named} is {found.item()} on the first batch", "check it, and the targets")
 
 
 def _called(given: str | None, measured: str) -> str:
-    return given if is_file_reference(given) else measured
+    return str(given) if is_file_reference(given) else measured
 
 
 def _words(found: object) -> str:

@@ -26,7 +26,7 @@ from jetpress.benchmarks.report.record.changes import (
 )
 from jetpress.benchmarks.report.record.engines import BuilderLog, EquivalenceRow, QuantizationReport
 from jetpress.benchmarks.report.record.layers import LayerReport
-from jetpress.benchmarks.report.record.networks import Benchmark, NetworkReport, Ratios, Verdict
+from jetpress.benchmarks.report.record.networks import Benchmark, NetworkReport, PartReport, Ratios, Verdict
 from jetpress.benchmarks.report.record.predictions import Predictions, SamplePictures
 from jetpress.deploy.errors import RecipeError
 
@@ -120,6 +120,10 @@ class RunReport:
     layer_costs: LayerReport | None = None
     measured: str = "accuracy"
     """What the points of both networks are called."""
+    unit: str = "%"
+    """Of them; empty: numbers."""
+    parts: tuple[PartReport, ...] = ()
+    """Points of each class, where they are a figure over the whole split."""
     headline: Headline | None = None
     """As written on the page; None where that is still to come."""
     folder: Path | None = None

@@ -75,6 +75,8 @@ class Verdict:
     """Points on the test split of whoever has learnt nothing; None where that means nothing."""
     test_samples: int | None = None
     validation_samples: int | None = None
+    mean: bool = True
+    """The points are a mean of points of each sample, 0 to 100; otherwise a figure over the whole split."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +125,16 @@ class Latency:
         if self.fps is None or self.p50 is None or self.low is None or self.high is None:
             return False
         return self.fps * self.p50 / self.high < limit < self.fps * self.p50 / self.low
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartReport:
+    """Points of one class on the test split."""
+
+    name: str
+    dense: float | None
+    compressed: float | None
+    """None: it does not occur."""
 
 
 @dataclass(frozen=True, kw_only=True)

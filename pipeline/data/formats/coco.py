@@ -17,8 +17,17 @@ from typing import Any
 import numpy as np
 
 from jetpress.deploy.errors import RecipeError
-from jetpress.pipeline.data.marks import Findings, Mark, Marked, Outlines, Points, Values, boxes_of, text_of
-from jetpress.pipeline.data.pictures import size_of
+from jetpress.pipeline.data.formats.marks import (
+    Findings,
+    Mark,
+    Marked,
+    Outlines,
+    Points,
+    Values,
+    boxes_of,
+    text_of,
+)
+from jetpress.pipeline.data.formats.pictures import size_of
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.task import TaskConfig
 

@@ -16,8 +16,8 @@ import numpy as np
 
 from jetpress.deploy.console import progress
 from jetpress.deploy.errors import RecipeError
-from jetpress.pipeline.data.marks import Findings, Marked, MaskFile, text_of
-from jetpress.pipeline.data.pictures import class_numbers, images_in, size_of
+from jetpress.pipeline.data.formats.marks import Findings, Marked, MaskFile, text_of
+from jetpress.pipeline.data.formats.pictures import class_numbers, images_in, size_of
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.task import TaskConfig
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from jetpress.deploy.errors import RecipeError
-from jetpress.pipeline.data.marks import Findings, Mark, Marked, Points, Values, text_of
+from jetpress.pipeline.data.formats.marks import Findings, Mark, Marked, Points, Values, text_of
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.task import TaskConfig
 

@@ -13,8 +13,8 @@ from xml.etree import ElementTree as ET
 import numpy as np
 
 from jetpress.deploy.errors import RecipeError
-from jetpress.pipeline.data.marks import Findings, Mark, Marked, MaskFile, Values, boxes_of, text_of
-from jetpress.pipeline.data.pictures import SUFFIXES, size_of
+from jetpress.pipeline.data.formats.marks import Findings, Mark, Marked, MaskFile, Values, boxes_of, text_of
+from jetpress.pipeline.data.formats.pictures import SUFFIXES, size_of
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.task import TaskConfig
 

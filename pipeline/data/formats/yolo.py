@@ -14,9 +14,18 @@ from typing import Any
 import numpy as np
 
 from jetpress.deploy.errors import RecipeError
-from jetpress.pipeline.data.data_yaml import SPLITS, base_of, described, told_by
-from jetpress.pipeline.data.marks import Findings, Mark, Marked, Outlines, Points, Values, boxes_of, text_of
-from jetpress.pipeline.data.pictures import images_in, size_of
+from jetpress.pipeline.data.formats.data_yaml import SPLITS, base_of, described, told_by
+from jetpress.pipeline.data.formats.marks import (
+    Findings,
+    Mark,
+    Marked,
+    Outlines,
+    Points,
+    Values,
+    boxes_of,
+    text_of,
+)
+from jetpress.pipeline.data.formats.pictures import images_in, size_of
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.task import TaskConfig
 

@@ -71,7 +71,7 @@ class TrainConfig(Section):
     """The same bits on the same GPU, some operators slower; see docs/determinism.md. A CPU always gives them."""
     sync_batchnorm: bool = False
     """With several GPUs: BatchNorm's statistics are those of the whole batch, not of each GPU's share."""
-    stop_at: Annotated[float, Field(ge=0, le=100)] | None = None
+    stop_at: float | None = None
     """Points on the validation split at which training may stop: when two epochs in a row reach them. It also stops
     when they are out of reach. None: every epoch is trained."""
 

@@ -242,6 +242,8 @@ class CheckpointFacts:
     """What the points are called, by what the network is for."""
     unit: str = "%"
     """Of the points; empty: numbers."""
+    mean: bool = True
+    """The points are a mean of points of each sample, 0 to 100; otherwise a figure over the whole split."""
     validation: float | None = None
     """Points on the validation split; with rounded weights and activations after quantization-aware training.
     None where they were not measured since the network was cut."""
@@ -290,8 +292,9 @@ class Change:
     """Points that the compressed network gains on the dense one, on the same images, and their 95 % interval."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    """None: what the figure is made of is not known."""
+    high: float | None
 
 
 @dataclass(frozen=True)

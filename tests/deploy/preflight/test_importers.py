@@ -69,7 +69,7 @@ CASES = [
     ("pad", 13, f"g ({X}) => (float[1,8,14,14] y) <int64[8] p = {{0, 0, -1, -1, 0, 0, -1, -1}}> {{ y = Pad(x, p) }}", ALL, "negative `pads`"),
     ("pad mode", 19, f"g ({X}) => (float[1,8,18,18] y) <int64[8] p = {{0, 0, 1, 1, 0, 0, 1, 1}}> {{ y = Pad<mode = \"wrap\">(x, p) }}", EIGHT, "mode = wrap"),
     ("dilated pool", 13, f"g ({X}) => (float[1,8,14,14] y) {{ y = MaxPool<kernel_shape = [2, 2], dilations = [2, 2]>(x) }}", ALL, "dilations"),
-    ("bn", 15, f"g (float[1,1,4,4] x, float[1] s) => (float[1,1,4,4] y) {{ y, m, v = BatchNormalization<training_mode = 1>(x, s, s, s, s) }}", ALL, "training_mode = 1"),
+    ("bn", 15, "g (float[1,1,4,4] x, float[1] s) => (float[1,1,4,4] y) { y, m, v = BatchNormalization<training_mode = 1>(x, s, s, s, s) }", ALL, "training_mode = 1"),
     ("dropout", 13, f"g ({X}) => (float[1,8,16,16] y) <float r = {{0.5}}, bool t = {{1}}> {{ y = Dropout(x, r, t) }}", ALL, "training"),
     ("squeeze", 13, "g (float[N,1,4] x) => (float[N,4] y) { y = Squeeze(x) }", ALL, "no axes"),
     ("pow exponent", 13, f"g ({X}) => (float[1,8,16,16] y) <int64 e = {{2}}> {{ y = Pow(x, e) }}", UP_TO_10_3, "INT64"),

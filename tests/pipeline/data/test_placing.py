@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 
 from jetpress.deploy.errors import RecipeError
-from jetpress.pipeline.data import pictures, targets
-from jetpress.pipeline.data.marks import Boxes, Points
+from jetpress.pipeline.data import targets
+from jetpress.pipeline.data.formats import pictures
+from jetpress.pipeline.data.formats.marks import Boxes, Points
 from jetpress.pipeline.data.placing import Sample, fitted, placed
 from jetpress.pipeline.data.targets import batched, kept, wrapped
 from jetpress.pipeline.recipe.sections.data import Augment, DataConfig

@@ -141,3 +141,33 @@ def test_a_file_that_python_refuses_still_has_a_digest(tmp_path: Path, text: str
     file.write_text(text)
     assert user_code.files(file) == {file}
     assert len(user_code.digest(f"{file}:build")) == 64
+
+
+def test_modules_beside_the_recipe_are_found_and_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its functions may lie in a folder of their own, and what they import above that."""
+    (tmp_path / "code").mkdir()
+    (tmp_path / "recipe.toml").write_text("")
+    (tmp_path / "above_the_code.py").write_text("WIDTH = 8")
+    file = tmp_path / "code" / "build.py"
+    file.write_text("from above_the_code import WIDTH\n\ndef build():\n    return WIDTH\n")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    assert user_code.load(f"{file}:build")() == 8
+    before = user_code.digest(f"{file}:build")
+    (tmp_path / "above_the_code.py").write_text("WIDTH = 16")
+    assert user_code.digest(f"{file}:build") != before
+
+
+def test_what_pythonpath_leads_to_counts_and_libraries_do_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere" / "theirs").mkdir(parents=True)
+    inner = tmp_path / "elsewhere" / "theirs" / "layers.py"
+    inner.write_text("WIDTH = 8")
+    (tmp_path / "elsewhere" / "theirs" / "__init__.py").write_text("from .layers import WIDTH")
+    file = tmp_path / "build.py"
+    file.write_text("import torch, json, jetpress\nfrom theirs import WIDTH\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "elsewhere"), *sys.path])
+    found = user_code.files(file)
+    assert found == {file, inner, inner.parent / "__init__.py"}

@@ -13,9 +13,9 @@ from PIL import Image
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.data import digests
-from jetpress.pipeline.data.formats import FORMATS
+from jetpress.pipeline.data.formats.marks import Boxes, Marked, MaskFile, Outlines, Points, Values
 from jetpress.pipeline.data.loading import load
-from jetpress.pipeline.data.marks import Boxes, Marked, MaskFile, Outlines, Points, Values
+from jetpress.pipeline.data.sources import FORMATS
 from jetpress.pipeline.data.splits import Files
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.task import TaskConfig
@@ -23,7 +23,7 @@ from tests.pipeline.data.formats import small
 
 
 def read(source: str, root: Path, kind: str = "detection", **task: tuple[str, ...]) -> Marked:
-    return FORMATS[source](DataConfig(source=source, root=str(root)), TaskConfig(kind, **task))
+    return FORMATS[source].read(DataConfig(source=source, root=str(root)), TaskConfig(kind, **task))
 
 
 def boxes(found: Marked, number: int) -> list[list[float]]:

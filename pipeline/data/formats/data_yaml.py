@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from jetpress.deploy.errors import RecipeError
-from jetpress.pipeline.data.marks import text_of
+from jetpress.pipeline.data.formats.marks import text_of
 
 SPLITS = {"train": "train", "val": "validation", "test": "test"}
 """Key of the file -> split."""
@@ -36,7 +36,8 @@ def folders(root: Path) -> Iterator[Path]:
     base = base_of(told, path.parent)
     yield base
     for key in SPLITS:
-        for one in told.get(key) if isinstance(told.get(key), list) else [told.get(key)]:
+        given = told.get(key)
+        for one in given if isinstance(given, list) else [given]:
             if one and not (base / str(one)).resolve().is_relative_to(base.resolve()):
                 yield (base / str(one)).parent
 

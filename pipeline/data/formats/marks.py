@@ -107,8 +107,8 @@ class Findings:
             raise RecipeError(
                 f"{self._source}: {count} in the data:\n    {listed}{more}", "mend the files named"
             )
-        for what, count in self._noted.items():
-            say(f"    {self._source}: {count} {what} (first: {self._first[what]})")
+        for what, times in self._noted.items():
+            say(f"    {self._source}: {times} {what} (first: {self._first[what]})")
 
 
 def boxes_of(
