@@ -11,12 +11,13 @@ from torch.overrides import TorchFunctionMode
 from jetpress.deploy.console import progress
 from jetpress.pipeline.data.loading import batches, load, steps
 from jetpress.pipeline.data.splits import Batch
+from jetpress.pipeline.network import models
 from jetpress.pipeline.network.channels import ChannelGraph
 from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.pruning.criteria import CRITERIA, Scores, Statistics, scores
 from jetpress.pipeline.tasks.task import Judge
 from jetpress.pipeline.training.evaluate import device, loss, to_device
-from jetpress.pipeline.training.norms import NORMS
+from jetpress.pipeline.training.norms import as_in_training
 
 BATCHES = 8
 
@@ -27,10 +28,7 @@ def judged(criterion: str, network: Network, graph: ChannelGraph) -> dict[str, S
     if wanted:
         module = network.module.to(device()).eval()
         if wanted == "gradients":  # of the loss, which is given what the network returns in training
-            module.train()
-            for layer in module.modules():
-                if isinstance(layer, (*NORMS, nn.Dropout, nn.Dropout2d)):
-                    layer.eval()
+            as_in_training(module, to_device(models.example_inputs(network.model.inputs), device()))
         statistics = collected(wanted, module, _some(network, wanted), loss(network))
         module.cpu().eval()
     return scores(criterion, network.module, graph, statistics, network.seed)

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from jetpress.pipeline.graph.session import Array
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.store.facts.onnx_file import DetectionRules, Score
+from jetpress.pipeline.tasks import imitation
 from jetpress.pipeline.tasks.drawing import Drawn, undrawn
+from jetpress.pipeline.tasks.imitation import Imitation
 from jetpress.pipeline.tasks.metric import Metric, Setting
 
 Judge = Callable[[object, Any], Tensor]
@@ -66,6 +68,8 @@ class Task:
     class_scores: bool = False
     """The first output has scores along dimension 1, of classes of which one is right: they are softened where a
     teacher is followed, and compared by their divergence. Otherwise numbers are compared as numbers."""
+    imitation: Imitation = imitation.numbers
+    """How far what a network returns is from what its teacher does."""
     scores: Callable[[DetectionRules | None], int] = lambda rules: 0
     """Which output is compared where a graph is judged without labels."""
     outputs: tuple[str, ...] = ()
