@@ -14,6 +14,8 @@ from torch.utils.data import Dataset
 
 MOST, SMALLEST, LARGEST = 4, 18, 30
 """Digits in a scene; their side in pixels."""
+TRIES = 10
+"""Places that are tried; where a digit would lie over another it is left out."""
 INK = 0.3
 """How dark a pixel of a digit is at least."""
 
@@ -40,7 +42,10 @@ class Scenes(Dataset):
         """Drawn by torch's generator, which jetpress seeds by epoch and index."""
         ink, mask = torch.zeros(2, self.size, self.size)
         boxes, labels = torch.zeros(MOST, 4), torch.full((MOST,), -1)
-        for place in range(int(torch.randint(2, MOST + 1, ()))):
+        wanted, there = int(torch.randint(2, MOST + 1, ())), 0
+        for _ in range(TRIES):
+            if there == wanted:
+                break
             chosen = int(torch.randint(len(self.digits), ()))
             side = int(torch.randint(SMALLEST, LARGEST + 1, ()))
             x, y = torch.randint(self.size - side + 1, (2,)).tolist()
@@ -48,12 +53,13 @@ class Scenes(Dataset):
             rows, columns = (drawn > INK).nonzero().T
             x1, y1 = x + int(columns.min()), y + int(rows.min())
             x2, y2 = x + int(columns.max()) + 1, y + int(rows.max()) + 1
-            if mask[y1:y2, x1:x2].any():  # it would lie over another one
+            if mask[y1:y2, x1:x2].any():
                 continue
             part = (slice(y, y + side), slice(x, x + side))
             ink[part] = torch.maximum(ink[part], drawn)
             mask[part] = torch.where(drawn > INK, int(self.numbers[chosen]) + 1.0, mask[part])
-            boxes[place], labels[place] = torch.tensor([x1, y1, x2, y2]), self.numbers[chosen]
+            boxes[there], labels[there] = torch.tensor([x1, y1, x2, y2]), self.numbers[chosen]
+            there += 1
         image = self._coloured(ink)
         if self.masks:
             return image, mask.long()

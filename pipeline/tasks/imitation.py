@@ -76,7 +76,7 @@ def _where_sure(scores: Tensor, boxes: Tensor, their_scores: Tensor, their_boxes
         scores, their_scores = scores.mT, their_scores.mT
     wanted = their_scores.sigmoid()
     sure = wanted.amax(2)
-    known = F.binary_cross_entropy(wanted, wanted, reduction="none")
+    known = F.binary_cross_entropy_with_logits(their_scores, wanted, reduction="none")
     apart = F.binary_cross_entropy_with_logits(scores, wanted, reduction="none") - known
     scale = their_boxes.flatten(0, 1).var(0, correction=0).clamp_min(1e-6)
     moved = ((boxes - their_boxes).square() / scale).mean(2)
