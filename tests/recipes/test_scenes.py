@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +76,11 @@ def test_the_loss_is_none_where_everything_is_found() -> None:
     assert module.loss(ideal, target) > 0.1
 
 
-@pytest.mark.parametrize("module", [detect.build(), segment.build()], ids=["detect", "segment"])
-def test_half_goes_and_the_rest_learns(module: Any) -> None:
+@pytest.mark.parametrize("build", [detect.build, segment.build])
+def test_half_goes_and_the_rest_learns(build: Callable[[], Any]) -> None:
     """The modules stay what they were: with their rules and their own loss."""
+    torch.manual_seed(0)
+    module = build()
     (images,), target = loaded("detect").train.batch(range(8), 0)
     graph = channels.analyse(module.eval(), (images,))
     assert len(graph.groups) >= 8
@@ -88,9 +91,9 @@ def test_half_goes_and_the_rest_learns(module: Any) -> None:
     if isinstance(module, detect.Detector):
         assert detectors.rules_of(smaller, (3, 64, 64)) == detectors.rules_of(module, (3, 64, 64))
         own: Any = smaller
-        step = torch.optim.AdamW(smaller.parameters(), 2e-3)
+        step = torch.optim.AdamW(smaller.parameters(), 5e-3)
         losses = []
-        for _ in range(6):
+        for _ in range(12):
             losses.append(own.loss(smaller.train()(images), target))
             step.zero_grad()
             losses[-1].backward()
