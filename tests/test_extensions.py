@@ -49,7 +49,7 @@ from jetpress.pipeline.stages.source import source
 
 sets = ["prune.criterion=largest", "prune.ratio=0.5", "prune.channel_multiple=8"]
 recipe = resolve(Recipe.load("recipe.toml", sets), find("host")).recipe
-dense = stage(source, SourceConfig(recipe.model, recipe.data))
+dense = stage(source, SourceConfig(recipe.model, recipe.data, task=recipe.task))
 judged = stage(sensitivity, SensitivityConfig.of(recipe.prune), dense)
 pruned = stage(prune, recipe.prune, dense, judged)
 first = [next(models.load(one).module.parameters()) for one in (dense, pruned)]
@@ -98,7 +98,7 @@ from jetpress.pipeline.stages.source import source
 target = find("tx2-nx")
 recipe = resolve(Recipe.load("recipe.toml"), target).recipe
 steps = [step.name for step in jetpress.plan(Recipe.load("recipe.toml"), "tx2-nx")]
-network = stage(source, SourceConfig(recipe.model, recipe.data))
+network = stage(source, SourceConfig(recipe.model, recipe.data, task=recipe.task))
 onnx_model = stage(export, recipe.export, network)
 packing = BundleConfig("small", target, recipe.build, recipe.benchmark, 0)
 made = stage(bundle, packing, network, onnx_model, onnx_model)
@@ -315,7 +315,7 @@ from jetpress.pipeline.stages.train import train
 sets = ["task.kind=traits", "data.source=net.py:traits", "model.arguments={outputs=3}", "train.epochs=3"]
 plan = resolve(Recipe.load("recipe.toml", [*sets, "finetune.epochs=1"]), find("host"))
 recipe = plan.recipe
-given = stage(source, SourceConfig(recipe.model, recipe.data))
+given = stage(source, SourceConfig(recipe.model, recipe.data, task=recipe.task))
 trained = stage(train, recipe.train, given)
 tuned = stage(finetune, plan.finetune, trained, trained)
 print(json.dumps({"measured": tuned.facts.measured, **asdict(stage(assess, None, given, tuned).facts)}))

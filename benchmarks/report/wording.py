@@ -51,8 +51,8 @@ def percent(value: float | None, places: int = 2) -> str:
 
 
 def sentence(text: str) -> str:
-    """With a capital letter at its start."""
-    return text[:1].upper() + text[1:]
+    """With a capital letter at its start; a name such as mIoU stays as it is."""
+    return text if text[1:2].isupper() else text[:1].upper() + text[1:]
 
 
 def points(value: float | None, places: int = 2) -> str:

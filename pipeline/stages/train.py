@@ -9,7 +9,7 @@ from jetpress.pipeline.data.loading import load
 from jetpress.pipeline.network import models
 from jetpress.pipeline.recipe.sections.training import TrainConfig
 from jetpress.pipeline.store.artifact import Checkpoint
-from jetpress.pipeline.training.evaluate import guessing
+from jetpress.pipeline.training.evaluate import guessing, judged
 from jetpress.pipeline.training.fit import finish, fit
 from jetpress.pipeline.training.torchrun import joint
 
@@ -20,11 +20,10 @@ def train(config: TrainConfig, model: Checkpoint, draft: Path) -> Checkpoint:
     network = models.load(model)
     data = load(network.data, network.seed, network.task)
     fitted = fit(network, data, config, state=draft / "state", what="training")
-    if fitted.error and not model.facts.mean:
-        say(
-            f"    {model.facts.measured} of {len(data.validation)} validation images is known to "
-            f"\N{PLUS-MINUS SIGN} {1.96 * fitted.error:.1f} points (95 %)"
-        )
+    if not model.facts.mean:
+        known = 1.96 * judged(network, data.validation, "how finely the validation split sees").error
+        counted = f"{model.facts.measured} of {len(data.validation)} validation images"
+        say(f"    {counted} is known to \N{PLUS-MINUS SIGN} {known:.2g} points (95 %)")
     guessed = guessing(network, data.validation)
     if guessed is not None and fitted.validation <= guessed:
         say(f"    WARNING: {fitted.validation:.2f} % right is no better than guessing: nothing was learnt")

@@ -105,7 +105,9 @@ def _of_the_user(name: str, function: Judge, outputs: object, target: object) ->
     """The points that a function of the user's gives, which are one number for each sample."""
     count, scored = samples_in(target), function(outputs, target)
     if getattr(scored, "shape", None) != (count,):
-        shape = list(getattr(scored, "shape", ())) or type(scored).__name__
+        shape = (
+            f"a tensor {list(scored.shape)}" if isinstance(scored, Tensor) else f"a {type(scored).__name__}"
+        )
         raise RecipeError(
             f"{name} gave {shape} for {count} samples",
             "data.metric returns the points of each sample, a tensor of batch length; for a figure over the whole data "

@@ -53,8 +53,6 @@ class Fit:
     validation: float
     """Points of the network as it is now: of the epoch that was kept."""
     training: Training
-    error: float = 0.0
-    """Standard error of the points, in the last epoch."""
 
 
 def fit(
@@ -121,7 +119,6 @@ def _fit(
     so_far.precision = precision or so_far.precision or _measured(module, data)
     trained = student or module
     learn = learner(network, data, settings, updates, trained, teacher, theirs, so_far.precision)
-    error = 0.0
     first, began, count = so_far.epoch, time.monotonic(), steps(data.train)
     with (
         _report(
@@ -133,7 +130,7 @@ def _fit(
             loss, rate, speed = _epoch(learn, network, data, settings, so_far.epoch, trained, what)
             ranks.agree([*module.buffers(), *updates.judged.buffers()])
             result = judged(replace(network, module=updates.judged), data.validation, f"{what}: validation")
-            points, error = result.points, result.error
+            points = result.points
             entry = Epoch(so_far.epoch + 1, loss, rate, points)
             _remember(so_far, entry, updates.judged, result, start)
             whole.step(f"validation {so_far.validation:.2f} kept", count)
@@ -151,7 +148,7 @@ def _fit(
     module.load_state_dict(so_far.best)
     ranks.same(network.masks, module, "after training")
     training = Training(so_far.best_epoch, tuple(so_far.curve), so_far.precision, stopped)
-    return Fit(so_far.validation, training, error)
+    return Fit(so_far.validation, training)
 
 
 def finish(network: Network, fitted: Fit, draft: Path, facts: CheckpointFacts) -> Checkpoint:

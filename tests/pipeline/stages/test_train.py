@@ -214,12 +214,11 @@ def test_ctrl_c_passes_through_and_leaves_the_last_epoch(
         raise KeyboardInterrupt
 
     one = network(tmp_path)
-    monkeypatch.setattr(fit, "evaluate", lambda *a: 50.0)
     save = resume.save
 
     def then_interrupt(*arguments: Any) -> None:
         save(*arguments)
-        monkeypatch.setattr(fit, "evaluate", interrupted)
+        monkeypatch.setattr(fit, "judged", interrupted)
 
     monkeypatch.setattr(resume, "save", then_interrupt)
     with pytest.raises(KeyboardInterrupt):
@@ -263,10 +262,11 @@ def test_nothing_learnt_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[st
     config = replace(QUICK, epochs=1, learning_rate=1e-9)
     start = small.start(tmp_path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jetpress.pipeline.stages.train.guessing", lambda data: 99.0)
+        patch.setattr("jetpress.pipeline.stages.train.guessing", lambda *_: 99.0)
         train.train(config, start, small.draft(tmp_path, "train"))
     assert "no better than guessing" in capsys.readouterr().err
-    assert 9 < (guessing(load(small.DIGITS, 0).validation) or 0) < 12
+    one = network(tmp_path)
+    assert 9 < (guessing(one, load(one.data, 0).validation) or 0) < 12
 
 
 def test_two_inputs_a_dict_of_outputs_and_functions_of_the_users_own(tmp_path: Path) -> None:
@@ -282,8 +282,8 @@ def test_two_inputs_a_dict_of_outputs_and_functions_of_the_users_own(tmp_path: P
     assert made.facts.validation > 85
 
 
-def test_a_class_that_the_network_has_no_score_for() -> None:
-    judge = loss(small.DIGITS)
+def test_a_class_that_the_network_has_no_score_for(tmp_path: Path) -> None:
+    judge = loss(network(tmp_path))
     with pytest.raises(RecipeError, match="the data has class 12, the network scores 10 classes"):
         judge(torch.zeros(2, 10), torch.tensor([3, 12]))
 

@@ -72,8 +72,8 @@ def test_a_loss(tmp_path: Path, name: str, told: str) -> None:
     [
         ("raises", r"own\.py:raises failed on a batch: IndexError"),
         ("nan_points", "accuracy is nan on 8 samples"),
-        ("one", r"own\.py:one gave Tensor for 8 samples"),
-        ("nothing", r"own\.py:nothing gave NoneType for 8 samples"),
+        ("one", r"own\.py:one gave a tensor \[\] for 8 samples"),
+        ("nothing", r"own\.py:nothing gave a NoneType for 8 samples"),
     ],
 )
 def test_a_metric(tmp_path: Path, name: str, told: str) -> None:
