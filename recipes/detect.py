@@ -45,7 +45,7 @@ class Detector(nn.Module):
         )
         self.head = nn.Sequential(*(convolution(widths[-1], widths[-1]) for _ in range(depth)))
         self.last = nn.Conv2d(widths[-1], 4 + classes, 3, padding=1)
-        nn.init.constant_(self.last.bias[4:], RARE)
+        self.last.bias = nn.Parameter(torch.tensor([0.0] * 4 + [RARE] * classes))
 
     def forward(self, images: Tensor) -> object:
         """Boxes and scores; in training scores before their sigmoid, and the middles of the cells as well."""
@@ -79,7 +79,8 @@ class Detector(nn.Module):
         ideal[image, cell, label] = (1 - apart.detach()).clamp(min=0)
         each = F.binary_cross_entropy_with_logits(logits, ideal, reduction="none")
         scores = each * torch.where(ideal > 0, ideal, 0.75 * logits.sigmoid().square()).detach()
-        return (scores.sum() + 2 * apart.sum()) / max(1, len(cell))
+        total: Tensor = (scores.sum() + 2 * apart.sum()) / max(1, len(cell))
+        return total
 
     def _answering(self, middles: Tensor, target: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Image, cell and box of each cell that answers for a box: of several the nearest."""

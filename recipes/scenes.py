@@ -6,6 +6,8 @@ other splits stay, and show digits that no training scene has.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
@@ -20,7 +22,7 @@ INK = 0.3
 """How dark a pixel of a digit is at least."""
 
 
-class Scenes(Dataset):
+class Scenes(Dataset[tuple[Tensor, object]]):
     """Images ``[3, size, size]`` in -1..1, and what is in them.
 
     Args:
@@ -81,11 +83,11 @@ def _splits(size: int, *, masks: bool) -> dict[str, object]:
     return {name: Scenes(digits[k], numbers[k], count, size, masks=masks) for name, k, count in parts}
 
 
-def boxes(config) -> dict[str, object]:
+def boxes(config: Any) -> dict[str, object]:
     """For detection: the ten digits."""
     return {**_splits(config.size, masks=False), "classes": [*"0123456789"]}
 
 
-def masks(config) -> dict[str, object]:
+def masks(config: Any) -> dict[str, object]:
     """For segmentation: the ground, and the ten digits."""
     return {**_splits(config.size, masks=True), "classes": ["ground", *"0123456789"]}

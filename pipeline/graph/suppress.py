@@ -48,7 +48,7 @@ def suppress(graph: ir.Graph, rules: DetectionRules | None) -> None:
             'export.output = "detections", and the batch is open', "set export.dynamic_batch = false"
         )
     write, head = Writer(graph, PART), HEADS[rules.head]
-    sizes = sizes_of([tuple(map(int, one.shape or ())) for one in read], head, rules.classes)
+    sizes = sizes_of([[int(str(size)) for size in one.shape or ()] for one in read], head, rules.classes)
     for one, name in zip(read, raw(rules), strict=True):
         one.name = name
     boxes, scores = clean(write, read, head, rules.size, rules.classes)

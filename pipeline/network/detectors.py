@@ -220,5 +220,9 @@ def of_head(task: TaskConfig, model: ModelConfig) -> DetectionRules:
 
 def asked(rules: DetectionRules, task: TaskConfig) -> DetectionRules:
     """With the limits that the recipe gives."""
-    given = {"score": task.score, "iou": task.iou, "detections": task.detections}
-    return replace(rules, **{name: value for name, value in given.items() if value is not None})
+    return replace(
+        rules,
+        score=rules.score if task.score is None else task.score,
+        iou=rules.iou if task.iou is None else task.iou,
+        detections=rules.detections if task.detections is None else task.detections,
+    )

@@ -49,19 +49,19 @@ def numbers(student: object, teacher: object, temperature: float) -> Tensor | No
 
 def classes(student: object, teacher: object, temperature: float) -> Tensor | None:
     """Mean of ``logits`` of the first output and ``values`` of the others."""
-    first, *rest = _pairs(student, teacher) or [None]
-    if first is None:
-        return None
-    if first[0] is not outputs_of(student)[0]:
-        return _mean([values(*pair) for pair in (first, *rest)])
-    return _mean([logits(*first, temperature), *(values(*pair) for pair in rest)])
+    first = outputs_of(student)[0]
+    return _mean(
+        [
+            logits(ours, theirs, temperature) if ours is first else values(ours, theirs)
+            for ours, theirs in _pairs(student, teacher)
+        ]
+    )
 
 
 def dense(student: object, teacher: object, temperature: float) -> Tensor | None:
     """Of a detector that returns its class scores (before a sigmoid) and boxes by names such as ``logits`` and
     ``boxes``; of raw maps all numbers."""
-    named = isinstance(student, Mapping) and isinstance(teacher, Mapping)
-    if named:
+    if isinstance(student, Mapping) and isinstance(teacher, Mapping):
         scores, boxes = _named(student, "logit", "cls", "score"), _named(student, "box", "reg")
         if scores and boxes and student[scores].shape == teacher[scores].shape:
             ours, theirs = ([side[name].float() for name in (scores, boxes)] for side in (student, teacher))

@@ -58,8 +58,9 @@ def loss(network: Network, smoothing: float = 0.0) -> Judge:
         if next(iter(inspect.signature(function).parameters), "") == "model":
             function = partial(function, network.module)
         return _summed(function)
-    if given is None and own_loss(network.module):
-        return _summed(network.module.loss)
+    own = getattr(network.module, "loss", None)
+    if given is None and callable(own):
+        return _summed(own)
     return lambda outputs, target: task.loss(outputs, target, smoothing)
 
 

@@ -8,6 +8,7 @@ distance above 7 can be said, whatever is trained.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from torch import Tensor, fx
@@ -70,7 +71,7 @@ def _source(node: fx.Node) -> fx.Node:
 
 
 def _tensor(graph: fx.GraphModule, node: fx.Node) -> Tensor:
-    found = graph
+    found: Any = graph
     for part in str(node.target).split("."):
         found = getattr(found, part)
     assert isinstance(found, Tensor)
