@@ -55,10 +55,10 @@ def _said(found: QuantizationReport, timed: bool) -> list[str]:
     """``timed``: whether anything may be said about speed."""
     count, points = sum(one.int8 for one in found.layers), found.validation
     text = [f"WARNING: {line}." for line in found.warnings]
+    source = f"{found.method}, from {found.images} training images" if found.images else "found at run time"
     text.append(
-        f"{count} of {len(found.layers)} layers compute in {found.numbers}. Ranges: {found.method}, from "
-        f"{found.images} training images; outputs then differ from FP32 by {error(found.error)} "
-        "(relative, on other training images)."
+        f"{count} of {len(found.layers)} layers compute in {found.numbers}. Ranges: {source}; outputs then "
+        f"differ from FP32 by {error(found.error)} (relative, on other training images)."
     )
     if points.int8 is not None:
         text.append(

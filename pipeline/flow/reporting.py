@@ -166,9 +166,8 @@ def _unpruned(rounds: Sequence[Pruned]) -> Unpruned | None:
     if not rounds:
         return None
     found = ([one for one in rounds if one.kept] or rounds[-1:])[-1].pruned.facts.pruning or Pruning()
-    refused = dict.fromkeys(found.refused, "the cut changed the function")
     return Unpruned(
-        fixed={**found.left, **found.fixed, **refused}, as_graph=found.why if found.as_graph else None
+        fixed={**found.left, **found.fixed, **found.refused}, as_graph=found.why if found.as_graph else None
     )
 
 

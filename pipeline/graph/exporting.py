@@ -74,6 +74,7 @@ def to_opset(
     rules: DetectionRules | None = None,
 ) -> tuple[ir.Model, list[str]]:
     """All that is done to a simplified graph, in place."""
+    _defined(model)
     images = images or DataConfig()
     opset = config.opset or downgrade.NEWEST
     said = attach(
@@ -85,6 +86,25 @@ def to_opset(
     said += lowering.lower(model, config.parser, opset, config.lower or ())
     _finish(model, opset, config.ir_version)
     return model, said
+
+
+def _defined(model: ir.Model) -> None:
+    """PyTorch writes what it is asked for also in operators that are younger than the opset.
+
+    Raises:
+        StageError: there are such; says since when they exist.
+    """
+    opset = model.opset_imports[""]
+    for node in model.graph.all_nodes():
+        if node.domain or onnx.defs.has(node.op_type, opset):
+            continue
+        history = onnx.defs.get_all_schemas_with_history()
+        since = min((one.since_version for one in history if one.name == node.op_type), default=0)
+        what = f"ONNX has {node.op_type} (node {node.name!r}) since opset {since}, and the file is older"
+        raise StageError(
+            what if since else f"ONNX has no operator {node.op_type} (node {node.name!r})",
+            f"set export.opset = {since} if the target takes it (`jetpress targets`), or replace the layer",
+        )
 
 
 def write(model: ir.Model, path: Path) -> None:

@@ -7,8 +7,10 @@ this graph is also what a finished one is held against when it gives other numbe
 
 from __future__ import annotations
 
+import inspect
 import io
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
@@ -67,7 +69,7 @@ def capture(
     is_open = max_batch is not None and max_batch > 1
     open_batch = torch.export.Dim(BATCH, min=1, max=max_batch) if is_open else None
     given = models.example_inputs(tuple(inputs), 2 if is_open else batch)  # 1 would be taken for a constant
-    shapes = tuple({0: open_batch} for _ in inputs) if is_open else None
+    shapes = _open(module, given, open_batch) if is_open else None
     failures = list[Exception]()
     for strict in (False, True):  # what fails without PyTorch's compiler sometimes works with it
         try:
@@ -81,7 +83,7 @@ def capture(
             f"an open batch was asked for, and forward fixes it at {given[0].shape[0]}",
             "write x.shape[0] instead of len(x), do not loop over the batch, or set export.dynamic_batch = false",
         ) from why
-    raise _refusal(f"PyTorch cannot export {type(module).__name__} to ONNX: {cause(why)}", is_open) from why
+    raise _untraced(module, given, why, is_open) from why
 
 
 def translate(
@@ -106,7 +108,7 @@ def translate(
                 verbose=False,
             )
     except Exception as error:
-        raise _refusal(f"PyTorch cannot export this network to ONNX: {cause(error)}", is_open) from error
+        raise _untranslated(program, error) from error
     assert made is not None
     model = made.model
     if (delivered := model.opset_imports[""]) != opset:
@@ -119,12 +121,46 @@ def translate(
     return model
 
 
-def _refusal(what: str, is_open: bool) -> StageError:
+def _open(module: nn.Module, given: tuple[Tensor, ...], batch: object) -> tuple[Any, ...]:
+    """An open axis 0 for every input, as ``forward`` takes them: ``*x`` is one argument that holds several."""
+    bound = inspect.signature(module.forward).bind(*given).arguments.values()
+    return tuple(tuple({0: batch} for _ in one) if isinstance(one, tuple) else {0: batch} for one in bound)
+
+
+def _untraced(module: nn.Module, given: tuple[Tensor, ...], why: Exception, is_open: bool) -> StageError:
+    """Does ``forward`` run at all? Only then it is how it is written that the tracer cannot follow."""
+    try:
+        with quiet(), torch.no_grad():
+            module(*given)
+    except Exception as own:  # noqa: BLE001 - whatever forward raises
+        shapes = ", ".join(str(list(one.shape)) for one in given)
+        what = f"{type(module).__name__} does not run on inputs of {shapes}: {cause(own)}"
+        return StageError(what, "model.inputs and forward must agree")
+    fixed = " nor fix the batch size; try export.dynamic_batch = false" if is_open else ""
     return StageError(
-        what,
-        "its forward must not branch on the values of tensors"
-        + (" nor fix the batch size; try export.dynamic_batch = false" if is_open else ""),
+        f"PyTorch cannot export {type(module).__name__} to ONNX: {cause(why)}",
+        f"its forward must not branch on the values of tensors{fixed}",
     )
+
+
+def _untranslated(program: ExportedProgram, error: Exception) -> StageError:
+    """An operator that ONNX has no word for is named with its place; anything else is said as it came."""
+    why = cause(error)
+    if (found := re.search(r"No ONNX function found for <OpOverload\(op='([\w.:]+)'", why)) is None:
+        return StageError(
+            f"PyTorch cannot export this network to ONNX: {why}", "replace what the message names"
+        )
+    name = found[1]
+    nodes = (node for node in program.graph.nodes if str(node.target).startswith(name))
+    stacks = (list(node.meta.get("nn_module_stack", {}).values()) for node in nodes)
+    module = next((stack[-1][0] for stack in stacks if stack), "")
+    place = f" (PyTorch module {module!r})" if module else ""
+    remedy = "write it with other operators in forward"
+    if "adaptive_max_pool" in name:
+        remedy = (
+            "sizes that are no multiple of the output's have no fixed window: take max_pool, or multiples"
+        )
+    return StageError(f"ONNX has no operator for {name}{place}, and PyTorch cannot write it out", remedy)
 
 
 class _PlainAttention(TorchFunctionMode):

@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.graph.trace import cause
 from jetpress.pipeline.network.channels import copied
-from jetpress.pipeline.network.channels.tracing import doubled, evaluating, set_modes
+from jetpress.pipeline.network.channels.modes import doubled, evaluating, set_modes
 from jetpress.pipeline.network.reparametrized import bake
 
 SHARDED = (FSDPModule, FullyShardedDataParallel)

@@ -22,7 +22,7 @@ from jetpress.pipeline.library.given import Given, given, inputs_of
 from jetpress.pipeline.library.pruned import Cut, Pruned, Size, names_of
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.channels import ChannelGraph, Step, analyse, copied
-from jetpress.pipeline.network.channels.tracing import batched, evaluating
+from jetpress.pipeline.network.channels.modes import batched, evaluating
 from jetpress.pipeline.pruning.apply import cut_out, proposed, recorded
 from jetpress.pipeline.pruning.criteria import CRITERIA, Scores, scores
 from jetpress.pipeline.pruning.curves import Curves, curves_of

@@ -28,7 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from jetpress.deploy.errors import RecipeError, StageError, ToolMissing, from_os_error
 from jetpress.pipeline.network import blocks, channels, user_code
-from jetpress.pipeline.network.channels.tracing import unfused_attention
+from jetpress.pipeline.network.channels.modes import unfused_attention
 from jetpress.pipeline.network.checkpoints import fill
 from jetpress.pipeline.network.last_layer import resize
 from jetpress.pipeline.network.reparametrized import bake

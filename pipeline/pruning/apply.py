@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,7 +91,7 @@ def recorded(reduction: Reduction, found: Proposal, cut_now: Pruning, whole: Map
 
 
 def _gone(
-    reduction: Reduction, found: Proposal, refused: Sequence[str], whole: Mapping[str, float]
+    reduction: Reduction, found: Proposal, refused: Collection[str], whole: Mapping[str, float]
 ) -> dict[str, float]:
     """Share of the original network that is not there any more, by what is counted."""
     kept = reduction.sizes.after(
@@ -135,7 +135,7 @@ def cut_out(
     pruning = Pruning(
         layers=tuple(_layers(graph, removed)),
         blocks=tuple(found.blocks),
-        refused=tuple(step["refused"]),
+        refused=step["refused"],
         as_graph=bool(step.get("graph")),
         why=step.get("why", ""),
         check=Check(step["error"], step["precision"]),

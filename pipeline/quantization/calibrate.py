@@ -42,11 +42,18 @@ class Seen:
     """``[2 BINS]``: from minus to plus the largest absolute value."""
     means: list[Array] = field(default_factory=list)
     """Of each index of axis 1, for each feed: where ``Conv`` has its channels in any rank, and ``Gemm`` its inputs."""
+    last_means: list[Array] = field(default_factory=list)
+    """Of each index of the last axis: where ``MatMul`` has its inputs."""
 
     @property
     def mean(self) -> Array:
         """``[channels]``."""
         return np.asarray(np.mean(self.means, axis=0))
+
+    @property
+    def last_mean(self) -> Array:
+        """``[inputs]``."""
+        return np.asarray(np.mean(self.last_means, axis=0))
 
     @property
     def largest(self) -> float:
@@ -71,7 +78,8 @@ def look(
             for name, array in run(feed).items():
                 one = found[name]
                 one.low, one.high = min(one.low, float(array.min())), max(one.high, float(array.max()))
-                one.means.append(_channel_means(array))
+                one.means.append(_means(array, min(1, array.ndim - 1)))
+                one.last_means.append(_means(array, array.ndim - 1))
             line.step()
         for feed in feeds if counted else ():
             for name, array in run(feed).items():
@@ -92,8 +100,8 @@ def _tensors(model: onnx.ModelProto, names: Collection[str]) -> Run:
     return wanted
 
 
-def _channel_means(array: Array) -> Array:
-    others = tuple(axis for axis in range(array.ndim) if axis != min(1, array.ndim - 1))
+def _means(array: Array, axis: int) -> Array:
+    others = tuple(one for one in range(array.ndim) if one != axis)
     return np.asarray(array.mean(axis=others, dtype=np.float64))
 
 

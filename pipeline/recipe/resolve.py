@@ -42,6 +42,7 @@ def resolve(recipe: Recipe, target: Target) -> Plan:
     """
     target = target.built_for(recipe.build.compute_capabilities)
     _refuse_fp8(recipe, target)
+    _refuse_dynamic(recipe, target)
     rest = _rest(recipe, target)
     opset = _opset(recipe, target, rest)
     precision = _precision(recipe, target)
@@ -86,6 +87,23 @@ def _refuse_fp8(recipe: Recipe, target: Target) -> None:
         raise RecipeError(
             'quantize.method = "entropy" counts evenly spaced levels, and FP8 has none',
             'take "auto", "max", "percentile" or "mse"',
+        )
+
+
+def _refuse_dynamic(recipe: Recipe, target: Target) -> None:
+    """Ranges that are found while the engine runs, where its runtime has none, or nothing learns them."""
+    if recipe.quantize.method != "dynamic" or recipe.build.precision not in EIGHT_BITS:
+        return
+    if target.dialect(recipe.build.precision) != "onnxruntime":
+        raise RecipeError(
+            f'quantize.method = "dynamic" for {target.title}: TensorRT has no dynamic quantization. Its ranges are '
+            "calibrated and constants of the engine, and its LSTM computes in FP16 or FP32",
+            'take method = "auto", which leaves LSTMs in FP16, or build.precision = "fp16"',
+        )
+    if recipe.quantize.qat == "always":
+        raise RecipeError(
+            'quantize.method = "dynamic" and quantize.qat = "always" exclude each other',
+            "training with rounding learns ranges that are calibrated",
         )
 
 
@@ -205,6 +223,7 @@ def _quantize(
         dialect=config.dialect or target.dialect(precision),
         rest=rest,
         accuracy_drop=budget if config.accuracy_drop is None else config.accuracy_drop,
+        qat="off" if config.method == "dynamic" else config.qat,
     )
 
 

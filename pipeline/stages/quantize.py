@@ -31,7 +31,7 @@ from jetpress.pipeline.graph.ends import Ends
 from jetpress.pipeline.graph.session import Feed
 from jetpress.pipeline.graph.tolerance import LIMITS
 from jetpress.pipeline.network import models
-from jetpress.pipeline.quantization import THROUGHOUT, bias, calibrate, qdq
+from jetpress.pipeline.quantization import THROUGHOUT, bias, calibrate, dynamic, qdq
 from jetpress.pipeline.quantization.calibrate import Seen
 from jetpress.pipeline.quantization.dialect import DIALECTS, Array
 from jetpress.pipeline.quantization.judge import Judge, close, cosine, error, looks_random
@@ -71,14 +71,19 @@ def quantize(config: QuantizeConfig, model: Checkpoint, onnx_model: OnnxModel, d
     dialect = config.dialect or "tensorrt"
     subject = Subject(_read(onnx_model), DIALECTS[dialect], config.keep, masked(model.facts))
     judge = Judge(network, Ends.of(onnx_model.facts, network.data), onnx_model.facts.max_batch)
+    trial = _Trial(config, subject, judge, _judged(loaded.validation, config, network.seed))
+    # On other images than the ranges are found on.
+    unseen = loading.calibration(loaded, config.sensitivity_images, config.seed + 1)
+    if config.method == "dynamic":
+        least = _least(config, model, trial.floating)
+        return _dynamic(trial, _Probe(trial, unseen), least, onnx_model, draft)
     names, images = subject.names, loading.calibration(loaded, config.images, config.seed)
     warnings = _warnings(images)
     seen = calibrate.look(subject.proto, subject.tensors(), _feeds(judge, subject, images))
     if corrected := config.bias_correction and not learnt_rounded(model.facts):
         subject = replace(subject, shifts=bias.shifts(subject.layers, seen, subject.dialect.numbers))
-    trial = _Trial(config, subject, judge, _judged(loaded.validation, config, network.seed))
-    # On other images than the ranges were found on.
-    probe = _Probe(trial, loading.calibration(loaded, config.sensitivity_images, config.seed + 1))
+    trial = replace(trial, subject=subject)
+    probe = _Probe(trial, unseen)
     errors, ranges = probe.methods(seen)
     method = min(errors, key=errors.__getitem__)
     alone = probe.sensitivity(names, ranges[method])
@@ -111,9 +116,35 @@ def quantize(config: QuantizeConfig, model: Checkpoint, onnx_model: OnnxModel, d
         stored=subject.dialect.stored,
     )
     tries = [{"without": list(without), "points": points} for without, points in search.tries]
-    told = {**asdict(facts), "tries": tries, "tensors": _tensors(seen, ranges[method])}
-    (draft / "quantization.json").write_text(json.dumps(told, indent=1))
+    _tell(draft, facts, tries, _tensors(seen, ranges[method]))
     return _write(made, onnx_model, facts, draft)
+
+
+def _dynamic(trial: _Trial, probe: _Probe, least: float, before: OnnxModel, draft: Path) -> OnnxModel:
+    """Recurrent and linear layers in INT8, ranges found while the file runs: nothing to calibrate or to search for."""
+    proto = trial.subject.proto
+    found = dynamic.layers(proto, trial.config.keep)
+    made = dynamic.quantized(proto, found)
+    points = trial.judge.points(made, trial.split, "validation, INT8")
+    off = probe.error(made)
+    facts = Quantization(
+        dialect="onnxruntime",
+        numbers=trial.subject.dialect.numbers.title,
+        method=trial.config.method,
+        errors={trial.config.method: off},
+        error=off,
+        cosine=probe.cosine(made),
+        least_cosine=LIMITS["int8"].cosine,
+        bias_correction=False,
+        images=0,
+        warnings=(),
+        layers=tuple(found),
+        validation=QuantizedPoints(trial.floating, points, least, len(trial.split)),
+        met=points >= least and probe.close(made),
+        stored=True,
+    )
+    _tell(draft, facts, [], [])
+    return _write(made, before, facts, draft)
 
 
 @dataclass(frozen=True)
@@ -257,6 +288,13 @@ def _rest_in_fp16(made: onnx.ModelProto, seen: Iterable[Case]) -> onnx.ModelProt
     common.RemoveUnusedNodesPass()(halved)
     common.NameFixPass()(halved)
     return onnx.shape_inference.infer_shapes(ir.to_proto(halved))
+
+
+def _tell(
+    draft: Path, facts: Quantization, tries: Sequence[object], tensors: Sequence[Mapping[str, object]]
+) -> None:
+    told = {**asdict(facts), "tries": tries, "tensors": tensors}
+    (draft / "quantization.json").write_text(json.dumps(told, indent=1))
 
 
 def _checked(made: onnx.ModelProto, path: Path) -> int:

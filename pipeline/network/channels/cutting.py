@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from jetpress.deploy.console import progress
 from jetpress.deploy.errors import StageError
-from jetpress.pipeline.network.channels import attributes, oracle, tracing
+from jetpress.pipeline.network.channels import attributes, modes, oracle, tracing
 from jetpress.pipeline.network.channels.graph import Place, Survivors, Trace, TracedNet, rewritten, trace
 from jetpress.pipeline.network.channels.groups import ChannelGraph, channel_graph
 from jetpress.pipeline.network.channels.labels import Axes, Indices
@@ -35,6 +35,9 @@ from jetpress.pipeline.network.channels.labels import Axes, Indices
 Step = dict[str, Any]
 """One cut as JSON: ``kept`` ranges per parameter and axis, ``attributes``, ``graph``, ``units`` per group; ``error``
 and ``precision`` of its check."""
+
+CHANGES = "the cut changed the function"
+"""Why a group is refused that no rule should have let go."""
 
 
 def analyse(module: nn.Module, example_inputs: tuple[Tensor, ...], any_batch: bool = False) -> ChannelGraph:
@@ -62,7 +65,7 @@ def cut(
 
     The result is the module at its new widths, or its traced graph where the module's own code computes
     widths that cannot be changed (``step["graph"]``, and ``step["why"]``). Groups whose removal does not leave
-    the same function are left alone and listed in ``step["refused"]``.
+    the same function, in inference and in training, are left alone and listed in ``step["refused"]`` with the reason.
 
     Raises:
         StageError: no group could be removed.
@@ -72,26 +75,37 @@ def cut(
     dense = _Dense(module, example_inputs, graph.trace, drawn)
     accepted: list[str] = []
     best: tuple[nn.Module, Step] | None = None
+    refused: dict[str, str] = {}
     pending = [list(wanted)]
     with progress("cut, and held against the dense network") as line:
         while pending:
             names = pending.pop()
             survivors = _survivors(graph.trace, {n: wanted[n].slices for n in accepted + names}, remove)
             result = _verified(dense, survivors)
-            if result is not None:
+            if not isinstance(result, str):
                 accepted, best = accepted + names, result
                 line.step(f"{len(accepted)} of {len(wanted)} groups")
             elif len(names) > 1:
                 pending += [names[len(names) // 2 :], names[: len(names) // 2]]
+            else:
+                refused[names[0]] = result
     if best is None:
-        raise StageError(
-            f"none of {', '.join(list(wanted)[:5])} can be removed without changing the function",
-            "please report this network: one of its operators has a wrong rule (pipeline/network/channels/rules.py)",
-        )
+        raise _nothing_goes(refused)
     smaller, step = best
     step["units"] = {n: [wanted[n].units, wanted[n].units - len(remove[n])] for n in accepted}
-    step["refused"] = [name for name in wanted if name not in accepted]
+    step["refused"] = refused
     return smaller, step
+
+
+def _nothing_goes(refused: Mapping[str, str]) -> StageError:
+    first = next(iter(refused.values()))
+    what = f"none of {', '.join(list(refused)[:5])} can be removed: {first}"
+    if first == CHANGES:
+        rules = "pipeline/network/channels/rules.py"
+        return StageError(
+            what, f"please report this network: one of its operators has a wrong rule ({rules})"
+        )
+    return StageError(what, "keep widths in attributes of the module and not in the text of forward")
 
 
 @dataclass(frozen=True)
@@ -102,6 +116,11 @@ class _Dense:
     inputs: tuple[Tensor, ...]
     trace: Trace
     drawn: Mapping[str, Tensor]
+
+    @functools.cached_property
+    def trains_otherwise(self) -> str:
+        """Why its graph cannot be trained in its place; empty where it can."""
+        return modes.trains_otherwise(self.module, self.inputs)
 
     @functools.cached_property
     def opened(self) -> Trace:
@@ -129,11 +148,11 @@ def _survivors(
     return Survivors(source.labels, dead)
 
 
-def _verified(dense: _Dense, survivors: Survivors) -> tuple[nn.Module, Step] | None:
-    """The dense network without the channels: as a module, else as its graph, else None."""
+def _verified(dense: _Dense, survivors: Survivors) -> tuple[nn.Module, Step] | str:
+    """The dense network without the channels: as a module, else as its graph, else why neither is the same."""
     tensors = dense.trace.tensors
     if any(len(axis) and not survivors.count(axis) for axes in tensors.values() for axis in axes):
-        return None
+        return "nothing would be left of a layer"
     kept = {name: _kept(axes, survivors) for name, axes in tensors.items() if survivors.changes(axes)}
     step: Step = {"kept": {n: {str(k): _ranges(s) for k, s in axes.items()} for n, axes in kept.items()}}
     expected = oracle.masked(dense.trace, survivors, dense.drawn, dense.inputs)
@@ -147,10 +166,12 @@ def _verified(dense: _Dense, survivors: Survivors) -> tuple[nn.Module, Step] | N
         if not found.why:
             return smaller, {**step, "attributes": values, "graph": False, **found.as_step()}
         reasons.append(found.why)
+    if dense.trains_otherwise:
+        return f"its code cannot take the widths ({reasons[0]}), and {dense.trains_otherwise}, which its graph loses"
     traced = _as_graph(dense.module, dense.opened, kept)
     found = oracle.verdict(traced, drawn, dense.inputs, expected)
     if found.why:
-        return None
+        return CHANGES
     step |= {"attributes": {}, "graph": True, "why": reasons[0], **found.as_step()}
     return traced.train(dense.module.training), step
 
@@ -200,10 +221,10 @@ def copied(module: nn.Module, made: Callable[[str, Tensor], Tensor] | None = Non
     names = tracing.names_of(module)
     held = [*module.parameters(), *module.buffers(), *tracing.plain_tensors(module).values()]
     memo = {id(tensor): make(names[id(tensor)], tensor) for tensor in held}
-    modes = [part.training for part in module.modules()]
-    with tracing.evaluating(module):
+    were = [part.training for part in module.modules()]
+    with modes.evaluating(module):
         smaller = copy.deepcopy(module, memo)
-    tracing.set_modes(dict(zip(smaller.modules(), modes, strict=True)))
+    modes.set_modes(dict(zip(smaller.modules(), were, strict=True)))
     return smaller
 
 

@@ -31,8 +31,8 @@ from jetpress.pipeline.network.channels.labels import (
     Value,
     outsides,
 )
+from jetpress.pipeline.network.channels.modes import evaluating as evaluating
 from jetpress.pipeline.network.channels.rules import RECURRENT, RESIZED, rule_for
-from jetpress.pipeline.network.channels.tracing import evaluating as evaluating
 
 Place = tuple[str, int]
 """A parameter or buffer, and one of its axes."""

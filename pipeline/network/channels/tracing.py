@@ -10,10 +10,8 @@ network can live on as. Both give nodes with ``meta["shapes"]`` (of their tensor
 from __future__ import annotations
 
 import functools
-import logging
 import operator
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 
@@ -27,6 +25,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from jetpress.deploy.errors import StageError
+from jetpress.pipeline.network.channels.modes import batched, doubled, evaluating, in_training, quiet
 
 NEWLINE = chr(10)
 
@@ -46,29 +45,15 @@ def recorded(module: nn.Module, inputs: tuple[Tensor, ...], training: bool = Fal
         Exception: whatever the network raises.
     """
     mode = _Recorder("training_" if training else "")
-    with _quiet(), torch.no_grad(), evaluating(module), mode.following(module), ExitStack() as more:
+    with quiet(), torch.no_grad(), evaluating(module), mode.following(module), ExitStack() as more:
         if training:
-            more.enter_context(_training(module))
+            more.enter_context(in_training(module))
         for k, tensor in enumerate(inputs):
             mode.nodes[tensor] = mode.described(mode.graph.placeholder(f"input_{k}"), tensor)
         with enable_python_dispatcher(), mode:
             result = module(*inputs)
         mode.graph.output(tuple(mode.noted(leaf) for leaf in tree_leaves(result)))
     return _Recording(mode.attributes, mode.graph)
-
-
-@contextmanager
-def _training(module: nn.Module) -> Iterator[None]:
-    """Training mode for a while, after which statistics and random numbers are where they were."""
-    before = [(buffer, buffer.clone()) for buffer in module.buffers()]
-    with torch.random.fork_rng(devices=[]):
-        module.train()
-        try:
-            yield
-        finally:
-            module.eval()
-            for buffer, values in before:
-                buffer.copy_(values)
 
 
 class _Recording(fx.GraphModule):
@@ -218,16 +203,6 @@ def exported(module: nn.Module, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
     return graph
 
 
-def batched(inputs: tuple[Tensor, ...]) -> bool:
-    """Do all inputs agree on axis 0?"""
-    return bool(inputs) and all(x.ndim for x in inputs) and len({len(x) for x in inputs}) == 1
-
-
-def doubled(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """A batch of 1 as one of 2: code that squeezes an axis would take it for a constant."""
-    return tuple(torch.cat([x, x]) for x in inputs) if batched(inputs) and len(inputs[0]) == 1 else inputs
-
-
 def _with_open_batch(module: nn.Module, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
     if not batched(inputs):
         return _exported(module, inputs)
@@ -272,7 +247,7 @@ def open_batch(graph: fx.Graph, larger: fx.Graph) -> None:
 
 def _exported(module: nn.Module, inputs: tuple[Tensor, ...], dynamic: Any = None) -> fx.GraphModule:
     try:
-        with _quiet(), torch.no_grad():
+        with quiet(), torch.no_grad():
             program = torch.export.export(module, inputs, dynamic_shapes=dynamic, strict=False)
             return program.module(check_guards=False)
     except Exception as error:  # noqa: BLE001  (the tracer runs the user's code: anything may come)
@@ -281,73 +256,3 @@ def _exported(module: nn.Module, inputs: tuple[Tensor, ...], dynamic: Any = None
         f"the network cannot be traced: {type(failure).__name__}: {str(failure).strip().partition(NEWLINE)[0]}",
         "control flow that depends on the data has no graph: make it static, or prune the part before it",
     ) from failure
-
-
-# Modes
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the tracer's remarks, and with attention written out instead of its fused inference path."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), unfused_attention():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)
-
-
-@contextmanager
-def unfused_attention() -> Iterator[None]:
-    """``nn.MultiheadAttention`` as its products: inference has a path that is one operator."""
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Eval mode for a while. Afterwards every attribute of every submodule is what it was.
-
-    Caches that the network keeps for inference are empty meanwhile: going through training mode does that.
-    """
-    modes = {part: part.training for part in module.modules()}
-    before = [(vars(part), _contents(vars(part))) for part in modes]
-    module.train().eval()
-    try:
-        yield
-    finally:
-        for attributes, contents in before:
-            _restore(attributes, contents)
-        set_modes(modes)
-
-
-def set_modes(modes: Mapping[nn.Module, bool]) -> None:
-    """Each module's own mode; a network that is its graph has it written into the graph."""
-    for part, mode in modes.items():
-        if isinstance(part, fx.GraphModule):
-            part.train(mode)
-        else:
-            part.training = mode
-
-
-def _contents(attributes: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Every attribute, and what it contains."""
-    return {
-        name: (value, (value.copy() if value else ()) if isinstance(value, dict | list | set) else None)
-        for name, value in attributes.items()
-    }
-
-
-def _restore(attributes: dict[str, Any], contents: Mapping[str, tuple[Any, Any]]) -> None:
-    attributes.clear()
-    for name, (value, content) in contents.items():
-        attributes[name] = value
-        if content is not None:
-            value.clear()
-            value.extend(content) if isinstance(value, list) else value.update(content)

@@ -101,10 +101,11 @@ class SparsifyConfig(Section):
 class QuantizeConfig(Section):
     """INT8 and FP8 (``build.precision``): explicit Q/DQ from calibration images. See docs/quantization.md."""
 
-    method: Literal["auto", "max", "percentile", "entropy", "mse"] = "auto"
+    method: Literal["auto", "max", "percentile", "entropy", "mse", "dynamic"] = "auto"
     """Where the range of a tensor ends. ``max``: at the largest value seen; ``percentile``: below it; ``entropy``:
     least divergence (INT8 only); ``mse``: least squared error. ``auto``: all are tried, and the one whose outputs are
-    nearest to FP32 is taken."""
+    nearest to FP32 is taken. ``dynamic`` (host only): LSTM and linear layers alone, and ranges are found while the
+    engine runs; nothing is calibrated."""
     percentile: Annotated[float, Field(gt=50, le=100)] = 99.99
     """``percentile`` only: share of the values, in percent, that lies within the range."""
     images: AtLeastOne = 128

@@ -106,8 +106,8 @@ class Pruning:
     """What could not be pruned -> the operator that fixed it."""
     left: Mapping[str, str] = field(default_factory=dict)
     """What could be, and lost nothing -> why."""
-    refused: tuple[str, ...] = ()
-    """Groups whose cut would have changed the function."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Groups whose cut would have changed the function, in inference or in training -> how."""
     as_graph: bool = False
     """The network goes on as its traced graph, because its own code cannot take the widths."""
     why: str = ""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from jetpress.deploy.errors import StageError
 from jetpress.pipeline.graph.trace import trace
 from jetpress.pipeline.recipe.sections.model import InputConfig
 
@@ -50,3 +51,48 @@ def test_attention_over_any_axes(axes: tuple[int, ...], mask: tuple[int, ...]) -
     (found,) = session.run(None, {"input": x.numpy()})
     with torch.no_grad():
         np.testing.assert_allclose(found, module(x).numpy(), rtol=1e-4, atol=1e-5)
+
+
+class Several(nn.Module):
+    """``*x`` is one argument of forward that holds every input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 3), nn.Linear(5, 3)
+
+    def forward(self, *x: Tensor) -> Tensor:
+        return self.first(x[0]) + self.second(x[1])  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("largest", [None, 4])
+def test_inputs_as_one_argument(largest: int | None) -> None:
+    module = Several().eval()
+    inputs = (InputConfig((4,), name="a"), InputConfig((5,), name="b"))
+    model = trace(module, inputs, (), 18, 1, largest)
+    given = {name: torch.randn(largest or 1, width) for name, width in (("a", 4), ("b", 5))}
+    session = onnxruntime.InferenceSession(ir.to_proto(model).SerializeToString())
+    (found,) = session.run(None, {name: one.numpy() for name, one in given.items()})
+    with torch.no_grad():
+        np.testing.assert_allclose(found, module(*given.values()).numpy(), rtol=1e-4, atol=1e-5)
+
+
+class Fails(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return {"wide": x}["narrow"]
+
+
+@pytest.mark.parametrize("largest", [None, 4])
+@pytest.mark.parametrize(
+    ("module", "what", "hint"),
+    [
+        (nn.Sequential(nn.AdaptiveMaxPool2d(3)), r"for aten\.adaptive_max_pool2d .*module '0'", "multiples"),
+        (nn.FractionalMaxPool2d(2, 3), r"no operator for aten\.fractional_max_pool2d", "other operators"),
+        (Fails(), r"Fails does not run on inputs of \[[12], 3, 8, 7\]: KeyError: 'narrow'", "must agree"),
+    ],
+    ids=["adaptive", "unknown", "raises"],
+)  # fmt: skip
+def test_the_true_cause_is_said(module: nn.Module, what: str, hint: str, largest: int | None) -> None:
+    with pytest.raises(StageError, match=what) as error:
+        trace(module.eval(), (InputConfig((3, 8, 7)),), (), 18, 1, largest)
+    assert hint in error.value.hint
+    assert "branch" not in error.value.hint

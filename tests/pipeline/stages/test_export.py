@@ -11,6 +11,7 @@ import pytest
 import torch
 from onnxscript import rewriter
 from torch import Tensor
+from torchvision.ops import deform_conv2d
 
 from jetpress.deploy.errors import RecipeError, StageError
 from jetpress.deploy.preflight.compatibility import preflight
@@ -143,6 +144,22 @@ def test_letters_of_einsum_are_those_that_tensorrt_takes(tmp_path: Path) -> None
         path.write_bytes(proto.SerializeToString())
         for target in ("xavier", "thor"):
             assert preflight(path, TARGETS[target], trial=False).ok == taken
+
+
+class Deformed(torch.nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return deform_conv2d(x, x.new_zeros(1, 18, 4, 4), x.new_ones(2, 3, 3, 3), padding=1)
+
+
+def test_an_operator_that_is_younger_than_the_opset() -> None:
+    """DeformConv came with opset 19; TensorRT has it since 10.1."""
+    inputs = (InputConfig(shape=(3, 4, 4)),)
+    for opset in (13, 18):
+        with pytest.raises(StageError, match=r"DeformConv .* since opset 19") as error:
+            to_onnx(Deformed(), inputs, (), ExportConfig(opset=opset))
+        assert "export.opset = 19" in error.value.hint
+    proto = to_onnx(Deformed(), inputs, (), ExportConfig(opset=19))
+    assert [node.op_type for node in proto.graph.node].count("DeformConv") == 1
 
 
 def test_a_network_that_does_not_export() -> None:

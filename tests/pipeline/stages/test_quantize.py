@@ -76,6 +76,30 @@ def test_the_same_network_in_int8(
     assert all(sum(one["counts"]) > 0 for one in told["tensors"])
 
 
+def test_ranges_found_while_it_runs(trained: Checkpoint, exported: OnnxModel, tmp_path: Path) -> None:
+    """The linear head alone; the gate takes it, and it is judged on the whole split."""
+    made = run(replace(CONFIG, method="dynamic"), trained, exported, tmp_path)
+    facts = made.facts.quantization
+    assert facts.met
+    assert [(one.weight, one.int8) for one in facts.layers] == [("head.weight", True)]
+    assert 0 < facts.error == facts.errors["dynamic"] < 0.05
+    assert made.facts.bytes < exported.facts.bytes
+    same = equivalence.equivalence(EquivalenceConfig(), trained, made, small.draft(tmp_path, "same"))
+    assert same.facts.precision == "int8"
+
+
+def test_no_tensorrt_finds_ranges_while_it_runs() -> None:
+    recipe = Recipe("r", quantize=QuantizeConfig(method="dynamic"), build=BuildConfig(precision="int8"))
+    assert resolve(recipe, TARGETS["host"]).recipe.quantize.qat == "off"
+    for target in ("orin-nano", "rtx"):
+        with pytest.raises(RecipeError, match="TensorRT has no dynamic quantization") as error:
+            resolve(recipe, TARGETS[target])
+        assert "fp16" in error.value.hint
+    always = replace(recipe, quantize=replace(recipe.quantize, qat="always"))
+    with pytest.raises(RecipeError, match="exclude each other"):
+        resolve(always, TARGETS["host"])
+
+
 def test_points_of_the_fp32_file_are_those_of_pytorch(trained: Checkpoint, exported: OnnxModel) -> None:
     network = models.load(trained)
     split = loading.load(network.data, network.seed, network.task).validation

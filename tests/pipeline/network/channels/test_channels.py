@@ -16,6 +16,7 @@ from torch import Tensor, library, nn
 from jetpress.deploy.errors import StageError
 from jetpress.pipeline.network import channels
 from jetpress.pipeline.network.channels import rules, tracing
+from jetpress.pipeline.network.channels.cutting import CHANGES
 from jetpress.pipeline.network.channels.graph import TracedNet
 from jetpress.pipeline.pruning import allocate, criteria
 
@@ -386,7 +387,7 @@ def test_a_wrong_rule_is_found_and_refused(monkeypatch: pytest.MonkeyPatch) -> N
     x = (torch.randn(IMAGE),)
     graph = channels.analyse(module, x)
     _, step = channels.cut(module, x, graph, {"a.weight": [0, 1], "b.weight": [0, 1]})
-    assert step["refused"] == ["b.weight"]
+    assert step["refused"] == {"b.weight": CHANGES}
     assert step["units"] == {"a.weight": [8, 6]}
     with pytest.raises(StageError, match=r"b\.weight"):
         channels.cut(module, x, graph, {"b.weight": [0]})
@@ -524,3 +525,42 @@ def test_the_whole_path(name: str) -> None:
     again.load_state_dict(smaller.state_dict())
     with torch.no_grad():
         assert torch.equal(again(inputs[0]), smaller(inputs[0]))
+
+
+class OwnWidthsAndHeads(OwnWidths):
+    """Beside a width in its text: a head that only trains, or a loss of its own that takes targets."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind, self.c = kind, conv(4, 8)
+        self.side, self.d = conv(8, 4), conv(8, 4)
+
+    def forward(self, x: Tensor, target: Tensor | None = None) -> Any:
+        y = self.c(super().forward(x))
+        if not self.training:
+            return self.d(y)
+        if self.kind == "loss":
+            assert target is not None, "targets should be given"
+            return {"loss": (self.d(y) - target).square().mean()}
+        return self.d(y), self.side(y)
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"), [("heads", "returns something else"), ("loss", "targets should be given")]
+)
+def test_what_only_training_returns_is_kept_with_the_module(kind: str, why: str) -> None:
+    """The graph of inference would lose it: so the module stays, and what it cannot take is not cut."""
+    module, x = OwnWidthsAndHeads(kind).eval(), (torch.randn(IMAGE),)
+    graph = channels.analyse(module, x)
+    smaller, step = channels.cut(module, x, graph, half(graph))
+    assert not step["graph"]
+    assert list(step["refused"]) == ["a.weight"]
+    assert why in step["refused"]["a.weight"]
+    assert smaller.c.weight.shape[0] == 4  # type: ignore[union-attr, index]
+    target = torch.zeros(2, 4, 4, 4)
+    trained = smaller.train()(*x, target)
+    assert set(trained) == {"loss"} if kind == "loss" else [y.shape[1] for y in trained] == [4, 4]
+    alone = {"a.weight": [0]}
+    with pytest.raises(StageError, match=why) as error:
+        channels.cut(module, x, graph, alone)
+    assert "attributes" in error.value.hint

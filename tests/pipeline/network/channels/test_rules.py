@@ -176,9 +176,10 @@ CASES: dict[str, Case] = {
     "max_unpool3d": (["2a444"], lambda x: F.max_unpool3d(*F.max_pool3d(x, 2, return_indices=True), 2)),
     "deform_conv2d": (["2a55", "ba33", "b"], lambda x, w, b: deform_conv2d(x, _offset(1), w, b, padding=1)),
     "deform_conv2d_masked": (
-        ["2a55", "2a55", "bc33"],
-        lambda x, y, w: deform_conv2d(torch.cat([x, y], 1), _offset(2), w.repeat(1, 2, 1, 1)[:, : 2 * x.shape[1]],
-                                      mask=_offset(1)[:, :18], padding=1),
+        ["2a55", "2a55", "ba33", "ba33"],
+        lambda x, y, v, w: deform_conv2d(
+            torch.cat([x, y], 1), _offset(2), torch.cat([v, w], 1), mask=_offset(1), padding=1
+        ),
     ),
     # Pooling and resampling
     "max_pool1d": (["2a8"], lambda x: F.avg_pool1d(F.max_pool1d(x, 2), 2)),
