@@ -27,7 +27,7 @@ MOST = 100
 """Detections of an image that count, by COCO's rule."""
 EVERYTHING = [[0.0, 1e10]]
 """Areas in square pixels: those of COCO mean nothing in the network's pixels."""
-LIKELY = 0.3
+LIKELY = 0.4
 """Score from which on a detection is drawn."""
 OUTPUTS = ("boxes", "scores", "labels")
 Seen = Mapping[int, Mapping[str, Any]]

@@ -33,7 +33,9 @@ class Drawn:
         colour = PALETTE[label % len(PALETTE)]
         corners = [self._scale * float(side) for side in sides]
         self._pen.rectangle(corners, outline=colour, width=2)
-        self._pen.text((corners[0] + 3, corners[1] + 1), words, fill=colour)
+        place = (corners[0] + 3, max(corners[1] + 1, 1))
+        self._pen.rectangle(self._pen.textbbox(place, words), fill=colour)
+        self._pen.text(place, words, fill=contrast(colour))
 
     def mask(self, classes: Any, void: int) -> None:
         """Class numbers ``[h, w]`` at any size; what has ``void`` is left as it is."""
@@ -58,6 +60,12 @@ class Drawn:
     def words(self, text: str) -> None:
         """In the corner."""
         self._pen.text((3, 2), text, fill=PALETTE[0])
+
+
+def contrast(colour: str) -> str:
+    """Black or white, whichever is read better on a colour (ITU-R BT.601's luma)."""
+    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "white"
 
 
 def undrawn(*_: object) -> None:
