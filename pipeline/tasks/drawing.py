@@ -38,14 +38,15 @@ class Drawn:
         self._pen.text(place, words, fill=contrast(colour))
 
     def mask(self, classes: Any, void: int) -> None:
-        """Class numbers ``[h, w]`` at any size; what has ``void`` is left as it is."""
+        """Class numbers ``[h, w]`` at any size; what has ``void`` is left as it is, class 0 is dark (Pascal VOC)."""
         from PIL import Image, ImageColor, ImageDraw
 
         width, height = self.image.size
         rows, columns = classes.shape
         classes = classes[np.arange(height)[:, None] * rows // height, np.arange(width) * columns // width]
-        colours = np.array([ImageColor.getrgb(colour) for colour in PALETTE], np.uint8)
-        over = Image.fromarray(colours[np.where(classes == void, 0, classes) % len(PALETTE)])
+        colours = np.array([ImageColor.getrgb(colour) for colour in ("black", *PALETTE)], np.uint8)
+        numbers = np.where(classes <= 0, 0, (classes - 1) % len(PALETTE) + 1)
+        over = Image.fromarray(colours[numbers])
         mixed = Image.blend(self.image, over, 0.5)
         self.image = Image.composite(
             mixed, self.image, Image.fromarray((classes != void).astype(np.uint8) * 255)

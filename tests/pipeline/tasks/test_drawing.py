@@ -15,8 +15,8 @@ RULES = DetectionRules(score=0.05, iou=0.5, candidates=10, detections=5, first_l
 RED, GREEN = (230, 25, 75), (60, 180, 75)
 
 
-def drawn(task: str, target: object, scale: int) -> np.ndarray:
-    picture = Drawn(Image.new("RGB", (16, 12), "black"), scale)
+def drawn(task: str, target: object, scale: int, ground: str = "black") -> np.ndarray:
+    picture = Drawn(Image.new("RGB", (16, 12), ground), scale)
     TASKS[task].draw(picture, target, ("a", "b"))
     return np.asarray(picture.image)
 
@@ -44,7 +44,7 @@ def test_what_a_segmenter_finds_is_drawn_at_the_size_of_the_picture() -> None:
     assert found is not None
     (mask,) = found(scores, Setting())
     mask[0] = VOID
-    seen = drawn("segmentation", mask, 1)
-    assert tuple(seen[8, 2]) == tuple(value // 2 for value in RED)
-    assert np.abs(seen[8, 12].astype(int) - np.array(GREEN) // 2).max() <= 1
-    assert not seen[:2].any()
+    seen = drawn("segmentation", mask, 1, "#808080")
+    assert tuple(seen[8, 2]) == (64, 64, 64)
+    assert np.abs(seen[8, 12].astype(int) - (128 + np.array(RED)) // 2).max() <= 1
+    assert (seen[:2] == 128).all()
