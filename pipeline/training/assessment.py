@@ -16,6 +16,7 @@ from jetpress.pipeline.network import models
 from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.store.artifact import Assessment, Checkpoint
 from jetpress.pipeline.store.facts.network import AssessmentFacts, Change, PartPoints, Points
+from jetpress.pipeline.tasks import decoded_by
 from jetpress.pipeline.tasks.metric import Result
 from jetpress.pipeline.training import shown
 from jetpress.pipeline.training.evaluate import by_the_task, guessing, judged, metric, points_of, rebuilder
@@ -95,7 +96,7 @@ def of_engines(model: Checkpoint, folder: Path, tried: Mapping[str, Infer]) -> d
     found = dict[str, float | None]()
     for name, event in tried.items():
         arrays = {one.name: np.load(folder / one.file, allow_pickle=False) for one in event.outputs}
-        whole = not names or tuple(arrays) == tuple(names)
+        whole = decoded_by(list(arrays)) is None and tuple(arrays) == (tuple(names) or tuple(arrays))
         if not whole and not by_the_task(network):
             found[name] = None
             continue
