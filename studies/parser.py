@@ -30,7 +30,9 @@ VERSIONS: dict[str, Target] = {
     "8.6": replace(find("xavier"), tensorrt="8.6.1"),
     "10.1": replace(find("orin-nano"), tensorrt="10.1.0"),
 }
-KINDS = ("agrees", "false OK", "silently wrong", "needless refusal", "unsure")
+KINDS = ("agrees", "false OK", "silently wrong", "needless refusal", "by reading", "unsure")
+READ = ("computes something else without a word", "the builder refuses it")
+"""Refusals that a verdict on the parser and on shapes cannot see: the importer's source says them."""
 
 
 class Seen(TypedDict, total=False):
@@ -85,9 +87,11 @@ def answers(verdicts: Path, folder: Path) -> Iterator[Answer]:
         for version, seen in entry["versions"].items():
             errors = [refused] if graph is None else _errors(graph, VERSIONS[version])
             truth = right(seen)
-            before = kind(truth, seen["preflight"] == "error")
+            before, now = kind(truth, seen["preflight"] == "error"), kind(truth, bool(errors))
+            if now == "needless refusal" and all(any(words in one for words in READ) for one in errors):
+                now = "by reading"
             why = " ".join(filter(None, (entry["trait"], "|", seen.get("importer"), seen.get("message"))))
-            yield Answer(name, version, before, kind(truth, bool(errors)), why, "; ".join(errors))
+            yield Answer(name, version, before, now, why, "; ".join(errors))
 
 
 def _errors(graph: Graph, target: Target) -> list[str]:

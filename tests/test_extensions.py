@@ -154,7 +154,7 @@ class Backend:
     def inspect(self, engine, inputs, dla_core=None):
         return None
 
-    def load(self, engine, inputs, dla_core=None):
+    def load(self, engine, inputs, dla_core=None, mapped=False):
         from onnx.reference import ReferenceEvaluator
 
         return Session(ReferenceEvaluator(engine), inputs)

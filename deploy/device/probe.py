@@ -208,8 +208,8 @@ def differences(facts: Facts, target: Target) -> list[str]:
     if facts.tensorrt and _series(facts.tensorrt) != _series(target.tensorrt):
         differing.append(f"it has TensorRT {facts.tensorrt}, the target is for {target.tensorrt}")
     if facts.ram_total_mb and facts.ram_total_mb < LEAST_SHARE * 1024 * target.ram_gb:
-        has = f"{facts.ram_total_mb / 1024:.1f} GB of memory"
-        differing.append(f"it has {has}, the target has {target.ram_gb:g}")
+        memory = f"{facts.ram_total_mb / 1024:.1f} GB of memory"
+        differing.append(f"it has {memory}, the target has {target.ram_gb:g}")
     if target.power_mode and facts.power_mode != target.power_mode:
         mode = facts.power_mode or "unknown"
         differing.append(f"it is in power mode {mode}, the target is for {target.power_mode}")

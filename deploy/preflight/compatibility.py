@@ -183,7 +183,7 @@ def _dla(graph: Graph, target: Target, precision: str, problems: Collector) -> d
     if not target.dla:
         return None
     try:
-        share = dla.estimate(graph, target.compute_capability)
+        share = dla.estimate(graph, target.compute_capability, target.tensorrt)
     except (TypeError, ValueError, LookupError):
         return None
     if precision == "fp32":
@@ -199,7 +199,10 @@ def _trial(graph: Graph, target: Target, asked: bool | None, problems: Collector
     """A runtime's own answer. It decides where it is the target; elsewhere it is a second opinion."""
     own = target.runtime.preflight == "trial"
     runtime = target.backend if own else target.runtime.second_opinion
-    if asked is False or (asked is None and not own) or not runtime:
+    if not runtime or (asked is None and not own):
+        return None
+    if asked is False:
+        problems.add("note", "trial", f"{BACKENDS[runtime].title} was not asked: --no-trial")
         return None
     nearest = trials.nearest(target.compute_capability)
     answer = trials.attempt(runtime, graph, nearest)
@@ -212,7 +215,8 @@ def _trial(graph: Graph, target: Target, asked: bool | None, problems: Collector
         where = f"here for compute capability {nearest}" if built else "here"
         problems.add("note", "trial", f"{by} could {answer.stage} it {where}")
     elif answer.ok is None:
-        problems.add("warning", "trial", error, "build on the target and see")
+        remedy = "build on the target and see; `--no-trial` leaves this out"
+        problems.add("warning", "trial", f"not tried to the end: {error}", remedy)
     elif answer.lacks and not own:
         what = f"{by} lacks what this needs, which says nothing about the board: {error}"
         problems.add("note", "trial", what)

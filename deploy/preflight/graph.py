@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -37,6 +37,15 @@ GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
 PASSING = ("Identity", "Cast", "Transpose", "QuantizeLinear", "DequantizeLinear")
 
 
+class Given(NamedTuple):
+    """An output of a branch."""
+
+    name: str
+    value: Value
+    place: int | None
+    """Of the node whose first output it is; None where there is none, or a constant."""
+
+
 class Graph:
     """A model's nodes, values and constants."""
 
@@ -52,7 +61,7 @@ class Graph:
         """Names that two constants or two nodes give a value: parsers differ on whose it is."""
         self.given: set[str] = set()
         """Names that no node needs to compute: constants, and inputs of graphs and functions."""
-        self.branches: dict[str, list[tuple[Value, ...]]] = {}
+        self.branches: dict[str, list[tuple[Given, ...]]] = {}
         """What the branches of an If give, by the If's first output."""
         self.nodes: list[Node] = []
         self.values: dict[str, Value] = {}
@@ -149,9 +158,7 @@ class Graph:
             inputs, outputs = tuple(proto.input), tuple(proto.output)
             self.nodes.append(Node(proto.op_type, domain, name, inputs, outputs, attributes))
             if proto.op_type == "If" and proto.output:
-                self.branches[proto.output[0]] = [
-                    tuple(_value(entry.type) for entry in graph.output) for graph in inner
-                ]
+                self.branches[proto.output[0]] = [_outputs(graph) for graph in inner]
             if proto.op_type == "Constant" and proto.output:
                 self._constant(proto.output[0], _as_tensor(attributes))
             for graph in inner:
@@ -197,7 +204,8 @@ def inferred(skeleton: Skeleton) -> Graph:
         return graph
     if done.returncode == 0 and answer:
         for entry in onnx.GraphProto.FromString(bytes(answer)).value_info:
-            graph.values.setdefault(entry.name, _value(entry.type))
+            if graph.value(entry.name).shape is None:
+                graph.values[entry.name] = _value(entry.type)
     graph.outputs = {name: graph.value(name) for name in graph.outputs}
     return graph
 
@@ -212,6 +220,13 @@ def _parse(skeleton: Skeleton) -> onnx.ModelProto:
             HINT,
         ) from None
     return model
+
+
+def _outputs(graph: onnx.GraphProto) -> tuple[Given, ...]:
+    places = {
+        node.output[0]: at for at, node in enumerate(graph.node) if node.output and node.op_type != "Constant"
+    }
+    return tuple(Given(entry.name, _value(entry.type), places.get(entry.name)) for entry in graph.output)
 
 
 def _value(kind: onnx.TypeProto) -> Value:

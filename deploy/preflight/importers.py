@@ -52,7 +52,8 @@ def violations(graph: Graph, node: Node, version: Version) -> Iterator[Finding]:
         what = CHECKS[rule["check"]](graph, node, {**rule.get("with", {}), "version": version})
         if what:
             does = WORDS[rule.get("how", "refused")]
-            place = f"{rule['places'][read]} of {read}"
+            newer = ", and no changelog since says otherwise" if version > parse(READ[-1]) else ""
+            place = f"{rule['places'][read]} of {read}{newer}"
             yield Finding("error", f"{what}: {does} ({place})", rule.get("remedy", ""))
 
 

@@ -8,8 +8,24 @@ from __future__ import annotations
 
 import resource
 import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import onnx
 
 MOST_MEMORY = 4 * 2**30
+
+
+def inner(graph: onnx.GraphProto) -> Iterator[onnx.ValueInfoProto]:
+    """What is known of the values in the graphs of nodes: branches and bodies."""
+    for node in graph.node:
+        for attribute in node.attribute:
+            for body in (
+                [attribute.g, *attribute.graphs] if attribute.HasField("g") or attribute.graphs else ()
+            ):
+                yield from (*body.value_info, *body.output)
+                yield from inner(body)
 
 
 def main() -> int:
@@ -23,7 +39,7 @@ def main() -> int:
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
     except (onnx.shape_inference.InferenceError, ValueError):
         inferred = onnx.shape_inference.infer_shapes(model)
-    answer = onnx.GraphProto(value_info=inferred.graph.value_info)
+    answer = onnx.GraphProto(value_info=[*inferred.graph.value_info, *inner(inferred.graph)])
     sys.stdout.buffer.write(answer.SerializeToString())
     return 0
 

@@ -64,6 +64,10 @@ class Node:
         index = self.positions.get(at, len(self.inputs)) if isinstance(at, str) else at
         return self.inputs[index] if index < len(self.inputs) else ""
 
+    def formal(self, at: int) -> str:
+        """What ONNX calls the input at a position, in backquotes."""
+        return next((f"`{name}`" for name, place in self.positions.items() if place == at), str(at))
+
     def integer(self, name: str, default: int) -> int:
         """An attribute.
 

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import resource
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jetpress.deploy import process
 from jetpress.deploy.backends import BACKENDS
+from jetpress.deploy.console import milestone, progress
 from jetpress.deploy.errors import DeviceError
 from jetpress.deploy.fields import Fields, Malformed, parse
 from jetpress.deploy.preflight.graph import Graph
@@ -28,9 +28,19 @@ from jetpress.deploy.runner.backends import module_of
 
 CAPABILITIES = ((8, 6), (8, 9), (12, 0))
 """That TensorRT-RTX builds for, and that differ in what they compute in."""
-LIMIT_S = 300.0
-# The child may take this much address space: more than a build needs, less than takes the machine down.
-MOST_MEMORY = max(16 * 2**30, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+LIMIT_S = 60.0
+MOST_MEMORY = 4 * 2**30
+"""Bytes of address space for the process that tries, and three times the weights: more than a build needs, less than
+takes the machine down."""
+OUT_OF_MEMORY = (
+    "bad_alloc",
+    "MemoryError",
+    "out of memory",
+    "OutOfMemory",
+    "Failed to allocate",
+    "Cannot allocate memory",
+    "map segment",
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +52,7 @@ class Answer:
     stage: str = "parse"
     """How far it came: ``parse``, ``load`` or ``build``."""
     ok: bool | None = False
-    """None: it gave no answer in time."""
+    """None: it gave no answer in the time and memory that it may take."""
     lacks: bool = False
     """It failed for what it does not have, not for what the model is."""
     error: str = ""
@@ -67,7 +77,8 @@ def attempt(runtime: str, graph: Graph, capability: str = "8.6", limit_s: float 
     # A list of integers is most often a shape, and a builder wants its values, which nobody has here.
     shapes = any(len(value.shape or ()) < 2 and value.kind in (6, 7) for value in graph.inputs.values())
     build = not shapes and all(None not in shape[1:] for shape in known.values())
-    request = json.dumps({"inputs": inputs, "build": build, "ahead": [capability]})
+    memory = MOST_MEMORY + 3 * graph.weight_bytes
+    request = json.dumps({"inputs": inputs, "build": build, "ahead": [capability], "memory": memory})
     # -P: modules in the folder where the user stands are not ours.
     command = [
         sys.executable,
@@ -79,15 +90,26 @@ def attempt(runtime: str, graph: Graph, capability: str = "8.6", limit_s: float 
         request,
     ]
     title = BACKENDS[runtime].title
+    ahead = BACKENDS[runtime].ahead_of_time
+    does = "loads" if not ahead else "builds" if build else "parses"
+    what = f"{title} {does} it here, in at most {limit_s:.0f} s and {memory / 2**30:.1f} GiB"
+    if ahead:
+        milestone(f"    {what}")
     try:
-        done = process.execute(command, title, process.Terms(timeout=limit_s))
+        with progress(what):
+            done = process.execute(command, title, process.Terms(timeout=limit_s))
     except DeviceError as error:
         return Answer(title, ok=None, error=error.what)
     try:
-        return _read(title, done.stdout.strip().rpartition("\n")[2])
+        answer = _read(title, done.stdout.strip().rpartition("\n")[2])
     except Malformed:
         reason = done.stderr.strip().rpartition("\n")[2][:300] or "no reason given"
-        return Answer(title, error=f"it ended with code {done.returncode}: {reason}")
+        answer = Answer(title, error=f"it ended with code {done.returncode}: {reason}")
+    if not answer.ok and any(word in f"{answer.error} {done.stderr}" for word in OUT_OF_MEMORY):
+        return replace(
+            answer, ok=None, error=f"{title} did not finish within {memory / 2**30:.1f} GiB of memory"
+        )
+    return answer
 
 
 def _read(title: str, line: str) -> Answer:
@@ -106,8 +128,9 @@ def _read(title: str, line: str) -> Answer:
 def main(arguments: list[str]) -> int:
     """The far end: load, parse or build."""
     runtime, model, request = arguments
-    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
-    print(json.dumps(module_of(runtime).attempt(model, json.loads(request))))
+    asked = json.loads(request)
+    resource.setrlimit(resource.RLIMIT_AS, (asked["memory"], asked["memory"]))
+    print(json.dumps(module_of(runtime).attempt(model, asked)))
     return 0
 
 

@@ -110,6 +110,8 @@ def _session(options: "Namespace") -> None:
         bundle = Bundle(folder)
         if options.places:
             bundle.place(options.places)
+        if not name:
+            bundle.also_mapped()
         subjects.append(session.Subject(name, bundle, engines))
     terms = session.Terms(*[getattr(options, name) for name in session.Terms._fields])
     emit("session", engines=session.as_plain(session.run(subjects, terms)))

@@ -144,7 +144,9 @@ class Backend:
         """The optimised graph is the account of its own layers."""
         return None
 
-    def load(self, engine: str, inputs: List[Input], dla_core: Optional[int] = None) -> "Session":
+    def load(
+        self, engine: str, inputs: List[Input], dla_core: Optional[int] = None, mapped: bool = False
+    ) -> "Session":
         """A session on an engine whose digest has been checked."""
         if dla_core is not None:
             raise BundleError("ONNX Runtime's CPU engine has no DLA", "leave --places out")

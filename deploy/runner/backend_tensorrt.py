@@ -1,34 +1,37 @@
 """TensorRT 8.0 to 11.x and TensorRT-RTX: one dialect, asked by capability.
 
 Versions are never compared and enum numbers never stored: what differs between versions is asked with
-`hasattr`. tests/deploy/runner/test_api.py walks this file and tensorrt_build.py, tensorrt_errors.py, tensorrt_io.py
-and tensorrt_session.py, and holds each attribute of `trt`, `builder`, `config`, `network`, `parser`, `profile`,
-`engine`, `context`, `runtime`, `flag`, `typing`, `verbosity`, `tensor`, `layer`, `fault`, `inspector` and `cache`
-against the tables of every version; keep these names for these objects, and use them for nothing else.
+`hasattr`. tests/deploy/runner/test_api.py walks this file and tensorrt_build.py, tensorrt_dla.py, tensorrt_errors.py,
+tensorrt_io.py and tensorrt_session.py, and holds each attribute of `trt`, `builder`, `config`, `network`, `parser`,
+`profile`, `engine`, `context`, `runtime`, `flag`, `typing`, `verbosity`, `tensor`, `layer`, `fault`, `inspector` and
+`cache` against the tables of every version; keep these names for these objects, and use them for nothing else.
 """
 
+import glob
 import importlib
 import os
 import signal
 import time
 from types import ModuleType
-from typing import TYPE_CHECKING, Dict, List, Optional, Sequence
+from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Tuple
 
-from . import findings, gpu, knobs
+from . import findings, gpu, knobs, memory
 from .events import tell
 from .failures import DeviceError, NoGpu, ToolMissing
 from .files import write
+from .identity import Board
 from .remedies import remedy_of
 from .settings import Input, Settings
-from .tensorrt_build import build_engine
+from .tensorrt_build import Built, build_engine
 from .tensorrt_errors import last_errors, make_recorder
 from .tensorrt_session import Session
 from .timings import Timings
 
 if TYPE_CHECKING:
-    from tensorrt import ILogger
+    from tensorrt import IHostMemory, ILogger
 
 LOG_LINES = 20000  # a builder can be very talkative
+ERRORS = ("ERROR", "INTERNAL_ERROR")
 
 
 def open_backend(plan: Dict[str, object]) -> "Backend":
@@ -67,7 +70,7 @@ class Backend:
         self.log.recorder.clear()
         try:
             with _quick_interrupt():
-                plan, built = build_engine(self.trt, self.log, model, settings, self.ahead, timings)
+                plan, built, workspace = self._built(model, settings, timings)
         except (RuntimeError, TypeError) as error:  # what pybind raises when a C++ factory gives nothing
             raise DeviceError(
                 "%s %s failed: %s" % (self.name, self.version, last_errors(self.log.recorder) or error),
@@ -84,10 +87,38 @@ class Backend:
             )
         return dict(
             built._asdict(),
+            workspace_mb=workspace,
             build_seconds=time.time() - started,
             findings=findings.read(lines),
             warnings=[line for line in lines if line.startswith(("WARNING", "ERROR"))][:20],
         )
+
+    def _built(
+        self, model: str, settings: Settings, timings: Optional[Timings]
+    ) -> Tuple[Optional["IHostMemory"], Built, Optional[int]]:
+        """With the workspace of the plan; on a board whose memory is shared by default with a share of what is free,
+        and with half of it again as long as a build fails for memory. The last one's size in MiB, too."""
+        limit, fixed = settings.workspace_mb, settings.workspace_mb is not None
+        if not fixed and self.device.get("integrated"):
+            free = memory.look(Board())
+            limit = memory.workspace(free)
+            size = sum(
+                os.path.getsize(path) for path in glob.glob(glob.escape(model) + "*")
+            )  # weights beside it, too
+            said = memory.warning(size, limit or 0, free)
+            if said:
+                tell(said)
+        while True:
+            first = len(self.log.lines)
+            asked = settings._replace(workspace_mb=limit)
+            plan, built = build_engine(self.trt, self.log, model, asked, self.ahead, timings)
+            errors = [line for line in self.log.lines[first:] if line.startswith(ERRORS)]
+            said = "\n".join([*errors, last_errors(self.log.recorder)])
+            if plan is not None or fixed or not limit or limit < 2 * memory.LEAST_MB or not _for_memory(said):
+                return plan, built, limit
+            limit //= 2
+            tell("warning: the build ran out of memory; it is tried again with %d MiB of workspace" % limit)
+            self.log.recorder.clear()
 
     def inspect(
         self, engine: str, inputs: List[Input], dla_core: Optional[int] = None
@@ -97,11 +128,13 @@ class Backend:
             return None
         return Session(self.trt, self.log, self.gpu, engine, inputs, dla_core=dla_core).layers()
 
-    def load(self, engine: str, inputs: List[Input], dla_core: Optional[int] = None) -> Session:
+    def load(
+        self, engine: str, inputs: List[Input], dla_core: Optional[int] = None, mapped: bool = False
+    ) -> Session:
         """A session on an engine whose digest and stamp have been checked."""
         if self.gpu is None:
             self.gpu = gpu.connect()  # says what is missing
-        return Session(self.trt, self.log, self.gpu, engine, inputs, self.running, dla_core)
+        return Session(self.trt, self.log, self.gpu, engine, inputs, self.running, dla_core, mapped)
 
 
 def load_library(name: str) -> ModuleType:
@@ -152,14 +185,17 @@ def _leave(*_: object) -> None:
     os._exit(130)
 
 
+def _for_memory(said: str) -> bool:
+    return "memory" in said.lower()
+
+
 def _build_failure(name: str, version: str, lines: List[str], recorded: str) -> DeviceError:
-    errors = [line for line in lines if line.startswith(("ERROR", "INTERNAL_ERROR"))]
+    errors = [line for line in lines if line.startswith(ERRORS)]
     lines = [*lines, recorded]
     reason = recorded or "; ".join(errors[-3:]) or "no reason given"
-    memory = any("memory" in line.lower() or "OutOfMemory" in line for line in lines)
     return DeviceError(
         "%s %s did not build an engine: %s" % (name, version, reason),
-        "stop other programs, lower workspace_mb, add swap, and try again"
-        if memory
+        memory.advice(memory.look(Board()))
+        if _for_memory("\n".join(lines))
         else "the lines above are TensorRT's own; `jetpress check` may name the operator",
     )

@@ -78,9 +78,11 @@ def run(bundle: Bundle, engines: str, out: str, asked: Asked, places: Sequence[s
 
     Raises BenchmarkInvalid where the numbers do not tell what was asked; they are all said and written before.
     """
+    bundle.also_mapped()
     pairs = [("compressed", "dense")]
     pairs += [(model.twin_of, name) for name, model in bundle.models.items() if model.twin_of]
     pairs += [(name, model.placed_from) for name, model in bundle.models.items() if model.placed_from]
+    pairs += [(name, model.mapped_from) for name, model in bundle.models.items() if model.mapped_from]
     of_bundle = [(of, to) for of, to in pairs if of != to and {of, to} <= set(bundle.models)]
     _measured([Subject("", bundle, engines)], sorted(bundle.models), of_bundle, asked, out, places)
 
@@ -184,7 +186,7 @@ def _beside(entries: Dict[str, session.Entry], asked: Asked, locked: bool) -> Li
     """What is asked for beside the sessions: trtexec in turns with ours, all places at once."""
     for name, entry in entries.items():
         entry.session.bind(entry.feeds)
-        if asked.against == "trtexec":
+        if asked.against == "trtexec" and not entry.mapped:  # which copies
             knobs = session.knobs_of(entry, len(entries), None, locked)
             core = _core(entry, name)
             trtexec.compare(name, entry.session, entry.file, entry.bundle.inputs, knobs, asked.seconds, core)

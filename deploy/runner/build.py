@@ -6,7 +6,7 @@ A build that was cut is continued: engines whose stamp still fits are kept.
 import glob
 import os
 import time
-from typing import TYPE_CHECKING, Dict, Optional
+from typing import TYPE_CHECKING, Any, Dict, Optional
 
 from . import clocks, timings
 from .backends import open_backend
@@ -100,7 +100,8 @@ def _build(backend: "Backend", model: str, settings: Settings, stamp: Stamp, out
     try:
         facts = backend.build(model, settings, draft, cache)
         sha256, size = digest(draft)
-        facts.update(_account(backend.inspect(draft, settings.inputs, settings.dla_core), out, name))
+        account = backend.inspect(draft, settings.inputs, settings.dla_core)
+        facts.update(_account(account, out, name), dla=_on_dla(facts, account, settings))
         with open(draft, "rb") as whole:
             os.fsync(whole.fileno())
         land(draft, path)
@@ -119,6 +120,34 @@ def _build(backend: "Backend", model: str, settings: Settings, stamp: Stamp, out
         sparse=settings.sparse,
         precision=settings.precision,
         built=int(time.time()),
+    )
+
+
+def _on_dla(
+    facts: Dict[str, Any], account: Optional[Dict[str, Any]], settings: Settings
+) -> Optional[Dict[str, object]]:
+    """How much of an engine for the DLA runs there: what the builder says of each layer, and of what it made.
+
+    Raises DeviceError where that is nothing: its times would be the GPU's, under the DLA's name.
+    """
+    core, found, said = settings.dla_core, facts.get("dla"), facts.get("findings") or {}
+    if core is None or found is None:
+        return None
+    loadables = max(int(said.get("dla_loadables", 0)), int((account or {}).get("dla_layers", 0)))
+    told = bool(loadables or said.get("gpu_layers"))
+    if not found.capable or (told and not loadables):
+        raise DeviceError(
+            "%s: none of its %d layers runs on the DLA, all fall back to the GPU"
+            % (settings.model, found.layers),
+            "leave dla%d out of --places; why is in the lines above, `jetpress check` names operators" % core,
+        )
+    share = found.capable / float(found.layers)
+    tell(
+        "%s: %d of its %d layers (%.0f %%) can run on DLA core %d"
+        % (settings.model, found.capable, found.layers, 100 * share, core)
+    )
+    return dict(
+        found._asdict(), core=core, share=share, loadables=loadables, gpu_layers=said.get("gpu_layers", 0)
     )
 
 

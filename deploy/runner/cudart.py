@@ -36,6 +36,8 @@ SIGNATURES: Dict[str, Tuple[Tuple[type, ...], Tuple[type, ...]]] = {
     "cudaMalloc": ((_POINTER,), (_SIZE,)),
     "cudaFree": ((), (_POINTER,)),
     "cudaMallocHost": ((_POINTER,), (_SIZE,)),
+    "cudaHostAlloc": ((_POINTER,), (_SIZE, ctypes.c_uint)),
+    "cudaHostGetDevicePointer": ((_POINTER,), (_POINTER, ctypes.c_uint)),
     "cudaMemcpyAsync": ((), (_POINTER, _POINTER, _SIZE, _INT, _POINTER)),
     "cudaStreamCreate": ((_POINTER,), ()),
     "cudaEventCreateWithFlags": ((_POINTER,), (ctypes.c_uint,)),

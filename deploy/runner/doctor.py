@@ -8,7 +8,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
 
-from . import backends
+from . import backends, memory
 from .cudart import cudart_paths
 from .events import emit, tell
 from .failures import ToolMissing
@@ -145,15 +145,11 @@ def _disk(folder: str) -> Check:
 
 
 def _memory(board: Board) -> Check:
-    facts: Dict[str, int] = {}
-    for line in (board.read("proc/meminfo") or "").splitlines():
-        name, _, rest = line.partition(":")
-        facts[name] = int((rest.split() or ["0"])[0]) >> 10
-    free = facts.get("MemAvailable", 0)
+    found = memory.look(board)
     return (
         "memory",
         False,
-        free >= LEAST_MEMORY_MB,
-        "%d MiB available, %d MiB swap" % (free, facts.get("SwapTotal", 0)),
-        "stop the desktop (sudo systemctl isolate multi-user.target) or add swap before building",
+        found.free >= LEAST_MEMORY_MB,
+        "%d MiB available, %d MiB swap free%s" % (found.free, found.swap, ", zram" * found.zram),
+        memory.advice(found),
     )

@@ -6,7 +6,7 @@ here is refused before anything opens an engine.
 
 import os
 import platform
-from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence
 
 from .failures import DeviceError, DigestMismatch
 from .files import digest, read_json, verify, write_json
@@ -125,8 +125,27 @@ def read_stamp(folder: str) -> Stamp:
     models = content.get("models") if isinstance(content, dict) else None
     if not isinstance(content, dict) or content.get("format") != FORMAT or not isinstance(models, dict):
         raise _no_stamp(path)
-    identity = Identity(**{name: content.get(name) for name in Identity._fields})
+    identity = _claimed(content)
     return Stamp(identity, {str(name): engine_of(facts, path) for name, facts in models.items()})
+
+
+def _claimed(content: Dict[str, Any]) -> Identity:
+    """What a stamp says that its engines are bound to; what is of another kind is not said."""
+
+    def of(kind: type, name: str) -> Any:
+        value = content.get(name)
+        return value if isinstance(value, kind) and not isinstance(value, bool) else None
+
+    return Identity(
+        str(content.get("backend")),
+        str(content.get("version")),
+        of(str, "device"),
+        of(list, "compute_capability"),
+        of(str, "module"),
+        of(int, "multiprocessors"),
+        of(int, "memory_gb"),
+        of(str, "power_mode"),
+    )
 
 
 def engine_of(facts: object, path: str) -> Engine:
@@ -158,9 +177,14 @@ def open_engines(
         )
     sessions: Dict[str, "Session"] = {}
     for name in sorted(bundle.models, reverse=backward):
-        engine, model = stamp.engines.get(name), bundle.models[name]
+        model = bundle.models[name]
+        engine = stamp.engines.get(model.mapped_from or name)
         if engine is None:
             raise DeviceError("%s holds no engine of model %s" % (folder, name), "run `build` again")
+        if model.dla_core is not None and not engine.facts.get("dla"):
+            raise DeviceError(
+                "the stamp does not say how much of %s runs on the DLA" % name, "run `build` again: --force"
+            )
         if engine.onnx_sha256 != bundle.sha256(model.file):
             raise DigestMismatch(
                 "the engine of %s was built from sha256 %s; the bundle's model is sha256 %s"
@@ -169,7 +193,14 @@ def open_engines(
             )
         path = engine_path(folder, engine)
         verify(path, engine.sha256, engine.size)
-        sessions[name] = backend.load(path, bundle.inputs, model.dla_core)
+        mapped = model.mapped_from is not None
+        if mapped and not backend.device.get("integrated"):
+            raise DeviceError(
+                'memory = "mapped" is for a GPU that has its memory with the CPU, and %s has its own'
+                % backend.device["name"],
+                "leave benchmark.memory out",
+            )
+        sessions[name] = backend.load(path, bundle.inputs, model.dla_core, mapped)
     return sessions
 
 

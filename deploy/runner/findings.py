@@ -5,7 +5,7 @@ tactic-selection pass, and the last pass is the one that counts.
 """
 
 import re
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, List, Optional, Pattern, Sequence, Set
 
 ELIGIBLE = re.compile(
     r"\(Sparsity\) (?:Layers eligible for sparse math|Found (\d+) layer\(s\) eligible[^:]*):?(.*)"
@@ -19,12 +19,17 @@ INT64 = re.compile(r"INT64", re.IGNORECASE)
 # 8.x alone has three wordings: "X is not supported on DLA, falling back to GPU", "Unsupported on DLA. Switching this
 # layer's device type to GPU", "DLA supports only 8 subgraphs per DLA core. Switching to GPU for layer X".
 FALLBACK = re.compile(r"falling back to GPU|GPU fallback|switching (?:.{1,200} )?to GPU\b", re.IGNORECASE)
+# What is said once the engine is made, with names as `{ForeignNode[Conv_0...Relu_9]}`, a loadable of the DLA each.
+ON_DLA, ON_GPU = re.compile(r"\[DlaLayer\] *(\S.*)"), re.compile(r"\[GpuLayer\] *(\S.*)")
+NO_WORK = re.compile(r"^(?:SHUFFLE|REFORMAT\w*|COPY|NOOP|CONSTANT|CAST)\b", re.IGNORECASE)
 SHOWN = 5  # lines quoted of each kind; the counts are complete
 
 
 def of_interest(line: str) -> bool:
     """Whether a line is worth keeping though it is only informative."""
-    return "(Sparsity)" in line or any(kind.search(line) for kind in (SKIPPED, INT64, FALLBACK))
+    return "(Sparsity)" in line or any(
+        kind.search(line) for kind in (SKIPPED, INT64, FALLBACK, ON_DLA, ON_GPU)
+    )
 
 
 def read(lines: Sequence[str]) -> Dict[str, object]:
@@ -38,8 +43,15 @@ def read(lines: Sequence[str]) -> Dict[str, object]:
         "skipped_for_memory": sum("memory" in line.lower() for line in skipped),
         "int64_casts": len(int64),
         "dla_fallback": len(fallback),
+        "dla_loadables": len(_layers(ON_DLA, lines)),
+        "gpu_layers": len([name for name in _layers(ON_GPU, lines) if not NO_WORK.search(name)]),
         "lines": [line for kind in (skipped, int64, fallback) for line in kind[:SHOWN]],
     }
+
+
+def _layers(kind: Pattern[str], lines: Sequence[str]) -> Set[str]:
+    """Each once: a list that is said again is the same list."""
+    return {match.group(1).strip() for match in map(kind.search, lines) if match}
 
 
 def _sparsity(lines: Sequence[str]) -> Optional[Dict[str, object]]:

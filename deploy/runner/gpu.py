@@ -3,6 +3,7 @@
 `connect()` gives the first that works. All answer to the same few methods, and nothing else is needed:
 
     alloc(bytes) -> pointer             pinned(shape, dtype) -> numpy array
+    mapped(shape, dtype) -> numpy array and the GPU's pointer to it, where both have the same memory
     stream(), handle(stream) -> int     upload(pointer, array, stream), download(array, pointer, stream)
     event(spin), record(event, stream), wait(event), elapsed(event, event) -> ms
     follow(stream, event)               what comes on the stream waits for the event
@@ -31,6 +32,7 @@ if TYPE_CHECKING:  # what each library calls them
     Gpu = Union["Runtime", "PyCuda"]
 
 BLOCKING_SYNC, SPINNING = 1, 0  # cudaEventBlockingSync, cudaEventDefault
+MAPPED = 2  # cudaHostAllocMapped
 TO_DEVICE, TO_HOST = "cudaMemcpyHostToDevice", "cudaMemcpyDeviceToHost"
 
 
@@ -64,14 +66,13 @@ class Runtime:
         return int(self._call("cudaMalloc", max(size, 1)))
 
     def pinned(self, shape: Tuple[int, ...], dtype: str) -> "Array":
-        import numpy as np
+        size = _bytes(shape, dtype)
+        return _array_at(int(self._call("cudaMallocHost", size)), size, shape, dtype)
 
-        count = int(np.prod(shape, dtype=np.int64))
-        size = max(count * np.dtype(dtype).itemsize, 1)
-        pointer = int(self._call("cudaMallocHost", size))
-        memory = (ctypes.c_byte * size).from_address(pointer)
-        array: "Array" = np.frombuffer(memoryview(memory), dtype=dtype, count=count).reshape(shape)
-        return array
+    def mapped(self, shape: Tuple[int, ...], dtype: str) -> Tuple["Array", int]:
+        size = _bytes(shape, dtype)
+        host = int(self._call("cudaHostAlloc", size, MAPPED))
+        return _array_at(host, size, shape, dtype), int(self._call("cudaHostGetDevicePointer", host, 0))
 
     def stream(self) -> "cudaStream_t":
         return self._call("cudaStreamCreate")
@@ -159,6 +160,11 @@ class PyCuda:
         array: "Array" = self.driver.pagelocked_empty(shape, dtype)
         return array
 
+    def mapped(self, shape: Tuple[int, ...], dtype: str) -> Tuple["Array", int]:
+        flags = self.driver.host_alloc_flags.DEVICEMAP
+        array: "Array" = self.driver.pagelocked_empty(shape, dtype, mem_flags=flags)
+        return array, int(array.base.get_device_pointer())  # type: ignore[union-attr]
+
     def stream(self) -> "Stream":
         return self.driver.Stream()
 
@@ -203,6 +209,21 @@ class PyCuda:
             "free_mb": free >> 20,
             "total_mb": total >> 20,
         }
+
+
+def _bytes(shape: Tuple[int, ...], dtype: str) -> int:
+    import numpy as np
+
+    return max(int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize, 1)
+
+
+def _array_at(pointer: int, size: int, shape: Tuple[int, ...], dtype: str) -> "Array":
+    import numpy as np
+
+    memory = (ctypes.c_byte * size).from_address(pointer)
+    count = int(np.prod(shape, dtype=np.int64))
+    array: "Array" = np.frombuffer(memoryview(memory), dtype=dtype, count=count).reshape(shape)
+    return array
 
 
 def _by_ctypes() -> Runtime:

@@ -72,8 +72,10 @@ if TYPE_CHECKING:
         ) -> Optional[Dict[str, object]]:
             """The engine's account of its layers; None where it has none."""
 
-        def load(self, engine: str, inputs: List[Input], dla_core: Optional[int] = None) -> Session:
-            """A session on an engine whose digest and stamp have been checked."""
+        def load(
+            self, engine: str, inputs: List[Input], dla_core: Optional[int] = None, mapped: bool = False
+        ) -> Session:
+            """A session on an engine whose digest and stamp have been checked; `mapped`: without copies."""
 
     class Request(TypedDict):
         """What preflight asks a library to do with a model."""

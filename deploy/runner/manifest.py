@@ -2,7 +2,7 @@
 
 import os
 import re
-from typing import Dict, List, NamedTuple, Optional, Sequence
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from . import backends
 from .failures import BundleError, DigestMismatch
@@ -12,6 +12,7 @@ from .settings import Input, Settings
 PLACES: Dict[str, Optional[int]] = {"gpu": None, "dla0": 0, "dla1": 1}  # the core of the DLA
 NUMBERS = ("workspace_mb", "threads", "optimization_level")  # of the plan: whole, or None for the default
 PRECISIONS = ("fp32", "fp16", "int8", "fp8")
+MEMORIES = (None, "copied", "mapped")  # of inputs and outputs
 PROVIDERS = (None, "cpu", "cuda")  # of ONNX Runtime
 
 
@@ -32,6 +33,18 @@ class Model(NamedTuple):
     dla_core: Optional[int]
     twin_of: Optional[str]  # the same network built in another way, to be compared with
     placed_from: Optional[str] = None  # the same network on another place of the board
+    mapped_from: Optional[str] = None  # the same engine without copies
+    implicit: Optional[Tuple[str, str]] = (
+        None  # the file without Q/DQ, and the ranges of its tensors: for a DLA
+    )
+    ranges: Optional[str] = None  # the ranges that this one is built with
+
+    def on(self, core: Optional[int]) -> "Model":
+        """The same on the GPU (None) or a core of the DLA, which may take INT8 in another way."""
+        if core is None or self.precision != "int8" or self.implicit is None:
+            return self._replace(dla_core=core)
+        file, ranges = self.implicit
+        return self._replace(dla_core=core, file=file, ranges=ranges)
 
 
 class Bundle:
@@ -63,9 +76,18 @@ class Bundle:
         for name, model in self.models.items():
             for where in places:
                 core = PLACES[where]
-                variant = model._replace(dla_core=core, placed_from=name)
+                variant = model.on(core)._replace(placed_from=name)
                 placed[name if core is None else "%s-%s" % (name, where)] = variant
         self.models = placed
+
+    def also_mapped(self) -> None:
+        """Every model a second time, as `<model>-mapped`: its engine with memory that CPU and GPU share."""
+        if self.part("benchmark").get("memory") == "mapped":
+            twins = {
+                "%s-mapped" % name: model._replace(mapped_from=name, twin_of=None, placed_from=None)
+                for name, model in self.models.items()
+            }
+            self.models.update(twins)
 
     def settings(self, name: str) -> Settings:
         """How the engine of one model is to be built."""
@@ -82,6 +104,7 @@ class Bundle:
             optimization_level=self.numbers["optimization_level"],
             dla_core=model.dla_core,
             compute_capabilities=self.capabilities,
+            ranges=None if model.ranges is None else _ranges(read_json(self.path(model.ranges))),
         )
 
     def path(self, name: str) -> str:
@@ -138,6 +161,9 @@ def _checked(plan: object) -> Dict[str, object]:
     known = backends.names()
     _require(plan.get("format") == 1, "format must be 1")
     _require(plan.get("backend") in known, "backend must be one of %s" % ", ".join(known))
+    timed = plan.get("benchmark") or {}
+    memory = timed.get("memory") if isinstance(timed, dict) else None
+    _require(memory in MEMORIES, "benchmark.memory must be copied or mapped")
     _require(plan.get("provider") in PROVIDERS, "provider must be cpu or cuda")
     _require(plan.get("precision") in PRECISIONS, "precision must be one of %s" % ", ".join(PRECISIONS))
     return plan
@@ -157,15 +183,37 @@ def _models(plan: Dict[str, object]) -> Dict[str, Model]:
             precision in PRECISIONS,
             "model %s: precision must be one of %s" % (name, ", ".join(PRECISIONS)),
         )
-        models[name] = Model(
+        core = _whole(model.get("dla_core", plan.get("dla_core")), "dla_core of model %s" % name)
+        made = Model(
             file=model["file"],
             precision=precision,
             sparse=bool(model.get("sparse")),
             strongly_typed=bool(model.get("strongly_typed", plan.get("strongly_typed"))),
-            dla_core=_whole(model.get("dla_core", plan.get("dla_core")), "dla_core of model %s" % name),
+            dla_core=None,
             twin_of=None if twin_of is None else str(twin_of),
+            implicit=_implicit(model.get("implicit"), name),
         )
+        models[name] = made.on(core)
     return models
+
+
+def _implicit(entry: object, name: str) -> Optional[Tuple[str, str]]:
+    if entry is None:
+        return None
+    both = entry if isinstance(entry, dict) else {}
+    file, ranges = both.get("file"), both.get("ranges")
+    if not isinstance(file, str) or not isinstance(ranges, str):
+        raise _misread("implicit of model %s must name a file and its ranges" % name)
+    return file, ranges
+
+
+def _ranges(told: object) -> Dict[str, float]:
+    read = told if isinstance(told, dict) else {}
+    numbers = {
+        str(name): value for name, value in read.items() if isinstance(value, float) and 0 < value < 1e38
+    }
+    _require(bool(read) and len(numbers) == len(read), "ranges must be numbers above 0")
+    return numbers
 
 
 def _inputs(plan: Dict[str, object]) -> List[Input]:

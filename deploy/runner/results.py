@@ -70,7 +70,7 @@ def result(name: str, sessions: Sessions, disturbed: Sequence[str], remedy: str)
         verdict="invalid" if faults or invalid else "noisy" if noisy else "valid",
         faults=faults,
         reasons=faults + invalid + noisy,
-        notes=_notes(series),
+        notes=_notes(series) + _on_dla(mine[0].knobs),
         unit="ms",
         runs=runs,
         seconds=seconds,
@@ -134,6 +134,17 @@ def _notes(series: Dict[str, List[float]]) -> List[str]:
     if "enqueue" not in series or median(series["enqueue"]) <= ENQUEUE_BOUND * median(series["compute"]):
         return []
     return ["the host needs as long to start a run as the GPU to do it: cuda_graph = true may help"]
+
+
+def _on_dla(knobs: Dict[str, object]) -> List[str]:
+    """What is measured under the DLA's name is never all of it."""
+    share = knobs.get("dla_share")
+    if not isinstance(share, float):
+        return []
+    return [
+        "%.0f %% of its layers can run on DLA core %s, the GPU runs the rest"
+        % (100 * share, knobs["dla_core"])
+    ]
 
 
 def pairs_of(session: Dict[str, Observed], of: str, against: str) -> intervals.Pairs:

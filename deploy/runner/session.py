@@ -58,6 +58,8 @@ class Entry(NamedTuple):
     bundle: Bundle
     feeds: Feeds
     file: str
+    dla: Optional[Dict[str, object]]  # how much of it runs there, where it is for a DLA
+    mapped: bool  # nothing is copied
 
 
 class Block(NamedTuple):
@@ -173,9 +175,22 @@ def entries_of(bundle: Bundle, engines: str, backward: bool = False) -> Dict[str
     """Every engine of a bundle, opened, with the inputs that it is to be timed on."""
     backend, built = open_backend(bundle.plan), read_stamp(engines).engines
     return {
-        name: Entry(session, backend, bundle, first_batch(bundle, session), engine_path(engines, built[name]))
+        name: Entry(
+            session,
+            backend,
+            bundle,
+            first_batch(bundle, session),
+            engine_path(engines, built[bundle.models[name].mapped_from or name]),
+            _part(built[bundle.models[name].mapped_from or name].facts, "dla"),
+            bundle.models[name].mapped_from is not None,
+        )
         for name, session in open_engines(bundle, engines, backend, backward).items()
     }
+
+
+def _part(facts: Dict[str, object], name: str) -> Optional[Dict[str, object]]:
+    part = facts.get(name)
+    return part if isinstance(part, dict) else None
 
 
 def batch_of(entry: Entry) -> int:
@@ -209,6 +224,9 @@ def knobs_of(entry: Entry, models: int, mode: Optional[str], locked: bool) -> Di
         inputs_sha256=fingerprint(entry.feeds),
         power_mode=mode,
         clocks_locked=locked,
+        memory="mapped" if entry.mapped else "copied",
+        dla_core=entry.dla and entry.dla.get("core"),
+        dla_share=entry.dla and entry.dla.get("share"),
     )
 
 

@@ -26,6 +26,9 @@ class Settings(NamedTuple):
     strongly_typed: bool = False
     optimization_level: Optional[int] = None
     dla_core: Optional[int] = None
+    ranges: Optional[Dict[str, float]] = (
+        None  # of tensors, symmetric: implicit quantization, of a graph without Q/DQ
+    )
     compute_capabilities: Optional[List[str]] = None
 
     def digest(self) -> str:

@@ -5,10 +5,11 @@ import time
 from types import ModuleType
 from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from .events import emit
+from .events import emit, tell
 from .failures import BundleError, DeviceError
 from .files import digest, write
 from .settings import Input, Settings
+from .tensorrt_dla import Capable, adjust_parser, capable_of, set_ranges, use_dla, why_none
 from .timings import Timings
 
 if TYPE_CHECKING:  # its names, whichever version is here; `trt` is the module itself, imported late
@@ -33,6 +34,7 @@ class Built(NamedTuple):
     profile: Shapes
     timing_cache_reused: bool
     ahead_of_time: Sequence[str]
+    dla: Optional[Capable] = None
 
 
 def build_engine(
@@ -50,9 +52,10 @@ def build_engine(
     builder = trt.Builder(log)
     strong, typing = _typing(trt, settings)
     network = builder.create_network(typing)
-    _parse(trt, log, network, model)
     config = builder.create_builder_config()
+    _parse(trt, log, network, model, config, settings)
     flags = _set_flags(trt, builder, config, settings, strong)
+    ranges = set_ranges(network, settings)
     _set_limits(trt, config, settings)
     _set_ahead(trt, config, ahead)
     shapes = _set_profile(builder, config, network, settings.inputs)
@@ -62,10 +65,13 @@ def build_engine(
     builder.error_recorder = (
         log.recorder
     )  # not before: networks made after it end TensorRT-RTX 1.7 with SIGSEGV
+    capable = capable_of(config, network, settings, ranges)
+    if capable and not capable.capable:
+        tell("no layer can run on the DLA. %s" % why_none(trt, log, builder, config, model, typing))
     plan = builder.build_serialized_network(network, config)
     if plan is not None:
         _keep_cache(config, timings)
-    return plan, Built(flags, strong, _types(network), shapes, cached, ahead)
+    return plan, Built(flags, strong, _types(network), shapes, cached, ahead, capable)
 
 
 def _typing(trt: ModuleType, settings: Settings) -> Tuple[bool, int]:
@@ -78,8 +84,16 @@ def _typing(trt: ModuleType, settings: Settings) -> Tuple[bool, int]:
     return False, bits
 
 
-def _parse(trt: ModuleType, log: "ILogger", network: "INetworkDefinition", model: str) -> None:
+def _parse(
+    trt: ModuleType,
+    log: "ILogger",
+    network: "INetworkDefinition",
+    model: str,
+    config: "IBuilderConfig",
+    settings: Settings,
+) -> None:
     parser = trt.OnnxParser(network, log)
+    adjust_parser(trt, parser, config, settings)
     if parser.parse_from_file(model):
         return
     faults = [parser.get_error(place) for place in range(parser.num_errors)]
@@ -113,17 +127,7 @@ def _set_flags(
     if settings.sparse:
         config.set_flag(flag.SPARSE_WEIGHTS)
         names.append("SPARSE_WEIGHTS")
-    if settings.dla_core is not None:
-        if settings.dla_core >= builder.num_DLA_cores:
-            raise DeviceError(
-                "there is no DLA core %d here, TensorRT sees %d" % (settings.dla_core, builder.num_DLA_cores),
-                "leave it out of --places; TensorRT 10.8 and newer has no DLA on most boards",
-            )
-        config.default_device_type = trt.DeviceType.DLA
-        config.DLA_core = settings.dla_core
-        config.set_flag(flag.GPU_FALLBACK)
-        names += ["GPU_FALLBACK", "DLA_%d" % settings.dla_core]
-    return names
+    return names + use_dla(trt, builder, config, settings, strong)
 
 
 def _set_limits(trt: ModuleType, config: "IBuilderConfig", settings: Settings) -> None:

@@ -91,8 +91,12 @@ class Session:
         inputs: List[Input],
         knobs: Optional[Dict[str, bool]] = None,
         dla_core: Optional[int] = None,
+        mapped: bool = False,
     ) -> None:
-        self.gpu, self.trt, self.knobs = device, trt, knobs or ONE_BY_ONE
+        self.gpu, self.trt, self.mapped = device, trt, mapped
+        self.knobs = dict(knobs or ONE_BY_ONE)
+        if mapped:  # there is nothing to move
+            self.knobs["transfers"] = False
         self.again = functools.partial(Session, trt, log, device, path, inputs, dla_core=dla_core)
         with open(path, "rb") as source:
             data = source.read()
@@ -119,12 +123,20 @@ class Session:
         self._allocate()
 
     def _allocate(self) -> None:
-        """Pinned host arrays and device memory, one of each for each tensor; three streams, as trtexec has."""
+        """Pinned host arrays and device memory, one of each for each tensor; three streams, as trtexec has.
+
+        Where memory is mapped both are the same, and nothing is copied.
+        """
         new = self.gpu.stream
         self.streams = {"in": new(), "compute": new(), "out": new()}
         self.host: Feeds = {}
         self.pointers: Dict[str, int] = {}
         for tensor in self.inputs + self.results:
+            if self.mapped:
+                self.host[tensor.name], self.pointers[tensor.name] = self.gpu.mapped(
+                    tensor.shape, tensor.dtype
+                )
+                continue
             self.host[tensor.name] = self.gpu.pinned(tensor.shape, tensor.dtype)
             self.pointers[tensor.name] = self.gpu.alloc(self.host[tensor.name].nbytes)
         handle = self.gpu.handle(self.streams["compute"])
@@ -132,11 +144,11 @@ class Session:
         upload, download = self.gpu.upload, self.gpu.download
         self.uploads = [
             functools.partial(upload, self.pointers[t.name], self.host[t.name], self.streams["in"])
-            for t in self.inputs
+            for t in ([] if self.mapped else self.inputs)
         ]
         self.downloads = [
             functools.partial(download, self.host[t.name], self.pointers[t.name], self.streams["out"])
-            for t in self.results
+            for t in ([] if self.mapped else self.results)
         ]
         depth = 2 if self.knobs["overlap"] else 1
         self.slots = [Run(self.gpu, self.streams, self.knobs["spin_wait"], self.errors) for _ in range(depth)]
@@ -221,7 +233,8 @@ class Session:
         sparse = sum(
             isinstance(item, dict) and "sparse" in str(item.get("TacticName", "")).lower() for item in layers
         )
-        return {"layers": len(layers), "sparse_layers": sparse, "account": layers}
+        dla = sum(isinstance(item, dict) and "DLA" in str(item.get("LayerType", "")) for item in layers)
+        return {"layers": len(layers), "sparse_layers": sparse, "dla_layers": dla, "account": layers}
 
 
 class Profile:

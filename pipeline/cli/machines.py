@@ -18,6 +18,11 @@ def add(commands: Commands) -> None:
     check = command(commands, "check", _check, text)
     check.add_argument("model", nargs="?", metavar="MODEL", help="any ONNX file")
     check.add_argument("--target", default="host", metavar="T", help="held against this target's parser")
+    check.add_argument(
+        "--no-trial",
+        action="store_true",
+        help="do not parse or build it with a runtime that is installed here",
+    )
     targets = command(commands, "targets", _targets, "list the targets, or show one")
     targets.add_argument("name", nargs="?", metavar="NAME")
     device = command(
@@ -42,7 +47,7 @@ def _check(options: argparse.Namespace) -> int:
 def _check_model(options: argparse.Namespace) -> int:
     from jetpress.deploy.preflight.compatibility import report_lines
 
-    lines, found, ok = report_lines(Path(options.model), options.target)
+    lines, found, ok = report_lines(Path(options.model), options.target, trial=not options.no_trial)
     print(json.dumps(found) if options.json else "\n".join(lines))
     return 0 if ok else RecipeError.exit_code
 

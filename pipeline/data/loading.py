@@ -34,6 +34,10 @@ Work = tuple[list[int], int | None, slice]
 EVALUATION_BATCH = 4
 """Times ``data.batch_size``: without gradients there is room for more."""
 
+LARGEST, LEAST = 64 * 3 * 224**2, 8
+"""Elements of all inputs that are walked through a network together (a feature map of ResNet-50 is then 0.2 GB), but so
+many samples at least."""
+
 
 @dataclass(frozen=True)
 class Data:
@@ -240,6 +244,12 @@ def steps(split: Split) -> int:
 def calibration(data: Data, count: int, seed: int = 0) -> tuple[Tensor, ...]:
     """Inputs ``[count, ...]`` of training samples, not augmented; the same for a seed, every class fairly."""
     return data.train.batch(pick(data.train, count, data.seed + seed), None)[0]
+
+
+def at_once(data: Data, most: int) -> tuple[Tensor, ...]:
+    """Calibration inputs that are walked through a network all together, so in memory: fewer where they are large."""
+    elements = sum(x.numel() for x in data.train.batch([0], None)[0])
+    return calibration(data, min(most, max(LEAST, LARGEST // elements)))
 
 
 def samples(data: Data, count: int) -> Batch:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from jetpress.pipeline.network.models import Network
 
 FORMAT = 1
+DLA_FILE, DLA_RANGES = "dla.onnx", "dla-ranges.json"
 
 
 def precision_of(config: BundleConfig, quantized: bool) -> dict[str, object]:
@@ -29,6 +30,23 @@ def precision_of(config: BundleConfig, quantized: bool) -> dict[str, object]:
     if not quantized:  # the dense twin
         return {"precision": target.default_precision}
     return {"precision": precision, "strongly_typed": target.strongly_typed and not target.flags(precision)}
+
+
+def for_dla(config: BundleConfig, quantized: bool, made: Path, folder: Path) -> dict[str, object]:
+    """What a quantized model's entry has besides where the target's DLA takes INT8 without Q/DQ (TensorRT up to 10.7):
+    the float graph and the ranges of its tensors, which are left in ``folder``."""
+    target = config.target
+    if not (quantized and target.dla and config.build.precision == "int8" and target.flags("int8")):
+        return {}
+    import onnx
+    import onnx_ir as ir
+
+    from jetpress.pipeline.quantization.implicit import implicit
+
+    model, ranges = implicit(onnx.load(made))
+    ir.save(model, folder / DLA_FILE)
+    (folder / DLA_RANGES).write_text(json.dumps(ranges, indent=1, sort_keys=True))
+    return {"implicit": {"file": DLA_FILE, "ranges": DLA_RANGES}}
 
 
 def complete(

@@ -67,7 +67,8 @@ def session(numbers: Measurement | None) -> Session:
         for one in events
         if one["event"] == "result"
     }
-    against = {one["against"]: _ratio(one) for one in events if one["event"] == "ratio"}
+    ratios = [one for one in events if one["event"] == "ratio" and one["of"] == "compressed"]
+    against = {one["against"]: _ratio(one) for one in ratios}
     machine = next((one["line"] for one in events if one["event"] == "machine"), "")
     return Session(engines, against, machine)
 

@@ -1,4 +1,4 @@
-"""An ONNX graph of opset 18 at an older opset, or a refusal by name.
+"""An ONNX graph at an older opset, or a refusal by name.
 
 Why ours: PyTorch's exporter writes opset 18 and, asked for less, still writes 18; ONNX's own converter leaves
 invalid graphs. The idea: ask ONNX's operator schemas which operators changed between the two opsets. A node
@@ -6,7 +6,7 @@ of an unchanged operator stays. A changed one stays if it is in ``WIDENED`` (the
 more types or has another default-valued attribute), is rewritten if it has a rule in ``RULES`` or an
 expansion in :mod:`jetpress.pipeline.graph.primitives`, and is refused by name otherwise. Then every input type is
 held against the older schema. So nothing passes that nobody looked at: the tables were made by reading the ONNX
-changelog (onnx/docs/Changelog.md) for each operator that changed from 13 to 18, and a test holds that none is
+changelog (onnx/docs/Changelog.md) for each operator that changed from 13 to 21, and a test holds that none is
 missing.
 """
 
@@ -18,16 +18,21 @@ from onnx import defs
 from onnx.helper import get_attribute_value
 
 from jetpress.deploy.errors import StageError
-from jetpress.pipeline.graph import rewrites
+from jetpress.pipeline.graph import attribute_rewrites
 from jetpress.pipeline.graph.primitives import EXPANSIONS, RefusedError, Rule, Site
 
 NEWEST, OLDEST = 18, 13
+"""That is written where nothing is asked for, and that graphs are brought down to."""
+READ = 21
+"""The newest that a graph may come with."""
 
 # fmt: off
 WIDENED = frozenset({
     "Add", "Sub", "Mul", "Div", "Pow", "CumSum", "GreaterOrEqual", "LessOrEqual", "Where", "Identity",
-    "Relu", "LeakyRelu", "PRelu", "BatchNormalization", "LpPool", "Resize", "ScatterElements", "ScatterND",
+    "Relu", "LeakyRelu", "PRelu", "BatchNormalization", "LpPool", "ScatterElements", "ScatterND",
     "GRU", "LSTM", "RNN", "If", "Loop", "Scan",
+    "AveragePool", "Cast", "CastLike", "Constant", "ConstantOfShape", "DequantizeLinear", "QuantizeLinear", "Equal",
+    "Flatten", "IsInf", "IsNaN", "QLinearMatMul", "Size", "Squeeze", "Transpose", "Unsqueeze",
 })
 # fmt: on
 """Changed only in the types taken, in formal names, or by attributes whose default is the older meaning."""
@@ -54,7 +59,9 @@ def _reduce(at: Site) -> ir.Value | None:
 
 
 def _pad(at: Site) -> ir.Value | None:
-    """Before 18 pads named every dimension: all the starts, then all the ends."""
+    """Before 18 pads named every dimension: all the starts, then all the ends. ``wrap`` came with 19."""
+    if at.attribute("mode", "constant") == "wrap":
+        raise RefusedError("it wraps")
     if at.input(3) is None:
         return None
     axes, pads, rank = at.constant_of(3), at.constant_of(1), at.rank()
@@ -99,7 +106,7 @@ def _reshape(at: Site) -> ir.Value | None:
 
 def _shape(at: Site) -> ir.Value | None:
     """``start`` and ``end`` came with 15."""
-    by = rewrites.shape(at)
+    by = attribute_rewrites.shape(at)
     if not by:
         at.node.attributes.pop("start", None)
     return by or None
@@ -115,18 +122,44 @@ def _roi_align(at: Site) -> ir.Value | None:
     return None
 
 
-RULES: dict[str, Rule] = {
-    **{f"Reduce{kind}": _reduce for kind in REDUCTIONS},
-    "Pad": _pad,
-    "Split": _split,
-    "RoiAlign": _roi_align,
-    "Shape": _shape,
-    "Reshape": _reshape,
+def _resize(at: Site) -> ir.Value | None:
+    """``half_pixel_symmetric`` came with 19."""
+    if at.attribute("coordinate_transformation_mode") == "half_pixel_symmetric":
+        raise RefusedError("it samples symmetrically (half_pixel_symmetric)")
+    return None
+
+
+def _grid_sample(at: Site) -> ir.Value | None:
+    """Before 20 modes had other names, and there were four dimensions."""
+    if at.rank() != 4:
+        raise RefusedError("it samples in other than two dimensions")
+    older = {"linear": "bilinear", "cubic": "bicubic"}
+    mode = at.attribute("mode", "linear")
+    at.node.attributes["mode"] = ir.AttrString("mode", older.get(mode, mode))
+    return None
+
+
+def _group_normalization(_: Site) -> ir.Value | None:
+    """Before 21 scale and bias belonged to groups, not to channels."""
+    raise RefusedError("its scale is of channels")
+
+
+RULES: dict[str, tuple[int, Rule]] = {
+    **{f"Reduce{kind}": (18, _reduce) for kind in REDUCTIONS},
+    "Pad": (19, _pad),
+    "Split": (18, _split),
+    "RoiAlign": (16, _roi_align),
+    "Shape": (15, _shape),
+    "Reshape": (14, _reshape),
+    "Resize": (19, _resize),
+    "GridSample": (20, _grid_sample),
+    "GroupNormalization": (21, _group_normalization),
 }
+"""With the opset that changed the meaning: a graph is held to the rule where it goes below."""
 
 
 def downgrade(model: ir.Model, opset: int) -> None:
-    """Bring ``model`` to ``opset`` (13 to 18), in place. Shapes and types must have been inferred.
+    """Bring ``model`` (opset 21 at most) to ``opset`` (13 at least), in place. Shapes and types must be inferred.
 
     Raises:
         StageError: the older opset cannot say what the graph says; names the operators and nodes in the way.
@@ -134,10 +167,10 @@ def downgrade(model: ir.Model, opset: int) -> None:
     source = model.opset_imports[""]
     if source == opset:
         return
-    if not OLDEST <= opset < source <= NEWEST:
+    if not OLDEST <= opset < source <= READ:
         raise StageError(
             f"the graph is at opset {source} and opset {opset} is asked for",
-            f"jetpress lowers opset {NEWEST} to {OLDEST} and newer: choose export.opset in that range",
+            f"jetpress lowers opset {READ} and older to {OLDEST} and newer: choose export.opset in that range",
         )
     refusals = []
     for node in list(model.graph.all_nodes()):
@@ -168,8 +201,12 @@ def rewrite(node: ir.Node, source: int, opset: int) -> None:
         raise RefusedError("ONNX does not define it")
     if older is not None and older.since_version == newer.since_version:
         return
-    rule = (RULES if older is not None else EXPANSIONS).get(node.op_type)
-    if rule is None and (older is None or node.op_type not in WIDENED):
+    below, rule = RULES.get(node.op_type, (0, None))
+    if older is None:
+        rule = EXPANSIONS.get(node.op_type)
+    elif opset >= below:
+        rule = None
+    if rule is None and (older is None or node.op_type not in {*WIDENED, *RULES}):
         what = "it came" if older is None else "its meaning changed"
         raise RefusedError(f"{what} with opset {newer.since_version}")
     site = Site(node)

@@ -12,11 +12,13 @@ from collections import Counter
 from collections.abc import Collection
 
 import onnx_ir as ir
+from onnx_ir.passes import common
 
 from jetpress.deploy.targets import Target
 from jetpress.pipeline.graph import downgrade, primitives
 from jetpress.pipeline.graph.primitives import RefusedError, Site
 from jetpress.pipeline.graph.rewrites import REWRITES, Rewrite
+from jetpress.pipeline.graph.simplify import fold
 
 
 def lower(
@@ -26,7 +28,7 @@ def lower(
 
     Args:
         tensorrt: its version, such as ``8.5.2``; None or empty where another runtime reads the graph.
-        opset: brought down to this one (13 to 18); None or a newer one leaves the graph's own.
+        opset: brought down to this one (13 and newer); None or a newer one leaves the graph's own.
         operators: written as primitives besides.
 
     Returns:
@@ -42,28 +44,44 @@ def lower(
         if version is not None and (rewrite.until is None or version < rewrite.until):
             for node in [one for one in model.graph.all_nodes() if one.op_type in rewrite.ops]:
                 said[rewrite.title] += node.domain == "" and _apply(rewrite, node, model)
-    primitives.lower(model, operators)
+    _brought_down(primitives.lower(model, operators), model)
     if opset is not None and opset < model.opset_imports[""]:
         downgrade.downgrade(model, opset)
     return [f"{title} ({count} times)" if count > 1 else title for title, count in said.items() if count]
 
 
 def for_target(model: ir.Model, target: Target) -> list[str]:
-    """The same of a graph that somebody else made: for its target, and only what its parser asks for."""
+    """The same of a graph that somebody else made: constants folded, what hands them on gone, and only what the
+    target's parser asks for."""
+    fold(model)
+    common.IdentityEliminationPass()(model)
+    common.ShapeInferencePass()(model)
     there = {node.op_type for node in model.graph.all_nodes() if node.domain == ""}
-    newest = target.newest_opset if model.opset_imports[""] > target.newest_opset else None
-    return lower(model, target.tensorrt, newest, there.intersection(target.lower))
+    newest = target.newest_opset if model.opset_imports[""] <= downgrade.READ else None
+    said = lower(model, target.tensorrt, newest, there.intersection(target.lower))
+    common.RemoveUnusedNodesPass()(model)
+    common.NameFixPass()(model)
+    return said
 
 
 def _apply(rewrite: Rewrite, node: ir.Node, model: ir.Model) -> bool:
     site = Site(node)
+    opset = model.opset_imports[""]
     try:
         by = rewrite.rule(site)
         if isinstance(by, bool):
             return by
-        site.replace(by)
+        if opset < downgrade.OLDEST:  # rules are written at opset 18, which is not brought down further
+            return False
+        site.replace(*(by if isinstance(by, tuple) else (by,)))
     except RefusedError:
         return False  # the preflight says why, at the node that stays
-    for made in site.new:  # written at opset 18, as all rules are
-        downgrade.rewrite(made, downgrade.NEWEST, model.opset_imports[""])
+    _brought_down(site.new, model)
     return True
+
+
+def _brought_down(nodes: list[ir.Node], model: ir.Model) -> None:
+    """New nodes are of opset 18: to the opset that the graph has."""
+    opset = model.opset_imports[""]
+    for made in nodes if downgrade.OLDEST <= opset < downgrade.NEWEST else ():
+        downgrade.rewrite(made, downgrade.NEWEST, opset)

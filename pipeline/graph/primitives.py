@@ -63,6 +63,13 @@ class Site:
             raise RefusedError("the rank of its input is not known")
         return len(shape)
 
+    def numpy_type(self) -> np.dtype[Any]:
+        """The type of the first input as NumPy has it."""
+        kind = self.x().dtype
+        if kind is None:
+            raise RefusedError("its type is not known")
+        return kind.numpy()
+
     def op(
         self,
         op_type: str,
@@ -70,10 +77,21 @@ class Site:
         **attributes: int | float | str | Sequence[int] | Sequence[float],
     ) -> ir.Value:
         """A new node, named after the old one; gives its output."""
-        made = ir.node(op_type, inputs, attributes, name=f"{self.node.name}/{op_type}")
-        made.outputs[0].name = f"{self.node.outputs[0].name}/{op_type}_{len(self.new)}"
+        return self.many(1, op_type, *inputs, **attributes)[0]
+
+    def many(
+        self,
+        count: int,
+        op_type: str,
+        *inputs: ir.Value | None,
+        **attributes: int | float | str | Sequence[int] | Sequence[float],
+    ) -> tuple[ir.Value, ...]:
+        """The same with several outputs."""
+        made = ir.node(op_type, inputs, attributes, num_outputs=count, name=f"{self.node.name}/{op_type}")
+        for at, output in enumerate(made.outputs):
+            output.name = f"{self.node.outputs[0].name}/{op_type}_{len(self.new)}{f'_{at}' if at else ''}"
         self.new.append(made)
-        return made.outputs[0]
+        return tuple(made.outputs)
 
     def constant(self, array: NDArray[Any]) -> ir.Value:
         """A new initializer of the graph."""
@@ -85,15 +103,13 @@ class Site:
         graph.register_initializer(value)
         return value
 
-    def replace(self, by: ir.Value) -> None:
-        """Put the new nodes where the old one was; ``by`` takes the place of its first output."""
-        graph = self.node.graph
+    def replace(self, *by: ir.Value) -> None:
+        """Put the new nodes where the old one was; ``by`` take the places of its first outputs."""
+        graph, old = self.node.graph, self.node.outputs
         assert graph is not None
-        if any(output.uses() or output.is_graph_output() for output in self.node.outputs[1:]):
+        if any(output.uses() or output.is_graph_output() for output in old[len(by) :]):
             raise RefusedError("its second output is used")
-        ir.convenience.replace_nodes_and_values(
-            graph, self.node, [self.node], self.new, [self.node.outputs[0]], [by]
-        )
+        ir.convenience.replace_nodes_and_values(graph, self.node, [self.node], self.new, old[: len(by)], by)
 
 
 Rule = Callable[[Site], ir.Value | None]
@@ -178,8 +194,11 @@ EXPANSIONS: dict[str, Rule] = {
 }
 
 
-def lower(model: ir.Model, operators: Collection[str]) -> None:
-    """Write every node of these operators as primitives, in place. Shapes must have been inferred.
+def lower(model: ir.Model, operators: Collection[str]) -> list[ir.Node]:
+    """Write every node of these operators as primitives of opset 18, in place. Shapes must have been inferred.
+
+    Returns:
+        The new nodes.
 
     Raises:
         RecipeError: an unknown operator was asked for.
@@ -188,6 +207,7 @@ def lower(model: ir.Model, operators: Collection[str]) -> None:
     for name in operators:
         if not defs.has(name):
             raise RecipeError(f"export.lower: ONNX has no operator {name!r}", "spelt as in ONNX: HardSwish")
+    made: list[ir.Node] = []
     for node in [n for n in model.graph.all_nodes() if n.domain == "" and n.op_type in operators]:
         site = Site(node)
         try:
@@ -196,8 +216,10 @@ def lower(model: ir.Model, operators: Collection[str]) -> None:
             by = EXPANSIONS[node.op_type](site)
             assert by is not None
             site.replace(by)
+            made += site.new
         except RefusedError as reason:
             raise StageError(
                 f"{node.op_type} (node {node.name!r}) cannot be written as primitives: {reason}",
                 f"replace this layer in the network; expansions exist for {', '.join(EXPANSIONS)}",
             ) from None
+    return made

@@ -1,22 +1,22 @@
-"""Nodes that an importer of TensorRT refuses or reads wrongly, in words that it reads rightly.
+"""Nodes that an importer of TensorRT refuses or reads wrongly, in words that it reads rightly: what is done where.
 
-Each rule gives the value that takes the node's place, True where the node was changed as it stands, False where there
-is nothing to do. Rules are written in ONNX opset 18 and keep what the graph computes: tests hold that by equality in
-ONNX Runtime. Where each is needed is told by the importers (deploy/preflight/importers.json has the places).
+Each rule gives the value (or one for each output) that takes the node's place, True where the node was changed as it
+stands, False where there is nothing to do; it refuses where it cannot tell. Rules are written in ONNX opset 18 and keep
+what the graph computes: tests hold that by equality in ONNX Runtime. Where each is needed is told by the importers,
+with file and line, in deploy/preflight/importers.json.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
-import numpy as np
 import onnx_ir as ir
 
+from jetpress.pipeline.graph import attribute_rewrites as attributes
+from jetpress.pipeline.graph import value_rewrites as values
+from jetpress.pipeline.graph import window_rewrites as windows
 from jetpress.pipeline.graph.primitives import Site
-
-LAST = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
@@ -25,37 +25,45 @@ class Rewrite:
 
     title: str
     ops: tuple[str, ...]
-    rule: Callable[[Site], ir.Value | bool]
+    rule: Callable[[Site], tuple[ir.Value, ...] | ir.Value | bool]
     until: tuple[int, int] | None = None
-    """The first TensorRT that no longer needs it; None where all do."""
-
-
-def _kernel_shape(at: Site) -> bool:
-    """The importers look for it where the weight is no initializer; ONNX takes it from the weight."""
-    shape = at.shape(1)
-    if "kernel_shape" in at.node.attributes or shape is None or None in shape[2:]:
-        return False
-    at.node.attributes["kernel_shape"] = ir.AttrInt64s("kernel_shape", [size or 0 for size in shape[2:]])
-    return True
-
-
-def _no_reduction(at: Site) -> bool:
-    """ScatterND: up to 10.8 the attribute must not be there, not even as ``none``."""
-    return at.attribute("reduction") == "none" and at.node.attributes.pop("reduction") is not None
-
-
-def shape(at: Site) -> ir.Value | Literal[False]:
-    """``start`` and ``end`` are not read: a Slice of the whole shape says the same."""
-    start, end = at.attribute("start", 0), at.attribute("end")
-    if start == 0 and end is None:
-        return False
-    bounds = (start, LAST if end is None else end)
-    begin, stop = (at.constant(np.array([bound], np.int64)) for bound in bounds)
-    return at.op("Slice", at.op("Shape", at.x()), begin, stop, at.constant(np.array([0], np.int64)))
+    """The first TensorRT that no longer needs it; None where all may."""
 
 
 REWRITES = (
-    Rewrite("kernel_shape written out", ("Conv", "ConvTranspose"), _kernel_shape),
-    Rewrite("ScatterND without its attribute reduction", ("ScatterND",), _no_reduction, (10, 9)),
-    Rewrite("Shape(start, end) as Shape and Slice", ("Shape",), shape, (10, 0)),
+    Rewrite("Constant by its attribute value", ("Constant",), attributes.constant, (10, 0)),
+    Rewrite("kernel_shape written out", ("Conv", "ConvTranspose"), attributes.kernel_shape),
+    Rewrite("ScatterND without its attribute reduction", ("ScatterND",), attributes.no_reduction, (10, 9)),
+    Rewrite("Trilu with its attribute upper", ("Trilu",), attributes.upper),
+    Rewrite("RoiAlign with its attribute sampling_ratio", ("RoiAlign",), attributes.sampling_ratio),
+    Rewrite("the axis of scales written out", ("QuantizeLinear", "DequantizeLinear"), attributes.axis),
+    Rewrite("GridSample's mode by its default", ("GridSample",), attributes.mode),
+    Rewrite("Loop with a condition", ("Loop",), attributes.condition),
+    Rewrite("Slice with its axes", ("Slice",), attributes.slice_axes),
+    Rewrite("Shape(start, end) as Shape and Slice", ("Shape",), attributes.shape, (10, 0)),
+    Rewrite("ReduceSum without axes", ("ReduceSum",), attributes.reduce_sum, (10, 0)),
+    Rewrite("negative Pad as Slice", ("Pad",), windows.crop),
+    Rewrite("Pad that wraps as Concat of slices", ("Pad",), windows.wrap, (10, 0)),
+    Rewrite("dilated MaxPool as Max of slices", ("MaxPool",), windows.dilated_pool),
+    Rewrite(
+        "outputs that nobody uses left out",
+        ("MaxPool", "LayerNormalization", "BatchNormalization", "GroupNormalization"),
+        attributes.one_output,
+    ),
+    Rewrite("TopK of the smallest by negating", ("TopK",), values.smallest, (8, 5)),
+    Rewrite("batch first by Transpose", ("LSTM", "GRU", "RNN"), values.batch_first),
+    Rewrite("Trilu as Where", ("Trilu",), values.trilu, (8, 6)),
+    Rewrite("Pow with an exponent in FP32", ("Pow",), values.power, (10, 8)),
+    Rewrite("Relu of integers as Max", ("Relu",), values.integer_relu),
+    Rewrite("Sign of integers in FP32", ("Sign",), values.integer_sign, (10, 0)),
+    Rewrite("BOOL as INT32", ("Gather", "GatherElements", "GatherND", "Equal"), values.bool_as_int, (8, 5)),
+    Rewrite("Where of BOOL as And and Or", ("Where",), values.bool_where, (8, 5)),
+    Rewrite("GlobalLpPool as powers and sums", ("GlobalLpPool",), values.odd_norm),
+    Rewrite(
+        "GroupNormalization as InstanceNormalization", ("GroupNormalization",), values.group_norm, (10, 9)
+    ),
+    Rewrite("ReduceLogSumExp as its parts", ("ReduceLogSumExp",), values.log_sum_exp),
+    Rewrite("ScatterElements that adds as a product", ("ScatterElements",), values.scatter_elements, (10, 0)),
+    Rewrite("ScatterND that adds as a product", ("ScatterND",), values.scatter_nd),
+    Rewrite("Einsum of many as Einsums of two", ("Einsum",), values.einsum, (10, 0)),
 )

@@ -32,12 +32,12 @@ def simplify(model: ir.Model) -> None:
     """All of the above, in place."""
     with quiet():
         common.InlinePass()(model)
-        _fold(model)
+        fold(model)
         batchnorm.fuse(model)
         # The optimizer loses types behind Reshapes; without them a CastLike stays, one for each layer of attention.
         common.ShapeInferencePass()(model)
         for _ in range(ROUNDS):
-            _fold(model)
+            fold(model)
             changed = rewriter.RewritePass(RULES)(model).modified
             common.RemoveUnusedNodesPass()(model)
             if not changed:
@@ -59,7 +59,8 @@ def _lower_case(model: ir.Model) -> None:
                 node.attributes["equation"] = ir.AttrString("equation", equation.translate(renamed))
 
 
-def _fold(model: ir.Model) -> None:
+def fold(model: ir.Model) -> None:
+    """Compute what follows from constants, in place; an If whose condition is one becomes its branch."""
     optimizer.fold_constants(model, input_size_limit=LARGEST_CONSTANT, output_size_limit=LARGEST_CONSTANT)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.library.given import Shapes, given, unwrapped
 from jetpress.pipeline.library.optimizer import Fate, cut_state
 from jetpress.pipeline.network import models
-from jetpress.pipeline.network.channels import Step
+from jetpress.pipeline.network.channels import Step, positions
 from jetpress.pipeline.store.facts.network import Pruning
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -109,7 +109,11 @@ class Pruned:
         now = dict(self.module.named_parameters(remove_duplicate=False))
         if name in self.last.parts:
             return Fate(name, now.get(self.last.parts[name]), None)
-        kept = {axis: positions for step in self.last.steps for axis, positions in _kept(step, name).items()}
+        kept = {
+            axis: left.tolist()
+            for step in self.last.steps
+            for axis, left in positions(step).get(name, {}).items()
+        }
         return Fate(name, now.get(name), kept)
 
     def prune_copy(self, model: Module) -> Module:
@@ -161,11 +165,6 @@ def check_same(found: Shapes, wanted: Shapes, what: str, other: str) -> None:
             f"{what} is another network than {other}: {', '.join(differences[:3])}{more}",
             "it must be of the same architecture and widths",
         )
-
-
-def _kept(step: Step, name: str) -> dict[int, Any]:
-    ranges = step.get("kept", {}).get(name, {})
-    return {int(axis): [k for a, b in pieces for k in range(a, b)] for axis, pieces in ranges.items()}
 
 
 def _listed(what: str, lines: Mapping[str, str]) -> list[str]:

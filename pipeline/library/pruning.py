@@ -23,7 +23,7 @@ from jetpress.pipeline.library.pruned import Cut, Pruned, Size, names_of
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.channels import ChannelGraph, Step, analyse, copied
 from jetpress.pipeline.network.channels.modes import batched, evaluating
-from jetpress.pipeline.pruning.apply import cut_out, proposed, recorded
+from jetpress.pipeline.pruning.apply import cut_out, fitted, proposed, recorded
 from jetpress.pipeline.pruning.criteria import CRITERIA, Scores, scores
 from jetpress.pipeline.pruning.curves import Curves, curves_of
 from jetpress.pipeline.pruning.reduction import Reduction
@@ -63,6 +63,7 @@ def prune(
     batches: Iterable[object] | None = None,
     loss: Loss | None = None,
     sensitivity_images: int = 128,
+    reconstruct: bool = False,
     seed: int = 0,
 ) -> Pruned:
     """Remove channels from a network, once. What has a name of the recipe's ``[prune]`` means the same as there.
@@ -76,7 +77,7 @@ def prune(
         macs: share of the multiply-adds that goes.
         params: share of the parameters that goes.
         criterion: how much a channel matters: ``l1``, ``l2``, ``fpgm``, ``bn_scale``, ``lamp``, ``random``; with
-            ``batches`` ``activation`` and ``apoz``; with ``batches`` and ``loss`` ``taylor`` and ``fisher``.
+            ``batches`` ``obs``, ``activation`` and ``apoz``; with ``batches`` and ``loss`` ``taylor`` and ``fisher``.
         scope: how much each layer gives up; ``measured`` needs ``batches``.
         blocks: ``measured`` only: whole residual blocks may go.
         channel_multiple: surviving channel counts are multiples of this: 8 fills tensor cores in FP16, 32 in INT8.
@@ -86,6 +87,8 @@ def prune(
             a tensor or several.
         loss: what the network returned and the target -> a scalar.
         sensitivity_images: ``measured`` only: samples that are looked at.
+        reconstruct: every layer is fitted to what it gave before, by least squares on ``batches``: for who cannot train
+            afterwards. Targets are not needed.
         seed: of ``random``.
 
     Returns:
@@ -99,7 +102,7 @@ def prune(
     config = configured(
         ratio=ratio, macs=macs, params=params, criterion=criterion, scope=scope, blocks=blocks,
         channel_multiple=channel_multiple, ignore=list(ignore), limits=dict(limits or {}),
-        sensitivity_images=sensitivity_images,
+        sensitivity_images=sensitivity_images, reconstruct=reconstruct,
     )  # fmt: skip
     return pruned(model, example_inputs, config, shown(config, batches, loss, seed))
 
@@ -130,7 +133,9 @@ def shown(config: PruneConfig, batches: Iterable[object] | None, loss: Loss | No
     wanted = CRITERIA[config.criterion].data
     need = f"criterion={config.criterion!r}" if wanted else "scope='measured'"
     if not wanted and config.scope != "measured":
-        return Shown((), loss, seed)
+        if not config.reconstruct:
+            return Shown((), loss, seed)
+        need = "reconstruct=True"
     if wanted == "gradients" and loss is None:
         raise RecipeError(
             f"{need} looks at the gradients of a loss", "give loss=..., for example F.cross_entropy"
@@ -175,7 +180,10 @@ def pruned(
     shapes, before = network.shapes, _size(network.module, inputs)
     smaller, steps, cut_now = network.module, list[Step](), Pruning()
     if found.removal or found.blocks:
+        dense = copied(network.module) if config.reconstruct else None
         smaller, steps, cut_now = cut_out(network.module, inputs, graph, found)
+        if dense is not None:
+            fitted(dense, smaller, steps[-1], _images(data))
     return Pruned(
         module=network.back(smaller),
         pruning=recorded(reduction, found, cut_now, whole),
@@ -213,6 +221,13 @@ def _judged(
         images = tuple(torch.cat(parts)[: how.images] for parts in zip(*(b[0] for b in batches), strict=True))
         curves = curves_of(looked_at, graph, ranked, images, how, classes=False)
     return ranked, curves
+
+
+def _images(data: Shown) -> tuple[Tensor, ...]:
+    """All that is shown, as one batch on the CPU."""
+    return tuple(
+        torch.cat(parts).cpu() for parts in zip(*(inputs for inputs, _ in data.batches), strict=True)
+    )
 
 
 def _no_loss(outputs: object, target: object) -> Tensor:

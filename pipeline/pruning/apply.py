@@ -6,17 +6,24 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
+from jetpress.deploy import console
 from jetpress.deploy.errors import StageError
+from jetpress.pipeline.data.loading import at_once, load
 from jetpress.pipeline.network import blocks, models
-from jetpress.pipeline.network.channels import ChannelGraph, Step, analyse, cut
+from jetpress.pipeline.network.channels import ChannelGraph, Step, analyse, copied, cut, positions
 from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.pruning.allocate import Removal
+from jetpress.pipeline.pruning.reconstruct import reconstruct
 from jetpress.pipeline.pruning.reduction import Limit, Proposal, Reduction, cost_of
 from jetpress.pipeline.recipe.sections.compression import PruneConfig
 from jetpress.pipeline.store.artifact import Checkpoint
 from jetpress.pipeline.store.facts.network import Check, CheckpointFacts, PrunedTime, Pruning, Width
+
+BATCH = 32
+"""Images that are walked through both networks at a time."""
 
 
 def goals(config: PruneConfig) -> dict[str, float]:
@@ -65,11 +72,27 @@ def cut_and_saved(
     if pruned:
         # Accuracy and training were those of the network before it was cut.
         facts = replace(facts, dense_validation=facts.dense, validation=None, training=None, recovery=None)
+        dense = copied(network.module) if reduction.config.reconstruct else None
         cut_now = cut_in_place(network, reduction.graph, found)
+        if dense is not None:
+            images = at_once(load(network.data, network.seed, network.task), network.data.calibration_images)
+            fitted(dense, network.module, network.history[-1], images)
     else:
         cut_now = replace(facts.pruning or Pruning(), layers=(), blocks=())
     pruning = replace(recorded(reduction, found, cut_now, whole), time=time)
     return models.save(network, draft, replace(facts, pruned=pruned, pruning=pruning))
+
+
+def fitted(dense: nn.Module, pruned: nn.Module, step: Step, images: tuple[Tensor, ...]) -> None:
+    """The weights that are left in ``pruned`` take over for those that ``step`` took away, judged on ``images``."""
+    kept = {name: {k: torch.from_numpy(p) for k, p in axes.items()} for name, axes in positions(step).items()}
+    batches = list(zip(*(torch.split(x, BATCH) for x in images), strict=True))
+    errors = reconstruct(dense.eval(), pruned.eval(), kept, batches).values()
+    if errors:
+        cut_, now = (
+            sum(values) / len(errors) for values in zip(*((e.cut, e.fitted) for e in errors), strict=True)
+        )
+        console.say(f"    {len(errors)} layers fitted: error of their outputs {cut_:.3g} -> {now:.3g}, mean")
 
 
 def recorded(reduction: Reduction, found: Proposal, cut_now: Pruning, whole: Mapping[str, float]) -> Pruning:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from jetpress.deploy.errors import StageError
 from jetpress.pipeline.network.channels import ChannelGraph, Group
+from jetpress.pipeline.pruning.second_order import Reader, columns_of, removal_costs
 
 Scores = NDArray[np.float64]
 """``[units]``; dimensionless."""
@@ -35,6 +36,9 @@ class Statistics:
     """Weight -> mean magnitude of each of its input channels ``[channels]``."""
     zeros: Mapping[str, Tensor] = field(default_factory=dict)
     """Weight -> share of zeros in each of its input channels ``[channels]``."""
+    grams: Mapping[tuple[str, int], Tensor] = field(default_factory=dict)
+    """Weight and the axis of its input channels -> the products of what it is applied to, ``[columns, columns]``;
+    columns are kernel positions, then channels."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Criterion:
     """A function, and what it must see."""
 
     score: Callable[[Group, Material], Scores]
-    data: Literal["", "gradients", "activations"] = ""
+    data: Literal["", "gradients", "activations", "grams"] = ""
     """What must be collected on training data first; empty: weights are enough."""
 
 
@@ -166,6 +170,19 @@ def _read(group: Group, material: Material, channels: Mapping[str, Tensor]) -> S
     return _summed(group, found) / len(found) if found else l2(group, material)
 
 
+def obs(group: Group, material: Material) -> Scores:
+    """What is lost where the channels are read once the others have taken over for the unit (see
+    :mod:`jetpress.pipeline.pruning.second_order`); ``l2`` where nothing tells."""
+    readers = []
+    for place, channels in group.slices.items():
+        if (gram := material.statistics.grams.get(place)) is not None:
+            name, axis = place
+            weight = material.parameters[name].detach().cpu().movedim(axis, -1)
+            units = columns_of(channels, weight.shape[-1], len(gram))
+            readers.append(Reader.of(weight.reshape(-1, len(gram)), gram, units))
+    return removal_costs(readers, group.units) if readers else l2(group, material)
+
+
 def lamp(group: Group, material: Material) -> Scores:
     """Squared norm over that of all units at least as large (Lee et al., 2021): made for a global ranking."""
     squares = l2(group, material) ** 2
@@ -195,6 +212,7 @@ CRITERIA: dict[str, Criterion] = {
     "fisher": Criterion(fisher, "gradients"),
     "activation": Criterion(activation, "activations"),
     "apoz": Criterion(apoz, "activations"),
+    "obs": Criterion(obs, "grams"),
     "lamp": Criterion(lamp),
     "random": Criterion(random),
 }

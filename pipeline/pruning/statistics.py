@@ -13,13 +13,20 @@ from jetpress.pipeline.data.loading import batches, load, steps
 from jetpress.pipeline.data.splits import Batch
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.channels import ChannelGraph
+from jetpress.pipeline.network.channels.graph import trace
 from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.pruning.criteria import CRITERIA, Scores, Statistics, scores
+from jetpress.pipeline.sparse.products import products
+from jetpress.pipeline.sparse.reconstruct import columns, operand, samples, walk
 from jetpress.pipeline.tasks.task import Judge
 from jetpress.pipeline.training.evaluate import device, loss, to_device
 from jetpress.pipeline.training.norms import as_in_training
 
 BATCHES = 8
+POSITIONS = 40_000
+"""That the products of a layer's inputs are summed over."""
+LARGEST = 8192
+"""Columns of a layer, in what is inverted."""
 
 
 def judged(criterion: str, network: Network, graph: ChannelGraph) -> dict[str, Scores]:
@@ -36,7 +43,9 @@ def judged(criterion: str, network: Network, graph: ChannelGraph) -> dict[str, S
 
 def collected(wanted: str, module: nn.Module, batches: Iterable[Batch], objective: Judge) -> Statistics:
     """What a criterion wants to see (``Criterion.data``), of ``module`` in the mode and the place that it is in."""
-    return gradients(module, batches, objective) if wanted == "gradients" else activations(module, batches)
+    if wanted == "gradients":
+        return gradients(module, batches, objective)
+    return grams(module, batches) if wanted == "grams" else activations(module, batches)
 
 
 def gradients(module: nn.Module, batches: Iterable[Batch], objective: Judge) -> Statistics:
@@ -68,6 +77,31 @@ def activations(module: nn.Module, batches: Iterable[Batch]) -> Statistics:
     means = {name: (total / watch.counts[name]).cpu() for name, total in watch.totals.items()}
     zeros = {name: (total / watch.counts[name]).cpu() for name, total in watch.zeros.items()}
     return Statistics(means=means, zeros=zeros)
+
+
+def grams(module: nn.Module, batches: Iterable[Batch]) -> Statistics:
+    """Products of what every weight is applied to, where all of its outputs see the same."""
+    inputs = [x for x, _ in batches]
+    source = trace(module, tuple(x[:2] for x in inputs[0]), any_batch=True)
+    parameters = {name for name, _ in module.named_parameters()}
+    wanted = {
+        one.node: one
+        for one in products(source)
+        if one.name in parameters and not one.reason and one.groups == 1
+    }
+    found: dict[tuple[str, int], Tensor] = {}
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for node, known in walk(source, inputs, wanted):
+            product = wanted[node]
+            for values in known:
+                x = values[operand(product)]
+                some = torch.randperm(samples(x, product), generator=generator)[: POSITIONS // len(known)]
+                seen = columns(x, product, some)[0].double()
+                if seen.shape[-1] <= LARGEST:
+                    place = product.name, product.axis
+                    found[place] = found.get(place, 0) + (seen.mT @ seen).cpu()
+    return Statistics(grams=found)
 
 
 class _Watch(TorchFunctionMode):

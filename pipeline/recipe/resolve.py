@@ -13,8 +13,8 @@ from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.targets import Target
 from jetpress.pipeline.recipe.reading import Recipe
 from jetpress.pipeline.recipe.retraining import Retraining, finetuning, with_rounding, written
-from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS, QuantizeConfig
-from jetpress.pipeline.recipe.sections.device import BuildConfig, Precision
+from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS, PruneConfig, QuantizeConfig
+from jetpress.pipeline.recipe.sections.device import BenchmarkConfig, BuildConfig, Precision
 from jetpress.pipeline.recipe.sections.export import ExportConfig
 from jetpress.pipeline.recipe.sections.training import FinetuneConfig
 
@@ -48,15 +48,14 @@ def resolve(recipe: Recipe, target: Target) -> Plan:
     precision = _precision(recipe, target)
     _refuse_ends(recipe.export, target)
     _refuse_provider(recipe.build, target)
+    _refuse_mapped(recipe.benchmark, target)
     _refuse_fp16_file(recipe.export, precision)
     budget = recipe.budget.accuracy_drop
     tuned = finetuning(recipe.finetune, recipe.train, budget)
     rounded = with_rounding(recipe.qat, tuned.training)
     decided = replace(
         recipe,
-        prune=replace(
-            recipe.prune, channel_multiple=recipe.prune.channel_multiple or target.multiple(precision)
-        ),
+        prune=_prune(recipe, target, precision),
         finetune=_with_budget(written(recipe.finetune, tuned.training), budget),
         qat=written(recipe.qat, rounded.training),
         export=_export(recipe.export, target, opset, precision),
@@ -64,6 +63,17 @@ def resolve(recipe: Recipe, target: Target) -> Plan:
         build=replace(recipe.build, precision=precision),
     )
     return Plan(decided, target, tuned, rounded, _skipped(recipe, target))
+
+
+def _prune(recipe: Recipe, target: Target, precision: str) -> PruneConfig:
+    """With what the recipe leaves to us."""
+    multiple = recipe.prune.channel_multiple or target.multiple(precision)
+    asked = recipe.prune.reconstruct
+    return replace(
+        recipe.prune,
+        channel_multiple=multiple,
+        reconstruct=recipe.finetune.epochs == 0 if asked is None else asked,
+    )
 
 
 def _refuse_fp8(recipe: Recipe, target: Target) -> None:
@@ -165,6 +175,15 @@ def _refuse_provider(config: BuildConfig, target: Target) -> None:
             f'build.provider = "{config.provider}" is for ONNX Runtime, and the engine of {target.title} is '
             f"{target.runtime.title}'s",
             "leave it out, or take --target host",
+        )
+
+
+def _refuse_mapped(config: BenchmarkConfig, target: Target) -> None:
+    """A GPU of its own memory copies."""
+    if config.memory == "mapped" and not target.is_board:
+        raise RecipeError(
+            f'benchmark.memory = "mapped" is for boards, whose GPU has its memory with the CPU, not for {target.title}',
+            "leave it out",
         )
 
 

@@ -75,26 +75,30 @@ def reconstruct(
     errors: dict[str, float] = {}
     done: set[tuple[str, tuple[int, int]]] = set()
     with progress("weights chosen with data", len(wanted)) as line:
-        for node, inputs in _walk(source, batches, wanted):
+        for node, known in walk(source, batches, wanted):
             line.step()
             product = wanted[node]
             if (product.name, product.rows) in done:
                 continue  # a shared weight: it keeps what its first use made of it
             done.add((product.name, product.rows))
             parameter = parameters[product.name]
-            layer = Layer(product, _taken(parameter.detach(), product), _hessian(inputs, product))
+            layer = Layer(
+                product,
+                taken(parameter.detach(), product),
+                _hessian([values[operand(product)] for values in known], product),
+            )
             mask, weight = _sparse(layer, method, kept, group)
             errors[product.name] = max(errors.get(product.name, 0.0), _error(layer, weight))
             whole = found.setdefault(product.name, masks.best_mask(parameter, kept, group, product.axis))
-            _put(whole, mask, product)
-            _put(parameter.data, weight, product)
+            put(whole, mask, product)
+            put(parameter.data, weight, product)
     return found, errors
 
 
-def _walk(
+def walk(
     source: Trace, batches: Sequence[tuple[Tensor, ...]], wanted: Mapping[fx.Node, Product]
-) -> Iterator[tuple[fx.Node, list[Tensor]]]:
-    """Run the graph over all batches in step; stop before each wanted operator to show what goes into it."""
+) -> Iterator[tuple[fx.Node, list[dict[fx.Node, Any]]]]:
+    """Run the graph over all batches in step; stop before each wanted operator to show what is known by then."""
     runs = [fx.Interpreter(source.module, garbage_collect_values=False) for _ in batches]
     last_use = {used: node for node in source.module.graph.nodes for used in node.all_input_nodes}
     for run, batch in zip(runs, batches, strict=True):
@@ -103,8 +107,7 @@ def _walk(
         if node.op == "output":
             return
         if node in wanted:
-            operand = _operand(wanted[node])
-            yield node, [run.env[operand] for run in runs]
+            yield node, [run.env for run in runs]
         for run in runs:
             with torch.no_grad():
                 run.env[node] = run.run_node(node)
@@ -113,14 +116,14 @@ def _walk(
                     run.env.pop(used, None)
 
 
-def _operand(product: Product) -> fx.Node:
+def operand(product: Product) -> fx.Node:
     """What the weight is multiplied with."""
     names = {"weight": "input", "self": "other", "other": "self", "mat1": "mat2", "mat2": "mat1"}
     name = names[product.argument]
-    operand: fx.Node = product.call.arguments[
+    found: fx.Node = product.call.arguments[
         "mat2" if name == "other" and "mat2" in product.call.arguments else name
     ]
-    return operand
+    return found
 
 
 # A layer as a matrix product
@@ -130,15 +133,15 @@ def _is_convolution(product: Product) -> bool:
     return product.call.name.startswith("conv")
 
 
-def _taken(parameter: Tensor, product: Product) -> Tensor:
+def taken(parameter: Tensor, product: Product) -> Tensor:
     """Used rows of a parameter (or of its mask) as ``[groups, out / groups, columns]``."""
     first, last = product.rows
     part = parameter.narrow(1 - product.axis, first, last - first).movedim(product.axis, -1)
     return part.reshape(product.groups, (last - first) // product.groups, -1).clone()
 
 
-def _put(parameter: Tensor, matrix: Tensor, product: Product) -> None:
-    """The inverse of :func:`_taken`, in place."""
+def put(parameter: Tensor, matrix: Tensor, product: Product) -> None:
+    """The inverse of :func:`taken`, in place."""
     first, last = product.rows
     part = parameter.narrow(1 - product.axis, first, last - first).movedim(product.axis, -1)
     part.copy_(matrix.reshape(part.shape))
@@ -154,16 +157,37 @@ def _hessian(inputs: Sequence[Tensor], product: Product) -> Tensor:
     return total / max(count, 1)
 
 
-def columns(x: Tensor, product: Product) -> Tensor:
-    """What each output is summed over: ``[groups, samples, kernel positions x input channels]``."""
+def columns(x: Tensor, product: Product, some: Tensor | None = None) -> Tensor:
+    """What each output is summed over: ``[groups, samples, kernel positions x input channels]``.
+
+    Args:
+        x: the layer's input.
+        some: of the samples (images, then positions), those that are wanted; None: all.
+    """
     x = x.detach().float()
     if not _is_convolution(product):
         x = x.movedim(-2, -1) if product.argument in ("self", "mat1") else x
-        return x.reshape(1, -1, x.shape[-1])
+        rows = x.reshape(-1, x.shape[-1])
+        return (rows if some is None else rows[some]).unsqueeze(0)
+    parts = []
+    for window in _windows(x, product):  # [batch, positions ..., channels]
+        rows = window.flatten(0, -2) if some is None else window[torch.unravel_index(some, window.shape[:-1])]
+        parts.append(rows.reshape(len(rows), product.groups, -1).movedim(1, 0))
+    return torch.cat(parts, dim=-1)
+
+
+def samples(x: Tensor, product: Product) -> int:
+    """How many there are."""
+    if not _is_convolution(product):
+        return x.numel() // x.shape[-2 if product.argument in ("self", "mat1") else -1]
+    return math.prod(next(_windows(x, product)).shape[:-1])
+
+
+def _windows(x: Tensor, product: Product) -> Iterator[Tensor]:
+    """The input as each kernel position sees it, ``[batch, positions ..., channels]``."""
     kernel = product.call.arguments["weight"].meta["val"].shape[2:]
-    spatial, count = len(kernel), product.groups
     stride, padding, dilation = (
-        _each(product.call.arguments[n], spatial) for n in ("stride", "padding", "dilation")
+        _each(product.call.arguments[n], len(kernel)) for n in ("stride", "padding", "dilation")
     )
     if isinstance(padding[0], str):
         total = [d * (k - 1) if padding[0] == "same" else 0 for d, k in zip(dilation, kernel, strict=True)]
@@ -175,16 +199,11 @@ def columns(x: Tensor, product: Product) -> Tensor:
     counts = [
         (s - span[-1] - 1) // step + 1 for s, span, step in zip(x.shape[2:], spans, stride, strict=True)
     ]
-    parts = []
     for offsets in _grid(spans):
         window = [
             slice(o, o + step * (n - 1) + 1, step) for o, step, n in zip(offsets, stride, counts, strict=True)
         ]
-        part = (
-            x[:, :, *window].flatten(2).reshape(len(x), count, -1, math.prod(counts))
-        )  # [batch, groups, channels, positions]
-        parts.append(part.permute(1, 0, 3, 2).flatten(1, 2))
-    return torch.cat(parts, dim=-1)
+        yield x[:, :, *window].movedim(1, -1)
 
 
 def _each(value: Any, count: int) -> list[Any]:

@@ -14,6 +14,9 @@ from jetpress.pipeline.recipe.sections.device import BenchmarkConfig
 from jetpress.pipeline.store.artifact import Bundle, Engine, Measurement
 from jetpress.pipeline.store.facts.device import MeasurementFacts
 
+MAPPED = "compressed-mapped"
+"""The compressed engine with memory that CPU and GPU share (``benchmark.memory``)."""
+
 
 def bench(config: Timing, bundle: Bundle, engine: Engine, draft: Path) -> Measurement:
     """Dense and compressed timed side by side; what was measured is kept whatever the verdicts, which are in it."""
@@ -40,8 +43,11 @@ def _headline(events: Sequence[Event]) -> str:
         for name, one in timed.items()
         if name in ("dense", "compressed")
     ]
-    for ratio in events:
-        if isinstance(ratio, Ratio) and (ratio.of, ratio.against) == ("compressed", "dense"):
-            low, high = ratio.interval
-            said.insert(0, f"{ratio.ratio:.2f} times as fast ({low:.2f} to {high:.2f})")
+    for ratio in (event for event in events if isinstance(event, Ratio)):
+        low, high = ratio.interval
+        times = f"{ratio.ratio:.2f} times as fast ({low:.2f} to {high:.2f})"
+        if (ratio.of, ratio.against) == ("compressed", "dense"):
+            said.insert(0, times)
+        elif ratio.of == MAPPED:
+            said.append(f"without copies {times}")
     return ", ".join(said)

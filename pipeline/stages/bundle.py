@@ -10,6 +10,7 @@
     plan.json                  what to build, and how to measure it
     samples/                   real inputs (``<input>.npy``) and ``labels.npy``: the engine's own accuracy
     runner.pyz                 builds, infers and benchmarks; needs only the board's own Python and TensorRT
+    dla.onnx dla-ranges.json   INT8 for a DLA of TensorRT up to 10.7: the graph without Q/DQ, and its ranges
     manifest.json              SHA-256 and size of every file
     README.txt                 three lines
 """
@@ -19,7 +20,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from jetpress.pipeline.engine.contents import complete, precision_of
+from jetpress.pipeline.engine.contents import complete, for_dla, precision_of
 from jetpress.pipeline.quantization import NOT_MIXED, THROUGHOUT
 from jetpress.pipeline.recipe.configs import BundleConfig
 from jetpress.pipeline.sparse.kernels import TWIN
@@ -51,6 +52,8 @@ def bundle(
     if (compressed.path / THROUGHOUT).exists():
         shutil.copyfile(compressed.path / THROUGHOUT, draft / THROUGHOUT)
         models[NOT_MIXED] = {**models["compressed"], "file": THROUGHOUT, "twin_of": "compressed"}
+    eight_bits = compressed.facts.quantization is not None
+    models["compressed"] |= for_dla(config, eight_bits, compressed.path / "model.onnx", draft)
     facts = compressed.facts
     detection = None if decoded_as(facts.ends.output) else facts.detection  # else it is in the graph
     samples = complete(draft, config, models, facts.inputs, load(model), detection)

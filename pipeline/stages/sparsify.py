@@ -10,7 +10,6 @@ masks, ``fold`` makes them final. Whether a layer really runs sparse, and faster
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
@@ -22,7 +21,7 @@ from torch import Tensor
 from jetpress.deploy.console import say
 from jetpress.deploy.errors import StageError
 from jetpress.deploy.preflight.sparse import why_no_gain
-from jetpress.pipeline.data.loading import calibration, load
+from jetpress.pipeline.data.loading import at_once, load
 from jetpress.pipeline.network import channels, models
 from jetpress.pipeline.network.channels.graph import Trace
 from jetpress.pipeline.network.models import Network
@@ -37,10 +36,6 @@ from jetpress.pipeline.store.facts.network import LayerMask, SparseLayer, Sparsi
 
 BATCH = 4
 """Calibration samples that are walked through the network at a time."""
-
-LARGEST, LEAST = 64 * 3 * 224**2, 8
-"""Elements of all calibration inputs together (a feature map of ResNet-50 is then 0.2 GB), but so many samples at
-least."""
 
 Tensors = Mapping[str, Tensor]
 """By the name of their parameter."""
@@ -63,15 +58,9 @@ def sparsify(config: SparsifyConfig, model: Checkpoint, draft: Path) -> Checkpoi
     if config.method == "magnitude":
         inputs = models.example_inputs(network.model.inputs, BATCH)
     else:
-        inputs = calibration(load(network.data, network.seed, network.task), _images(network))
+        inputs = at_once(load(network.data, network.seed, network.task), network.data.calibration_images)
     found = make_sparse(network, config, inputs)
     return models.save(network, draft, replace(model.facts, sparsity=found, pruned=found.eligible > 0))
-
-
-def _images(network: Network) -> int:
-    """How many calibration samples are walked through the network at once, all of them in memory."""
-    elements = sum(math.prod(one.shape) for one in network.model.inputs)
-    return min(network.data.calibration_images, max(LEAST, LARGEST // elements))
 
 
 def make_sparse(network: Network, config: SparsifyConfig, inputs: tuple[Tensor, ...]) -> Sparsity:

@@ -16,7 +16,7 @@ from onnx import TensorProto, defs, helper
 
 from jetpress.deploy.errors import JetpressError, RecipeError
 from jetpress.deploy.onnx_file import guard
-from jetpress.deploy.preflight import graph, operators, restrictions, sparse, trial
+from jetpress.deploy.preflight import dla, graph, operators, restrictions, sparse, trial
 from jetpress.deploy.preflight.compatibility import preflight, report_lines
 from jetpress.deploy.preflight.dla import Share
 from jetpress.deploy.preflight.verdict import Verdict, explain
@@ -412,6 +412,31 @@ def test_dla(tmp_path: Path) -> None:
     assert verdict(tmp_path, *given, opset=13, target="nano").dla is None
 
 
+def test_a_dla_has_limits(tmp_path: Path) -> None:
+    """NVIDIA's page: batch 4096, 8192 in each other dimension, four dimensions."""
+    on_dla = []
+    for shape in ([4096, 1, 1, 8192], [4097, 1, 1, 1], [1, 8193, 1, 1], [1, 2, 3]):
+        given = ([helper.make_node("Relu", ["x"], ["y"])], [("x", FLOAT, shape)], [("y", FLOAT, shape)])
+        share = verdict(tmp_path, *given, opset=13, target="xavier").dla
+        assert share is not None
+        on_dla.append(share.on_dla)
+    assert on_dla == [1, 0, 0, 0]
+
+
+def test_a_dla_holds_sixteen_loadables(tmp_path: Path) -> None:
+    ops = ["Relu", "Erf"] * 19 + ["Relu", "Relu"]  # twenty stretches, the last of two nodes
+    nodes = [helper.make_node(op, [f"v{at}"], [f"v{at + 1}"]) for at, op in enumerate(ops)]
+    ends = [[(name, FLOAT, [1, 2, 3, 4])] for name in ("v0", "v40")]
+    share = verdict(tmp_path, nodes, *ends, opset=13, target="xavier").dla
+    assert share == Share(nodes=40, on_dla=17, pieces=16, fallback={"Erf": 19, "Relu": 4})
+
+
+def test_operators_of_a_dla_by_version() -> None:
+    assert "Softmax" not in dla.taken_by("8.2.1", (7, 2)) | dla.taken_by("10.3.0", (7, 2))
+    assert {"Softmax", "Equal"} <= dla.taken_by("10.3.0", (8, 7))
+    assert "Equal" not in dla.taken_by("11.4.1", (8, 7))  # in INT8 alone
+
+
 def test_precision(tmp_path: Path) -> None:
     small([node("Relu", ["x"], ["y"])], [SAMPLE], [SAME], opset=13)(tmp_path / "model.onnx")
     found = preflight(tmp_path / "model.onnx", find("nano"), precision="int8")
@@ -548,6 +573,19 @@ def test_a_runtime_that_does_not_end(tmp_path: Path) -> None:
     assert found is not None
     assert found.ok is None
     assert "did not finish" in found.error
+
+
+def test_a_runtime_that_takes_too_much_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "MOST_MEMORY", 2**26)
+    found = verdict(tmp_path, [node("Relu", ["x"], ["y"])], [SAMPLE], [SAME], target="host", trial=True)
+    assert "did not finish within 0.1 GiB of memory" in said(found, "warning")
+    assert "--no-trial" in explain(found)[-1]
+
+
+def test_what_was_not_tried_is_said(tmp_path: Path) -> None:
+    found = verdict(tmp_path, [node("Relu", ["x"], ["y"])], [SAMPLE], [SAME], target="host", trial=False)
+    assert found.ok
+    assert "ONNX Runtime was not asked: --no-trial" in said(found, "note")
 
 
 def test_modules_where_the_user_stands_are_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,13 +18,12 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
+from jetpress.deploy.device.derived import target_of
 from jetpress.deploy.device.device import Device
 from jetpress.deploy.device.device import open as open_device
 from jetpress.deploy.device.events import understood
-from jetpress.deploy.device.inventory import fitting
 from jetpress.deploy.device.probe import Facts, probe
 from jetpress.deploy.pack import pack
-from jetpress.deploy.targets import TARGETS
 from tests.deploy.runner_bundles import bundle, seal
 from tests.deploy.runner_schema import faults
 
@@ -55,7 +54,7 @@ class Board:
 
     def __init__(self, device: Device, facts: Facts, root: Path) -> None:
         self.device = device
-        name = fitting(facts)[0]
+        name = target_of(facts).name
         target = {"name": name, "tensorrt": facts.tensorrt, "compute_capability": facts.compute_capability}
         self.place = bundle(root / "bundle", backend="tensorrt", precision="fp16", target=target)
         pack(self.place / "runner.pyz")
@@ -94,7 +93,7 @@ def test_the_probe_knows_the_board(facts: Facts) -> None:
     assert facts.jetpack, f"L4T {facts.l4t} belongs into deploy/device/board.py"
     assert facts.tensorrt
     assert facts.power_mode in facts.power_modes.values()
-    target = TARGETS[fitting(facts)[0]]
+    target = target_of(facts)
     assert facts.tensorrt.startswith(".".join(target.tensorrt.split(".")[:2]))
 
 
@@ -120,6 +119,24 @@ def test_within_one_percent_of_trtexec(board: Board) -> None:
     for event in (event for event in events if event["event"] == "trtexec"):
         assert abs(event["latency"]["ratio"] - 1) <= 0.01
         assert abs(event["compute"]["ratio"] - 1) <= 0.01
+
+
+def test_zero_copy_beside_copies(device: Device, facts: Facts, tmp_path: Path) -> None:
+    made = Board(device, facts, tmp_path)
+    plan = json.loads((made.place / "plan.json").read_text())
+    plan["benchmark"]["memory"] = "mapped"
+    (made.place / "plan.json").write_text(json.dumps(plan))
+    seal(made.place)
+    made.folder = device.put(made.place, "hardware-mapped")
+    made.engines = f"{made.folder}/engines"
+    made.run("build")
+    events = made.run("bench", "--seconds", "3")
+    found = results(events)["compressed-mapped"]
+    assert set(found["parts"]) == {"compute", "enqueue"}
+    assert not found["faults"], "the outputs of timed and untimed runs are the same"
+    assert ("compressed-mapped", "compressed") in {
+        (e["of"], e["against"]) for e in events if e["event"] == "ratio"
+    }
 
 
 @pytest.mark.parametrize("knob", ["cuda_graph", "spin_wait", "transfers", "overlap"])
@@ -174,11 +191,14 @@ def test_a_build_outlives_the_host(board: Board) -> None:
 
 
 def test_gpu_and_dla_together(board: Board, facts: Facts) -> None:
-    cores = TARGETS[fitting(facts)[0]].dla
+    cores = target_of(facts).dla
     if not cores or not facts.dla_compiler:
         pytest.skip("this board has no DLA that its TensorRT can use")
     places = ",".join(["gpu", *(f"dla{core}" for core in range(cores))])
-    board.run("build", "--places", places)
+    built = {one["model"]: one for one in board.run("build", "--places", places) if one["event"] == "engine"}
+    share = built["compressed-dla0"]["dla"]
+    assert share["loadables"] >= 1, "the builder's log and the inspector have other words than we know"
+    assert 0 < share["share"] <= 1
     events = board.run("bench", "--places", places, "--concurrent", "--seconds", "3")
     together = next(event for event in events if event["event"] == "concurrent")
     alone = results(events)["compressed"]["throughput_per_s"]

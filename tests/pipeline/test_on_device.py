@@ -31,8 +31,15 @@ class Remembering:
         self.steps.append(Step(name, state))
         place = self.folder / f"{len(self.asked)}"
         place.mkdir()
-        event = {"event": "ratio", "against": "dense", "ratio": 1.0, "interval": [0.5, 2.0], "level": 95}
-        told = {**event, "verdict": "noise", "state": ratio, "reasons": ["too wide"], "sessions": 5}
+        event = {"event": "ratio", "of": "compressed", "against": "dense", "ratio": 1.0, "level": 95}
+        told = {
+            **event,
+            "interval": [0.5, 2.0],
+            "verdict": "noise",
+            "state": ratio,
+            "reasons": ["too wide"],
+            "sessions": 5,
+        }
         (place / "bench.json").write_text(json.dumps([told]))
         return Measurement(place)
 

@@ -56,7 +56,10 @@ def read(config: DataConfig, task: TaskConfig) -> Marked:
         raise RecipeError(
             f"{files['train']} has no lines of training data", "path,value: a line for each image"
         )
-    names = names[::2] if task.kind == "keypoints" else names
+    if task.kind == "classification":  # its numbers are the classes, which the columns do not name
+        names = ()
+    elif task.kind == "keypoints":
+        names = names[::2]
     return Marked(splits, {split: files.get(split, root).name for split in splits}, names)
 
 

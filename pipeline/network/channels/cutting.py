@@ -195,16 +195,21 @@ def _kept(axes: Axes, survivors: Survivors) -> dict[int, Indices]:
 
 def replay(module: nn.Module, example_inputs: tuple[Tensor, ...], step: Step) -> nn.Module:
     """The structure that ``step`` left, from the network that it started from; load the weights afterwards."""
-    kept = {
-        name: {int(k): np.concatenate([np.arange(a, b) for a, b in ranges]) for k, ranges in axes.items()}
-        for name, axes in step["kept"].items()
-    }
+    kept = positions(step)
     if not step["graph"]:
         smaller = _without(module, kept)
         attributes.apply(smaller, step["attributes"])
         return smaller
     source = trace(module, example_inputs, any_batch=True)
     return _as_graph(module, source, kept).train(module.training)
+
+
+def positions(step: Step) -> dict[str, dict[int, Indices]]:
+    """What is left of every tensor that was cut: name -> axis -> positions."""
+    return {
+        name: {int(k): np.concatenate([np.arange(a, b) for a, b in ranges]) for k, ranges in axes.items()}
+        for name, axes in step.get("kept", {}).items()
+    }
 
 
 def _without(module: nn.Module, kept: Mapping[str, Mapping[int, Indices]]) -> nn.Module:

@@ -53,13 +53,17 @@ class PruneConfig(Section):
     criterion: CriterionName = "l2"
     """How much a channel matters within its layer: by its weights (``l1``, ``l2``, ``fpgm``, ``bn_scale``,
     ``lamp``), by the loss on training data (``taylor``, ``fisher``), by what it shows there (``activation``,
-    ``apoz``), or at ``random``."""
+    ``apoz``), by what is lost where it is read once the others have taken over (``obs``: for who reconstructs), or at
+    ``random``."""
     scope: Literal["uniform", "global", "isomorphic", "measured"] = "uniform"
     """How much each layer gives up. ``uniform``: the same share; ``global``: one ranking for the whole network;
     ``isomorphic``: one ranking for each kind of layer; ``measured``: what each layer loses in accuracy and saves in
     the goal's unit, both measured, decides."""
     blocks: bool = True
     """``measured`` only: whole residual blocks may go where that pays more than narrower layers."""
+    reconstruct: bool | None = None
+    """After a cut every layer is fitted to what it gave before, by least squares on ``data.calibration_images``
+    training images, without labels. None: where nothing is fine-tuned afterwards (``finetune.epochs = 0``)."""
     sensitivity_images: AtLeastOne = 128
     """``measured`` only: training images that the loss of accuracy is measured on."""
     channel_multiple: AtLeastOne | None = None

@@ -60,6 +60,9 @@ class BenchmarkConfig(Section):
     """TensorRT: run each engine as one CUDA graph. Worth it where starting a run takes as long as the run."""
     spin_wait: bool = False
     """TensorRT: wait for the GPU by spinning instead of sleeping: steadier, and one core is busy."""
+    memory: Literal["copied", "mapped"] = "copied"
+    """``mapped``: each engine a second time without copies (zero copy), where CPU and GPU have the same memory: boards.
+    Which is faster depends on the board and on how often a network reads its inputs: both are measured."""
     lock_clocks: bool = False
     """Highest clocks of the power mode while it is measured; those of before afterwards, also after a crash. Needs
     root on the board, or ``sudo -n jetson_clocks``."""

@@ -44,6 +44,10 @@ class Gpu:
     def pinned(self, shape: tuple[int, ...], dtype: Any) -> Any:
         return np.zeros(shape, dtype)
 
+    def mapped(self, shape: tuple[int, ...], dtype: Any) -> tuple[Any, int]:
+        pointer = self.alloc(int(np.prod(shape)) * np.dtype(dtype).itemsize)
+        return np.frombuffer(MEMORY[pointer], dtype).reshape(shape), pointer
+
     def attach(self) -> None:
         self.attached += 1
 
@@ -98,6 +102,8 @@ def module(version: str) -> types.ModuleType:
     trt = types.ModuleType("tensorrt")
     trt.__version__ = version + ".0"  # type: ignore[attr-defined]
     trt.CALLS = []  # type: ignore[attr-defined]
+    trt.FITS_MB = 1 << 20  # type: ignore[attr-defined]
+    trt.ON_DLA = {"CONV", "RELU", "GLOBALAVERAGEPOOL"}  # type: ignore[attr-defined]
     for name in table["trt"] - {"__version__"}:
         full = globals().get("_" + name)
         if name == "DataType":
@@ -153,12 +159,18 @@ class _IProgressMonitor:
         pass
 
 
-class _Tensor:
-    def __init__(self, trt: Any, value: Any) -> None:
-        self.name = value.name
+class _ITensor:
+    dynamic_range = None
+
+    def __init__(self, value: Any, name: str = "") -> None:
         kind = value.type.tensor_type
-        self.shape = [dim.dim_value or -1 for dim in kind.shape.dim]
-        self.dtype = trt.DataType[TYPES[kind.elem_type]]
+        facts = {
+            "name": name or value.name,
+            "shape": [dim.dim_value or -1 for dim in kind.shape.dim],
+            "dtype": self.TRT.DataType[TYPES[kind.elem_type]],
+        }
+        for key, fact in facts.items():
+            object.__setattr__(self, key, fact)  # its own, not a call of the runner's
 
 
 class _Builder:
@@ -185,6 +197,23 @@ class _Builder:
         if any(node.op_type == "Det" for node in network._model.graph.node):
             self.error_recorder.report_error(enum.Enum("ErrorCode", "INTERNAL_ERROR")(1), "no tactic for Det")
             return None
+        size = next(
+            (
+                v
+                for k, n, v in reversed(self.TRT.CALLS)
+                if n in ("set_memory_pool_limit", "max_workspace_size")
+            ),
+            0,
+        )
+        if (size[1] if isinstance(size, tuple) else size) >> 20 > self.TRT.FITS_MB:
+            self.error_recorder.report_error(enum.Enum("ErrorCode", "FAILED_ALLOCATION")(1), "OutOfMemory")
+            return None
+        if config.default_device_type is not None:
+            kinds = [network.get_layer(place).type.name for place in range(network.num_layers)]
+            for kind in sorted(set(kinds) - self.TRT.ON_DLA):
+                self._log.log(self.TRT.Logger, f"[GpuLayer] {kind}: x")
+            if set(kinds) & self.TRT.ON_DLA:
+                self._log.log(self.TRT.Logger, "[DlaLayer] {ForeignNode[a...e]}")
         self._log.log(self.TRT.Logger, "(Sparsity) Found 3 layer(s) eligible to use sparse tactics: a, b, c")
         self._log.log(self.TRT.Logger, "(Sparsity) Chose 1 layer(s) using sparse tactics: a")
         if hasattr(config, "progress_monitor"):
@@ -213,12 +242,17 @@ class _INetworkDefinition:
         return len(self._model.graph.node)
 
     def get_layer(self, place: int) -> Any:
-        layer = self.TRT.ILayer()
-        layer._outputs = self._outputs
+        layer, node = self.TRT.ILayer(), self._model.graph.node[place]
+        layer._node = node
+        layer._outputs = [self.TRT.ITensor(self._model.graph.output[0], name) for name in node.output]
         return layer
 
 
 class _ILayer:
+    @property
+    def type(self) -> Any:
+        return types.SimpleNamespace(name=self._node.op_type.upper())
+
     @property
     def num_outputs(self) -> int:
         return len(self._outputs)
@@ -235,8 +269,7 @@ class _OnnxParser:
         model = onnx.load(path)
         self._bad = [node for node in model.graph.node if node.op_type == "NonZero"]
         self._network._model = model
-        self._network._inputs = [_Tensor(self.TRT, value) for value in model.graph.input]
-        self._network._outputs = [_Tensor(self.TRT, value) for value in model.graph.output]
+        self._network._inputs = [self.TRT.ITensor(value) for value in model.graph.input]
         return not self._bad
 
     @property
@@ -245,6 +278,18 @@ class _OnnxParser:
 
     def get_error(self, place: int) -> Any:
         return self.TRT.ParserError()
+
+    def supports_model_v2(self, data: bytes, path: str) -> bool:
+        self._bad = [node for node in onnx.load_from_string(data).graph.node if node.op_type == "Flatten"]
+        return not self._bad
+
+    def set_builder_config(self, config: Any) -> bool:
+        self.TRT.CALLS.append(("OnnxParser", "set_builder_config", config))
+        return True
+
+    def set_flag(self, flag: Any) -> None:
+        assert type(flag) is self.TRT.OnnxParserFlag
+        self.TRT.CALLS.append(("OnnxParser", "set_flag", flag.name))
 
 
 class _ParserError:
@@ -268,6 +313,9 @@ class _IBuilderConfig:
     def set_flag(self, flag: Any) -> None:
         assert type(flag) is self.TRT.BuilderFlag
         self.TRT.CALLS.append(("IBuilderConfig", "set_flag", flag.name))
+
+    def can_run_on_DLA(self, layer: Any) -> bool:
+        return layer.type.name in self.TRT.ON_DLA
 
     def set_memory_pool_limit(self, pool: Any, size: int) -> None:
         self.TRT.CALLS.append(("IBuilderConfig", "set_memory_pool_limit", (pool.name, size)))
@@ -321,7 +369,7 @@ class _Runtime:
             ort.InferenceSession(model, providers=["CPUExecutionProvider"]),
         )
         graph = onnx.load_from_string(model).graph
-        engine._values = [_Tensor(self.TRT, value) for value in [*graph.input, *graph.output]]
+        engine._values = [self.TRT.ITensor(value) for value in [*graph.input, *graph.output]]
         engine._count = len(graph.input)
         return engine
 

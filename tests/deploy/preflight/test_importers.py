@@ -1,5 +1,6 @@
 """The rules of importers.json, one small graph each: refused where the importer's source says so, and nowhere else."""
 
+# ruff: noqa: E501 - one graph a line
 from __future__ import annotations
 
 import json
@@ -92,6 +93,13 @@ CASES = [
     ("output shape", 13, "g (float[1,1,4,4] x, float[1,1,2,2] w) => (float[1,1,9,9] y) { y = ConvTranspose<output_shape = [9, 9]>(x, w) }", ALL, "output_shape"),
     ("cumsum", 14, "g (float[4] x, int32 a) => (float[4] y) { y = CumSum(x, a) }", ALL, "`axis`"),
     ("range", 13, "g (float s, float e) => (float[N] y) <float d = {1.0}> { y = Range(s, e, d) }", "8.2", "FLOAT"),
+    ("half pixel", 13, 'g (float[1,1,4,4] x) => (float[1,1,8,8] y) <int64[4] s = {1, 1, 8, 8}> { y = Resize<mode = "nearest", coordinate_transformation_mode = "tf_half_pixel_for_nn">(x, , , s) }', "8.5 8.6 10.1 10.3 10.13", "sizes"),
+    ("activations", 14, 'g (float[2,5,3] x, float[1,4,3] w, float[1,4,4] r) => (float[2,1,5,4] y) { y = RNN<hidden_size = 4, activations = ["Affine"]>(x, w, r) }', ALL, "Affine"),
+    ("pool's places", 13, f"g ({X}) => (float[1,8,15,15] y) {{ y, i = MaxPool<kernel_shape = [2, 2]>(x) }}", ALL, "2 outputs"),
+    ("cast uint8", 13, "g (uint8[4] x) => (int32[4] y) { y = Cast<to = 6>(x) }", "8.2 8.5", "UINT8"),
+    ("axis", 13, "g (float[2,3] x) => (float[2,3] y) <float[3] s = {0.1, 0.2, 0.3}, int8[3] z = {0, 0, 0}> { q = QuantizeLinear(x, s, z) y = DequantizeLinear(q, s, z) }", ALL, "axis is left out"),
+    ("3d pads", 13, "g (float[1,1,3,3,3] x) => (float[1,1,3,3,3] y) <float[1,1,2,2,2] w = {1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0}> { y = ConvTranspose<pads = [0, 0, 0, 1, 1, 1]>(x, w) }", "8.2", "differently"),
+    ("1d padding", 13, "g (float[1,1,4] x) => (float[1,1,10] y) <float[1,1,3] w = {1.0, 1.0, 1.0}> { y = ConvTranspose<strides = [2], output_padding = [1]>(x, w) }", "8.2", "output_padding"),
     # what is taken
     ("trilu upper", 14, "g (float[4,4] x) => (float[4,4] y) { y = Trilu<upper = 0>(x) }", "8.2", ""),
     ("largest k", 13, "g (float[1,8400] x) => (float[1,3840] y, int64[1,3840] i) <int64[1] k = {3840}> { y, i = TopK(x, k) }", "", ""),
@@ -110,6 +118,11 @@ CASES = [
 def test_each_rule(tmp_path: Path, opset: int, text: str, refused: str, says: str) -> None:
     found = refusals(tmp_path, text, opset)
     assert " ".join(found) == refused, found
+    assert not any(
+        "no changelog since" in found[version]
+        for version in ("8.2", "8.5", "8.6", "10.1")
+        if version in found
+    )
     for version in refused.split() if says else ():
         if "TensorRT 8." not in found[version]:  # the operator is not there at all
             assert any(one in found[version] for one in says.split("|")), found
@@ -138,6 +151,25 @@ def test_if_needs_branches_of_one_shape(tmp_path: Path) -> None:
         skeleton = guard.check_onnx(path)
         found = judge(Graph(_parse(skeleton), path), find("xavier"), trial=False)
         assert any("branches give" in one.what for one in found.problems) == wrong
+
+
+def test_branches_of_8_5_give_their_outputs_in_the_order_of_their_layers(tmp_path: Path) -> None:
+    body = "() => (float[4] {0}, float[4] {1}) {{ {2} = Relu(x) {3} = Neg(x) }}"
+    for order, refused in (("abab", {}), ("abba", {"8.5": "in another order"})):
+        then, other = (body.format(*(letter + tag for letter in order)) for tag in "te")
+        text = f"g (bool c, float[4] x) => (float[4] y, float[4] z) {{ y, z = If(c) <then_branch = t {then}, else_branch = e {other}> }}"
+        found = refusals(tmp_path, text, 13)
+        assert set(found) == set(refused)
+        assert all(refused[version] in said for version, said in found.items())
+    same = "() => (float[4] b) { b = Relu(x) }"
+    text = f"g (bool c, float[4] x) => (float[4] y) {{ y = If(c) <then_branch = t {same}, else_branch = e {same}> }}"
+    assert list(refusals(tmp_path, text, 13)) == ["8.2"]
+
+
+def test_what_is_said_of_versions_whose_importers_were_not_read(tmp_path: Path) -> None:
+    found = refusals(tmp_path, "g (float[N,1,4] x) => (float[N,4] y) { y = Squeeze(x) }", 13)
+    assert "of 10.1)" in found["10.1"]
+    assert "of 10.1, and no changelog since says otherwise)" in found["10.13"]
 
 
 def test_every_check_is_named_and_every_place_is_a_line() -> None:

@@ -13,6 +13,7 @@ RUNNER = Path(__file__).parents[3] / "deploy" / "runner"
 FILES = (
     "backend_tensorrt.py",
     "tensorrt_build.py",
+    "tensorrt_dla.py",
     "tensorrt_errors.py",
     "tensorrt_io.py",
     "tensorrt_session.py",

@@ -11,12 +11,12 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from jetpress.deploy.runner import findings, gpu
+from jetpress.deploy.runner import findings, gpu, memory
 from jetpress.deploy.runner.__main__ import main
 from jetpress.deploy.runner.identity import Board, part_number
 from tests.deploy.api import fake
 from tests.deploy.api.names import VERSIONS, names
-from tests.deploy.runner_bundles import bundle
+from tests.deploy.runner_bundles import bundle, seal
 
 PROFILE = {"min": [1, 3, 16, 16], "opt": [2, 3, 16, 16], "max": [4, 3, 16, 16]}
 INPUTS = [{"name": "images", "shape": [2, 3, 16, 16], "dtype": "float32", "profile": PROFILE}]
@@ -276,8 +276,6 @@ def test_parser_error_names_the_operator(
 ) -> None:
     import onnx
 
-    from tests.deploy.runner_bundles import seal
-
     board("8.2")
     place = bundle(tmp_path / "b", batch="n", **PLAN)
     model = onnx.load(place / "model.onnx")
@@ -339,6 +337,191 @@ def test_a_core_that_is_not_there(board: Any, tmp_path: Path, capsys: pytest.Cap
     place = bundle(tmp_path / "b", batch="n", **{**PLAN, "precision": "fp16"})
     assert main(["build", "--bundle", str(place), "--places", "dla1"]) == 5
     assert "no DLA core 1 here, TensorRT sees 1" in events(capsys)["error"][0]["what"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "fits", "code", "tried"),
+    [(None, 9999, 0, [1000]), (None, 300, 0, [1000, 500, 250]), (256, 100, 5, [256]),
+     (None, 10, 5, [1000, 500, 250, 125])],
+    ids=["half of what is free", "halved until it fits", "as the plan says", "too little for anything"],
+)  # fmt: skip
+def test_the_workspace_on_a_board(
+    asked: int | None, fits: int, code: int, tried: list[int], board: Any, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """What TensorRT takes by itself is all the memory of the GPU, which there is the CPU's, too."""
+    (tmp_path / "root/proc").mkdir(parents=True)
+    (tmp_path / "root/proc/meminfo").write_text(
+        "MemTotal: 8000000 kB\nMemAvailable: 2048000 kB\nSwapFree: 0 kB\n"
+    )
+    (tmp_path / "root/proc/swaps").write_text(
+        "Filename Type Size Used Priority\n/dev/zram0 partition 1 0 5\n"
+    )
+    monkeypatch.setenv("JETPRESS_BOARD", str(tmp_path / "root"))
+    trt = board("8.5")
+    trt.FITS_MB = fits
+    plan = {**PLAN, "workspace_mb": asked, "models": {"one": {"file": "model.onnx"}}}
+    assert main(["build", "--bundle", str(bundle(tmp_path / "b", batch="n", **plan))]) == code
+    assert [value[1] >> 20 for _, name, value in trt.CALLS if name == "set_memory_pool_limit"] == tried
+    found = events(capsys)
+    if code:
+        assert "mkswap" in found["error"][0]["hint"]
+        assert "nvzramconfig" in found["error"][0]["hint"]
+    else:
+        assert found["engine"][0]["workspace_mb"] == tried[-1]
+
+
+def test_a_build_that_may_not_fit_is_said_before() -> None:
+    free = memory.Memory(free=1000, swap=200, zram=False)
+    assert memory.warning(10 << 20, 500, free) == ""
+    assert "take 1700 MiB (an estimate), and 1000 MiB are free" in memory.warning(200 << 20, 500, free)
+    assert "nvzramconfig" not in memory.advice(free)
+    assert "mkswap" not in memory.advice(free._replace(swap=8192))
+
+
+@pytest.mark.parametrize("sessions", [1, 2])
+def test_with_and_without_copies_are_measured_beside_each_other(
+    sessions: int,
+    board: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from jetpress.deploy.runner import processes
+    from tests.deploy.runner_schema import faults
+
+    def inside(words: list[str]) -> dict[str, Any]:
+        """The session that is a process of its own elsewhere: the fake is in this one."""
+        main(words)
+        return {"engines": events(capsys)["session"][0]["engines"]}
+
+    monkeypatch.setattr(processes, "run", inside)
+    monkeypatch.setattr(processes, "end_with_parent", lambda: None)
+    board("10.3")
+    timing = {**PLAN["benchmark"], "memory": "mapped", "sessions": sessions}
+    place = bundle(tmp_path / "b", batch="n", **{**PLAN, "benchmark": timing})
+    assert main(["build", "--bundle", str(place)]) == 0
+    assert {event["model"] for event in events(capsys)["engine"]} == {"compressed", "dense"}
+    assert main(["bench", "--bundle", str(place), "--seconds", "0.05", "--out", str(tmp_path)]) in (0, 7)
+    told = json.loads((tmp_path / "bench.json").read_text())
+    assert [fault for event in told for fault in faults(event)] == []
+    found = {event["model"]: event for event in told if event["event"] == "result"}
+    assert {name: one["knobs"]["memory"] for name, one in found.items()} == {
+        "compressed": "copied", "dense": "copied", "compressed-mapped": "mapped", "dense-mapped": "mapped",
+    }  # fmt: skip
+    assert set(found["compressed-mapped"]["parts"]) == {"compute", "enqueue"}, "nothing is copied"
+    assert set(found["compressed"]["parts"]) == {"h2d", "compute", "d2h", "enqueue"}
+    assert not any("other outputs" in reason for one in found.values() for reason in one["reasons"])
+    ratios = {(event["of"], event["against"]): event["ratio"] for event in told if event["event"] == "ratio"}
+    assert set(ratios) == {
+        ("compressed", "dense"),
+        ("compressed-mapped", "compressed"),
+        ("dense-mapped", "dense"),
+    }
+    assert ratios["dense-mapped", "dense"] == pytest.approx(3.0)  # one of three equal parts
+
+
+def test_zero_copy_is_for_memory_that_is_shared(
+    board: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board("10.3")
+    facts = fake.Gpu().facts()
+    monkeypatch.setattr(fake.Gpu, "facts", lambda _: {**facts, "integrated": False})
+    place = bundle(tmp_path / "b", batch="n", **{**PLAN, "benchmark": {"memory": "mapped", "sessions": 1}})
+    assert main(["build", "--bundle", str(place)]) == 0
+    assert main(["bench", "--bundle", str(place)]) == 5
+    assert 'memory = "mapped" is for a GPU' in events(capsys)["error"][0]["what"]
+
+
+RANGES = {"images": 1.0, "b": 2.5, "logits": 9.0, "of another network": 3.0}
+
+
+@pytest.mark.parametrize("version", ["8.5", "10.3"])
+def test_int8_on_a_dla_is_the_graph_without_qdq_and_ranges(
+    version: str, board: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The GPU's engine is of the file with Q/DQ, the DLA's of the float graph with a range for each tensor."""
+    trt = board(version)
+    float_file = {"implicit": {"file": "dense.onnx", "ranges": "ranges.json"}}
+    models = {"compressed": {"file": "model.onnx", **float_file}}
+    place = bundle(tmp_path / "b", **{**PLAN, "inputs": [{**INPUTS[0], "profile": None}], "models": models})
+    (place / "ranges.json").write_text(json.dumps(RANGES))
+    seal(place)
+    asked = ["build", "--bundle", str(place), "--places", "gpu,dla0"]
+    assert main(asked) == 0
+    given = {value for kind, name, value in trt.CALLS if (kind, name) == ("ITensor", "dynamic_range")}
+    assert given == {(-1.0, 1.0), (-2.5, 2.5), (-9.0, 9.0)}
+    engines = {event["model"]: event for event in events(capsys)["engine"]}
+    on_dla = engines["compressed-dla0"]
+    assert on_dla["onnx_sha256"] != engines["compressed"]["onnx_sha256"]
+    assert (on_dla["dla"]["ranges"], engines["compressed"]["dla"]) == (3, None)
+    plan = json.loads((place / "plan.json").read_text())
+    for wrong in ({"ranges": "none.json"}, None):
+        plan["models"]["compressed"]["implicit"] = wrong and {"file": "dense.onnx", **wrong}
+        (place / "plan.json").write_text(json.dumps(plan))
+        seal(place)
+        assert main([*asked, "--force"]) == (6 if wrong else 5)
+    assert "has Q/DQ alone: every layer would fall back" in events(capsys)["error"][-1]["what"]
+
+
+def test_since_tensorrt_11_a_dla_takes_what_the_graph_says(
+    board: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trt = board("11.1")
+    place = bundle(tmp_path / "b", batch="n", **{**PLAN, "dla_core": 0})
+    assert main(["build", "--bundle", str(place)]) == 0
+    assert ("OnnxParser", "set_flag", "ADJUST_FOR_DLA") in trt.CALLS
+    assert not [value for _, name, value in trt.CALLS if name == "dynamic_range"]
+    trt.ON_DLA = set()
+    assert main(["build", "--bundle", str(place), "--force"]) == 5
+    assert ("OnnxParser", "set_flag", "REPORT_CAPABILITY_DLA") in trt.CALLS
+    assert "no layer can run on the DLA. node 4: " in capsys.readouterr().err
+
+
+def test_a_result_of_a_dla_says_how_much_of_it_ran_there(
+    board: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trt = board("10.3")
+    place = bundle(
+        tmp_path / "b", batch="n", **{**PLAN, "precision": "fp16", "models": {"one": {"file": "model.onnx"}}}
+    )
+    places = ["--bundle", str(place), "--places", "dla1"]
+    assert main(["build", *places]) == 0
+    said = events(capsys)["engine"][0]["dla"]
+    assert said == {
+        "core": 1,
+        "layers": 7,
+        "capable": 5,
+        "share": 5 / 7,
+        "ranges": None,
+        "loadables": 1,
+        "gpu_layers": 2,
+    }
+    assert main(["bench", *places, "--seconds", "0.02"]) in (0, 7)
+    result = events(capsys)["result"][0]
+    assert (result["model"], result["knobs"]["dla_core"], result["knobs"]["dla_share"]) == (
+        "one-dla1",
+        1,
+        5 / 7,
+    )
+    assert "71 % of its layers can run on DLA core 1, the GPU runs the rest" in result["notes"]
+    stamp = json.loads((place / "engines/engine.json").read_text())
+    del stamp["models"]["one-dla1"]["dla"]
+    (place / "engines/engine.json").write_text(json.dumps(stamp))
+    assert main(["bench", *places, "--seconds", "0.02"]) == 5
+    trt.ON_DLA = set()
+    assert main(["build", *places, "--force"]) == 5
+    assert "none of its 7 layers runs on the DLA" in events(capsys)["error"][-1]["what"]
+
+
+def test_the_builders_list_of_a_dla_is_read() -> None:
+    """NVIDIA's own tutorial for the DLA, TensorRT 8.4, said twice."""
+    lines = ["INFO: ---------- Layers Running on DLA ----------", "INFO: [DlaLayer] {ForeignNode[Conv_0]}",
+             "INFO: [DlaLayer] {ForeignNode[Relu_10...Conv_11]}", "INFO: ---------- Layers Running on GPU ----------",
+             "INFO: [GpuLayer] POOLING: MaxPool_2", "INFO: [GpuLayer] SHUFFLE: shuffle_between"]  # fmt: skip
+    found = findings.read(lines * 2)
+    assert (found["dla_loadables"], found["gpu_layers"]) == (2, 1)
+    assert findings.of_interest(lines[1])
 
 
 @pytest.mark.parametrize("text", ["gpu,gpu", "dla2", "", "gpu,,dla0"])
@@ -563,8 +746,6 @@ def test_errors_are_named_with_their_codes(
     version: str, board: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import onnx
-
-    from tests.deploy.runner_bundles import seal
 
     board(version)
     place = bundle(tmp_path / "b", batch="n", **PLAN)

@@ -53,6 +53,7 @@ def test_the_worse_of_both_verdicts_counts_with_all_reasons(tmp_path: Path) -> N
         result("compressed", "valid", 1.0),
         result("other", "invalid", 1.0, "of no interest"),
         ratio("dense", 3.0),
+        ratio("dense", 1.2, of="dense-mapped"),  # its own engine without copies, which comes later
     )
     assert found.engines["compressed"].batch == 2
     assert found.engines["compressed"].samples_ms[-2:] == (1.0, 2.0)

@@ -9,7 +9,7 @@ from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.targets import TARGETS, find
 from jetpress.pipeline.recipe.reading import Recipe
 from jetpress.pipeline.recipe.resolve import resolve
-from jetpress.pipeline.recipe.sections.device import BuildConfig
+from jetpress.pipeline.recipe.sections.device import BenchmarkConfig, BuildConfig
 from jetpress.pipeline.recipe.sections.fields import as_table
 from tests.pipeline.recipe.helpers import DIGITS, written
 
@@ -32,6 +32,16 @@ def test_a_provider_of_onnx_runtime_is_for_its_target() -> None:
     assert resolve(recipe, TARGETS["host"]).recipe.build.provider == "cuda"
     with pytest.raises(RecipeError, match="is for ONNX Runtime"):
         resolve(recipe, TARGETS["gpu"])
+
+
+@pytest.mark.parametrize(("name", "boards"), [("host", False), ("gpu", False), ("orin-nano", True)])
+def test_zero_copy_is_for_boards(name: str, boards: bool) -> None:
+    recipe = Recipe(name="r", benchmark=BenchmarkConfig(memory="mapped"))
+    if boards:
+        assert resolve(recipe, TARGETS[name]).recipe.benchmark.memory == "mapped"
+    else:
+        with pytest.raises(RecipeError, match="is for boards"):
+            resolve(recipe, TARGETS[name])
 
 
 @pytest.mark.parametrize(("name", "multiple"), [("host", 16), ("xavier", 32), ("rtx", 32), ("orin-nano", 32)])

@@ -17,13 +17,13 @@ from jetpress.pipeline.network import channels
 from jetpress.pipeline.sparse import masks
 from jetpress.pipeline.sparse.products import Product, products
 from jetpress.pipeline.sparse.reconstruct import (
-    _operand,
-    _put,
-    _taken,
     columns,
+    operand,
+    put,
     reconstruct,
     refined,
     sparsegpt,
+    taken,
 )
 
 PATTERNS = st.sampled_from([(2, 4), (1, 4), (3, 4), (1, 2), (4, 8)])
@@ -76,8 +76,8 @@ class Comparing(fx.Interpreter):
         result = super().run_node(n)
         if n in self.found:
             product = self.found[n]
-            weight = _taken(self.parameters[product.name], product)
-            product_of = (weight @ columns(self.env[_operand(product)], product).mT).flatten(0, 1)
+            weight = taken(self.parameters[product.name], product)
+            product_of = (weight @ columns(self.env[operand(product)], product).mT).flatten(0, 1)
             torch.testing.assert_close(product_of, self.expected(product, result), rtol=1e-4, atol=1e-5)
         return result
 
@@ -100,14 +100,14 @@ def test_columns_are_what_the_operator_sums() -> None:
     assert len(comparing.found) == 12
 
 
-def test_taken_and_put_are_inverse() -> None:
+def testtaken_and_put_are_inverse() -> None:
     module, _, graph = every()
     for product in products(graph.trace):
         parameter = module.get_parameter(product.name).detach()
         copied = torch.zeros_like(parameter)
         for one in products(graph.trace):
             if one.name == product.name:
-                _put(copied, _taken(parameter, one), one)
+                put(copied, taken(parameter, one), one)
         assert torch.equal(copied, parameter)
 
 

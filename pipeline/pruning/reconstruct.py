@@ -1,0 +1,234 @@
+"""The channels that stay take over for those that went: every layer behind a cut is fitted to what it gave before.
+
+He et al. (2017, "Channel pruning for accelerating very deep neural networks") reconstruct the output of a layer that
+lost inputs by least squares. Here the dense network and the pruned one run side by side, operator by operator, and each
+layer is fitted on the inputs that the layers before it, cut and fitted already, give it: so it makes up for what those
+could not. Where its output is added to another (a residual connection), what that one lacks is its to give, too. No
+labels, no gradients, a few hundred images.
+
+For weights that gave ``y`` and now see ``z``: ``W + argmin |y - (W + D) z|^2 + damping |D|^2``, so that weights stay
+where the images say nothing of them.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from jetpress.deploy.console import progress
+from jetpress.pipeline.network.channels.graph import Trace, bound, trace
+from jetpress.pipeline.sparse.products import Product, products
+from jetpress.pipeline.sparse.reconstruct import columns, operand, put, samples, taken, walk
+
+DAMPING = 1e-3
+"""On the diagonal of ``z z'``, as a share of its mean."""
+LARGEST = 8192
+"""Columns of the systems that are solved (0.5 GB); a layer that has more stays as it is."""
+FOR_EACH, FEWEST = 8, 20_000
+"""Samples (images times positions) that are looked at: for each column, and at least."""
+FAINT = 1e-3
+"""A BatchNorm that scales a channel by less gives nothing to the sum that it is added to."""
+
+Known = Mapping[fx.Node, Any]
+"""Values of the graph's nodes, of one batch."""
+Stop = tuple[Product, list[Known]]
+"""A layer that is about to run, and all that was computed before it."""
+
+
+@dataclass(frozen=True)
+class Error:
+    """Squared error of a layer's output, relative to the square of what it gave in the dense network."""
+
+    cut: float
+    """With the weights that were left."""
+    fitted: float
+
+
+def reconstruct(
+    dense: nn.Module,
+    pruned: nn.Module,
+    kept: Mapping[str, Mapping[int, Tensor]],
+    batches: Sequence[tuple[Tensor, ...]],
+) -> dict[str, Error]:
+    """Fit the weights of ``pruned``, in place.
+
+    Args:
+        dense: the network before, in eval mode.
+        pruned: the same without some of its channels or blocks.
+        kept: name of a parameter -> axis -> the positions that are left of it.
+        batches: inputs ``[n, ...]`` without labels; all are in memory at once, with the feature maps of a few layers.
+
+    Returns:
+        the error of every layer that was fitted, by its weight's name
+
+    Raises:
+        StageError: one of them cannot be traced.
+    """
+    sides = _Side.of(dense, batches), _Side.of(pruned, batches)
+    generator, found = torch.Generator().manual_seed(0), dict[str, Error]()
+    done = set[tuple[str, tuple[int, int]]]()
+    with progress("weights that stay take over", len(sides[1].wanted)) as line, torch.no_grad():
+        for old, new in _together(sides[0].run(batches), sides[1].run(batches)):
+            line.step(new[0].name)
+            layer = _Layer.of(old[0], new[0], sides, kept.get(new[0].name, {}))
+            place = new[0].name, new[0].rows
+            if place in done or layer.weight.shape[-1] > LARGEST:
+                continue  # a shared weight keeps what its first use made of it
+            done.add(place)
+            if new[0].name in kept or not _same(old, new):
+                found[new[0].name] = layer.fit(old[1], new[1], generator)
+    return found
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One of the two networks."""
+
+    source: Trace
+    parameters: Mapping[str, Tensor]
+    wanted: Mapping[fx.Node, Product]
+
+    @classmethod
+    def of(cls, module: nn.Module, batches: Sequence[tuple[Tensor, ...]]) -> _Side:
+        source = trace(module, tuple(x[:2] for x in batches[0]), any_batch=True)
+        parameters = dict(module.named_parameters())
+        fitted = [one for one in products(source) if one.name in parameters and not one.reason]
+        return cls(source, parameters, {one.node: one for one in fitted})
+
+    def run(self, batches: Sequence[tuple[Tensor, ...]]) -> Iterator[Stop]:
+        """Stop before each layer."""
+        for node, known in walk(self.source, batches, self.wanted):
+            yield self.wanted[node], known
+
+    def scale(self, norm: fx.Node) -> Tensor:
+        """What a BatchNorm multiplies each channel by."""
+        arguments = bound(norm)
+        weight, variance = (
+            operator.attrgetter(str(arguments[name].target))(self.source.module).double()
+            for name in ("weight", "running_var")
+        )
+        return torch.as_tensor(weight / (variance + arguments["eps"]).sqrt())
+
+
+def _together(dense: Iterator[Stop], pruned: Iterator[Stop]) -> Iterator[tuple[Stop, Stop]]:
+    """The same use of the same weight in both; blocks that were removed are in the first only."""
+    for new in pruned:
+        old = next((one for one in dense if one[0].name == new[0].name), None)
+        if old is None:
+            return
+        yield old, new
+
+
+def _same(old: Stop, new: Stop) -> bool:
+    """Whether a layer sees what it saw before: nothing was cut before it."""
+    pairs = zip(_inputs(*old), _inputs(*new), strict=True)
+    return all(x.shape == z.shape and torch.equal(x, z) for x, z in pairs)
+
+
+def _inputs(product: Product, known: Sequence[Known]) -> list[Tensor]:
+    return [values[operand(product)] for values in known]
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """One layer in both networks. Weights are ``[groups, rows, columns]``, ``old`` without the rows that went."""
+
+    product: tuple[Product, Product]
+    sides: tuple[_Side, _Side]
+    rows: Tensor
+    """Of the dense layer's outputs, those that are left."""
+    groups: Tensor
+    """Of the dense layer's groups, those that are left."""
+    old: Tensor
+    weight: Tensor
+
+    @classmethod
+    def of(cls, old: Product, new: Product, sides: tuple[_Side, _Side], kept: Mapping[int, Tensor]) -> _Layer:
+        dense = taken(sides[0].parameters[old.name].detach().double(), old)
+        first, last = old.rows
+        rows = kept.get(1 - old.axis, torch.arange(last))
+        rows = rows[(rows >= first) & (rows < last)] - first
+        groups = torch.unique(rows // dense.shape[1])
+        left = dense.flatten(0, 1)[rows].reshape(len(groups), -1, dense.shape[-1])
+        weight = taken(sides[1].parameters[new.name].detach().double(), new)
+        return cls((old, new), sides, rows, groups, left, weight)
+
+    def fit(self, dense: Sequence[Known], pruned: Sequence[Known], generator: torch.Generator) -> Error:
+        """The parameter becomes what gives the least error."""
+        old, new = self.product
+        gram, cross, square = (torch.zeros((), dtype=torch.float64) for _ in range(3))
+        count = max(FOR_EACH * self.weight.shape[-1], FEWEST) // len(pruned) + 1
+        for before, now in zip(dense, pruned, strict=True):
+            x, z = before[operand(old)], now[operand(new)]
+            some = torch.randperm(samples(z, new), generator=generator)[:count]
+            seen = columns(z, new, some).double()
+            wanted = columns(x, old, some)[self.groups].double() @ self.old.mT + self._lacking(
+                before, now, some
+            )
+            gram, cross = gram + seen.mT @ seen, cross + wanted.mT @ seen
+            square = square + wanted.square().sum()
+        fitted = solved(gram, cross, self.weight)
+        put(self.sides[1].parameters[new.name].data, fitted.to(z.dtype), new)
+        return Error(*(_error(gram, cross, square, weight) for weight in (self.weight, fitted)))
+
+    def _lacking(self, before: Known, now: Known, some: Tensor) -> Tensor | float:
+        """What the other term of the sum that the output goes to is short of, ``[groups, samples, rows]``."""
+        joined = [_joined(product.node) for product in self.product]
+        if joined[0] is None or joined[1] is None:
+            return 0.0
+        (theirs, norm), (ours, _) = joined
+        axis = 1 if self.product[0].call.name.startswith("conv") else -1
+        if theirs not in before or ours not in now or before[theirs].shape[axis] <= int(self.rows.max()):
+            return 0.0
+        wanted, there = before[theirs].index_select(axis, self.rows), now[ours]
+        if wanted.shape != there.shape:
+            return 0.0
+        gap = (wanted - there).movedim(axis, -1).flatten(0, -2)[some].double()
+        if norm is not None:
+            scale = self.sides[0].scale(norm)[self.rows]
+            gap = torch.where(scale.abs() > FAINT, gap / scale, 0.0)
+        return gap.reshape(len(gap), len(self.groups), -1).movedim(1, 0)
+
+
+def _joined(node: fx.Node) -> tuple[fx.Node, fx.Node | None] | None:
+    """What a layer's output is added to, and the BatchNorm between; None where it is not added to anything."""
+    norm = None
+    while len(node.users) == 1:
+        (user,) = node.users
+        name = (
+            str(getattr(getattr(user.target, "_schema", None), "name", "")).removeprefix("aten::").rstrip("_")
+        )
+        others = [one for one in user.all_input_nodes if one is not node]
+        if name == "add" and len(others) == 1 and not user.kwargs:
+            return others[0], norm
+        if name == "batch_norm" and norm is None and user.args[0] is node:
+            norm = user
+        elif name != "dropout":
+            return None
+        node = user
+    return None
+
+
+def solved(gram: Tensor, cross: Tensor, weight: Tensor) -> Tensor:
+    """The weights of least error, near ``weight`` where nothing is known.
+
+    Args:
+        gram: ``z z'``, ``[groups, columns, columns]``.
+        cross: ``y z'``, ``[groups, rows, columns]``.
+        weight: ``[groups, rows, columns]``.
+    """
+    diagonal = gram.diagonal(dim1=-2, dim2=-1)
+    shift = DAMPING * diagonal.mean(-1, keepdim=True)
+    damped = gram + torch.diag_embed(torch.where(shift > 0, shift, 1.0).expand_as(diagonal))
+    change = torch.cholesky_solve((cross - weight @ gram).mT, torch.linalg.cholesky(damped))
+    return weight + change.mT
+
+
+def _error(gram: Tensor, cross: Tensor, square: Tensor, weight: Tensor) -> float:
+    lost = square - 2 * (weight * cross).sum() + ((weight @ gram) * weight).sum()
+    return float(lost.clamp_min(0) / square.clamp_min(torch.finfo(square.dtype).tiny))

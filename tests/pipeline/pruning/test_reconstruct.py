@@ -1,0 +1,147 @@
+"""Layers behind a cut are fitted to what they gave before: exactly where that is possible, never for the worse."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import jetpress
+from jetpress.deploy.errors import RecipeError
+from jetpress.pipeline.pruning.reconstruct import solved
+
+
+class Net(nn.Module):
+    """Plain, depthwise and grouped convolutions, a residual sum, a linear layer."""
+
+    def __init__(self, twins: bool = False) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(16)
+        self.wide = nn.Conv2d(16, 32, 1)
+        self.deep = nn.Conv2d(32, 32, 3, padding=1, groups=32)
+        self.back = nn.Conv2d(32, 16, 1)
+        self.last = nn.BatchNorm2d(16)
+        self.some = nn.Conv2d(16, 32, 3, stride=2, groups=4)
+        self.head = nn.Linear(32, 5)
+        if twins:  # the second half of the wide channels is a mixture of the first
+            with torch.no_grad():
+                for one in (self.wide, self.deep):
+                    one.weight[16:] = one.weight[:16] if one is self.deep else 0.1 * one.weight[:16]
+                    assert one.bias is not None
+                    one.bias[16:] = one.bias[:16] if one is self.deep else 0.1 * one.bias[:16]
+                self.deep.bias[:] = 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.norm(self.stem(x)))
+        x = x + self.last(self.back(F.relu(self.deep(F.relu(self.wide(x))))))
+        return self.head(F.relu(self.some(x)).mean((2, 3)))
+
+
+def images(count: int = 64, seed: int = 0) -> Tensor:
+    return torch.randn(count, 3, 12, 12, generator=torch.Generator().manual_seed(seed))
+
+
+def network(twins: bool = False) -> Net:
+    torch.manual_seed(0)
+    module = Net(twins).train()
+    for _ in range(20):  # statistics that fit
+        module(images())
+    return module.eval()
+
+
+def far(one: nn.Module, other: nn.Module, x: Tensor) -> float:
+    with torch.no_grad():
+        return float((one(x) - other(x)).square().sum() / one(x).square().sum())
+
+
+def test_what_others_can_give_is_given_back() -> None:
+    """The channels that go are multiples of ones that stay: nothing is lost, on images that were never seen."""
+    dense = network(twins=True)
+    cut = {
+        "criterion": "l1",
+        "ratio": 0.5,
+        "channel_multiple": 1,
+        "ignore": ["stem.*", "some.*", "norm.*", "head.*"],
+    }
+    plain = jetpress.prune(dense, images(2), **cut)
+    fitted = jetpress.prune(dense, images(2), **cut, reconstruct=True, batches=[images()])
+    assert fitted.module.wide.out_channels == 16
+    assert far(dense, plain.module, images(seed=1)) > 1e-4
+    assert far(dense, fitted.module, images(seed=1)) < 1e-5
+
+
+@pytest.mark.parametrize("ratio", [0.25, 0.5, 0.75])
+def test_any_cut_is_nearer_to_the_dense_network_afterwards(ratio: float) -> None:
+    dense, unseen = network(), images(seed=1)
+    before = {name: tensor.clone() for name, tensor in dense.state_dict().items()}
+    plain = jetpress.prune(dense, images(2), ratio=ratio, channel_multiple=1)
+    fitted = jetpress.prune(
+        dense, images(2), ratio=ratio, channel_multiple=1, reconstruct=True, batches=[images()]
+    )
+    assert {name: t.shape for name, t in fitted.module.state_dict().items()} == {
+        name: t.shape for name, t in plain.module.state_dict().items()
+    }
+    assert far(dense, fitted.module, unseen) < 0.7 * far(dense, plain.module, unseen)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in dense.state_dict().items())
+
+
+def test_the_same_cut_gives_the_same_weights() -> None:
+    dense = network()
+    first, second = (
+        jetpress.prune(
+            dense, images(2), channel_multiple=1, reconstruct=True, batches=[images()]
+        ).module.state_dict()
+        for _ in range(2)
+    )
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_shared_weight_is_fitted_once_and_stays_shared() -> None:
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Linear(6, 16)
+            self.middle = nn.Linear(16, 16)
+            self.head = nn.Linear(16, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(F.relu(self.middle(F.relu(self.middle(F.relu(self.first(x)))))))
+
+    torch.manual_seed(0)
+    dense, x = Shared().eval(), torch.randn(256, 6)
+    fitted = jetpress.prune(dense, x[:2], channel_multiple=1, reconstruct=True, batches=[x]).module
+    assert fitted.middle.in_features == 8
+    assert torch.isfinite(fitted(x)).all()
+
+
+def test_without_images_it_is_refused() -> None:
+    with pytest.raises(RecipeError, match="reconstruct=True looks at data"):
+        jetpress.prune(network(), images(2), reconstruct=True)
+
+
+@given(
+    groups=st.integers(1, 3), rows=st.integers(1, 4), columns=st.integers(1, 6), count=st.integers(0, 12),
+    seed=st.integers(0, 1000),
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_no_other_weights_have_less_error(
+    groups: int, rows: int, columns: int, count: int, seed: int
+) -> None:
+    """The damped problem, solved by stacking it as an ordinary one."""
+    draw = torch.Generator().manual_seed(seed)
+    z, y, w = (
+        torch.randn(groups, *shape, generator=draw, dtype=torch.float64)
+        for shape in ((count, columns), (count, rows), (rows, columns))
+    )
+    gram = z.mT @ z
+    found = solved(gram, y.mT @ z, w)
+    shift = 1e-3 * gram.diagonal(dim1=-2, dim2=-1).mean(-1)
+    shift = torch.where(shift > 0, shift, 1.0).sqrt()[:, None, None]
+    rest = shift * torch.eye(columns, dtype=torch.float64).expand(groups, -1, -1)
+    a = torch.cat([z, rest], 1)
+    b = torch.cat([y - z @ w.mT, torch.zeros(groups, columns, rows, dtype=torch.float64)], 1)
+    torch.testing.assert_close(found, w + torch.linalg.lstsq(a, b).solution.mT, atol=1e-6, rtol=1e-6)

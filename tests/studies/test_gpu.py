@@ -1,0 +1,54 @@
+"""The script for a machine with a GPU, without one: what it does next, and that nothing is measured twice."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from studies import gpu
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_script_is_bash() -> None:
+    assert subprocess.run(["bash", "-n", ROOT / "studies" / "gpu.sh"]).returncode == 0
+
+
+def test_all_that_is_promised_is_a_step() -> None:
+    names = [step.name for step in gpu.steps(Path("work"), small=False)]
+    for network in ("resnet50", "detector"):
+        assert f"pytorch {network}" in names
+        for precision in ("fp16", "int8"):
+            at = names.index(f"files {network} {precision}")
+            assert names[at + 1 : at + 3] == [f"rtx {network} {precision}", f"gpu {network} {precision}"]
+
+
+def test_what_is_known_is_not_done_again_and_failures_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def step(name: str, code: str, *needed_by: str) -> gpu.Step:
+        return gpu.Step(name, 20.0, (sys.executable, "-c", code), needed_by)
+
+    say = "open({!r}, 'a').write({!r}); print('library says', 1); print('{{\"ms\": 1}}')"
+    log = str(tmp_path / "log")
+    plan = [step("files", say.format(log, "f"), "host"), step("host", say.format(log, "h")),
+            step("gpu", "raise SystemExit('no GPU here')"), step("slow", "import time; time.sleep(60)")]  # fmt: skip
+    monkeypatch.setattr(gpu, "steps", lambda work, small: plan)
+    monkeypatch.setattr(gpu, "LEAST_S", 0.0)
+    plan[3] = gpu.Step("slow", 0.2, plan[3].argv)
+    (out := tmp_path / "out").mkdir()
+    gpu.run(out, tmp_path, 60.0, None, small=True)
+    found = json.loads((out / "gpu.json").read_text())
+    assert found["host"]["result"] == {"ms": 1}
+    assert "no GPU here" in found["gpu"]["error"]
+    assert found["slow"]["error"] == "not done in 0 s"
+    (other := tmp_path / "other").mkdir()
+    plan.pop()
+    gpu.run(other, tmp_path, 60.0, out / "gpu.json", small=True)
+    assert Path(log).read_text() == "fh"
+    assert set(json.loads((other / "gpu.json").read_text())) == set(found)
+    assert "host: known" in capsys.readouterr().out
