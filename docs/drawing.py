@@ -61,9 +61,16 @@ def folders() -> dict[str, set[str]]:
     return found
 
 
-def flow() -> list[Taken]:
-    """The stages as ``pipeline/run.py`` comes by them, those of the flow's other files where it calls these."""
-    return list(_steps("jetpress.pipeline.run", "pipeline"))
+DOORS = {
+    "run.py": ("jetpress.pipeline.run", "pipeline"),
+    "run_onnx.py": ("jetpress.pipeline.run_onnx", "from_file"),
+}
+"""The file that reads top to bottom, and its function: from a recipe, and from an ONNX file."""
+
+
+def flow(*doors: str) -> list[Taken]:
+    """The stages as these files of ``pipeline/`` come by them (all if none is named), and files that they call."""
+    return [taken for door in doors or DOORS for taken in _steps(*DOORS[door])]
 
 
 def _steps(module: str, function: str) -> Iterator[Taken]:
@@ -85,15 +92,19 @@ def _steps(module: str, function: str) -> Iterator[Taken]:
         elif isinstance(call.func, ast.Name) and call.func.id in local and call.func.id != function:
             yield from _steps(module, call.func.id)
         elif isinstance(call.func, ast.Name) and origin.get(call.func.id, ("",))[0].startswith(
-            "jetpress.pipeline.flow."
+            ("jetpress.pipeline.flow.", "jetpress.pipeline.run")
         ):
             yield from _steps(*origin[call.func.id])
 
 
 def flow_drawing() -> str:
-    """The flow from left to right; what another file than run.py decides stands in a box of its own."""
+    """The flows from left to right; what another file decides stands in a box of its own."""
+    return "\n\n".join(_flow_drawing(door) for door in DOORS)
+
+
+def _flow_drawing(door: str) -> str:
     parts: list[tuple[str, list[str]]] = []
-    for taken in flow():
+    for taken in flow(door):
         if not parts or parts[-1][0] != taken.file:
             parts.append((taken.file, []))
         if taken.stage not in parts[-1][1]:
@@ -101,7 +112,7 @@ def flow_drawing() -> str:
     lines, names = ["flowchart LR"], list[str]()
     for number, (file, stages) in enumerate(parts):
         inner = [f'{stage}_{number}["{stage}"]' for stage in stages]
-        if file == "run.py":
+        if file == door:
             lines += [f"  {node}" for node in inner]
         else:
             lines += [f'  subgraph part{number}["{file}"]', *(f"    {node}" for node in inner), "  end"]

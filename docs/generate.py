@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from docs import commands, drawing
+from docs import api, commands, drawing
 from jetpress.pipeline.recipe.reading import schema
 
 HERE = Path(__file__).parent
@@ -43,6 +43,7 @@ def pages() -> dict[str, str]:
     ]
     return {
         "recipe.md": "\n".join(lines) + "\n",
+        "api.md": api.page(),
         "commands.md": commands.page(),
         "recipe.schema.json": json.dumps(found, indent=1, sort_keys=True) + "\n",
         "architecture.md": drawing.drawn_into((HERE / "architecture.md").read_text()),

@@ -6,6 +6,7 @@ would do. A step's result is an artifact in the store, so whatever was done befo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -14,7 +15,7 @@ from jetpress.benchmarks.report.record import RunReport
 from jetpress.deploy import console
 from jetpress.deploy.targets import Target
 from jetpress.pipeline import summary
-from jetpress.pipeline.data.digests import source_config
+from jetpress.pipeline.data.digests import identified, source_config
 from jetpress.pipeline.engine.place import can_run
 from jetpress.pipeline.flow.before_training import check_before_training
 from jetpress.pipeline.flow.decisions import decisions
@@ -30,7 +31,7 @@ from jetpress.pipeline.recipe.configs import BundleConfig, Place, PreflightConfi
 from jetpress.pipeline.recipe.reading import Recipe
 from jetpress.pipeline.recipe.resolve import Plan, resolve
 from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS
-from jetpress.pipeline.store.artifact import Bundle, Checkpoint
+from jetpress.pipeline.store.artifact import Bundle, Checkpoint, Samples
 from jetpress.pipeline.store.durations import Durations
 from jetpress.pipeline.store.lazy import lazy_stages
 from jetpress.pipeline.store.needs import Needs
@@ -56,6 +57,7 @@ with lazy_stages():
 
 def pipeline(plan: Plan, place: Place | None, walk: Walk) -> Outcome:
     """From a recipe to an engine and its numbers; ``place`` is where that is built, None where there is none."""
+    plan = identified(plan)
     recipe, target, tuned = plan.recipe, plan.target, list[tuple[str, Checkpoint]]()
 
     packing = BundleConfig(recipe.name, target, recipe.build, recipe.benchmark, recipe.seed)
@@ -105,10 +107,12 @@ def pipeline(plan: Plan, place: Place | None, walk: Walk) -> Outcome:
     networks = Networks(dense, folded, rounds, tuned, as_it_was)
     exports = Exports(dense_onnx, onnx, dense_same, same, same_quantized, training)
     device = on_device(plan, place, packed, folded, walk)
-    return Outcome(plan, networks, exports, accuracy, packed, device)
+    return Outcome(plan, exports, packed, device, networks, accuracy)
 
 
-def on_device(plan: Plan, place: Place | None, packed: Bundle, folded: Checkpoint, walk: Walk) -> OnDevice:
+def on_device(
+    plan: Plan, place: Place | None, packed: Bundle, tested: Checkpoint | Samples, walk: Walk
+) -> OnDevice:
     """From the bundle to an engine and its numbers; what is left to do by hand where it ends before that."""
     if place is None:
         walk.skip("build", "an engine is built on its own device, and none was given")
@@ -123,7 +127,7 @@ def on_device(plan: Plan, place: Place | None, packed: Bundle, folded: Checkpoin
         )
         command = "python3 bundle/runner.pyz bench --bundle bundle --engines engine"
         return OnDevice(engine, next=by_hand + command)
-    tried = walk.step("infer", infer, place, packed, engine, folded)
+    tried = walk.step("infer", infer, place, packed, engine, tested)
     for attempt in count():
         timing = Timing(place, plan.recipe.benchmark, attempt)
         numbers = walk.step("benchmark", bench, timing, packed, engine)
@@ -150,22 +154,29 @@ def run(
     Raises:
         JetpressError: see :mod:`jetpress.deploy.errors`. A budget that is not met raises nothing: see ``verdict``.
     """
-    plan = resolve(recipe, target_of(target, device))
+    return done(resolve(recipe, target_of(target, device)), pipeline, device, home)
+
+
+def done(
+    plan: Plan, way: Callable[[Plan, Place | None, Walk], Outcome], device: str | None, home: Path | None
+) -> RunReport:
+    """Walk one way to its end and write the run's folder."""
     folder = run_folder(plan, home)
     store = Store(folder.parent / ".store")
-    console.say(f"jetpress: {recipe.name} for {plan.target.title}")
+    console.say(f"jetpress: {plan.recipe.name} for {plan.target.title}")
     durations = Durations(store.durations, alike(plan, device))
 
     def outlook() -> list[Step]:
         looking = Looking(store, durations)
-        pipeline(plan, place, looking)
+        way(plan, place, looking)
         return looking.steps
 
     def walk() -> RunReport:
         doing = Doing(store, needs, durations, overall, outlook)
-        return summary.write(pipeline(plan, place, doing), folder, doing)
+        return summary.write(way(plan, place, doing), folder, doing)
 
-    with console.whole() as overall, Needs(store, folder) as needs, metrics.tracked(recipe.tracking):
+    tracked = metrics.tracked(plan.recipe.tracking)
+    with console.whole() as overall, Needs(store, folder) as needs, tracked:
         place = where(plan, device)
         for line in decisions(plan, place):
             console.detail(f"  {line}")

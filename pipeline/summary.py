@@ -12,7 +12,7 @@ from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.suggest import did_you_mean
 from jetpress.pipeline.flow import reporting
 from jetpress.pipeline.flow.outcome import Outcome
-from jetpress.pipeline.store.artifact import canonical
+from jetpress.pipeline.store.artifact import Artifact, canonical
 from jetpress.pipeline.store.fingerprint import fingerprint, versions
 from jetpress.pipeline.store.publish import clear, publish
 from jetpress.pipeline.store.runs import home
@@ -60,13 +60,18 @@ def _written(outcome: Outcome, place: Path, doing: Doing) -> RunReport:
     if report and report.digest == digest and (place / "report.html").is_file():
         console.say(f"  {'report':<14} {'cached':<12}")
         return report
-    networks, numbers = outcome.networks, outcome.device.numbers
-    doing.store.verify(networks.dense, networks.compressed, outcome.exports.compressed, outcome.accuracy)
-    if numbers is not None:
-        doing.store.verify(numbers)
+    networks = outcome.networks
+    whole: list[Artifact[object] | None] = [
+        outcome.exports.compressed,
+        outcome.accuracy,
+        outcome.device.numbers,
+    ]
+    whole += [networks.dense, networks.compressed] if networks else []
+    doing.store.verify(*(one for one in whole if one is not None))
     with console.progress("report"):
         report = _render(outcome, place, doing.steps, digest)
-    write_atomically(place / "recipe.toml", outcome.plan.recipe.to_toml())
+    if networks is not None:
+        write_atomically(place / "recipe.toml", outcome.plan.recipe.to_toml())
     console.say(f"  {'report':<14} {'ran':<12}")
     return report
 

@@ -187,7 +187,7 @@ def study(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
         "scheme": f"mixed ({facts.method}, {len(out)} of {len(facts.layers)} layers not INT8)",
         **asdict(told),
         "smaller": size / made.facts.bytes,
-        "validation": asdict(facts.validation),
+        "validation": asdict(facts.points),
         "met": facts.met,
         "out": out,
         "images": found.facts.test_images,

@@ -33,8 +33,9 @@ STANDINGS: Mapping[Standing, Shown] = {
     "unknown": Shown("not known well enough to say more", "open", BenchmarkInvalid.exit_code),
     "not met": Shown("budget not met", "bad", BudgetNotMet.exit_code),
     "nothing compressed": Shown("nothing was compressed", "idle", NothingGained.exit_code),
-    "slower": Shown("slower than dense", "bad", NothingGained.exit_code),
+    "slower": Shown("slower than {beside}", "bad", NothingGained.exit_code),
     "at chance": Shown("the dense network guesses", "bad", NothingGained.exit_code),
+    "unjudged": Shown("the same function as the file; no labels, so accuracy was not judged", "good", 0),
 }
 """By name, as ``verdict.standing`` has it in ``report.json``."""
 
@@ -52,7 +53,7 @@ def shown(run: RunReport) -> Shown:
 
 def headline(run: RunReport) -> Headline:
     """One sentence, then what is missing or broken, how sure the numbers are, and what to do."""
-    known, words = standing(run), shown(run).words
+    known, words = standing(run), shown(run).words.format(beside=run.beside)
     reason = run.verdict.why or ""
     if known in ("nothing compressed", "nothing to compress", "at chance"):
         title = f"{words}: {reason}" if reason else words
@@ -73,7 +74,7 @@ def _figures(run: RunReport) -> list[str]:
     parts = []
     if called := speed(run):
         word, ratio = called
-        same = f"as fast as dense within noise ({ratio.value:.2f} times)"
+        same = f"as fast as {run.beside} within noise ({ratio.value:.2f} times)"
         parts.append(same if word == "noise" else f"{number(ratio.value, 2)} times as fast")
     size = run.ratios.size
     if size is not None and size > 0 and abs(size - 1) >= 0.005:
@@ -103,7 +104,9 @@ def _speed_line(run: RunReport) -> list[str]:
         return []
     if called := speed(run):
         ratio, covers = called[1], run.ratios.latency.covers if run.ratios.latency else ""
-        return [f"{ratio.value:.2f} times as fast as dense, {covers} {ratio.low:.2f} to {ratio.high:.2f}."]
+        return [
+            f"{ratio.value:.2f} times as fast as {run.beside}, {covers} {ratio.low:.2f} to {ratio.high:.2f}."
+        ]
     return [f"No speed is claimed: {silence(run)}."]
 
 

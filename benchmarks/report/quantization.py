@@ -60,7 +60,7 @@ def _said(found: QuantizationReport, timed: bool) -> list[str]:
         f"{count} of {len(found.layers)} layers compute in {found.numbers}. Ranges: {source}; outputs then "
         f"differ from FP32 by {error(found.error)} (relative, on other training images)."
     )
-    if points.int8 is not None:
+    if points is not None and points.int8 is not None:
         text.append(
             f"On {points.images} validation images {percent(points.fp32)} in FP32 and "
             f"{percent(points.int8)} in {found.numbers}; the budget asks for {percent(points.least)}."

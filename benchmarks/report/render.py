@@ -117,7 +117,7 @@ def cards(run: RunReport) -> list[Card]:
     change = "" if before is None or after is None else f"{points(after - before)}, "
     smaller = times(run.ratios.size, "smaller", "larger")
     fewer = times(run.ratios.macs, "fewer", "more")
-    return [
+    made = [
         Card(
             f"{sentence(run.measured)} on the test split",
             figure(after, run.unit),
@@ -127,6 +127,13 @@ def cards(run: RunReport) -> list[Card]:
         Card("ONNX file", smaller, [_change(run, lambda x: size(x.onnx_bytes))]),
         Card("Multiply-adds", fewer, [_change(run, lambda x: quantity(x.macs))]),
     ]
+    known = (
+        after is not None or run.beside == "dense",
+        True,
+        True,
+        run.ratios.macs is not None or run.beside == "dense",
+    )
+    return [card for card, shown in zip(made, known, strict=True) if shown]
 
 
 def _sure(run: RunReport) -> list[str]:

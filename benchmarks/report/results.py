@@ -65,7 +65,9 @@ def budget(run: RunReport) -> Section:
 
 def comparison(run: RunReport) -> Section:
     """The two networks side by side."""
-    title, ratios, measured = "Dense against compressed", run.ratios, sentence(run.measured)
+    ratios, measured = run.ratios, sentence(run.measured)
+    title = "Dense against compressed" if run.beside == "dense" else f"Against {run.beside}"
+    first, second = ("Dense", "Compressed") if run.beside == "dense" else ("As given", "As it is now")
     fewer, smaller = ("fewer", "more"), ("smaller", "larger")
     validation, test = run.verdict.validation_samples, run.verdict.test_samples
 
@@ -110,11 +112,9 @@ def comparison(run: RunReport) -> Section:
         latency("Runs", lambda x: str(x.n)),
     ]
     known, rest = ([one for one in some if one[1:3] != (MISSING, MISSING)] for some in (rows, more))
-    tables = [Table(("", "Dense", "Compressed", "Change"), known, "lrrs", title)]
+    tables = [Table(("", first, second, "Change"), known, "lrrs", title)]
     if rest:
-        tables.append(
-            Table(("", "Dense", "Compressed", ""), rest, "lrrs", "More of the latencies", folded=True)
-        )
+        tables.append(Table(("", first, second, ""), rest, "lrrs", "More of the latencies", folded=True))
     return Section("comparison", title, text=_unsaid(run), tables=tables)
 
 

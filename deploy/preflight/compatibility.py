@@ -107,7 +107,7 @@ def _whole(graph: Graph, problems: Collector) -> None:
 def _opset(graph: Graph, target: Target, table: Table, problems: Collector) -> None:
     """A newer opset matters where a node uses what came later."""
     oldest, newest = table.opsets
-    remedy = f"export at opset {target.opset}: `jetpress run --target {target.name}` does"
+    remedy = f"`jetpress engine MODEL --target {target.name}` lowers it, or export at opset {target.opset}"
     if graph.opset < oldest:
         what = f"opset {graph.opset} is older than {oldest}, the oldest that TensorRT {table.name} reads"
         problems.add("warning", "opset", what, remedy)
@@ -133,7 +133,11 @@ def _io(graph: Graph, table: Table, problems: Collector) -> None:
             dims = [size or "?" for size in value.shape or ()]
             what = f"its shape {dims} is open: the engine needs a profile (min, opt and max shape)"
             problems.add(
-                "note", "io", what, "export.dynamic_batch and export.max_batch set one", f"input {name}"
+                "note",
+                "io",
+                what,
+                f"`jetpress engine --shape {name}=MIN:OPT:MAX` sets one (in a recipe export.dynamic_batch does)",
+                f"input {name}",
             )
 
 

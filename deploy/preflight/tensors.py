@@ -9,7 +9,9 @@ from jetpress.deploy.preflight.graph import Graph
 from jetpress.deploy.preflight.node import Node
 
 FLOATS = (1, 10, 11, 16)
-FOLD = "fix the shapes that it is computed from and fold constants, as `jetpress run` does when it exports"
+FOLD = (
+    "fix the shapes that it is computed from and fold constants, as `jetpress engine` and `jetpress run` do"
+)
 
 
 def constant(graph: Graph, node: Node, sentence: re.Match[str]) -> Finding | None:
@@ -86,7 +88,9 @@ def static(graph: Graph, node: Node, _: re.Match[str]) -> Finding | None:
     if not graph.value(node.input(0)).open:
         return None
     return Finding(
-        "error", "its input has open dimensions", "export with fixed shapes (export.dynamic_batch = false)"
+        "error",
+        "its input has open dimensions",
+        "fix its shape: `jetpress engine --shape INPUT=1x3x640x640` (in a recipe export.dynamic_batch = false)",
     )
 
 

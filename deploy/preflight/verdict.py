@@ -64,6 +64,9 @@ class Verdict:
         """Whether nothing is known that keeps it from running."""
         return not any(problem.level == "error" for problem in self.problems)
 
+    def __str__(self) -> str:
+        return "\n".join(explain(self))
+
 
 @dataclass
 class Collector:

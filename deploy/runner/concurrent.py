@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Dict, List, NamedTuple
 
 from . import clock
 from .failures import DeviceError
+from .infer import batch_of
 
 if TYPE_CHECKING:
     from .interface import Session
@@ -48,7 +49,7 @@ def run(sessions: Dict[str, "Session"], seconds: float) -> Together:
                 stop = clock.seconds()
             finally:
                 session.detach()
-            rate = session.inputs[0].shape[0] * len(latencies) / (stop - start)
+            rate = batch_of(session) * len(latencies) / (stop - start)
             shares[name] = Share(rate, median(latencies))
         except BaseException as error:  # noqa: BLE001 - it is raised where somebody sees it
             failures.append(error)

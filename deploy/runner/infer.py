@@ -49,13 +49,17 @@ def run(bundle: Bundle, engines: str, out: str) -> None:
 
 
 def samples(bundle: Bundle, session: "Session") -> Optional[Feeds]:
-    """The bundle's samples in the engine's dtypes; None where it brings none."""
+    """The bundle's samples in the engine's dtypes, `[samples, ...]`; None where it brings none.
+
+    A sample is one of a batch, or a whole input: then each array has one axis more than its input.
+    """
     feeds = {}
     for tensor in session.inputs:
         array = _load(bundle, tensor.name)
         if array is None:
             return None
-        if array.shape[1:] != tuple(tensor.shape[1:]) or not len(array):
+        fits = array.shape[1:] in (tuple(tensor.shape), tuple(tensor.shape[1:]))
+        if not array.ndim or not fits or not len(array):
             raise BundleError(
                 "samples of input %s have shape %s, the engine wants %s"
                 % (tensor.name, list(array.shape), list(tensor.shape))
@@ -64,7 +68,20 @@ def samples(bundle: Bundle, session: "Session") -> Optional[Feeds]:
     counts = {len(array) for array in feeds.values()}
     if len(counts) > 1:
         raise BundleError("the inputs have different numbers of samples: %s" % sorted(counts))
+    if len({array.ndim > len(tensor.shape) for array, tensor in zip(feeds.values(), session.inputs)}) > 1:  # noqa: B905
+        raise BundleError("some inputs have whole samples and others parts of a batch")
     return feeds
+
+
+def batch_of(session: "Session") -> int:
+    """How many samples one run takes; 1 where the first input has no axes."""
+    shape = session.inputs[0].shape
+    return int(shape[0]) if shape else 1
+
+
+def are_whole(feeds: Feeds, session: "Session") -> bool:
+    """Whether each sample is a whole input."""
+    return any(feeds[tensor.name].ndim > len(tensor.shape) for tensor in session.inputs)
 
 
 def first_batch(bundle: Bundle, session: "Session") -> Feeds:
@@ -72,6 +89,8 @@ def first_batch(bundle: Bundle, session: "Session") -> Feeds:
     feeds = samples(bundle, session)
     if feeds is None:
         return noise(session.inputs)
+    if are_whole(feeds, session):
+        return {name: array[0, ...] for name, array in feeds.items()}
     return {
         tensor.name: _filled(feeds[tensor.name][: tensor.shape[0]], tensor.shape[0])
         for tensor in session.inputs
@@ -80,10 +99,16 @@ def first_batch(bundle: Bundle, session: "Session") -> Feeds:
 
 def different_batches(bundle: Bundle, session: "Session", count: int) -> List[Feeds]:
     """`count` batches of other samples than `first_batch` takes; seeded noise where there are too few."""
-    feeds, batch = samples(bundle, session), session.inputs[0].shape[0]
-    have = len(next(iter(feeds.values()))) // batch if feeds else 0
+    feeds, batch = samples(bundle, session), batch_of(session)
+    whole = feeds is not None and are_whole(feeds, session)
+    have = len(next(iter(feeds.values()))) // (1 if whole else batch) if feeds else 0
     if feeds is None or have < 2:
         return [noise(session.inputs, 1 + seed) for seed in range(count)]
+    if whole:
+        return [
+            {name: array[1 + place % (have - 1), ...] for name, array in feeds.items()}
+            for place in range(count)
+        ]
     starts = [(1 + place % (have - 1)) * batch for place in range(count)]
     return [{name: array[start : start + batch] for name, array in feeds.items()} for start in starts]
 
@@ -107,8 +132,16 @@ def _filled(array: Array, batch: int) -> Array:
 
 def _through(session: "Session", feeds: Feeds) -> Feeds:
     """All samples, batch by batch; what a filled-up last batch adds is cut off again."""
-    batch, count = session.inputs[0].shape[0], len(next(iter(feeds.values())))
+    count = len(next(iter(feeds.values())))
     parts: Dict[str, List[Array]] = {name: [] for name in session.output_names}
+    if are_whole(feeds, session):
+        for place in range(count):
+            for name, result in session.infer(
+                {key: array[place, ...] for key, array in feeds.items()}
+            ).items():
+                parts[name].append(result)
+        return {name: _stacked(name, part) for name, part in parts.items()}
+    batch = batch_of(session)
     for start in range(0, count, batch):
         results = session.infer(
             {name: _filled(array[start : start + batch], batch) for name, array in feeds.items()}
@@ -121,6 +154,18 @@ def _through(session: "Session", feeds: Feeds) -> Feeds:
                 )
             parts[name].append(result[: min(batch, count - start)])
     return {name: np.concatenate(part) for name, part in parts.items()}
+
+
+def _stacked(name: str, part: List[Array]) -> Array:
+    """One output of whole samples, `[samples, *shape]`."""
+    shapes = sorted({result.shape for result in part})
+    if len(shapes) > 1:
+        raise BundleError(
+            "output %s has another shape for another sample: %s"
+            % (name, [list(shape) for shape in shapes[:3]]),
+            "an engine's outputs must not depend on what it is shown: end the network before that",
+        )
+    return np.stack(part)
 
 
 def _save(out: str, model: str, place: int, output: str, array: Array) -> Dict[str, object]:

@@ -14,7 +14,7 @@ from .backends import open_backend
 from .engines import engine_path, open_engines, read_stamp
 from .events import plain
 from .identity import Board
-from .infer import different_batches, fingerprint, first_batch
+from .infer import batch_of, different_batches, fingerprint, first_batch
 from .manifest import Bundle
 from .tensors import Array, Feeds
 from .watch import Power, Watch
@@ -112,13 +112,15 @@ def run(subjects: Sequence[Subject], terms: Terms) -> Dict[str, Observed]:
     observed = {}
     for name, entry in entries.items():
         mine = blocks[name]
-        power = watch.power([(block.start, block.stop) for block in mine], count(mine) * batch_of(entry))
+        power = watch.power(
+            [(block.start, block.stop) for block in mine], count(mine) * batch_of(entry.session)
+        )
         same = is_same(entry.session.outputs(), reference[name])  # before anything else runs on it
         other = varied(entry) if terms.varied else None
         observed[name] = Observed(
             warm_up=warm[name],
             knobs=knobs_of(entry, len(entries), watch.mode[0], terms.locked),
-            batch=batch_of(entry),
+            batch=batch_of(entry.session),
             faults=_faults(same, other) + alarms,
             doubts=watch.doubts(power),
             varied=other,
@@ -193,11 +195,6 @@ def _part(facts: Dict[str, object], name: str) -> Optional[Dict[str, object]]:
     return part if isinstance(part, dict) else None
 
 
-def batch_of(entry: Entry) -> int:
-    """Samples of one run."""
-    return int(entry.session.inputs[0].shape[0])
-
-
 def varied(entry: Entry) -> stats.Ratio:
     """Whether other inputs take longer than one repeated input (MLPerf TEST04): then a cache was measured."""
     session, pairs = entry.session, []
@@ -215,7 +212,7 @@ def knobs_of(entry: Entry, models: int, mode: Optional[str], locked: bool) -> Di
     """All that says how it was measured."""
     return dict(
         entry.backend.knobs,
-        batch=batch_of(entry),
+        batch=batch_of(entry.session),
         backend=entry.backend.name,
         version=entry.backend.version,
         precision=entry.bundle.precision,

@@ -48,6 +48,11 @@ def _check_model(options: argparse.Namespace) -> int:
     from jetpress.deploy.preflight.compatibility import report_lines
 
     lines, found, ok = report_lines(Path(options.model), options.target, trial=not options.no_trial)
+    if not ok:
+        from jetpress.pipeline.mending import mends
+
+        mended = mends(Path(options.model), options.target)
+        lines, found = [*lines, *mended], {**found, "engine": mended}
     print(json.dumps(found) if options.json else "\n".join(lines))
     return 0 if ok else RecipeError.exit_code
 

@@ -10,6 +10,7 @@ import hashlib
 import importlib.util
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from jetpress.deploy.errors import RecipeError
@@ -17,6 +18,7 @@ from jetpress.pipeline.data.formats import data_yaml
 from jetpress.pipeline.network import user_code
 from jetpress.pipeline.recipe.configs import SourceConfig
 from jetpress.pipeline.recipe.reading import Recipe
+from jetpress.pipeline.recipe.resolve import Plan
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.fields import is_file_reference
 from jetpress.pipeline.store.artifact import sha256
@@ -46,12 +48,25 @@ def input_digests(recipe: Recipe) -> dict[str, str]:
         digests["model.weights"] = sha256(path)
     named = {
         "model.builder": recipe.model.builder,
+        "train.trainer": recipe.train.trainer,
         "data.loss": recipe.data.loss,
         "data.metric": recipe.data.metric,
     }
     return digests | {
         key: user_code.digest(value) for key, value in named.items() if value and is_file_reference(value)
     }
+
+
+def identified(plan: Plan) -> Plan:
+    """A plan whose fine-tuning knows the files of its trainer, where that is one of the user's own.
+
+    Raises:
+        RecipeError: there is no such file.
+    """
+    trainer = plan.finetune.training.trainer
+    if trainer is None:
+        return plan
+    return replace(plan, finetune=replace(plan.finetune, code=user_code.digest(trainer)))
 
 
 def fingerprint(config: DataConfig) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,12 +20,21 @@ if TYPE_CHECKING:
     from jetpress.pipeline.network.models import Network
 
 FORMAT = 1
+MOST_GIVEN, LARGEST_GIVEN = 16, 2**26
+"""Samples of a file that was given: how many travel with it, and how many bytes."""
 DLA_FILE, DLA_RANGES = "dla.onnx", "dla-ranges.json"
 
 
-def precision_of(config: BundleConfig, quantized: bool) -> dict[str, object]:
-    """What an engine runs in, where not all of a bundle run in the same; ``quantized``: its file has Q/DQ."""
+def precision_of(config: BundleConfig, quantized: bool, given: bool = False) -> dict[str, object]:
+    """What an engine runs in, where not all of a bundle run in the same.
+
+    Args:
+        quantized: its file has Q/DQ.
+        given: the file is somebody's own, and is built as it is.
+    """
     precision, target = config.build.precision, config.target
+    if given:
+        return {"precision": "fp32"}
     if precision not in EIGHT_BITS:
         return {}
     if not quantized:  # the dense twin
@@ -54,15 +64,13 @@ def complete(
     config: BundleConfig,
     models: Mapping[str, Mapping[str, object]],
     inputs: Sequence[TensorSpec],
-    network: Network,
     detection: DetectionRules | None = None,
-) -> int:
-    """Everything beside the ONNX files, which lie in ``folder`` already; returns the number of samples.
+) -> None:
+    """Everything beside the ONNX files and the samples, which lie in ``folder`` already.
 
     Args:
         detection: the rules by which the runner makes detections of boxes and scores.
     """
-    samples = _write_samples(network, inputs, folder / "samples")
     plan = _plan(config, models, inputs, detection)
     (folder / "plan.json").write_text(json.dumps(plan, indent=1, sort_keys=True))
     pack(folder / "runner.pyz")
@@ -72,7 +80,6 @@ def complete(
         "It checks every file, builds the engines, measures them and prints the results (JSON lines).\n"
     )
     (folder / "manifest.json").write_text(json.dumps({"format": FORMAT, "files": listing(folder)}, indent=1))
-    return samples
 
 
 def _plan(
@@ -103,7 +110,7 @@ def _plan(
     }
 
 
-def _write_samples(network: Network, told: Sequence[TensorSpec], folder: Path) -> int:
+def write_samples(network: Network, told: Sequence[TensorSpec], folder: Path) -> int:
     """Test images as the file takes them, as plain ``.npy`` (never pickled); returns how many."""
     import numpy as np
     import torch
@@ -120,3 +127,19 @@ def _write_samples(network: Network, told: Sequence[TensorSpec], folder: Path) -
     if isinstance(labels, torch.Tensor) and labels.ndim == 1 and not labels.is_floating_point():
         np.save(folder / "labels.npy", labels.numpy(), allow_pickle=False)  # the runner counts by itself
     return len(inputs[0])
+
+
+def write_given(samples: Path, inputs: Sequence[TensorSpec], folder: Path) -> int:
+    """As many samples of a file that was given as fit, whole inputs ``[samples, *shape]``; returns how many."""
+    import numpy as np
+
+    from jetpress.pipeline.graph.refeed import stored
+
+    feeds = list(islice(stored(samples, inputs), MOST_GIVEN))
+    largest = sum(one.nbytes for one in feeds[0].values()) if feeds else 1
+    feeds = feeds[: max(1, LARGEST_GIVEN // max(1, largest))]
+    folder.mkdir(exist_ok=True)
+    for one in inputs:
+        whole = np.stack([feed[one.name] for feed in feeds])
+        np.save(folder / f"{safe_name(one.name)}.npy", whole, allow_pickle=False)
+    return len(feeds)

@@ -22,6 +22,7 @@ from jetpress.deploy.runner.files import safe_name
 from jetpress.pipeline.graph import session
 from jetpress.pipeline.graph.cases import IMAGES
 from jetpress.pipeline.graph.channelwise import Channels
+from jetpress.pipeline.graph.held import rows
 from jetpress.pipeline.graph.session import Array
 from jetpress.pipeline.graph.tolerance import LIMITS, judged_by_channel, score, worst
 from jetpress.pipeline.quantization import NOT_MIXED
@@ -70,15 +71,19 @@ def _scores(
     path: Path, inputs: Sequence[TensorSpec], samples: list[Array], found: Mapping[str, Array], kind: str
 ) -> tuple[Score, ...]:
     limits, known = LIMITS[kind], dict[str, list[Score]]()
+    whole = samples[0].ndim > len(inputs[0].shape)
     channels = defaultdict[str, Channels](Channels)
     for at, expected in _expected(path, inputs, samples, kind):
         here = {name: array[at] for name, array in found.items()}
-        if decoded := decoded_by(list(here)):
+        if not whole and (decoded := decoded_by(list(here))):
             known.setdefault(decoded.name, []).append(decoded.found_again(expected, here, kind))
             continue
         for name, got in here.items():
             wanted, scale = expected[name], worst(known[name]) if name in known else None
-            one = _classes(name, wanted, got) if got.dtype.kind in "iu" else None
+            one = _classes(name, wanted, got) if got.dtype.kind in "iub" else None
+            if one is None and whole:
+                one = score(name, IMAGES, *_rows(wanted, got), scale, limits)
+                channels[name].add(wanted[0], got[0])
             one = one or score(name, IMAGES, wanted, got, scale, limits, "", channels[name])
             known.setdefault(name, []).append(one)
     return tuple(judged_by_channel(worst(one), channels[name], limits) for name, one in known.items())
@@ -88,15 +93,26 @@ def _expected(
     path: Path, inputs: Sequence[TensorSpec], samples: list[Array], kind: str
 ) -> Iterator[tuple[slice, dict[str, Array]]]:
     """What ONNX Runtime gives, batch by batch."""
-    batch = inputs[0].shape[0]
-    assert isinstance(batch, int)  # a device is told the shape that is measured
     run, first = session.load(path), 0
     with console.progress(f"the same in ONNX Runtime, {kind}", len(samples[0])) as line:
+        if samples[0].ndim > len(inputs[0].shape):  # whole inputs
+            for place in range(len(samples[0])):
+                feed = {one.name: array[place, ...] for one, array in zip(inputs, samples, strict=True)}
+                yield slice(place, place + 1), {name: array[None] for name, array in run(feed).items()}
+                line.step()
+            return
+        batch = inputs[0].shape[0]
+        assert isinstance(batch, int)  # a device is told the shape that is measured
         for count, feed in session.feeds(path, samples, batch):
             expected = {name: session.cut(one, count) for name, one in run(feed).items()}
             yield slice(first, first + count), expected
             first += count
             line.step(amount=count)
+
+
+def _rows(wanted: Array, got: Array) -> tuple[Array, Array]:
+    """One whole sample as it is scored: nobody says which axis has the classes, but where there are two."""
+    return rows(wanted[0]), rows(got[0])
 
 
 def _classes(name: str, wanted: Array, got: Array) -> Score:

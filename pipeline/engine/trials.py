@@ -57,9 +57,9 @@ def profiles(
     typed = contents.precision_of(bench.packing, quantized=True)
     listed = {name: {"file": f"{name}.onnx", "sparse": False, **typed} for name in protos}
     first = next(iter(protos.values()))
-    contents.complete(
-        folder, bench.packing, listed, [exporting.described(v) for v in first.graph.input], network
-    )
+    inputs = [exporting.described(value) for value in first.graph.input]
+    contents.write_samples(network, inputs, folder / "samples")
+    contents.complete(folder, bench.packing, listed, inputs)
     digest = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
     with opened(bench.place, draft) as device:
         place = device.put(folder, digest)

@@ -44,6 +44,8 @@ def check_before_training(plan: Plan, given: Checkpoint, walk: Walk) -> None:
         RecipeError: it does not export at the target's opset, or the target's parser does not take it.
         DeviceError: the disk is too full.
     """
+    for trainer in {plan.recipe.train.trainer, plan.finetune.training.trainer} - {None}:
+        _check_trainer(str(trainer))
     config, trained = dense_export(plan), "train" not in plan.skipped
     precision = plan.recipe.build.precision
     if precision in EIGHT_BITS:
@@ -58,6 +60,13 @@ def check_before_training(plan: Plan, given: Checkpoint, walk: Walk) -> None:
             walk.warn(line)
         if line := little_space(given.known, plan.recipe.prune.rounds, walk.store.root):
             walk.warn(line)
+
+
+def _check_trainer(reference: str) -> None:
+    """A trainer of the user's own is there, and asks for nothing that it is not given."""
+    from jetpress.pipeline.training import own  # with PyTorch
+
+    own.opened(reference)
 
 
 @contextmanager

@@ -50,7 +50,7 @@ def out(found: Quantization) -> float:
 
 def rank(found: Quantization) -> tuple[float, ...]:
     """Larger is better: the budget met, then with less left out, then more points."""
-    points = found.validation.int8
+    points = found.points.int8
     return (1.0, -out(found), points) if found.met else (0.0, points)
 
 
@@ -78,7 +78,7 @@ def in_int8(
     )
     before, after = found.known, learnt.known
     if before and after and rank(after) < rank(before):
-        points = after.validation.int8, before.validation.int8
+        points = after.points.int8, before.points.int8
         lost = f"not kept: {points[0]:.2f} % with training, {points[1]:.2f} % without"
         walk.skip("qat", lost)
         return replace(found, training=f"{why}: {lost}")
@@ -95,13 +95,13 @@ def why_not_train(wanted: str, found: Quantization | None) -> str:
         return "tried only if quantizing after training misses what is asked for, or leaves out much of the network"
     if misses(found):
         return ""
-    enough = f"{found.validation.least:.2f} % and {found.least_cosine} are enough"
-    return f"{found.validation.int8:.2f} % and cosine {found.cosine:.4f} without it; {enough}"
+    enough = f"{found.points.least:.2f} % and {found.least_cosine} are enough"
+    return f"{found.points.int8:.2f} % and cosine {found.cosine:.4f} without it; {enough}"
 
 
 def misses(found: Quantization) -> list[str]:
     """What quantization after training does not reach, in words."""
-    points, said = found.validation, list[str]()
+    points, said = found.points, list[str]()
     if points.int8 < points.least:
         said.append(f"{points.int8:.2f} % of validation, the budget asks for {points.least:.2f} %")
     if found.cosine < found.least_cosine:

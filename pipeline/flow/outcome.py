@@ -38,12 +38,13 @@ class Exports:
 
     dense: OnnxModel
     compressed: OnnxModel
-    dense_same: Equivalence
+    dense_same: Equivalence | None
+    """None where the dense one is a file as it was given: it is held against nothing."""
     same: Equivalence
     """Of the compressed network in floating point."""
-    same_quantized: Equivalence | None
+    same_quantized: Equivalence | None = None
     """And in eight bits; None where nothing was quantized."""
-    training: str
+    training: str = ""
     """Why it was trained with rounding, and whether that was kept; empty where it was not tried."""
 
 
@@ -63,8 +64,10 @@ class Outcome:
     """All that a walk came by, for the report."""
 
     plan: Plan
-    networks: Networks
     exports: Exports
-    accuracy: Assessment
     bundle: Bundle
     device: OnDevice
+    networks: Networks | None = None
+    """None where an ONNX file was given: there is no network in PyTorch."""
+    accuracy: Assessment | None = None
+    """None where nothing says what is right."""

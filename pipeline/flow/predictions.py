@@ -13,7 +13,9 @@ from jetpress.pipeline.store.facts.network import DISAGREEMENTS, PREDICTIONS, SA
 
 
 def predicted(outcome: Outcome) -> Predictions | None:
-    """For the report; None where the samples have not one class each."""
+    """For the report; None where the samples have not one class each, or there are none."""
+    if outcome.accuracy is None or outcome.networks is None:
+        return None
     folder, data = outcome.accuracy.path, outcome.networks.dense.facts.data
     if not (folder / PREDICTIONS).is_file():
         return None

@@ -39,6 +39,7 @@ from jetpress.pipeline.flow.outcome import Exports, OnDevice, Outcome
 from jetpress.pipeline.flow.predictions import pictured, predicted
 from jetpress.pipeline.flow.rounds import Round as Pruned
 from jetpress.pipeline.flow.verdict import verdict
+from jetpress.pipeline.recipe.given import TABLES
 from jetpress.pipeline.recipe.resolve import Plan
 from jetpress.pipeline.recipe.sections.fields import as_table
 from jetpress.pipeline.sparse.kernels import TWIN, of_engine
@@ -66,6 +67,8 @@ def report(outcome: Outcome, place: Path, steps: Sequence[Step], digest: str) ->
     plan, device, found = outcome.plan, outcome.device, session(outcome.device.numbers)
     dense, compressed = _network(outcome, found, "dense"), _network(outcome, found, "compressed")
     judged, faster = benchmark(found, plan.recipe.budget), found.against.get("dense")
+    networks = outcome.networks
+    rounds = networks.rounds if networks else ()
     return RunReport(
         format=record.FORMAT,
         name=plan.recipe.name,
@@ -78,30 +81,56 @@ def report(outcome: Outcome, place: Path, steps: Sequence[Step], digest: str) ->
         compressed=compressed,
         ratios=_ratios(dense, compressed, faster),
         benchmark=judged,
-        layers=_layers(outcome.networks.rounds),
-        unpruned=_unpruned(outcome.networks.rounds),
-        rounds=tuple(_round(number, one) for number, one in enumerate(outcome.networks.rounds, 1)),
-        curves=tuple(_curve(stage, made) for stage, made in outcome.networks.tuned),
-        histograms=_histograms(outcome.networks.dense, outcome.networks.compressed),
+        layers=_layers(rounds),
+        unpruned=_unpruned(rounds),
+        rounds=tuple(_round(number, one) for number, one in enumerate(rounds, 1)),
+        curves=tuple(_curve(stage, made) for stage, made in networks.tuned) if networks else (),
+        histograms=_histograms(networks.dense, networks.compressed) if networks else (),
         sparsity=_sparsity(outcome, found),
         quantization=_quantization(outcome.exports, found),
         equivalence=tuple(_equivalence(outcome)),
         builder=_builder(device),
         versions=versions(LIBRARIES),
         machine=Machine(cpu=cpu_name(), cores=cores(), gpu=gpu_name()),
-        recipe=json.loads(canonical(as_table(plan.recipe))),
-        reproduce=f"jetpress run {place / 'recipe.toml'} --target {BOARD if plan.target.derived else plan.target.name}",
+        recipe=_decided(plan),
+        reproduce=_again(plan, place),
         id=place.name,
         created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         stages=tuple(Stage(**as_table(step)) for step in steps),
         digest=digest,
-        measured=outcome.networks.dense.facts.measured,
-        unit=outcome.networks.dense.facts.unit,
-        parts=tuple(_parts(outcome.accuracy.facts.parts)),
+        measured=networks.dense.facts.measured if networks else "accuracy",
+        unit=networks.dense.facts.unit if networks else "%",
+        parts=tuple(_parts(outcome.accuracy.facts.parts)) if outcome.accuracy else (),
         predictions=predicted(outcome),
+<<<<<<< HEAD
         samples=pictured(outcome),
+=======
+        beside=_beside(outcome),
+>>>>>>> 543820cbd38b4f28f5e5028a7edee5d4aeb7fa31
         layer_costs=layers(outcome),
     )
+
+
+def _decided(plan: Plan) -> dict[str, JsonValue]:
+    """Every value decided that means something here."""
+    whole = as_table(plan.recipe)
+    if plan.file is not None:
+        whole = {"file": as_table(plan.file), **{name: whole[name] for name in ("name", *TABLES)}}
+    plain: dict[str, JsonValue] = json.loads(canonical(whole))
+    return plain
+
+
+def _again(plan: Plan, place: Path) -> str:
+    """The command that does the same."""
+    if plan.file is not None:
+        return plan.file.reproduce
+    target = BOARD if plan.target.derived else plan.target.name
+    return f"jetpress run {place / 'recipe.toml'} --target {target}"
+
+
+def _beside(outcome: Outcome) -> str:
+    """What the compressed network is measured beside."""
+    return "dense" if outcome.plan.file is None else f"the file {outcome.exports.dense.facts.headline}"
 
 
 def _target(plan: Plan) -> dict[str, JsonValue]:
@@ -113,16 +142,16 @@ def _target(plan: Plan) -> dict[str, JsonValue]:
 
 def _network(outcome: Outcome, found: Session, name: Literal["dense", "compressed"]) -> NetworkReport:
     """Everything known about the dense or the compressed network."""
-    made: Checkpoint = getattr(outcome.networks, name)
+    made: Checkpoint | None = getattr(outcome.networks, name, None)
     exported: OnnxModel = getattr(outcome.exports, name)
-    accuracy: Points = getattr(outcome.accuracy.facts, name)
+    accuracy: Points | None = getattr(outcome.accuracy.facts, name) if outcome.accuracy else None
     engine, tried = outcome.device.engine, outcome.device.tried
     timed = found.engines.get(name)
     return NetworkReport(
-        validation=accuracy.validation,
-        test=accuracy.test,
-        parameters=made.facts.parameters,
-        macs=made.facts.macs,
+        validation=accuracy.validation if accuracy else None,
+        test=accuracy.test if accuracy else None,
+        parameters=made.facts.parameters if made else None,
+        macs=made.facts.macs if made else None,
         onnx_bytes=exported.facts.bytes,
         engine_bytes=engine.facts.bytes.get(name) if engine else None,
         engine_accuracy=tried.facts.points.get(name) if tried else None,
@@ -212,7 +241,7 @@ def _weights(made: Checkpoint) -> dict[str, NDArray[np.generic]]:
 def _sparsity(outcome: Outcome, found: Session) -> SparsityReport:
     if why := outcome.plan.skipped.get("sparsify"):
         return SparsityReport(skipped=why)
-    told = outcome.networks.compressed.facts.sparsity
+    told = outcome.networks.compressed.facts.sparsity if outcome.networks else None
     if told is None:
         return SparsityReport(skipped="no layer was made 2:4")
     engine, speed = outcome.device.engine, found.against.get(TWIN)
@@ -246,7 +275,9 @@ def _quantization(exports: Exports, found: Session) -> QuantizationReport | None
 
 
 def _equivalence(outcome: Outcome) -> Iterator[EquivalenceRow]:
-    """PyTorch against the files, then the files against the engines. A stage raises where that does not hold."""
+    """PyTorch (or the file as given) against the files, then these against the engines. A stage raises where that does
+    not hold."""
+    pair = "PyTorch = ONNX Runtime" if outcome.networks else "as given = as it is now"
     exports, precision = outcome.exports, outcome.plan.recipe.build.precision.upper()
     for network, same in (
         ("compressed", exports.same),
@@ -255,7 +286,7 @@ def _equivalence(outcome: Outcome) -> Iterator[EquivalenceRow]:
     ):
         for one in same.facts.outputs if same else ():
             cosine = one.mean_cosine if same is exports.same_quantized else one.cosine
-            yield _row("PyTorch = ONNX Runtime", network, one, cosine)
+            yield _row(pair, network, one, cosine)
     for network, outputs in (outcome.device.tried.facts.same if outcome.device.tried else {}).items():
         for one in outputs:
             yield _row("ONNX Runtime = engine", network, one, one.cosine)

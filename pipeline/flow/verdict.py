@@ -35,11 +35,17 @@ def verdict(
         faster: dense latency over compressed; None where it was not measured.
         judged: the benchmark; None where nothing was measured.
     """
+    budget = outcome.plan.recipe.budget
+    if outcome.accuracy is None or outcome.networks is None:
+        checks = tuple(timing_limits(budget, compressed.latency))
+        found = _all_met(checks)
+        came, why = _standing(found, None, True, faster, judged)
+        told_as: Standing = came if came in ("not met", "slower", "unknown") else "unjudged"
+        return Verdict(met=found, checks=checks, standing=told_as, why=why or None)
     told, networks = outcome.accuracy.facts, outcome.networks
     measured = networks.dense.facts.measured
-    checks = tuple(limits(outcome.plan.recipe.budget, measured, told, compressed.latency))
-    met = [check.met for check in checks]
-    found = False if False in met else None if None in met else True
+    checks = tuple(limits(budget, measured, told, compressed.latency))
+    found = _all_met(checks)
     standing: Standing = "at chance"
     why = at_chance(told)
     if not why:
@@ -56,6 +62,11 @@ def verdict(
         test_samples=told.test_images,
         validation_samples=told.validation_images,
     )
+
+
+def _all_met(checks: Sequence[Limit]) -> bool | None:
+    met = [check.met for check in checks]
+    return False if False in met else None if None in met else True
 
 
 def _estimate(change: Change) -> Estimate | None:
@@ -101,6 +112,11 @@ def limits(
         low=None if told.change.high is None else -told.change.high,
         high=None if told.change.low is None else -told.change.low,
     )
+    yield from timing_limits(budget, latency)
+
+
+def timing_limits(budget: BudgetConfig, latency: Latency | None) -> Iterator[Limit]:
+    """What the budget says of time alone; arguments as of :func:`limits`."""
     if budget.latency_ms is not None:
         is_open, p50 = (latency.is_open(budget.latency_ms), latency.p50) if latency else (False, None)
         yield Limit(

@@ -48,18 +48,29 @@ def first_difference(
     names = [one.name for one in inputs]
     expected = _every_tensor(ir.to_proto(plain), dict(zip(names, given, strict=True)))
     found = _every_tensor(model, feed)
+    node, last = first_of(model, expected, found, tolerance)
+    if node is None:
+        return "no single node differs from a fresh export: PyTorch's exporter itself changes the function"
+    module = node.name.rpartition("/")[0]
+    where = f"PyTorch module {module!r}" if module else "the network's own forward"
+    after = f"; all is equal up to {last!r}" if last else ""
+    return f"the first node that differs is {node.name!r} ({node.op_type}), from {where}{after}"
+
+
+def first_of(
+    model: onnx.ModelProto, expected: Mapping[str, Array], found: Mapping[str, Array], tolerance: float
+) -> tuple[onnx.NodeProto | None, str]:
+    """The first node of ``model`` whose output is another than the tensor ``expected`` by that name, and the name of
+    the last one before it that was equal. None: there is no such node."""
     last = ""
     for node in model.graph.node:
         for name in node.output if not node.name.startswith(f"{MARK}/") else ():
             if name not in expected or name not in found or expected[name].dtype.kind not in "fiub":
                 continue
             if not close(expected[name], found[name], tolerance):
-                module = node.name.rpartition("/")[0]
-                where = f"PyTorch module {module!r}" if module else "the network's own forward"
-                after = f"; all is equal up to {last!r}" if last else ""
-                return f"the first node that differs is {node.name!r} ({node.op_type}), from {where}{after}"
+                return node, last
             last = node.name
-    return "no single node differs from a fresh export: PyTorch's exporter itself changes the function"
+    return None, last
 
 
 def _every_tensor(model: onnx.ModelProto, feed: Mapping[str, Array]) -> dict[str, Array]:

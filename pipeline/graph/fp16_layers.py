@@ -15,15 +15,21 @@ import onnx_ir as ir
 
 from jetpress.pipeline.graph import fp16, session
 from jetpress.pipeline.graph.cases import Case
+from jetpress.pipeline.graph.session import Feed
 from jetpress.pipeline.store.facts.onnx_file import Fp16
 
 
 def to_fp16(model: onnx.ModelProto, seen: Iterable[Case]) -> tuple[ir.Model, Fp16]:
+    """As :func:`fed`, by cases as the file takes them, in its order."""
+    return fed(model, (feed for _, case in seen for _, feed in session.feeds(model, case, len(case[0]))))
+
+
+def fed(model: onnx.ModelProto, seen: Iterable[Feed]) -> tuple[ir.Model, Fp16]:
     """``model`` with FP16 inside.
 
     Args:
         model: FP32, types and shapes inferred.
-        seen: inputs as the file takes them, in its order.
+        seen: inputs as the file takes them.
 
     Returns:
         the graph, not checked yet; which nodes are in FP16
@@ -34,11 +40,11 @@ def to_fp16(model: onnx.ModelProto, seen: Iterable[Case]) -> tuple[ir.Model, Fp1
     return halved, Fp16(floats, kept)
 
 
-def largest(model: onnx.ModelProto, seen: Iterable[Case]) -> dict[str, float]:
+def largest(model: onnx.ModelProto, seen: Iterable[Feed]) -> dict[str, float]:
     """The largest absolute finite number of every floating-point tensor."""
     run = session.load(model, shown=session.tensors(model), optimise=False)
     found = dict[str, float]()
-    for feed in (feed for _, case in seen for _, feed in session.feeds(model, case, len(case[0]))):
+    for feed in seen:
         for name, array in {**feed, **run(feed)}.items():
             if array.dtype == np.float32 and array.size:
                 most = max(float(array.max()), -float(array.min()))
@@ -46,3 +52,12 @@ def largest(model: onnx.ModelProto, seen: Iterable[Case]) -> dict[str, float]:
                     most = float(np.abs(array[np.isfinite(array)]).max(initial=0))
                 found[name] = max(found.get(name, 0.0), most)
     return found
+
+
+def words(found: Fp16) -> str:
+    """What became of the nodes."""
+    kept, nodes = found.fp32, found.nodes
+    if not kept:
+        return f"FP16: all {nodes} nodes"
+    most = "; ".join(f"{count} x {why}" for why, count in list(found.reasons.items())[:3])
+    return f"FP16: {nodes - len(kept)} of {nodes} nodes; in FP32 stay {most}"

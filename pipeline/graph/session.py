@@ -24,7 +24,11 @@ Run = Callable[[Feed], dict[str, Array]]
 
 
 def load(
-    model: onnx.ModelProto | Path, shown: Collection[str] = (), optimise: bool = True, threads: int = 0
+    model: onnx.ModelProto | Path,
+    shown: Collection[str] = (),
+    optimise: bool = True,
+    threads: int = 0,
+    unknown: str = "",
 ) -> Run:
     """A function that runs ``model``.
 
@@ -33,6 +37,7 @@ def load(
         shown: intermediate tensors that are to be outputs, too.
         optimise: False: ONNX Runtime fuses nothing, so that every tensor is really computed.
         threads: that one run takes; 0: one for each core.
+        unknown: what a refusal means where the graph is not of our making; empty: it is.
 
     Raises:
         StageError: ONNX Runtime does not take the graph, or, from the function, what it is fed.
@@ -53,9 +58,8 @@ def load(
     try:
         opened = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise StageError(
-            f"ONNX Runtime cannot load the graph: {_line(error)}", "please report this"
-        ) from error
+        what = f"{unknown or 'ONNX Runtime cannot load the graph'}: {_line(error)}"
+        raise StageError(what, "export the network again" if unknown else "please report this") from error
     names = [one.name for one in opened.get_outputs()]
 
     def run(feed: Feed) -> dict[str, Array]:

@@ -16,7 +16,7 @@ from onnxscript import optimizer, rewriter
 from onnxscript.rewriter.rules.common import slice_split_rule
 
 from jetpress.pipeline.graph import batchnorm
-from jetpress.pipeline.graph.trace import quiet
+from jetpress.pipeline.graph.trace import SCOPES, quiet
 
 LARGEST_CONSTANT = 2**26
 """Elements of a constant up to which it is folded: position tables and transposed weights, all of them."""
@@ -28,8 +28,8 @@ RULES = [
 ]
 
 
-def simplify(model: ir.Model) -> None:
-    """All of the above, in place."""
+def simplify(model: ir.Model, named: bool = False) -> None:
+    """All of the above, in place; nodes that are ``named`` already keep their names."""
     with quiet():
         common.InlinePass()(model)
         fold(model)
@@ -44,7 +44,8 @@ def simplify(model: ir.Model) -> None:
                 break
         _PASSES(model)
     _lower_case(model)
-    _name_nodes(model)
+    if not named:
+        _name_nodes(model)
 
 
 def _lower_case(model: ir.Model) -> None:
@@ -79,5 +80,5 @@ _PASSES = Sequential(
 def _name_nodes(model: ir.Model) -> None:
     """Name every node after the innermost PyTorch module that it came from: ``layer1.0.conv1/Conv``."""
     for node in model.graph.all_nodes():
-        scopes = ast.literal_eval(node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]"))
+        scopes = ast.literal_eval(node.metadata_props.get(SCOPES, "[]"))
         node.name = "/".join([*scopes[-2:-1], node.op_type]).lstrip("/")

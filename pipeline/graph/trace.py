@@ -7,6 +7,7 @@ this graph is also what a finished one is held against when it gives other numbe
 
 from __future__ import annotations
 
+import ast
 import inspect
 import io
 import logging
@@ -25,8 +26,11 @@ from torch.overrides import TorchFunctionMode
 
 from jetpress.deploy.errors import JetpressError, RecipeError, StageError
 from jetpress.pipeline.network import models
+from jetpress.pipeline.network.channels.inside import inside, outside
 from jetpress.pipeline.recipe.sections.model import InputConfig
 
+SCOPES = "pkg.torch.onnx.name_scopes"
+"""A node's note of the modules that it came from, outermost first."""
 BATCH = "batch"
 """Name of an open batch dimension."""
 
@@ -74,7 +78,7 @@ def capture(
     for strict in (False, True):  # what fails without PyTorch's compiler sometimes works with it
         try:
             with quiet(), _PlainAttention():
-                return torch.export.export(module.eval(), given, dynamic_shapes=shapes, strict=strict)
+                return torch.export.export(inside(module.eval()), given, dynamic_shapes=shapes, strict=strict)
         except Exception as error:  # noqa: BLE001 - PyTorch raises whatever forward raises
             failures.append(error)
     why = failures[0]
@@ -111,6 +115,7 @@ def translate(
         raise _untranslated(program, error) from error
     assert made is not None
     model = made.model
+    _take_out(model)
     if (delivered := model.opset_imports[""]) != opset:
         raise StageError(
             f"opset {opset} was asked for, and PyTorch's exporter wrote {delivered}",
@@ -119,6 +124,15 @@ def translate(
     _drop_zero_biases(model.graph)
     _name(model, [one.name for one in inputs], outputs)
     return model
+
+
+def _take_out(model: ir.Model) -> None:
+    """Names as the network itself has them."""
+    for value in list(model.graph.initializers.values()):
+        value.name = outside(value.name or "")
+    for node in model.graph.all_nodes():
+        if scopes := node.metadata_props.get(SCOPES):
+            node.metadata_props[SCOPES] = repr([outside(name) for name in ast.literal_eval(scopes)])
 
 
 def _open(module: nn.Module, given: tuple[Tensor, ...], batch: object) -> tuple[Any, ...]:
@@ -153,7 +167,7 @@ def _untranslated(program: ExportedProgram, error: Exception) -> StageError:
     name = found[1]
     nodes = (node for node in program.graph.nodes if str(node.target).startswith(name))
     stacks = (list(node.meta.get("nn_module_stack", {}).values()) for node in nodes)
-    module = next((stack[-1][0] for stack in stacks if stack), "")
+    module = outside(next((stack[-1][0] for stack in stacks if stack), ""))
     place = f" (PyTorch module {module!r})" if module else ""
     remedy = "write it with other operators in forward"
     if "adaptive_max_pool" in name:

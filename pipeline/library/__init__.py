@@ -1,1 +1,1 @@
-"""jetpress inside somebody's own training code: a module in hand is pruned, its optimizer too, saved and loaded."""
+"""What ``import jetpress`` offers a training of one's own: the stages' functions, for modules and files in hand."""

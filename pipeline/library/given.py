@@ -65,9 +65,12 @@ def given(model: nn.Module) -> Given:
     """
     original, notes = unwrapped(model)
     _refuse_what_is_not_whole(original)
-    places = {name: one.device for name, one in (*original.named_parameters(), *original.named_buffers())}
+    held = (*original.named_parameters(), *original.named_buffers())
+    places = {name.replace("_orig_mod.", ""): one.device for name, one in held}
     before = [name for name, _ in original.named_parameters()]
     module = copied(original, lambda _, tensor: _at(tensor, torch.device("cpu")))
+    if any(part._compiled_call_impl is not None for part in original.modules()):  # noqa: SLF001  (by compile())
+        notes.append("not compiled any more, as that is for the old widths: call slim.module.compile() again")
     notes += uncompiled(module)
     baked = plain(module)
     if baked:

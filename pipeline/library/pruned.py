@@ -16,6 +16,7 @@ from jetpress.pipeline.library.given import Shapes, given, unwrapped
 from jetpress.pipeline.library.optimizer import Fate, cut_state
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.channels import Step, positions
+from jetpress.pipeline.network.channels.inside import outside
 from jetpress.pipeline.store.facts.network import Pruning
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -107,6 +108,8 @@ class Pruned:
         if name is None:
             return None
         now = dict(self.module.named_parameters(remove_duplicate=False))
+        if self.pruning.as_graph:
+            now = {**{outside(held): one for held, one in now.items()}, **now}
         if name in self.last.parts:
             return Fate(name, now.get(self.last.parts[name]), None)
         kept = {

@@ -37,7 +37,7 @@ class Rounds:
         """Why it ended."""
         self.accuracy: list[float] = []
         """Points of the dense network, and of each round's after training."""
-        self._inputs, self._config, self._data = inputs, config, data
+        self._model, self._inputs, self._config, self._data = model, inputs, config, data
         self._measure, self._drop = accuracy, drop
         whole = replace(config, ratio=0.0, macs=None, params=None, scope="uniform", criterion="l2")
         self.best = pruned(model, inputs, whole, Shown((), None, 0))
@@ -55,7 +55,7 @@ class Rounds:
         for number in range(1, config.rounds + 1):
             left, share = config.rounds - number, min(done + step, whole.share)
             step = share - done
-            now = pruned(self.best, self._inputs, whole.at(config, share), self._data)
+            now = pruned(self._model, self._inputs, whole.at(config, share), self._data)
             if not now.removed:
                 done, step = share, sizes.even(whole.share - share, left)
                 continue
@@ -64,7 +64,8 @@ class Rounds:
             lost = self._judged(now)
             kept = lost is None or lost <= self._drop
             if kept:
-                self.best, done = now, share
+                self.best = self._model = now
+                done = share
             elif config.steps == "even" or not left:
                 self.why = (
                     f"round {number} lost {lost:.4g} points of accuracy, and {self._drop:g} may be lost"

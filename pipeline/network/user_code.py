@@ -17,6 +17,38 @@ from jetpress.deploy.errors import RecipeError
 
 OURS = "jetpress"
 """Counts by its own fingerprint, wherever it lies."""
+IN_MEMORY = "in-memory-"
+"""What the file of a function is called that no file holds."""
+_kept: dict[str, tuple[Callable[..., Any], str]] = {}
+
+
+def keep(function: Callable[..., Any], name: str, digest: str) -> str:
+    """A reference to a function that this process holds in memory: it is loaded as those in files are.
+
+    Args:
+        function: whatever a recipe may name.
+        name: that messages call it by; an identifier.
+        digest: SHA-256 of all that decides what it gives.
+    """
+    reference = f"{IN_MEMORY}{digest[:16]}.py:{name}"
+    _kept[reference] = function, digest
+    return reference
+
+
+def _is_kept(reference: str) -> bool:
+    """Whether a reference is to a function in memory, which is there.
+
+    Raises:
+        RecipeError: it is to one of another process.
+    """
+    if not split(reference)[0].name.startswith(IN_MEMORY):
+        return False
+    if reference not in _kept:
+        raise RecipeError(
+            f"{reference} was given in memory by a program that ran then",
+            "run that program again: jetpress.run(model=..., data=...) finds what was made and goes on",
+        )
+    return True
 
 
 def split(reference: str) -> tuple[Path, str]:
@@ -27,6 +59,8 @@ def split(reference: str) -> tuple[Path, str]:
 
 def digest(reference: str) -> str:
     """SHA-256 of the file and of all files of the user's own that it imports: they have a hand in what it gives."""
+    if _is_kept(reference):
+        return _kept[reference][1]
     path = split(reference)[0]
     found = {
         os.path.relpath(file, path.parent): hashlib.sha256(_read(file)).hexdigest() for file in files(path)
@@ -107,6 +141,8 @@ def load(reference: str) -> Callable[..., Any]:
     Raises:
         RecipeError: no such file, no such function, or the file does not import.
     """
+    if _is_kept(reference):
+        return _kept[reference][0]
     path, function = split(reference)
     name = f"jetpress_user_{hashlib.sha256(str(path).encode() + _read(path)).hexdigest()[:16]}"
     module = sys.modules.get(name)

@@ -9,13 +9,13 @@ import onnx
 from jetpress.deploy.console import progress
 from jetpress.pipeline.graph.session import Feed
 from jetpress.pipeline.quantization.dialect import Array
-from jetpress.pipeline.quantization.judge import Judge, error
+from jetpress.pipeline.quantization.judge import error
 
 
 def sensitivity(
     names: Sequence[str],
     alone: Callable[[str], onnx.ModelProto],
-    judge: Judge,
+    scores: Callable[[onnx.ModelProto, Sequence[Feed]], Array],
     feeds: Sequence[Feed],
     expected: Array,
 ) -> dict[str, float]:
@@ -23,11 +23,12 @@ def sensitivity(
 
     Args:
         alone: the graph with only this layer quantized.
+        scores: what counts of a graph's outputs.
         expected: scores of the graph without any, ``[samples, ...]``.
     """
     found = {}
     with progress("sensitivity of layers", len(names)) as line:
         for name in names:
-            found[name] = error(expected, judge.scores(alone(name), feeds))
+            found[name] = error(expected, scores(alone(name), feeds))
             line.step()
     return dict(sorted(found.items(), key=lambda one: -one[1]))

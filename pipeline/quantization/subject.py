@@ -15,7 +15,7 @@ from jetpress.pipeline.quantization import placement, qdq
 from jetpress.pipeline.quantization.dialect import Array, Dialect
 from jetpress.pipeline.store.facts.network import CheckpointFacts
 
-KEPT, NO_KERNEL = "quantize.keep", "no FP8 kernel for its shape"
+KEPT, NO_KERNEL, LAST = "quantize.keep", "no FP8 kernel for its shape", "gives an output of the file"
 """Why layers stay in higher precision, whatever that costs."""
 
 
@@ -32,6 +32,8 @@ class Subject:
     """Parameters that are 2:4 sparse."""
     shifts: Mapping[str, Array] = field(default_factory=dict)
     """Corrections of biases: see :mod:`jetpress.pipeline.quantization.bias`."""
+    last: tuple[str, ...] = ()
+    """Layers that stay in higher precision because they give the outputs."""
 
     @cached_property
     def layers(self) -> list[placement.Layer]:
@@ -42,6 +44,7 @@ class Subject:
     def always(self) -> dict[str, str]:
         """Layers that stay in higher precision in any case -> why."""
         unfit = dict.fromkeys(placement.unfit(self.layers, self.dialect), NO_KERNEL)
+        unfit |= dict.fromkeys(self.last, LAST)
         return unfit | dict.fromkeys(placement.kept(self.layers, self.patterns), KEPT)
 
     @property

@@ -66,6 +66,15 @@ def teacher(config: FinetuneConfig, written: Written) -> None:
             )
 
 
+def trainer(section: str, value: str | None, written: Written) -> None:
+    """A trainer of one's own is a function in a file."""
+    if value is not None and not is_file_reference(value):
+        raise RecipeError(
+            f"{written.place(f'{section}.trainer')}: {section}.trainer: {value!r} is not path/to/file.py:function",
+            'for example trainer = "my.py:train"',
+        )
+
+
 def pattern(config: SparsifyConfig, written: Written) -> None:
     """A pattern leaves something out."""
     kept, _, group = config.pattern.partition(":")

@@ -11,7 +11,7 @@ import math
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -70,6 +70,16 @@ class Recipe(Section):
     budget: BudgetConfig = BudgetConfig()
     tracking: TrackingConfig = TrackingConfig()
 
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            expected, value = type(one.default), getattr(self, one.name)
+            if is_dataclass(expected) and not isinstance(value, expected):
+                raise RecipeError(
+                    f"{one.name} of a recipe is a {expected.__name__}, this is a {type(value).__name__}",
+                    "a network in memory: jetpress.run(model=..., data=(train, validation), target=...); "
+                    "plain tables: Recipe.parse",
+                )
+
     @classmethod
     def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         """Read a TOML recipe.
@@ -88,7 +98,7 @@ class Recipe(Section):
         except tomllib.TOMLDecodeError as error:
             raise RecipeError(f"{path} is not valid TOML: {error}", "see https://toml.io for the syntax")
         for override in overrides:
-            _override(table, override)
+            overridden(table, override)
         table.setdefault("name", named(path))
         return cls.parse(table, Written(str(path), text, tuple(overrides))).located(path.parent)
 
@@ -130,7 +140,12 @@ class Recipe(Section):
         return replace(
             self,
             model=place_model(self.model),
-            finetune=replace(self.finetune, teacher=teacher and place_model(teacher)),
+            train=replace(self.train, trainer=place_function(self.train.trainer)),
+            finetune=replace(
+                self.finetune,
+                teacher=teacher and place_model(teacher),
+                trainer=place_function(self.finetune.trainer),
+            ),
             data=replace(
                 self.data,
                 source=place_function(self.data.source),
@@ -158,6 +173,8 @@ def _check(recipe: Recipe, written: Written) -> None:
     checks.data(recipe.data, written)
     checks.builder("model", recipe.model, written)
     checks.teacher(recipe.finetune, written)
+    checks.trainer("train", recipe.train.trainer, written)
+    checks.trainer("finetune", recipe.finetune.trainer, written)
     checks.pattern(recipe.sparsify, written)
     checks.inputs(recipe.model, written)
     checks.batch(recipe.export, written)
@@ -218,8 +235,12 @@ def _parsed(text: str, where: str) -> dict[str, object]:
         raise RecipeError(f"{where}: a number has thousands of digits", "64 bits are enough") from None
 
 
-def _override(table: dict[str, object], override: str) -> None:
-    """Set one key from ``section.key=value``; a value that is not TOML is taken as a string."""
+def overridden(table: dict[str, object], override: str) -> None:
+    """Set one key from ``section.key=value``; a value that is not TOML is taken as a string.
+
+    Raises:
+        RecipeError: it is no such text, or leads through what is no table.
+    """
     _, equals, value = override.partition("=")
     *sections, last = keys_of(override)
     if not equals or not all((*sections, last)):

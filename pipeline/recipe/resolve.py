@@ -11,6 +11,7 @@ from typing import Literal
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.targets import Target
+from jetpress.pipeline.recipe.given import OnnxRun
 from jetpress.pipeline.recipe.reading import Recipe
 from jetpress.pipeline.recipe.retraining import Retraining, finetuning, with_rounding, written
 from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS, PruneConfig, QuantizeConfig
@@ -32,6 +33,8 @@ class Plan:
     qat: Retraining
     skipped: Mapping[str, str] = field(hash=False)
     """Stage name -> why it is not for this target or this recipe."""
+    file: OnnxRun | None = None
+    """The ONNX file that it begins with; None: it begins with the recipe's network."""
 
 
 def resolve(recipe: Recipe, target: Target) -> Plan:
@@ -59,7 +62,7 @@ def resolve(recipe: Recipe, target: Target) -> Plan:
         finetune=_with_budget(written(recipe.finetune, tuned.training), budget),
         qat=written(recipe.qat, rounded.training),
         export=_export(recipe.export, target, opset, precision),
-        quantize=_quantize(recipe.quantize, target, precision, rest, budget),
+        quantize=_without_qat(_quantize(recipe.quantize, target, precision, rest, budget), recipe, tuned),
         build=replace(recipe.build, precision=precision),
     )
     return Plan(decided, target, tuned, rounded, _skipped(recipe, target))
@@ -244,6 +247,12 @@ def _quantize(
         accuracy_drop=budget if config.accuracy_drop is None else config.accuracy_drop,
         qat="off" if config.method == "dynamic" else config.qat,
     )
+
+
+def _without_qat(config: QuantizeConfig, recipe: Recipe, tuned: Retraining) -> QuantizeConfig:
+    """Training with rounding is jetpress's own loop: it does not know the loss of another trainer."""
+    unknown = tuned.training.trainer is not None and recipe.data.loss is None
+    return replace(config, qat="off") if unknown and config.qat == "auto" else config
 
 
 def _skipped(recipe: Recipe, target: Target) -> dict[str, str]:

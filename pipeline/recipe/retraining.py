@@ -46,6 +46,8 @@ class Retraining:
     distillation: Distillation
     may_lose: float | None = None
     """Points of validation accuracy below the dense network's at which it may stop; None: every epoch is trained."""
+    code: str = ""
+    """Digest of the files of a trainer of the user's own; filled in when a run begins."""
 
 
 def finetuning(config: FinetuneConfig, train: TrainConfig, budget: float = 0.0) -> Retraining:
@@ -62,6 +64,7 @@ def finetuning(config: FinetuneConfig, train: TrainConfig, budget: float = 0.0) 
         freeze=config.freeze,
         compile=_given(config.compile, train.compile),
         sync_batchnorm=_given(config.sync_batchnorm, train.sync_batchnorm),
+        trainer=_given(config.trainer, train.trainer),
     )
     taught = Distillation(
         config.distill, config.temperature, config.hint, config.attention, config.similarity, config.layers

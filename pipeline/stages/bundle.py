@@ -8,7 +8,8 @@
     throughout.onnx            where layers stay in higher precision: the same with all of them in eight bits,
                                measured beside it
     plan.json                  what to build, and how to measure it
-    samples/                   real inputs (``<input>.npy``) and ``labels.npy``: the engine's own accuracy
+    samples/                   real inputs (``<input>.npy``) and ``labels.npy``: the engine's own accuracy; of a file
+                               that was given whole inputs ``[samples, *shape]``, and no labels
     runner.pyz                 builds, infers and benchmarks; needs only the board's own Python and TensorRT
     dla.onnx dla-ranges.json   INT8 for a DLA of TensorRT up to 10.7: the graph without Q/DQ, and its ranges
     manifest.json              SHA-256 and size of every file
@@ -20,30 +21,37 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from jetpress.pipeline.engine.contents import complete, for_dla, precision_of
+from jetpress.pipeline.engine.contents import complete, for_dla, precision_of, write_given, write_samples
 from jetpress.pipeline.quantization import NOT_MIXED, THROUGHOUT
 from jetpress.pipeline.recipe.configs import BundleConfig
 from jetpress.pipeline.sparse.kernels import TWIN
-from jetpress.pipeline.store.artifact import Bundle, Checkpoint, OnnxModel
+from jetpress.pipeline.store.artifact import Bundle, Checkpoint, OnnxModel, Samples
 from jetpress.pipeline.store.facts.device import BundleFacts
 
 
 def bundle(
-    config: BundleConfig, model: Checkpoint, compressed: OnnxModel, dense: OnnxModel, draft: Path
+    config: BundleConfig,
+    model: Checkpoint | Samples,
+    compressed: OnnxModel,
+    dense: OnnxModel,
+    draft: Path,
 ) -> Bundle:
-    """Put the ONNX files, the plan, samples of the test split and the runner into one directory."""
-    from jetpress.pipeline.network.models import load
+    """Put the ONNX files, the plan, samples and the runner into one directory.
+
+    Args:
+        model: the compressed network, whose test split the samples are; of a file that was given its samples.
+    """
     from jetpress.pipeline.tasks import decoded_as
 
-    sparse = {"compressed"} if model.facts.sparsity and model.facts.sparsity.eligible else set()
-    files = {"compressed": ("model.onnx", compressed)}
+    sparse = {"compressed"} if isinstance(model, Checkpoint) and _eligible(model) else set()
+    files, given = {"compressed": ("model.onnx", compressed)}, isinstance(model, Samples)
     if not config.alone:
         files["dense"] = ("dense.onnx", dense)
     models = {
         name: {
             "file": _copy(made, draft, name, file),
             "sparse": name in sparse,
-            **precision_of(config, made.facts.quantization is not None),
+            **precision_of(config, made.facts.quantization is not None, name == "dense" and given),
         }
         for name, (file, made) in files.items()
     }
@@ -56,8 +64,22 @@ def bundle(
     models["compressed"] |= for_dla(config, eight_bits, compressed.path / "model.onnx", draft)
     facts = compressed.facts
     detection = None if decoded_as(facts.ends.output) else facts.detection  # else it is in the graph
-    samples = complete(draft, config, models, facts.inputs, load(model), detection)
+    samples = _samples(model, compressed, draft / "samples")
+    complete(draft, config, models, facts.inputs, detection)
     return Bundle(draft, BundleFacts(config.target.name, facts.opset, samples))
+
+
+def _eligible(model: Checkpoint) -> int:
+    return model.facts.sparsity.eligible if model.facts.sparsity else 0
+
+
+def _samples(model: Checkpoint | Samples, made: OnnxModel, folder: Path) -> int:
+    """Write what the engines are tried on; how many."""
+    if isinstance(model, Samples):
+        return write_given(model.path, made.facts.inputs, folder)
+    from jetpress.pipeline.network.models import load
+
+    return write_samples(load(model), made.facts.inputs, folder)
 
 
 def _copy(made: OnnxModel, draft: Path, name: str, file: str) -> str:

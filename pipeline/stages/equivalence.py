@@ -12,7 +12,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import onnx
@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from jetpress.deploy.console import progress
 from jetpress.deploy.errors import StageError
 from jetpress.deploy.onnx_file import guard
-from jetpress.deploy.preflight.sparse import SparseLayer
 from jetpress.pipeline.data import loading
 from jetpress.pipeline.graph import divergence, session
 from jetpress.pipeline.graph.cases import IMAGES, Case, cases, filled
@@ -34,10 +33,8 @@ from jetpress.pipeline.graph.tolerance import score as score_of
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.recipe.sections.export import EquivalenceConfig
-from jetpress.pipeline.sparse import masks
-from jetpress.pipeline.sparse.rule import sparse_layers
+from jetpress.pipeline.sparse.rule import check_sparse
 from jetpress.pipeline.store.artifact import Checkpoint, Equivalence, OnnxModel
-from jetpress.pipeline.store.facts.network import Sparsity
 from jetpress.pipeline.store.facts.onnx_file import EquivalenceFacts, OnnxModelFacts, Score
 from jetpress.pipeline.tasks import decoded_as
 from jetpress.pipeline.training.evaluate import layout, to_device
@@ -57,40 +54,99 @@ def equivalence(
     """
     network = models.load(model)
     path = onnx_model.path / "model.onnx"
+    proto, beside = opened(path)
+    loaded = loading.load(network.data, network.seed, network.task)
+    images = loading.calibration(loaded, network.data.calibration_images)
+    ends, batch = Ends.of(onnx_model.facts, network.data), onnx_model.facts.max_batch
+    held = hold(network, proto, images, ends, _kind(onnx_model.facts), batch, config, beside)
+    sparse = check_sparse(model.facts.sparsity, proto)
+    report = {
+        "same": True,
+        "precision": held.precision,
+        "limits": asdict(held.limits),
+        "images": held.images,
+        "outputs": [asdict(one) for one in held.outputs],
+        "cases": [asdict(one) for one in held.scores],
+        "sparse_layers": [asdict(one) for one in sparse],
+    }
+    (draft / "equivalence.json").write_text(json.dumps(report, indent=1))
+    facts = EquivalenceFacts(held.outputs, held.precision, held.images, len(sparse), held.headline)
+    return Equivalence(draft, facts)
+
+
+def opened(path: Path) -> tuple[onnx.ModelProto, Path | None]:
+    """The graph of a file that was looked over, and its path if weights lie beside it.
+
+    Raises:
+        TrustError: the file is damaged, or names weights outside of its folder.
+    """
     beside = guard.check_onnx(path.resolve()).external
-    proto = onnx.load(path)
-    ends, kind = Ends.of(onnx_model.facts, network.data), _kind(onnx_model.facts)
-    limits = LIMITS[kind]
+    return onnx.load(path), path if beside else None
+
+
+@dataclass(frozen=True)
+class Held:
+    """A file that is the same function as its network."""
+
+    precision: str
+    """That it was judged in."""
+    limits: Limits
+    images: int
+    """Real inputs that both saw."""
+    scores: tuple[Score, ...]
+    """One for each output and case."""
+    outputs: tuple[Score, ...]
+    """The worst score of each output."""
+
+    @property
+    def headline(self) -> str:
+        """How close they are, in words."""
+        error = max(one.max_relative for one in self.outputs)
+        cosine = min(one.mean_cosine if self.limits.noise else one.cosine for one in self.outputs)
+        floating = self.precision == "fp32"
+        within = f"within {error:.1e}" if floating else f"in {self.precision.upper()}, cosine {cosine:.6f}"
+        shares = [one.top1 for one in self.scores if one.case == IMAGES]
+        agree = "equal" if min(shares) == 1 else f"{100 * min(shares):.1f} % equal"
+        return f"PyTorch = ONNX Runtime {within}, top-1 {agree} on {self.images} images"
+
+
+def hold(
+    network: Network,
+    proto: onnx.ModelProto,
+    images: tuple[Tensor, ...],
+    ends: Ends,
+    precision: str,
+    batch: int,
+    config: EquivalenceConfig,
+    beside: Path | None = None,
+) -> Held:
+    """Hold a file against its network.
+
+    Args:
+        network: its masks are part of it.
+        proto: the file's graph.
+        images: real inputs ``[n, ...]`` as the network takes them.
+        ends: of the file.
+        precision: that it is judged in.
+        batch: samples that it takes at once.
+        config: how far the two may differ.
+        beside: where the file is, if its weights lie beside it.
+
+    Raises:
+        StageError: the two are not the same function.
+    """
+    limits = LIMITS[precision]
     if limits.max_relative is not None:
         most = config.max_relative_error
         limits = replace(limits, max_relative=most, channel=most)
-    loaded = loading.load(network.data, network.seed, network.task)
-    real = ends.to_file(loading.calibration(loaded, network.data.calibration_images))
-    given = cases(real, onnx_model.facts.max_batch, config.edge_cases)
-    scores = compare(network, proto, given, limits, ends, path if beside else None)
-    sparse = check_sparse(model.facts.sparsity, proto)
+    given = cases(ends.to_file(images), batch, config.edge_cases)
+    scores = compare(network, proto, given, limits, ends, beside)
     names = _names(proto.graph.output)
     if decoded := decoded_as(ends.output):
         names = [*_raw(ends), decoded.name]
     judged = [one for one in scores if limits.edges or one.case == IMAGES]
-    outputs = [worst([one for one in judged if one.output == name]) for name in names]
-    report = {
-        "same": True,
-        "precision": kind,
-        "limits": asdict(limits),
-        "images": len(real[0]),
-        "outputs": [asdict(one) for one in outputs],
-        "cases": [asdict(one) for one in scores],
-        "sparse_layers": [asdict(one) for one in sparse],
-    }
-    (draft / "equivalence.json").write_text(json.dumps(report, indent=1))
-    error = max(one.max_relative for one in outputs)
-    cosine = min(one.mean_cosine if limits.noise else one.cosine for one in outputs)
-    within = f"within {error:.1e}" if kind == "fp32" else f"in {kind.upper()}, cosine {cosine:.6f}"
-    shares = [one.top1 for one in scores if one.case == IMAGES]
-    agree = "equal" if min(shares) == 1 else f"{100 * min(shares):.1f} % equal"
-    said = f"PyTorch = ONNX Runtime {within}, top-1 {agree} on {len(real[0])} images"
-    return Equivalence(draft, EquivalenceFacts(tuple(outputs), kind, len(real[0]), len(sparse), said))
+    outputs = tuple(worst([one for one in judged if one.output == name]) for name in names)
+    return Held(precision, limits, len(images[0]), tuple(scores), outputs)
 
 
 def compare(
@@ -274,31 +330,6 @@ def _mask(network: Network) -> None:
     with torch.no_grad():
         for name, mask in network.masks.items():
             parameters[name].masked_fill_(~mask, 0.0)
-
-
-def check_sparse(told: Sparsity | None, proto: onnx.ModelProto) -> list[SparseLayer]:
-    """The layers of the file that the checkpoint says are sparse, all of them 2:4.
-
-    Raises:
-        StageError: one of them is not 2:4 along its input channels, or not there.
-    """
-    if told is None or not told.names:
-        return []
-    layers = sparse_layers(proto, *masks.pattern(told.pattern))
-    kept = []
-    for name in told.names:
-        module = name.rpartition(".")[0]
-        found = [one for one in layers if one.name == name] or [one for one in layers if one.module == module]
-        if not found:
-            raise StageError(f"the sparse layer {name!r} is not in the ONNX file", REPORT)
-        for one in found:
-            if not one.is_2_4:
-                raise StageError(
-                    f"{name} should be {told.pattern} sparse and is not in the file (node {one.node!r}): {one.reason}",
-                    "its mask was not folded, or lies along another axis than the input channels",
-                )
-        kept += found
-    return kept
 
 
 def _names(values: Iterable[onnx.ValueInfoProto]) -> list[str]:

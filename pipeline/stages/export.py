@@ -13,11 +13,13 @@ and nothing else of the machine or its versions is in the file: equal checkpoint
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import onnx
 import onnx_ir as ir
+from torch import Tensor
 
 from jetpress.deploy import console
 from jetpress.deploy.errors import StageError
@@ -39,7 +41,14 @@ from jetpress.pipeline.network import models
 from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.recipe.sections.export import ExportConfig
 from jetpress.pipeline.store.artifact import Checkpoint, OnnxModel
-from jetpress.pipeline.store.facts.onnx_file import FileEnds, Fp16, OnnxModelFacts, Profile, TensorSpec
+from jetpress.pipeline.store.facts.onnx_file import (
+    DetectionRules,
+    FileEnds,
+    Fp16,
+    OnnxModelFacts,
+    Profile,
+    TensorSpec,
+)
 
 FILE = "model.onnx"
 LOOK_AT = 32
@@ -53,55 +62,72 @@ def export(config: ExportConfig, model: Checkpoint, draft: Path) -> OnnxModel:
         StageError: the network does not export, or the opset asked for cannot say what it does.
     """
     network = models.load(model)
-    inputs, outputs, rules = network.model.inputs, network.model.outputs, models.rules(network)
-    graph, said = to_graph(network.module, inputs, outputs, config, network.data, rules)
+
+    def images() -> tuple[Tensor, ...]:
+        loaded = loading.load(network.data, network.seed, network.task)
+        return loading.calibration(loaded, min(LOOK_AT, network.data.calibration_images))
+
+    return OnnxModel(draft, written(network, config, draft / FILE, images, models.rules(network)))
+
+
+def written(
+    network: Network,
+    config: ExportConfig,
+    path: Path,
+    images: Callable[[], tuple[Tensor, ...]],
+    rules: DetectionRules | None = None,
+) -> OnnxModelFacts:
+    """Write ``network`` to ``path`` (and ``<path>.data`` beside it where the weights are larger than 2 GiB).
+
+    Args:
+        network: in evaluation mode; its masks are part of it only where they are in the weights.
+        config: every value decided.
+        path: of the file.
+        images: inputs ``[n, ...]`` that decide which layers FP16 can hold; called only where ``config.fp16`` asks.
+        rules: of a detector, for ``config.output = "detections"``.
+    """
+    graph, said = to_graph(
+        network.module, network.model.inputs, network.model.outputs, config, network.data, rules
+    )
     halved = None
     if config.fp16:
-        graph, halved = _to_fp16(graph, config, network)
-        said.append(_fp16_words(halved))
+        graph, halved = _to_fp16(graph, config, network, images)
+        said.append(fp16_layers.words(halved))
     for line in said:
         console.say(f"    {line}")
-    path = draft / FILE
     write(graph, path)
-    written = onnx.load(path, load_external_data=False)
-    facts = OnnxModelFacts(
-        opset=opset_of(written),
-        ir_version=written.ir_version,
-        nodes=len(written.graph.node),
-        bytes=sum(one.stat().st_size for one in draft.iterdir()),
+    proto = onnx.load(path, load_external_data=False)
+    beside = path.with_name(f"{path.name}.data")
+    return OnnxModelFacts(
+        opset=opset_of(proto),
+        ir_version=proto.ir_version,
+        nodes=len(proto.graph.node),
+        bytes=sum(one.stat().st_size for one in (path, beside) if one.exists()),
         max_batch=config.max_batch if config.dynamic_batch else config.batch,
-        inputs=tuple(_input(value, config) for value in written.graph.input),
-        outputs=tuple(described(value) for value in written.graph.output),
+        inputs=tuple(_input(value, config) for value in proto.graph.input),
+        outputs=tuple(described(value) for value in proto.graph.output),
         ends=FileEnds(config.input, config.output, tuple(said)),
         detection=rules,
         fp16=halved,
     )
-    return OnnxModel(draft, facts)
 
 
-def _to_fp16(graph: ir.Model, config: ExportConfig, network: Network) -> tuple[ir.Model, Fp16]:
-    """In FP16, by what calibration images and edge cases do in it."""
+def _to_fp16(
+    graph: ir.Model, config: ExportConfig, network: Network, images: Callable[[], tuple[Tensor, ...]]
+) -> tuple[ir.Model, Fp16]:
+    """In FP16, by what images and edge cases do in it."""
     if bytes_of(graph) > LARGEST_FILE:
         raise StageError(
             "the network is too large to be turned into FP16 in the file",
             'set build.precision = "fp32"; TensorRT 8 targets have a flag for FP16 instead',
         )
-    loaded = loading.load(network.data, network.seed, network.task)
     ends = Ends(config.input, config.output, network.data.mean, network.data.std)
     batch = config.max_batch if config.dynamic_batch else config.batch
-    images = ends.to_file(loading.calibration(loaded, min(LOOK_AT, network.data.calibration_images)))
+    fed = ends.to_file(images())
     with console.progress("layers that FP16 can hold"):
-        halved, found = fp16_layers.to_fp16(checked(graph), cases(images, batch, edges=True))
+        halved, found = fp16_layers.to_fp16(checked(graph), cases(fed, batch, edges=True))
     tidy(halved, config.ir_version)
     return halved, found
-
-
-def _fp16_words(found: Fp16) -> str:
-    kept, nodes = found.fp32, found.nodes
-    if not kept:
-        return f"FP16: all {nodes} nodes"
-    most = "; ".join(f"{count} x {why}" for why, count in list(found.reasons.items())[:3])
-    return f"FP16: {nodes - len(kept)} of {nodes} nodes; in FP32 stay {most}"
 
 
 def _input(value: onnx.ValueInfoProto, config: ExportConfig) -> TensorSpec:

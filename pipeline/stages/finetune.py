@@ -20,7 +20,7 @@ from jetpress.pipeline.recipe.retraining import Retraining
 from jetpress.pipeline.store.artifact import Checkpoint
 from jetpress.pipeline.store.facts.network import Recovery, Training
 from jetpress.pipeline.training import norms
-from jetpress.pipeline.training.distill import taught_by
+from jetpress.pipeline.training.distill import Teacher, taught_by
 from jetpress.pipeline.training.evaluate import device, evaluate, to_device
 from jetpress.pipeline.training.fit import Fit, finish, fit
 from jetpress.pipeline.training.torchrun import joint
@@ -41,20 +41,47 @@ def finetune(config: Retraining, model: Checkpoint, teacher: Checkpoint, draft: 
     network = models.load(model)
     if model.facts.pruned is False:
         return models.save(network, draft, model.facts)
-    data = load(network.data, network.seed, network.task)
+    data, dense = load(network.data, network.seed, network.task), model.facts.dense
+    taught: Teacher | None
+    if config.training.trainer:
+        shown = models.load(teacher).module
+        taught = Teacher(shown.requires_grad_(requires_grad=False), config.distillation)
+    else:
+        taught = taught_by(teacher, config.distillation) if config.training.epochs else None
+    fitted, recovery = recover(network, data, config, taught, dense, draft / "state")
+    facts = replace(model.facts, recovery=recovery, dense_validation=dense)
+    return finish(network, fitted, draft, facts)
+
+
+def recover(
+    network: Network,
+    data: Data,
+    config: Retraining,
+    teacher: Teacher | None,
+    dense: float | None,
+    state: Path,
+) -> tuple[Fit, Recovery]:
+    """Train a network that something was taken from, in place; what is best is kept, the recalibrated start included.
+
+    Args:
+        network: its masks are held.
+        data: learnt from and judged on.
+        config: how.
+        teacher: to learn from.
+        dense: validation points before anything was taken away, where they are known.
+        state: folder of an inner checkpoint.
+    """
     before = evaluate(network, data.validation, "after pruning")
     recalibrate(network, data)
     free = evaluate(network, data.validation, "after recalibration")
     say(f"    validation {before:.2f} after pruning, {free:.2f} with BatchNorm recalibrated")
-    fitted, dense = Fit(free, Training(0, (), "", "")), model.facts.dense
+    fitted = Fit(free, Training(0, (), "", ""))
     if config.training.epochs:
-        how, taught = config.training, taught_by(teacher, config.distillation)
+        how = config.training
         if config.may_lose is not None and dense is not None:
             how = replace(how, stop_at=min(dense - config.may_lose, 100.0))
-        state = draft / "state"
-        fitted = fit(network, data, how, state=state, what="fine-tuning", teacher=taught, start=free)
-    facts = replace(model.facts, recovery=Recovery(before, free), dense_validation=dense)
-    return finish(network, fitted, draft, facts)
+        fitted = fit(network, data, how, state=state, what="fine-tuning", teacher=teacher, start=free)
+    return fitted, Recovery(before, free)
 
 
 def recalibrate(network: Network, data: Data) -> None:

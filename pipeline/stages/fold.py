@@ -28,11 +28,21 @@ def fold(config: None, model: Checkpoint, draft: Path) -> Checkpoint:
         StageError: a mask fits no parameter, or the folded network is not the masked one.
     """
     network = models.load(model)
+    folded = fold_masks(network, models.example_inputs(network.model.inputs))
+    return models.save(network, draft, replace(model.facts, masked=folded))
+
+
+def fold_masks(network: Network, inputs: tuple[Tensor, ...]) -> tuple[str, ...]:
+    """Masks into weights, in place, held against weight times mask on ``inputs``; the names of those that had one.
+
+    Raises:
+        StageError: a mask fits no parameter, or the folded network is not the masked one.
+    """
     masks = network.masks
     before = {name: weight.detach().clone() for name, weight in network.module.named_parameters()}
     apply_masks(network)
-    _promise(network, before, masks)
-    return models.save(network, draft, replace(model.facts, masked=tuple(sorted(masks))))
+    _promise(network, before, masks, inputs)
+    return tuple(sorted(masks))
 
 
 def apply_masks(network: Network) -> None:
@@ -49,13 +59,14 @@ def apply_masks(network: Network) -> None:
     network.masks = {}
 
 
-def _promise(folded: Network, before: dict[str, Tensor], masks: dict[str, Tensor]) -> None:
+def _promise(
+    folded: Network, before: dict[str, Tensor], masks: dict[str, Tensor], inputs: tuple[Tensor, ...]
+) -> None:
     """Masked weights are zero, all others have their bits, and the function is that of weight times mask."""
     for name, weight in folded.module.named_parameters():
         mask = masks.get(name, torch.ones_like(weight, dtype=torch.bool))
         if weight[~mask].count_nonzero() or not torch.equal(weight[mask], before[name][mask]):
             raise StageError(f"folding changed {name} elsewhere than under its mask", "please report this")
-    inputs = models.example_inputs(folded.model.inputs)
     masked = {name: weight * masks[name] if name in masks else weight for name, weight in before.items()}
     with torch.no_grad():
         found = models.outputs_of(folded.module.eval()(*inputs))

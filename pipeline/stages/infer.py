@@ -11,16 +11,18 @@ from jetpress.deploy.device.events import Infer, by_model
 from jetpress.deploy.errors import JetpressError
 from jetpress.pipeline.engine.place import deliver, opened
 from jetpress.pipeline.recipe.configs import Place
-from jetpress.pipeline.store.artifact import Bundle, Checkpoint, Engine, Inference
+from jetpress.pipeline.store.artifact import Bundle, Checkpoint, Engine, Inference, Samples
 from jetpress.pipeline.store.facts.device import InferenceFacts
 
 PROFILED_S = 8.0
 """Seconds of profiling, where the layers are slow."""
 
 
-def infer(config: Place, bundle: Bundle, engine: Engine, network: Checkpoint, draft: Path) -> Inference:
+def infer(
+    config: Place, bundle: Bundle, engine: Engine, tested: Checkpoint | Samples, draft: Path
+) -> Inference:
     """The bundle's samples through the engines: the accuracy reported is the engine's own, by the metric that judged
-    the network. Then what each layer takes.
+    the network; of a file that was given nobody knows the answers. Then what each layer takes.
 
     Profiling slows a network down, so nothing of it is a latency to quote; it is a program of its own, which has ended
     when the benchmark begins.
@@ -38,7 +40,7 @@ def infer(config: Place, bundle: Bundle, engine: Engine, network: Checkpoint, dr
         device.get(arguments[-1], draft)
     tried = by_model(events, Infer)
     same = sameness.held(bundle.path, draft, tried)
-    points = of_engines(network, draft, tried)
+    points = of_engines(tested, draft, tried) if isinstance(tested, Checkpoint) else {}
     said = [f"{name} {value:.2f}" for name, value in points.items() if value is not None]
     return Inference(
         draft, InferenceFacts(points, same, ", ".join([*said, "engine = ONNX Runtime"]), untimed)

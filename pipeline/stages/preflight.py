@@ -9,6 +9,7 @@ from pathlib import Path
 from jetpress.deploy import console
 from jetpress.deploy.errors import StageError
 from jetpress.deploy.preflight import compatibility, verdict
+from jetpress.deploy.preflight.verdict import Verdict
 from jetpress.pipeline.recipe.configs import PreflightConfig
 from jetpress.pipeline.store.artifact import Clearance, OnnxModel
 from jetpress.pipeline.store.facts.onnx_file import ClearanceFacts
@@ -20,10 +21,8 @@ def preflight(config: PreflightConfig, onnx_model: OnnxModel, draft: Path) -> Cl
     Raises:
         StageError: it will not run there; the first reason and its remedy are in the message.
     """
-    found = compatibility.preflight(onnx_model.path / "model.onnx", config.target, precision=config.precision)
+    found = cleared(onnx_model.path / "model.onnx", config)
     lines = verdict.explain(found)
-    if not found.ok:
-        raise StageError(f"preflight: {lines[0]}", " ".join(line.strip() for line in lines[1:4]))
     warned = any(one.level == "warning" for one in found.problems)
     for line in lines[1:]:
         (console.say if warned else console.detail)(f"    {line}")
@@ -31,3 +30,16 @@ def preflight(config: PreflightConfig, onnx_model: OnnxModel, draft: Path) -> Cl
     nodes = sum(found.nodes.values())
     table = f"TensorRT {found.table}{' (derived)' if found.derived else ''}" if found.table else found.backend
     return Clearance(draft, ClearanceFacts(f"{nodes} nodes, all taken by {table}"))
+
+
+def cleared(path: Path, config: PreflightConfig) -> Verdict:
+    """What the preflight says of a file that the target takes.
+
+    Raises:
+        StageError: it does not; the first reason and its remedy are in the message.
+    """
+    found = compatibility.preflight(path, config.target, precision=config.precision)
+    if not found.ok:
+        lines = verdict.explain(found)
+        raise StageError(f"preflight: {lines[0]}", " ".join(line.strip() for line in lines[1:4]))
+    return found

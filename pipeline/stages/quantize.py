@@ -210,7 +210,7 @@ class _Probe:
     def sensitivity(self, names: Sequence[str], ranges: qdq.Ranges) -> dict[str, float]:
         """Of each layer, largest first."""
         return sensitivity(
-            names, lambda name: self.subject.alone(ranges, name), self.judge, self.feeds, self.expected
+            names, lambda name: self.subject.alone(ranges, name), self.judge.scores, self.feeds, self.expected
         )
 
 
@@ -308,7 +308,7 @@ def _checked(made: onnx.ModelProto, path: Path) -> int:
 
 
 def _write(made: onnx.ModelProto, before: OnnxModel, found: Quantization, draft: Path) -> OnnxModel:
-    size, points = _checked(made, draft / FILE), found.validation
+    size, points = _checked(made, draft / FILE), found.points
     smaller = f", {before.facts.bytes / size:.2f} times smaller" if found.stored else ""
     said = (
         f"{sum(one.int8 for one in found.layers)} of {len(found.layers)} layers in {found.numbers} "

@@ -28,7 +28,12 @@ from jetpress.pipeline.store.facts.device import (
     TimingsFacts,
 )
 from jetpress.pipeline.store.facts.network import AssessmentFacts, CheckpointFacts, SensitivityFacts
-from jetpress.pipeline.store.facts.onnx_file import ClearanceFacts, EquivalenceFacts, OnnxModelFacts
+from jetpress.pipeline.store.facts.onnx_file import (
+    ClearanceFacts,
+    EquivalenceFacts,
+    OnnxModelFacts,
+    SamplesFacts,
+)
 
 DESCRIPTION = "artifact.json"
 AGAIN = "remove that folder and run again"
@@ -90,6 +95,10 @@ class Checkpoint(Artifact[CheckpointFacts]):
 
 class OnnxModel(Artifact[OnnxModelFacts]):
     """``model.onnx`` at a stated opset."""
+
+
+class Samples(Artifact[SamplesFacts]):
+    """``<input>.npy`` for each input of a file: ``[samples, *its shape]``."""
 
 
 class Equivalence(Artifact[EquivalenceFacts]):

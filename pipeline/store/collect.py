@@ -79,6 +79,9 @@ def _needed(store: Store, everything: bool, older_than: float | None) -> set[str
 def _remove(store: Store, found: Collected) -> None:
     for folder in found.gone:
         store.discard(folder.path)
+    if not any(is_running(store, folder) for folder in store.root.parent.glob("*/")):
+        for weights in store.given.glob("*"):  # whoever gives them again writes them again
+            weights.unlink()
     for lock in store.locks.glob("*"):
         if not _held(lock):
             lock.unlink()

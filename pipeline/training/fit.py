@@ -34,7 +34,7 @@ from jetpress.pipeline.recipe.sections.training import TrainConfig
 from jetpress.pipeline.store.artifact import Checkpoint, canonical
 from jetpress.pipeline.store.facts.network import CheckpointFacts, Epoch, Training
 from jetpress.pipeline.tasks.metric import Result
-from jetpress.pipeline.training import metrics, numerics, resume
+from jetpress.pipeline.training import metrics, numerics, own, resume
 from jetpress.pipeline.training.distill import Teacher
 from jetpress.pipeline.training.evaluate import device, judged, layout
 from jetpress.pipeline.training.learner import Learn, learner, looking_inside
@@ -80,6 +80,8 @@ def fit(
         StageError: the loss became NaN or infinite.
         RecipeError: settings, data and network do not fit together.
     """
+    if settings.trainer is not None:
+        return _by_own(network, data, settings, state, what, teacher, start)
     place = device()
     module = network.module.to(place)
     layout(module, torch.channels_last)
@@ -149,6 +151,28 @@ def _fit(
     ranks.same(network.masks, module, "after training")
     training = Training(so_far.best_epoch, tuple(so_far.curve), so_far.precision, stopped)
     return Fit(so_far.validation, training)
+
+
+def _by_own(
+    network: Network,
+    data: Data,
+    settings: TrainConfig,
+    state: Path,
+    what: str,
+    teacher: Teacher | None,
+    start: float | None,
+) -> Fit:
+    """By the user's own trainer, judged by jetpress: what it started from gives way only to something no worse."""
+    begun = resume.copy(network.module.state_dict())
+    reference, shown = str(settings.trainer), teacher.module if teacher else None
+    own.train_by(reference, network, shown, data, settings.epochs, state)
+    points = judged(network, data.validation, f"{what}: validation").points
+    say(f"    {what} by {Path(reference).name}: validation {points:.2f}")
+    if start is None or points >= start:
+        return Fit(points, Training(settings.epochs, (), "", ""))
+    say(f"    {start:.2f} before it: that is kept")
+    network.module.load_state_dict(begun)
+    return Fit(start, Training(0, (), "", ""))
 
 
 def finish(network: Network, fitted: Fit, draft: Path, facts: CheckpointFacts) -> Checkpoint:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.recipe.sections.training import TrainConfig
 from jetpress.pipeline.training.ema import average_of
+from jetpress.pipeline.training.masks import Masks
 
 
 class Updates:
@@ -36,8 +37,7 @@ class Updates:
         scaled: bool = False,
     ) -> None:
         self.module, self.clip_norm = module, settings.clip_norm
-        self.dropped = _dropped(module, masks)
-        self.hold()
+        self.masks = Masks(module, masks)
         self.optimizer = optimizer(module, settings, extra)
         place = next((p.device.type for p in module.parameters()), "cpu")
         self.scaler = torch.amp.GradScaler(place, enabled=scaled)
@@ -63,24 +63,16 @@ class Updates:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.scaler.unscale_(self.optimizer)
-        for parameter, where in self.dropped:
-            if parameter.grad is not None:
-                parameter.grad.masked_fill_(where, 0.0)
+        self.masks.drop_gradients()
         if self.clip_norm > 0:
             parameters = [p for g in self.optimizer.param_groups for p in g["params"]]
             torch.nn.utils.clip_grad_norm_(parameters, self.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        self.hold()
+        self.masks.apply()
         if self.average is not None:
             self.average.update_parameters(self.module)
-
-    @torch.no_grad()
-    def hold(self) -> None:
-        """Pruned weights to zero."""
-        for parameter, where in self.dropped:
-            parameter.masked_fill_(where, 0.0)
 
 
 def optimizer(
@@ -102,15 +94,6 @@ def optimizer(
         nesterov=settings.momentum > 0,
         fused=True,
     )
-
-
-def _dropped(module: nn.Module, masks: Mapping[str, Tensor]) -> list[tuple[nn.Parameter, Tensor]]:
-    """Every masked parameter with where it is zero, laid out in memory as the parameter is."""
-    parameters = dict(module.named_parameters())
-    return [
-        (parameters[name], torch.zeros_like(parameters[name], dtype=torch.bool).copy_(~mask))
-        for name, mask in masks.items()
-    ]
 
 
 @contextmanager

@@ -6,6 +6,7 @@ a default: they are left out while they have it.
 
 from __future__ import annotations
 
+import html
 import json
 import math
 from collections.abc import Mapping
@@ -120,6 +121,8 @@ class RunReport:
     layer_costs: LayerReport | None = None
     measured: str = "accuracy"
     """What the points of both networks are called."""
+    beside: str = "dense"
+    """What the network that is shipped was measured beside."""
     unit: str = "%"
     """Of them; empty: numbers."""
     parts: tuple[PartReport, ...] = ()
@@ -133,6 +136,17 @@ class RunReport:
         """Plain JSON values. A number that is not finite is None: JSON has no word for it."""
         plain = _adapter().dump_python(self, mode="json", by_alias=True, exclude_defaults=True)
         return cast("dict[str, JsonValue]", _finite(plain))
+
+    def _repr_html_(self) -> str:
+        """The report's page, in a notebook; where it is gone, the verdict."""
+        try:
+            page = ((self.folder or Path()) / "report.html").read_text()
+        except OSError:
+            lines = self.headline.lines if self.headline else ()
+            title = self.headline.title if self.headline else self.name
+            return "".join(f"<p>{html.escape(line)}</p>" for line in (title, *lines))
+        style = "width: 100%; height: 80vh; border: 0"
+        return f'<iframe srcdoc="{html.escape(page)}" style="{style}"></iframe>'
 
 
 @cache

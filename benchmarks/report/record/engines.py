@@ -91,7 +91,8 @@ class QuantizationReport:
     """Training images that the ranges are from."""
     warnings: tuple[str, ...]
     layers: tuple[QuantizedLayer, ...]
-    validation: QuantizedPoints
+    validation: QuantizedPoints | None
+    """None: nothing says what is right."""
     met: bool
     """Whether accuracy and cosine are what is asked for."""
     stored: bool

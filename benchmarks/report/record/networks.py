@@ -27,6 +27,7 @@ Standing = Literal[
     "slower",
     "at chance",
     "unknown",
+    "unjudged",
 ]
 """What a run came to: :data:`jetpress.benchmarks.report.headline.STANDINGS` says what each means."""
 

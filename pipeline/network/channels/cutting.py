@@ -32,6 +32,7 @@ from jetpress.pipeline.network.channels.graph import Place, Survivors, Trace, Tr
 from jetpress.pipeline.network.channels.groups import ChannelGraph, channel_graph
 from jetpress.pipeline.network.channels.labels import Axes, Indices
 
+LAST = torch.channels_last
 Step = dict[str, Any]
 """One cut as JSON: ``kept`` ranges per parameter and axis, ``attributes``, ``graph``, ``units`` per group; ``error``
 and ``precision`` of its check."""
@@ -234,11 +235,12 @@ def copied(module: nn.Module, made: Callable[[str, Tensor], Tensor] | None = Non
 
 
 def _sliced(tensor: Tensor, keep: Mapping[int, Indices]) -> Tensor:
-    """What is left of a tensor; a parameter stays one."""
+    """What is left of a tensor, in its order of memory; a parameter stays one."""
+    last = tensor.ndim == 4 and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=LAST)
     result = tensor.detach()
     for axis, positions in keep.items():
         result = result.index_select(axis, torch.from_numpy(positions).to(result.device))
-    result = result.clone()
+    result = result.clone(memory_format=LAST if last else torch.preserve_format)
     return nn.Parameter(result, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else result
 
 

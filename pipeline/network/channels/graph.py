@@ -20,7 +20,12 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 from torch.utils._pytree import tree_leaves
 
+<<<<<<< HEAD
 from jetpress.pipeline.network.channels import expectations, tracing
+=======
+from jetpress.pipeline.network.channels import tracing
+from jetpress.pipeline.network.channels.inside import held_as, outside
+>>>>>>> 543820cbd38b4f28f5e5028a7edee5d4aeb7fa31
 from jetpress.pipeline.network.channels.labels import (
     OUTSIDE,
     Axes,
@@ -247,6 +252,9 @@ def rewritten(source: Trace, survivors: Survivors, tensors: Mapping[str, Tensor]
             set_argument(twins[node], name, map_arg(value, twins.__getitem__))
         if follows := _mode_argument(call):
             twins[node].meta["follows"] = follows
+    for node in graph.nodes:
+        if node.op == "get_attr":
+            node.target = held_as(outside(str(node.target)))
     for node in graph.nodes:  # the export's checks of types and devices: others in mixed precision, on a GPU
         if node.target is torch.ops.aten._assert_tensor_metadata.default:  # noqa: SLF001  torch's own name
             graph.erase_node(node)

@@ -25,6 +25,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from jetpress.deploy.errors import StageError
+from jetpress.pipeline.network.channels.inside import inside, outside
 from jetpress.pipeline.network.channels.modes import batched, doubled, evaluating, in_training, quiet
 
 NEWLINE = chr(10)
@@ -199,7 +200,7 @@ def exported(module: nn.Module, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
     for node in graph.graph.nodes:
         stack = list(node.meta.get("nn_module_stack", {}).values())
         where = str(stack[-1][0]).partition("@")[0] if stack else ""  # "@1" marks a second call
-        _described(node, node.meta.get("val"), where)
+        _described(node, node.meta.get("val"), outside(where))
     return graph
 
 
@@ -248,7 +249,7 @@ def open_batch(graph: fx.Graph, larger: fx.Graph) -> None:
 def _exported(module: nn.Module, inputs: tuple[Tensor, ...], dynamic: Any = None) -> fx.GraphModule:
     try:
         with quiet(), torch.no_grad():
-            program = torch.export.export(module, inputs, dynamic_shapes=dynamic, strict=False)
+            program = torch.export.export(inside(module), inputs, dynamic_shapes=dynamic, strict=False)
             return program.module(check_guards=False)
     except Exception as error:  # noqa: BLE001  (the tracer runs the user's code: anything may come)
         failure = error

@@ -74,6 +74,10 @@ class TrainConfig(Section):
     stop_at: float | None = None
     """Points on the validation split at which training may stop: when two epochs in a row reach them. It also stops
     when they are out of reach. None: every epoch is trained."""
+    trainer: str | None = None
+    """``path/to/file.py:function``, a trainer of one's own: it is given ``module`` and ``epochs`` (and ``teacher``,
+    ``train``, ``validation``, ``folder``, if it has such parameters) and gives the module back. The keys of jetpress's
+    own loop then mean nothing. See docs/trainers.md. None: jetpress trains."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,7 @@ class FinetuneConfig(RetrainConfig):
     """As in ``train``, for fine-tuning alone."""
     compile: Inherited[bool] = None
     sync_batchnorm: Inherited[bool] = None
+    trainer: Inherited[str] = None
     stop_margin: NotNegative | None = None
     """Stop early: when two epochs in a row are this many points better than ``accuracy_drop`` asks for, or when that
     is out of reach. None: every epoch is trained."""

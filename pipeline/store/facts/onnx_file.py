@@ -148,11 +148,18 @@ class Quantization:
     """That ranges were found on."""
     warnings: tuple[str, ...]
     layers: tuple[QuantizedLayer, ...]
-    validation: QuantizedPoints
     met: bool
     """Whether points and cosine reach what is asked for."""
     stored: bool
     """Whether weights are in eight bits in the file."""
+    validation: QuantizedPoints | None = None
+    """None where nothing says what is right: an ONNX file that was given."""
+
+    @property
+    def points(self) -> QuantizedPoints:
+        """Of a network, which has data that says what is right."""
+        assert self.validation is not None
+        return self.validation
 
 
 @dataclass(frozen=True)
@@ -176,6 +183,22 @@ class OnnxModelFacts:
     quantization: Quantization | None = None
     """None where the graph has no Q/DQ."""
     headline: str = ""
+
+
+@dataclass(frozen=True)
+class SamplesFacts:
+    """Inputs of a file."""
+
+    count: int
+    real: bool
+    """False: seeded noise, because none were given."""
+    said: str
+    """Where they come from, in words."""
+
+    @property
+    def headline(self) -> str:
+        """As a step says it."""
+        return self.said
 
 
 @dataclass(frozen=True)

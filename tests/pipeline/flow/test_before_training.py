@@ -100,6 +100,21 @@ def test_an_operator_that_the_boards_parser_lacks(folder: Path) -> None:
     refused(RecipeError, "before anything was trained: ", given, "xavier", home=folder / "r")
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "my.py cannot be read"),
+        ("def train(module, loader): return module", "asks for loader"),
+        ("import nothing_of_this_name", "does not import"),
+    ],
+)
+def test_a_trainer_of_ones_own_that_cannot_be_called(folder: Path, text: str | None, said: str) -> None:
+    if text is not None:
+        (folder / "my.py").write_text(text)
+    given = recipe(folder, "network.py:build", "finetune.trainer=my.py:train")
+    refused(RecipeError, said, given, "xavier", home=folder / "r")
+
+
 def test_a_latency_that_no_device_can_tell(folder: Path) -> None:
     given = recipe(folder, "network.py:build", "prune.latency_ms=1.0")
     refused(RecipeError, "prune asks for a latency", given, "orin-nano", home=folder / "r")

@@ -79,6 +79,15 @@ def test_modes_frozen_parameters_and_hooks_stay() -> None:
     assert calls == ["hook"]
 
 
+def test_the_order_of_memory_stays_and_compile_in_place_is_told() -> None:
+    model = net().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.compile()
+    slim = prune(model)
+    assert slim.module.second.weight.is_contiguous(memory_format=torch.channels_last)
+    assert not slim.module.second.weight.is_contiguous()
+    assert str(slim).endswith("call slim.module.compile() again")
+
+
 class Tied(nn.Module):
     """One weight in two modules."""
 

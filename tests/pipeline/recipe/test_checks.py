@@ -17,6 +17,7 @@ from tests.pipeline.recipe.helpers import refused
         ('[data]\nsource = "imagefolder"\n', "data.root"),
         ('[model]\nbuilder = "torchvison:resnet18"\n', "torchvision"),
         ("[train]\nepochs = 0\n", "model.weights"),
+        ('[finetune]\ntrainer = "my.py"\n', "finetune.trainer: 'my.py' is not path/to/file.py:function"),
         ("[train\n", "TOML"),
         ('name = "../evil"\n', "name"),
         ("[[model.inputs]]\nshap = [3]\n", "shape"),

@@ -7,8 +7,9 @@ import pytest
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.targets import TARGETS, find
+from jetpress.pipeline.data.digests import identified
 from jetpress.pipeline.recipe.reading import Recipe
-from jetpress.pipeline.recipe.resolve import resolve
+from jetpress.pipeline.recipe.resolve import Plan, resolve
 from jetpress.pipeline.recipe.sections.device import BenchmarkConfig, BuildConfig
 from jetpress.pipeline.recipe.sections.fields import as_table
 from tests.pipeline.recipe.helpers import DIGITS, written
@@ -105,3 +106,26 @@ def test_refusals_come_in_their_order() -> None:
     resolve(Recipe.load(DIGITS, sets), find("nano"))
     with pytest.raises(RecipeError, match="Q/DQ are put into an FP32 graph"):
         resolve(Recipe.load(DIGITS, ["build.precision=int8", "export.fp16=true"]), find("orin-nano"))
+
+
+def test_a_trainer_counts_with_its_file_and_knows_no_rounding(tmp_path: Path) -> None:
+    (tmp_path / "my.py").write_text("def train(module): return module")
+    text = '[finetune]\ntrainer = "my.py:train"\n'
+
+    def plan(*sets: str) -> Plan:
+        return resolve(Recipe.load(written(tmp_path, text), sets), find("host"))
+
+    own = plan()
+    assert own.finetune.training.trainer == f"{tmp_path / 'my.py'}:train"
+    assert own.recipe.train.trainer is None
+    assert own.qat.training.trainer is None
+    assert own.recipe.quantize.qat == "off"  # jetpress's loop does not know its loss
+    assert plan("quantize.qat=always").recipe.quantize.qat == "always"
+    before = identified(own)
+    assert before == identified(plan())
+    (tmp_path / "my.py").write_text("def train(module): return module.eval()")
+    after = identified(own)
+    assert after.finetune.code != before.finetune.code
+    assert after.recipe == before.recipe
+    other = resolve(Recipe.load(DIGITS), find("host"))
+    assert identified(other) is other

@@ -50,6 +50,7 @@ TRAIN = TrainConfig(
     deterministic=True,
     sync_batchnorm=True,
     stop_at=90,
+    trainer="my.py:train",
 )
 
 
@@ -68,7 +69,16 @@ def test_rounding_inherits_the_optimizer_and_no_augmentation() -> None:
     inherited = ("optimizer", "momentum", "weight_decay", "clip_norm", "accumulate", "ema", "precision")
     assert all(getattr(found, name) == getattr(TRAIN, name) for name in inherited)
     assert found.deterministic is True
-    without = ("label_smoothing", "mixup", "cutmix", "freeze", "compile", "sync_batchnorm", "stop_at")
+    without = (
+        "label_smoothing",
+        "mixup",
+        "cutmix",
+        "freeze",
+        "compile",
+        "sync_batchnorm",
+        "stop_at",
+        "trainer",
+    )
     assert all(getattr(found, name) == getattr(TrainConfig(), name) for name in without)
     assert found.learning_rate == pytest.approx(0.01)
 

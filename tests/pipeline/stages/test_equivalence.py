@@ -21,7 +21,7 @@ from jetpress.pipeline.graph.cases import cases
 from jetpress.pipeline.graph.trace import trace
 from jetpress.pipeline.network import models
 from jetpress.pipeline.recipe.sections.export import EquivalenceConfig, ExportConfig
-from jetpress.pipeline.sparse.rule import sparse_layers
+from jetpress.pipeline.sparse.rule import check_sparse, sparse_layers
 from jetpress.pipeline.stages import equivalence as gate
 from jetpress.pipeline.stages.export import export
 from jetpress.pipeline.stages.sparsify import best_mask
@@ -160,10 +160,10 @@ def test_the_stage(tmp_path: Path) -> None:
         .numpy()
     )
     with pytest.raises(StageError, match=r"body\.0\.weight should be 2:4 sparse and is not") as error:
-        gate.check_sparse(claimed, edit(proto, "body.0.weight", lambda w: np.ones_like(w) * wrong))
+        check_sparse(claimed, edit(proto, "body.0.weight", lambda w: np.ones_like(w) * wrong))
     assert "another axis" in error.value.hint
     with pytest.raises(StageError, match=r"'gone\.weight' is not in the ONNX file"):
-        gate.check_sparse(sparse("gone.weight"), proto)
+        check_sparse(sparse("gone.weight"), proto)
 
     proto = onnx.load(exported.path / "model.onnx")
     onnx.save(edit(proto, "head.bias", lambda b: b[::-1]), tmp_path / "onnx" / "model.onnx")

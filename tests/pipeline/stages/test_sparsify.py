@@ -33,9 +33,8 @@ from jetpress.pipeline.recipe.sections.model import InputConfig, ModelConfig
 from jetpress.pipeline.sparse import masks
 from jetpress.pipeline.sparse.masks import best_mask, holds
 from jetpress.pipeline.sparse.products import products
-from jetpress.pipeline.sparse.rule import sparse_layers
+from jetpress.pipeline.sparse.rule import check_sparse, sparse_layers
 from jetpress.pipeline.stages import sparsify
-from jetpress.pipeline.stages.equivalence import check_sparse
 from jetpress.pipeline.stages.export import export
 from jetpress.pipeline.stages.fold import fold
 from jetpress.pipeline.store.artifact import Checkpoint

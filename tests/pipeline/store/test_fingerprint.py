@@ -39,7 +39,9 @@ def stages() -> Iterator[tuple[str, str]]:
 STAGES = {("report" if name == "_render" else name): (module, name) for module, name in stages()}
 PACKING = {"bundle", "timings", "prune_for_time"}
 """These pack a runner: the bundle, and the ones by which widths are timed."""
-RUNNER = {*PACKING, "preflight"}
+LOOKING = {"preflight", "twin"}
+"""These hold a file against a parser."""
+RUNNER = {*PACKING, *LOOKING}
 """Its code counts for these: a preflight may ask a backend of the runner."""
 ON_DEVICE = {"build", "infer", "bench", "timings", "prune_for_time"}
 TRAINING = {"train", "finetune", "qat"}
@@ -95,12 +97,12 @@ def test_all_stages_are_here() -> None:
             id="the runner's statistics",
         ),
         pytest.param("deploy/runner/schema.json", "{", "{ ", PACKING, id="a packed file"),
-        pytest.param("deploy/preflight/operators.json", "{", "{ ", {"preflight"}, id="the operator table"),
+        pytest.param("deploy/preflight/operators.json", "{", "{ ", LOOKING, id="the operator table"),
         pytest.param(
             "deploy/preflight/infer_shapes.py",
             "MOST_MEMORY =",
             "MOST_MEMORY = 1 +",
-            {"preflight"},
+            LOOKING,
             id="a script run by path",
         ),
         pytest.param(
@@ -139,7 +141,7 @@ def test_all_stages_are_here() -> None:
             "deploy/runner/backend_onnxruntime.py",
             "def attempt(",
             "def attempt_it(",
-            {*PACKING, "preflight"},
+            {*PACKING, *LOOKING},
             id="a backend that preflight asks",
         ),
         pytest.param(
@@ -307,6 +309,7 @@ def test_distributions_are_those_that_python_itself_names() -> None:
 
 
 BESIDE = {
+    "jetpress.pipeline.library.memory": "asks where a class of the user's is",
     "jetpress.pipeline.store.fingerprint": "reads the code itself",
     "jetpress.pipeline.store.lazy": "reads the code itself",
     "jetpress.pipeline.store.remembered": "reads the code itself",

@@ -200,6 +200,19 @@ def test_runs_and_gc_at_once(store: Store) -> None:
     assert not list(store.locks.iterdir())
 
 
+def test_weights_that_were_given_in_memory_go_unless_a_run_may_read_them(store: Store) -> None:
+    weights = store.given / f"{'0' * 64}.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"weights")
+    with Needs(store, store.root.parent / "mine-host-0123abcd"):
+        collect(store)
+        assert weights.is_file()
+    collect(store, dry_run=True)
+    assert weights.is_file()
+    collect(store)
+    assert not weights.is_file()
+
+
 def test_nothing_is_there(store: Store) -> None:
     found = collect(store)
     assert (found.gone, found.stays) == ([], [])

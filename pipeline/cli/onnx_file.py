@@ -1,0 +1,84 @@
+"""jetpress engine"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from jetpress.pipeline.cli.arguments import Commands, command, completed
+
+
+def add(commands: Commands) -> None:
+    """From a file in hand."""
+    text = "from an ONNX file in hand to an engine (or a bundle) and a report, without a recipe"
+    added = command(commands, "engine", _engine, text, works_long=True)
+    completed(added.add_argument("model", metavar="MODEL.onnx", help="any ONNX file"), "file")
+    added.add_argument("--target", default="host", metavar="T", help="what to build for (default: host)")
+    added.add_argument("--device", metavar="USER@HOST", help="where to build and measure (default: here)")
+    added.add_argument(
+        "--precision", choices=("fp32", "fp16", "int8", "fp8"), help="default: the target's own"
+    )
+    added.add_argument(
+        "--calibrate",
+        metavar="IMAGES|FILE.npz|FILE.py:FUNCTION",
+        help="real inputs: a folder of images, arrays by the names of inputs, or a function that gives them",
+    )
+    added.add_argument(
+        "--shape",
+        action="append",
+        default=[],
+        metavar="INPUT=SIZES",
+        help="input=1x3x640x640, or MIN:OPT:MAX for several sizes (any axis); repeatable",
+    )
+    images = added.add_argument_group("images", "(pixel / SCALE - MEAN) / STD")
+    images.add_argument(
+        "--mean", default="0", metavar="M[,M,M]", help="subtracted after scaling (default: 0)"
+    )
+    images.add_argument("--std", default="1", metavar="S[,S,S]", help="divided by (default: 1)")
+    images.add_argument("--scale", type=float, default=255.0, help="pixels are divided by it (default: 255)")
+    images.add_argument("--colour", default="rgb", choices=("rgb", "bgr"), help="order (default: rgb)")
+    images.add_argument(
+        "--fit",
+        default="stretch",
+        choices=("stretch", "crop", "letterbox", "letterbox-corner"),
+        help="how an image gets the input's size (default: stretch)",
+    )
+    ends = added.add_argument_group("ends of the graph")
+    ends.add_argument(
+        "--input", default="network", choices=("network", "uint8_nhwc"), help="camera frames in"
+    )
+    ends.add_argument(
+        "--output",
+        default="scores",
+        choices=("scores", "softmax", "argmax"),
+        help="over axis 1 of the first output",
+    )
+    added.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a key of a recipe's tables export, quantize, equivalence, build, benchmark, budget; repeatable",
+    )
+
+
+def _engine(options: argparse.Namespace) -> int:
+    from jetpress.benchmarks.report.headline import shown
+    from jetpress.pipeline.recipe.onnx_run import pixels, sizings
+    from jetpress.pipeline.run_onnx import engine
+
+    report = engine(
+        options.model,
+        options.target,
+        options.device,
+        precision=options.precision,
+        calibration=options.calibrate,
+        shapes=sizings(options.shape),
+        pixels=pixels(options.mean, options.std, options.scale, options.colour, options.fit),
+        input=options.input,
+        output=options.output,
+        settings=options.set,
+    )
+    if options.json:
+        print(json.dumps(report.to_dict()))
+    return shown(report).exit_code

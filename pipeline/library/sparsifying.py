@@ -1,0 +1,98 @@
+"""2:4 sparsity of a module in hand, and what makes it plain again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from jetpress.deploy.errors import RecipeError
+from jetpress.pipeline.library.subjects import (
+    Batches,
+    HasModule,
+    Inputs,
+    as_it_was,
+    batches_of,
+    decided,
+    joined,
+    module_of,
+    network_of,
+    tensors,
+)
+from jetpress.pipeline.stages.fold import fold_masks
+from jetpress.pipeline.stages.sparsify import make_sparse
+from jetpress.pipeline.store.facts.network import Sparsity
+from jetpress.pipeline.training.masks import Masks
+
+
+@dataclass(frozen=True)
+class Sparse:
+    """A module with masks."""
+
+    module: nn.Module
+    """Of the same class and with the same names as the one given; masked weights are zero."""
+    masks: Masks
+    """``masks.hold(optimizer)`` keeps them zero in every step; ``with masks.held():`` whatever optimizer is made."""
+    report: Sparsity
+    """Every layer: its mask and what that keeps, or why the layer stays dense."""
+
+
+def sparsify(
+    model: nn.Module | HasModule, example_inputs: Inputs, batches: Batches | None = None, **keys: object
+) -> Sparse:
+    """2:4 masks along the input channels, the axis that TensorRT reads, in every layer that may gain from it.
+
+    Of every 4 consecutive input channels 2 are kept, for each output and place of the kernel (NVIDIA TensorRT
+    developer guide, "Structured Sparsity"). Input channels are reordered first so that more is kept (Pool and Yu,
+    NeurIPS 2021). Train afterwards with the masks held, then :func:`fold`.
+
+    Args:
+        model: stays as it is.
+        example_inputs: what ``forward`` takes, ``[n, ...]`` each.
+        batches: real inputs for ``method = "sparsegpt"`` (the default where they are given: Frantar and Alistarh, 2023)
+            or ``"wanda"`` (Sun et al., 2023); a hundred samples are enough. None: ``"magnitude"``.
+        keys: those of a recipe's ``[sparsify]``: ``method``, ``permute``, ``pattern``, ``min_channels``, ``ignore``,
+            ``mode`` (``"force"``: also layers that can hardly gain), with the same meaning.
+
+    Raises:
+        RecipeError: a wrong key, a method that needs batches, or the model does not take the inputs.
+        StageError: the model cannot be traced.
+    """
+    given = {"method": "sparsegpt" if batches is not None else "magnitude", **keys}
+    config = decided("host", sparsify=given).recipe.sparsify
+    if config.method != "magnitude" and batches is None:
+        raise RecipeError(f'method = "{config.method}" looks at data', "give batches, or leave method out")
+    if config.pattern == "unstructured":
+        raise RecipeError(
+            'pattern = "unstructured" is no N:M pattern', "take torch.nn.utils.prune for zeros anywhere"
+        )
+    network = network_of(model, example_inputs)
+    network.masks = masks_of(model)
+    seen = tensors(example_inputs) if batches is None else joined(batches_of(batches))
+    report = make_sparse(network, config, seen)
+    made = as_it_was(network.module, module_of(model))
+    return Sparse(made, Masks(made, network.masks), report)
+
+
+def masks_of(model: object) -> dict[str, Tensor]:
+    """The masks that a network has, on the CPU."""
+    return {name: mask.cpu() for name, mask in model.masks.items()} if isinstance(model, Sparse) else {}
+
+
+def fold(model: nn.Module | HasModule, example_inputs: Inputs) -> nn.Module:
+    """A plain module: masks in the weights, weights that are computed from others (weight norm) as they are.
+
+    It is held against what it was on ``example_inputs``. BatchNorm goes into the layer before it at export, because a
+    module that is trained on needs it.
+
+    Args:
+        model: what :func:`sparsify` gave, trained or not; or a module. It stays as it is.
+        example_inputs: what ``forward`` takes, ``[n, ...]`` each.
+
+    Raises:
+        StageError: the folded module is not the masked one.
+    """
+    network = network_of(model, example_inputs)
+    network.masks = masks_of(model)
+    fold_masks(network, tensors(example_inputs))
+    return as_it_was(network.module, module_of(model))

@@ -1,0 +1,166 @@
+"""Stage: a file that was given in INT8 or FP8 by explicit Q/DQ, with as few layers left out as its outputs ask for.
+
+As :mod:`jetpress.pipeline.stages.quantize`, but without labels: a choice is as good as its outputs are near to FP32's
+(:mod:`jetpress.pipeline.quantization.outputs`), on samples that nothing was calibrated on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from itertools import islice
+from pathlib import Path
+
+import onnx
+
+from jetpress.deploy import console
+from jetpress.deploy.console import progress
+from jetpress.deploy.errors import StageError
+from jetpress.pipeline.graph import refeed
+from jetpress.pipeline.graph.session import Feed
+from jetpress.pipeline.quantization import THROUGHOUT, bias, calibrate, qdq
+from jetpress.pipeline.quantization.dialect import DIALECTS
+from jetpress.pipeline.quantization.mixed import Search, fewest
+from jetpress.pipeline.quantization.outputs import balanced, last
+from jetpress.pipeline.quantization.probe import Probe
+from jetpress.pipeline.quantization.result import checked, layers, rest_in_fp16_fed, tensors
+from jetpress.pipeline.quantization.subject import Subject
+from jetpress.pipeline.recipe.given import QuantizeFileConfig
+from jetpress.pipeline.recipe.sections.compression import QuantizeConfig
+from jetpress.pipeline.store.artifact import OnnxModel, Samples
+from jetpress.pipeline.store.facts.onnx_file import Quantization
+
+FILE = "model.onnx"
+FEW = 16
+LEAST = 0.99
+"""Cosine of the balanced outputs to FP32's."""
+
+
+def quantize_file(
+    config: QuantizeFileConfig, lowered: OnnxModel, given: OnnxModel, samples: Samples, draft: Path
+) -> OnnxModel:
+    """Write ``model.onnx`` with Q/DQ, and ``quantization.json``: ranges, histograms, what was tried.
+
+    Raises:
+        StageError: there is no layer to quantize, or the weights do not fit into one file.
+    """
+    if len(list(lowered.path.glob(f"{FILE}*"))) > 1:
+        raise StageError("the file has more than 2 GiB of weights", "take --precision fp16 or fp32")
+    proto = onnx.load(lowered.path / FILE)
+    facts = rounded(config.quantize, proto, *_feeds(config, lowered, given, samples), draft / FILE)
+    size, nodes = (draft / FILE).stat().st_size, len(onnx.load(draft / FILE).graph.node)
+    said = _words(facts, lowered.facts.bytes / size)
+    return OnnxModel(
+        draft, replace(lowered.facts, nodes=nodes, bytes=size, headline=said, quantization=facts)
+    )
+
+
+def rounded(
+    knobs: QuantizeConfig, proto: onnx.ModelProto, feeds: list[Feed], others: list[Feed], path: Path
+) -> Quantization:
+    """Write ``proto`` with Q/DQ to ``path``, and ``quantization.json`` beside it: ranges, histograms, what was tried.
+
+    Args:
+        knobs: every value decided.
+        proto: an FP32 graph.
+        feeds: that ranges are found on.
+        others: that a choice is judged by.
+        path: of the file; where layers were left out, ``throughout.onnx`` beside it has all of them.
+
+    Raises:
+        StageError: there is no layer to quantize.
+    """
+    proto = onnx.shape_inference.infer_shapes(proto)
+    dialect = knobs.dialect or "tensorrt"
+    subject = _subject(proto, knobs, dialect)
+    names, warnings = subject.names, _warnings(len(feeds))
+    seen = calibrate.look(proto, subject.tensors(), feeds)
+    if knobs.bias_correction:
+        subject = replace(subject, shifts=bias.shifts(subject.layers, seen, subject.dialect.numbers))
+    probe = Probe(knobs, subject, balanced(proto, others), others)
+    errors, ranges = probe.methods(seen)
+    method = min(errors, key=errors.__getitem__)
+    alone = probe.sensitivity(names, ranges[method])
+    search = _search(knobs, probe, list(alone), ranges[method])
+
+    def graph(without: tuple[str, ...]) -> onnx.ModelProto:
+        made = subject.graph(ranges[method], without)
+        return rest_in_fp16_fed(made, feeds) if knobs.rest == "fp16" else made
+
+    made = graph(search.without)
+    if search.without:  # to be timed beside what was chosen
+        checked(graph(()), path.parent / THROUGHOUT)
+    facts = Quantization(
+        dialect=dialect,
+        numbers=subject.dialect.numbers.title,
+        method=method,
+        errors=errors,
+        error=probe.error(made),
+        cosine=probe.cosine(made),
+        least_cosine=LEAST,
+        bias_correction=knobs.bias_correction,
+        images=len(feeds),
+        warnings=tuple(warnings),
+        layers=tuple(layers(subject, alone, search)),
+        met=search.met,
+        stored=subject.dialect.stored,
+    )
+    tries = [{"without": list(without), "points": points} for without, points in search.tries]
+    told = {**asdict(facts), "tries": tries, "tensors": tensors(seen, ranges[method])}
+    (path.parent / "quantization.json").write_text(json.dumps(told, indent=1))
+    checked(made, path)
+    if not search.met:
+        console.say(f"    WARNING: {LEAST} is asked for: no choice of layers reaches it")
+    return facts
+
+
+def _subject(proto: onnx.ModelProto, knobs: QuantizeConfig, dialect: str) -> Subject:
+    """Its last layers stay in higher precision, unless there are no others."""
+    subject = Subject(proto, DIALECTS[dialect], knobs.keep)
+    names = subject.names
+    answers = last(proto, names)
+    return replace(subject, last=tuple(answers)) if len(answers) < len(names) else subject
+
+
+def _words(facts: Quantization, smaller: float) -> str:
+    size = f", {smaller:.2f} times smaller" if facts.stored else ""
+    count = sum(one.int8 for one in facts.layers)
+    return (
+        f"{count} of {len(facts.layers)} layers in {facts.numbers} ({facts.method}){size}; "
+        f"cosine of the outputs to FP32's {facts.cosine:.4f}"
+    )
+
+
+def _search(config: QuantizeConfig, probe: Probe, order: Sequence[str], ranges: qdq.Ranges) -> Search:
+    """The fewest layers in higher precision with which the outputs are near enough; points are percent of cosine."""
+
+    def points(without: tuple[str, ...]) -> float:
+        with progress(f"outputs, {len(without)} layers in higher precision"):
+            return 100 * probe.cosine(probe.subject.graph(ranges, without))
+
+    if config.mixed:
+        return fewest(order, points, 100 * LEAST)
+    found = points(())
+    return Search((), found, found >= 100 * LEAST, [((), found)])
+
+
+def _feeds(
+    config: QuantizeFileConfig, lowered: OnnxModel, given: OnnxModel, samples: Samples
+) -> tuple[list[Feed], list[Feed]]:
+    """To find ranges on, and to judge by: others, where there are enough."""
+    images, inputs = refeed.normalised(config.pixels), lowered.facts.inputs
+    count, wanted = samples.facts.count, config.quantize
+    judged = min(wanted.sensitivity_images, max(1, count // 4))
+    first = min(wanted.images, max(1, count - judged))
+    every = (refeed.taken(one, inputs, images) for one in refeed.stored(samples.path, given.facts.inputs))
+    feeds: list[Feed] = list(islice(every, first))
+    return feeds, list(islice(every, judged)) or feeds
+
+
+def _warnings(count: int) -> list[str]:
+    if count >= FEW:
+        return []
+    line = f"only {count} samples to calibrate on: ranges found on so few may be wrong for the others"
+    console.say(f"    WARNING: {line}")
+    return [line]

@@ -1,0 +1,39 @@
+"""A module or a file in hand in eight bits, calibrated on inputs without labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+
+import jetpress
+from jetpress.deploy.errors import RecipeError
+from tests.pipeline.library.small import convolutions, images
+
+
+@pytest.mark.parametrize("target", ["xavier", "orin-nano"])
+def test_a_file_and_a_module_become_the_same(tmp_path: Path, target: str) -> None:
+    module, samples = convolutions(), images(24)
+    made = jetpress.export(module, samples[:2], tmp_path / "a.onnx", target=target)
+    batches = [(one, torch.zeros(len(one))) for one in samples.split(8)]
+    first = jetpress.quantize(made.path, batches, tmp_path / "file.onnx", target=target)
+    second = jetpress.quantize(module, samples, tmp_path / "module.onnx", target=target)
+    assert first.path.read_bytes() == second.path.read_bytes()
+    assert {one.op_type for one in onnx.load(first.path).graph.node} >= {"QuantizeLinear", "DequantizeLinear"}
+    assert first.report.numbers == "INT8"
+    assert first.report.images == 18
+    assert first.report.cosine > 0.9
+    assert jetpress.equivalent(module, first.path, samples).precision == "int8"
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["a.onnx", "file.onnx", "module.onnx"]
+
+
+def test_what_does_not_go_is_one_message(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="no file"):
+        jetpress.quantize(tmp_path / "none.onnx", images(), tmp_path / "a.onnx")
+    with pytest.raises(RecipeError, match=r"no key 'quantize\.bits'"):
+        jetpress.quantize(convolutions(), images(), tmp_path / "a.onnx", bits=4)
+    with pytest.raises(RecipeError, match="precision"):
+        jetpress.quantize(convolutions(), images(), tmp_path / "a.onnx", target="nano")
+    assert not list(tmp_path.iterdir())
