@@ -102,11 +102,8 @@ def report(outcome: Outcome, place: Path, steps: Sequence[Step], digest: str) ->
         unit=networks.dense.facts.unit if networks else "%",
         parts=tuple(_parts(outcome.accuracy.facts.parts)) if outcome.accuracy else (),
         predictions=predicted(outcome),
-<<<<<<< HEAD
         samples=pictured(outcome),
-=======
         beside=_beside(outcome),
->>>>>>> 543820cbd38b4f28f5e5028a7edee5d4aeb7fa31
         layer_costs=layers(outcome),
     )
 

@@ -20,12 +20,8 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 from torch.utils._pytree import tree_leaves
 
-<<<<<<< HEAD
 from jetpress.pipeline.network.channels import expectations, tracing
-=======
-from jetpress.pipeline.network.channels import tracing
 from jetpress.pipeline.network.channels.inside import held_as, outside
->>>>>>> 543820cbd38b4f28f5e5028a7edee5d4aeb7fa31
 from jetpress.pipeline.network.channels.labels import (
     OUTSIDE,
     Axes,
