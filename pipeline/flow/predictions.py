@@ -26,5 +26,7 @@ def predicted(outcome: Outcome) -> Predictions | None:
 
 def pictured(outcome: Outcome) -> tuple[SamplePictures, ...]:
     """A few samples; none where the task draws nothing."""
+    if outcome.accuracy is None:
+        return ()
     file = outcome.accuracy.path / SAMPLES
     return tuple(SamplePictures(**one) for one in json.loads(file.read_text())) if file.is_file() else ()

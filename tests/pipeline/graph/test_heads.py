@@ -95,7 +95,9 @@ def outputs(name: str, seed: int, images: int = 2) -> Arrays:
     found: Arrays = {
         "yolov5": lambda: [np.concatenate([boxes, sure, scores], -1)],
         "yolov8": lambda: [np.concatenate([boxes, scores], -1).swapaxes(1, 2)],
-        "yolov10": lambda: [np.concatenate([corners, sure, rng.integers(0, CLASSES, (images, count, 1))], -1)],
+        "yolov10": lambda: [
+            np.concatenate([corners, sure, rng.integers(0, CLASSES, (images, count, 1))], -1)
+        ],
         "yolox": lambda: [np.concatenate([rng.normal(0, 1, (images, count, 4)), sure, scores], -1)],
         "detr": lambda: [
             rng.normal(0, 2, (images, count, CLASSES + 1)),
