@@ -52,7 +52,7 @@ class Timer:
         """Any, ``[n, ...]``."""
         return models.example_inputs(self.network.model.inputs)
 
-    def onnx(self, variant: nn.Module) -> onnx.ModelProto:
+    def exported(self, variant: nn.Module) -> onnx.ModelProto:
         """As the engine will get it."""
         return trials.to_onnx(variant, self.network, self.bench)
 
@@ -69,7 +69,7 @@ def layer_times(timer: Timer, graph: ChannelGraph, room: Room) -> tuple[TimingsF
     with progress("networks to time", len(removals)) as line:
         for number, removal in enumerate(removals):
             smaller = cut(network.module, timer.inputs, graph, removal)[0] if removal else network.module
-            protos[f"w{number}"] = timer.onnx(smaller)
+            protos[f"w{number}"] = timer.exported(smaller)
             line.step()
     found = timer.timed(protos)
     table = [attributed(found[name].layers, owners_of(proto)) for name, proto in protos.items()]
@@ -113,14 +113,14 @@ def for_time(
     limit = (1 - shares.pop("latency")) * times.latency_ms
     cost = cost_of("latency", reduction.sizes, TimeModel(times.fit))
     others = limits(reduction, shares, whole)
-    dense_proto = timer.onnx(dense)
+    dense_proto = timer.exported(dense)
     tries: list[tuple[Try, Proposal]] = []
     for _ in range(TRIES):
         found = reduction.propose([Limit(cost, limit / correction), *others])
         if any(found == tried for _, tried in tries):
             break
         smaller, *_ = cut_out(copied(timer.network.module), timer.inputs, reduction.graph, found)
-        timed = timer.timed({"dense": dense_proto, "pruned": timer.onnx(smaller)})
+        timed = timer.timed({"dense": dense_proto, "pruned": timer.exported(smaller)})
         # Side by side in every round: what disturbs a session disturbs both.
         pairs = zip(timed["pruned"].rounds, timed["dense"].rounds, strict=True)
         taken = times.latency_ms * median(pruned / dense for pruned, dense in pairs)
