@@ -53,7 +53,7 @@ def from_file(plan: Plan, place: Place | None, walk: Walk) -> Outcome:
 
     file = walk.step("given", given, told.given, early=True)
     inputs = walk.step("samples", samples, told.calibration, file)
-    lowered = walk.step("lower", lower, LowerConfig(recipe.export, pixels), file)
+    lowered = walk.step("lower", lower, LowerConfig(recipe.export, pixels, recipe.task), file)
     checking = SameConfig(recipe.equivalence, pixels)
     equal = walk.step("same", same, checking, file, lowered, inputs)
 
@@ -85,6 +85,7 @@ def engine(
     pixels: Pixels = PIXELS,
     input: str = "network",  # noqa: A002 - as the recipe calls it
     output: str = "scores",
+    head: str | None = None,
     settings: Sequence[str] = (),
     home: Path | None = None,
 ) -> RunReport:
@@ -100,7 +101,8 @@ def engine(
         shapes: input -> its shape, or its least, usual and largest shape; axes that the file leaves open need one.
         pixels: how an image of the folder becomes an input.
         input: ``uint8_nhwc``: camera frames in, normalised in the graph by ``pixels``.
-        output: ``softmax`` or ``argmax`` over axis 1 of the first output.
+        output: ``softmax`` or ``argmax`` over axis 1 of the first output; ``detections``: the search in the graph.
+        head: how a detector's outputs are to be read, as ``task.head`` of a recipe: ``yolox``, ``yolov8``, ...
         settings: ``table.key=value`` of the tables export, quantize, equivalence, build, benchmark and budget.
         home: folder of runs and store; None: ``$JETPRESS_RUNS`` or ``runs``.
 
@@ -113,7 +115,7 @@ def engine(
     told = OnnxRun(
         GivenConfig(str(Path(model).resolve()), file_digest(Path(model)), sizes),
         given_samples(calibration, pixels, root),
-        reproduce(model, found.name, precision, calibration, sizes, pixels, input, output, settings),
+        reproduce(model, found.name, precision, calibration, sizes, pixels, input, output, head, settings),
     )
-    ends = {"input": input, "output": output}
-    return done(planned(told, found, precision, settings, ends), from_file, device, root)
+    tables = {"export": {"input": input, "output": output}, "task": {"head": head} if head else {}}
+    return done(planned(told, found, precision, settings, tables), from_file, device, root)

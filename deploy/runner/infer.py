@@ -41,7 +41,7 @@ def run(bundle: Bundle, engines: str, out: str) -> None:
         more: Dict[str, object] = {"labels": top1 is not None}
         rules = bundle.part("detection")
         if rules:
-            more["detections"] = _detect(out, name, results, rules)
+            more["detections"] = _detect(out, name, images(results, are_whole(feeds, session)), rules)
         emit("infer", model=name, samples=len(first), outputs=files, top1=top1, **more)
         tell(
             "%s: %d samples%s" % (name, len(first), "" if top1 is None else ", top-1 %.2f %%" % (100 * top1))
@@ -202,6 +202,13 @@ def _detect(out: str, model: str, results: Feeds, rules: Dict[str, object]) -> D
     write(path, json.dumps(rows, sort_keys=True).encode("utf-8"))
     count = sum(len(row["labels"]) for row in rows)
     return {"file": os.path.basename(path), "sha256": digest(path)[0], "found": count}
+
+
+def images(results: Feeds, whole: bool) -> Feeds:
+    """By images `[images, ...]`: of whole inputs each result is a batch by itself, `[samples, batch, ...]`."""
+    if not whole:
+        return results
+    return {name: one.reshape((-1,) + one.shape[2:]) for name, one in results.items() if one.ndim > 1}
 
 
 def _top1(logits: Array, labels: Optional[Array]) -> Optional[float]:

@@ -50,8 +50,14 @@ def add(commands: Commands) -> None:
     ends.add_argument(
         "--output",
         default="scores",
-        choices=("scores", "softmax", "argmax"),
-        help="over axis 1 of the first output",
+        choices=("scores", "softmax", "argmax", "detections"),
+        help="softmax, argmax: over axis 1 of the first output; detections: after --head",
+    )
+    ends.add_argument(
+        "--head",
+        metavar="KIND",
+        help="how a detector's outputs are read: yolox, yolov8, ... (`jetpress docs detection`); the runner then "
+        "finds detections, or the graph does with --output detections",
     )
     added.add_argument(
         "--set",
@@ -77,6 +83,7 @@ def _engine(options: argparse.Namespace) -> int:
         pixels=pixels(options.mean, options.std, options.scale, options.colour, options.fit),
         input=options.input,
         output=options.output,
+        head=options.head,
         settings=options.set,
     )
     if options.json:

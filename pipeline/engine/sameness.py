@@ -75,7 +75,7 @@ def _scores(
     channels = defaultdict[str, Channels](Channels)
     for at, expected in _expected(path, inputs, samples, kind):
         here = {name: array[at] for name, array in found.items()}
-        if not whole and (decoded := decoded_by(list(here))):
+        if decoded := decoded_by(list(here)):
             known.setdefault(decoded.name, []).append(decoded.found_again(expected, here, kind))
             continue
         for name, got in here.items():

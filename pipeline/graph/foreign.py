@@ -15,11 +15,15 @@ from jetpress.pipeline.graph.simplify import simplify
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.export import ExportConfig
 from jetpress.pipeline.recipe.sections.model import InputConfig
-from jetpress.pipeline.store.facts.onnx_file import TensorSpec
+from jetpress.pipeline.store.facts.onnx_file import DetectionRules, TensorSpec
 
 
 def as_taken(
-    proto: onnx.ModelProto, inputs: Sequence[TensorSpec], export: ExportConfig, images: DataConfig
+    proto: onnx.ModelProto,
+    inputs: Sequence[TensorSpec],
+    export: ExportConfig,
+    images: DataConfig,
+    rules: DetectionRules | None = None,
 ) -> tuple[ir.Model, list[str]]:
     """The graph simplified, lowered and with the ends asked for; what was done, in words.
 
@@ -28,6 +32,7 @@ def as_taken(
         inputs: these shapes.
         export: opset, operators and ends of the target.
         images: how the graph normalises camera frames.
+        rules: of a detector whose head is named.
 
     Raises:
         StageError: the parser's opset cannot say what the file says.
@@ -36,7 +41,7 @@ def as_taken(
     model = ir.from_proto(raised(proto, max(downgrade.NEWEST, export.opset or 0)))
     simplify(model, named=True)
     shaped = tuple(one for one in map(_as_config, inputs) if one is not None)
-    return to_opset(model, shaped, export, images)
+    return to_opset(model, shaped, export, images, rules)
 
 
 def opset_for(export: ExportConfig, own: int) -> ExportConfig:

@@ -42,7 +42,13 @@ def rows(output: Array) -> Array:
 
 
 def hold(
-    given: Path, made: Path, pairs: Iterable[Pair], limits: Limits, end: str = "", by_channel: bool = True
+    given: Path,
+    made: Path,
+    pairs: Iterable[Pair],
+    limits: Limits,
+    end: str = "",
+    by_channel: bool = True,
+    raw: Sequence[str] = (),
 ) -> list[Score]:
     """The worst score of each output and case.
 
@@ -53,6 +59,7 @@ def hold(
         limits: of the precision.
         end: what was put behind the first output (:mod:`jetpress.pipeline.graph.ends`).
         by_channel: whether each channel is judged by itself, too: on real inputs.
+        raw: tensors of ``made`` that are the first outputs of ``given``; empty: all of its outputs are.
 
     Raises:
         StageError: they are not the same function; names the output, the figures and the first node.
@@ -60,7 +67,11 @@ def hold(
     old, new = (onnx.load(one, load_external_data=False) for one in (given, made))
     outputs, before = ([one.name for one in proto.graph.output] for proto in (new, old))
     logits = {} if end else squashed(old, new)
-    first, second = (session.load(one, shown=list(logits.values())) for one in (given, made))
+    if raw:
+        outputs, before = list(raw), before[: len(raw)]
+    first, second = (
+        session.load(one, shown=[*logits.values(), *also]) for one, also in ((given, ()), (made, raw))
+    )
     found: dict[tuple[str, str], list[Score]] = {}
     suspects: dict[tuple[str, str], Pair] = {}
     channels = defaultdict[str, Channels](Channels)

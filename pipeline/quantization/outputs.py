@@ -37,21 +37,24 @@ class Channels:
 
 
 def balanced(
-    proto: onnx.ModelProto, feeds: Sequence[Feed]
+    proto: onnx.ModelProto, feeds: Sequence[Feed], names: Sequence[str] = ()
 ) -> Callable[[onnx.ModelProto, Sequence[Feed]], Array]:
-    """A function that gives the outputs of graphs like ``proto`` as ``[samples, numbers]``, by what ``proto`` gives."""
-    run = session.load(proto)
+    """A function that gives the outputs of graphs like ``proto`` as ``[samples, numbers]``, by what ``proto`` gives.
+
+    ``names`` are the tensors that count; empty: the outputs.
+    """
+    names = names or [one.name for one in proto.graph.output]
+    run = session.load(proto, shown=names)
     seen: dict[str, list[Array]] = {}
     for feed in feeds:
-        for name, array in run(feed).items():
-            seen.setdefault(name, []).append(array)
+        found = run(feed)
+        for name in names:
+            seen.setdefault(name, []).append(found[name])
     channels = {name: _channels(arrays) for name, arrays in seen.items()}
 
     def scores(graph: onnx.ModelProto, some: Sequence[Feed]) -> Array:
-        runs = session.load(graph)
-        return np.stack(
-            [np.concatenate([channels[name].of(one) for name, one in runs(feed).items()]) for feed in some]
-        )
+        every = map(session.load(graph, shown=names), some)
+        return np.stack([np.concatenate([channels[name].of(one[name]) for name in names]) for one in every])
 
     return scores
 

@@ -8,8 +8,9 @@ from typing import Literal
 
 from jetpress.pipeline.recipe.sections.compression import QuantizeConfig
 from jetpress.pipeline.recipe.sections.export import EquivalenceConfig, ExportConfig
+from jetpress.pipeline.recipe.sections.task import UNDECIDED, TaskConfig
 
-TABLES = ("export", "quantize", "equivalence", "build", "benchmark", "budget")
+TABLES = ("task", "export", "quantize", "equivalence", "build", "benchmark", "budget")
 """Tables of a recipe that mean something where there is no network to train."""
 Sizes = tuple[int, ...]
 Colour = Literal["rgb", "bgr"]
@@ -78,6 +79,8 @@ class LowerConfig:
 
     export: ExportConfig
     pixels: Pixels
+    task: TaskConfig = UNDECIDED
+    """The head of a detector, and how its detections are searched for."""
 
 
 @dataclass(frozen=True)

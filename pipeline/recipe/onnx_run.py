@@ -21,7 +21,11 @@ from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS
 
 
 def planned(
-    told: OnnxRun, target: Target, precision: str | None, settings: Sequence[str], ends: Mapping[str, str]
+    told: OnnxRun,
+    target: Target,
+    precision: str | None,
+    settings: Sequence[str],
+    tables: Mapping[str, Mapping[str, str]],
 ) -> Plan:
     """What a target makes of it: every value decided.
 
@@ -29,7 +33,7 @@ def planned(
         told: the file.
         precision: ``fp32``, ``fp16``, ``int8``, ``fp8``; None: what the target has by default.
         settings: ``table.key=value``, as of ``jetpress run --set``, of :data:`TABLES`.
-        ends: ``input`` and ``output`` of the table ``export``.
+        tables: what is said of the tables ``export`` and ``task``.
 
     Raises:
         RecipeError: the target has no such precision; an unknown key; eight bits, and nothing to calibrate on.
@@ -39,8 +43,8 @@ def planned(
         "prune": {"ratio": 0.0},
         "sparsify": {"mode": "off"},
         "quantize": {"qat": "off"},
-        "export": dict(ends),
         "build": {} if precision is None else {"precision": precision},
+        **{name: dict(keys) for name, keys in tables.items()},
     }
     for setting in settings:
         if setting.partition(".")[0] not in TABLES:
@@ -152,6 +156,7 @@ def reproduce(
     pixels: Pixels,
     input: str,  # noqa: A002 - as the recipe calls it
     output: str,
+    head: str | None,
     settings: Sequence[str],
 ) -> str:
     """The command that does the same."""
@@ -171,6 +176,7 @@ def reproduce(
         "--fit": (pixels.fit, pixels.fit == usual.fit),
         "--input": (input, input == "network"),
         "--output": (output, output == "scores"),
+        "--head": (str(head), head is None),
     }
     words += [word for name, (value, plain) in told.items() if not plain for word in (name, value)]
     return shlex.join([*words, *(word for setting in settings for word in ("--set", setting))])

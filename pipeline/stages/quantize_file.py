@@ -17,7 +17,9 @@ from jetpress.deploy import console
 from jetpress.deploy.console import progress
 from jetpress.deploy.errors import StageError
 from jetpress.pipeline.graph import refeed
+from jetpress.pipeline.graph.ends import DETECTIONS
 from jetpress.pipeline.graph.session import Feed
+from jetpress.pipeline.graph.suppress import raw
 from jetpress.pipeline.quantization import THROUGHOUT, bias, calibrate, qdq
 from jetpress.pipeline.quantization.dialect import DIALECTS
 from jetpress.pipeline.quantization.mixed import Search, fewest
@@ -47,7 +49,9 @@ def quantize_file(
     if len(list(lowered.path.glob(f"{FILE}*"))) > 1:
         raise StageError("the file has more than 2 GiB of weights", "take --precision fp16 or fp32")
     proto = onnx.load(lowered.path / FILE)
-    facts = rounded(config.quantize, proto, *_feeds(config, lowered, given, samples), draft / FILE)
+    ends, rules = lowered.facts.ends.output, lowered.facts.detection
+    counts = raw(rules) if rules and ends == DETECTIONS else ()
+    facts = rounded(config.quantize, proto, *_feeds(config, lowered, given, samples), draft / FILE, counts)
     size, nodes = (draft / FILE).stat().st_size, len(onnx.load(draft / FILE).graph.node)
     said = _words(facts, lowered.facts.bytes / size)
     return OnnxModel(
@@ -56,7 +60,12 @@ def quantize_file(
 
 
 def rounded(
-    knobs: QuantizeConfig, proto: onnx.ModelProto, feeds: list[Feed], others: list[Feed], path: Path
+    knobs: QuantizeConfig,
+    proto: onnx.ModelProto,
+    feeds: list[Feed],
+    others: list[Feed],
+    path: Path,
+    counts: Sequence[str] = (),
 ) -> Quantization:
     """Write ``proto`` with Q/DQ to ``path``, and ``quantization.json`` beside it: ranges, histograms, what was tried.
 
@@ -65,19 +74,19 @@ def rounded(
         proto: an FP32 graph.
         feeds: that ranges are found on.
         others: that a choice is judged by.
+        counts: tensors that a choice is judged by; empty: the outputs.
         path: of the file; where layers were left out, ``throughout.onnx`` beside it has all of them.
 
     Raises:
         StageError: there is no layer to quantize.
     """
-    proto = onnx.shape_inference.infer_shapes(proto)
     dialect = knobs.dialect or "tensorrt"
-    subject = _subject(proto, knobs, dialect)
+    subject = _subject(onnx.shape_inference.infer_shapes(proto), knobs, dialect)
     names, warnings = subject.names, _warnings(len(feeds))
-    seen = calibrate.look(proto, subject.tensors(), feeds)
+    seen = calibrate.look(subject.proto, subject.tensors(), feeds)
     if knobs.bias_correction:
         subject = replace(subject, shifts=bias.shifts(subject.layers, seen, subject.dialect.numbers))
-    probe = Probe(knobs, subject, balanced(proto, others), others)
+    probe = Probe(knobs, subject, balanced(subject.proto, others, counts), others)
     errors, ranges = probe.methods(seen)
     method = min(errors, key=errors.__getitem__)
     alone = probe.sensitivity(names, ranges[method])

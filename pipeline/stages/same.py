@@ -14,9 +14,10 @@ from pathlib import Path
 from jetpress.pipeline.data import feeds
 from jetpress.pipeline.graph import refeed
 from jetpress.pipeline.graph.cases import IMAGES
-from jetpress.pipeline.graph.ends import SCORES
+from jetpress.pipeline.graph.ends import DETECTIONS, SCORES
 from jetpress.pipeline.graph.held import Pair, hold
 from jetpress.pipeline.graph.shapes import each
+from jetpress.pipeline.graph.suppress import raw
 from jetpress.pipeline.graph.tolerance import LIMITS, worst
 from jetpress.pipeline.recipe.given import SameConfig
 from jetpress.pipeline.store.artifact import Equivalence, OnnxModel, Samples
@@ -43,9 +44,11 @@ def same(config: SameConfig, given: OnnxModel, made: OnnxModel, samples: Samples
         limits = replace(limits, max_relative=most, channel=most)
     if not samples.facts.real and limits.cosine:  # what is made for images may do anything on noise
         limits = replace(limits, cosine=min(limits.cosine, ON_NOISE))
-    end = "" if facts.ends.output == SCORES else facts.ends.output
+    found = facts.ends.output == DETECTIONS
+    end = "" if found or facts.ends.output == SCORES else facts.ends.output
+    read = raw(facts.detection) if found and facts.detection else facts.detection and facts.detection.reads
     pairs = list(_pairs(config, given, made, samples))
-    scores = hold(given.path / FILE, made.path / FILE, pairs, limits, end, samples.facts.real)
+    scores = hold(given.path / FILE, made.path / FILE, pairs, limits, end, samples.facts.real, read or ())
     judged = [one for one in scores if limits.edges or one.case == IMAGES]
     outputs = [
         worst([one for one in judged if one.output == name])

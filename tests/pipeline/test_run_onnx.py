@@ -54,6 +54,17 @@ net (float[N, 8] x, float[2, N, 8] state, int64 rate) => (float[N, 8] y, float[2
 }"""
 
 
+HEAD = """<ir_version: 8, opset_import: ["" : 17]>
+net (float[1, 3, 16, 16] image) => (float[1, 6, 16] found) {
+  a = Conv <kernel_shape = [4, 4], strides = [4, 4]> (image, w)
+  b = Relu (a)
+  c = Conv <kernel_shape = [1, 1]> (b, v)
+  shape = Constant <value_ints = [1, 6, 16]> ()
+  found = Reshape (c, shape)
+}"""
+"""As YOLOv8's: four numbers of a box and two classes for each of 16 anchors."""
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("runs")
@@ -172,6 +183,37 @@ def test_frames_in_and_classes_out(conv: Path, home: Path, images: Path) -> None
     assert frame.type.tensor_type.elem_type == onnx.TensorProto.UINT8
     assert [dim.dim_value for dim in frame.type.tensor_type.shape.dim] == [1, 16, 24, 3]
     assert made(report).graph.output[0].type.tensor_type.elem_type == onnx.TensorProto.INT32
+
+
+@pytest.fixture(scope="module")
+def detector(conv: Path) -> Path:
+    return saved(conv.parent / "head.onnx", HEAD, ("w", weight(8, 3, 4, 4)), ("v", abs(weight(6, 8, 1, 1))))
+
+
+def test_a_detector_ends_with_what_it_finds(detector: Path, home: Path, images: Path) -> None:
+    """What is compared is what the head reads, in INT8, too."""
+    report = jetpress.engine(
+        detector, "orin-nano", precision="int8", calibration=images, output="detections", head="yolov8",
+        settings=("task.detections=5",), home=home,
+    )  # fmt: skip
+    outputs = {one.name: one.type.tensor_type.shape.dim for one in made(report).graph.output}
+    sizes = {name: [one.dim_value for one in dims] for name, dims in outputs.items()}
+    assert sizes == {"boxes": [1, 5, 4], "scores": [1, 5], "labels": [1, 5]}
+    assert {row.output for row in report.equivalence} == {"found_raw"}
+    assert "--output detections --head yolov8" in report.reproduce
+
+
+def test_the_runner_finds_what_the_graph_does_not(detector: Path, home: Path, images: Path) -> None:
+    report = jetpress.engine(detector, "xavier", calibration=images, head="yolov8", home=home)
+    assert report.folder is not None
+    told = json.loads((report.folder / "bundle" / "plan.json").read_text())["detection"]
+    assert (told["head"], told["reads"], told["size"]) == ("yolov8", ["found"], [16, 16])
+    with pytest.raises(RecipeError, match="has 2 outputs"):
+        jetpress.engine(detector, "xavier", head="detr", home=home)
+    with pytest.raises(RecipeError, match=r"task\.head"):
+        jetpress.engine(detector, "xavier", head="yolo", home=home)
+    with pytest.raises(RecipeError, match="no detector"):
+        jetpress.engine(detector, "xavier", output="detections", home=home)
 
 
 def plugin(path: Path) -> Path:
