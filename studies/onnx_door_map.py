@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from pycocotools.coco import COCO  # type: ignore[import-untyped]
-from pycocotools.cocoeval import COCOeval  # type: ignore[import-untyped]
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 from torchvision.ops import batched_nms
 
 from jetpress.pipeline.data.feeds import picture

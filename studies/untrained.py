@@ -16,6 +16,7 @@ import argparse
 import copy
 import time
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,11 @@ from studies.recovery_data import cifar, imagenet_small
 from studies.table import row, title
 
 BATCH = 64
+WAYS: tuple[tuple[Literal["uniform", "measured"], str], ...] = (
+    ("uniform", "l2"),
+    ("measured", "l2"),
+    ("measured", "obs"),
+)
 IGNORED = ("conv1", "layer*.conv2")
 """torch-pruning fails on CIFAR's shortcuts, which pad with zeros: only what is inside of blocks is given to it."""
 
@@ -56,7 +62,7 @@ def study(name: str, dense: nn.Module, asked: argparse.Namespace) -> None:
     images, test, labels = _data(name, asked)
     row(name, "dense", "1.000", accuracy(dense, test, labels), "", "", "")
     for share in asked.macs:
-        for scope, criterion in (("uniform", "l2"), ("measured", "l2"), ("measured", "obs")):
+        for scope, criterion in WAYS:
             began = time.process_time()
             cut = jetpress.prune(
                 dense, images[:2], macs=share, scope=scope, criterion=criterion, channel_multiple=asked.multiple,

@@ -13,7 +13,7 @@ import jetpress
 
 SIGNATURES = {
     "Pruned": "module pruning dense size notes history dense_shapes inputs last | prune_copy(model) prune_optimizer(optimizer) removed summary()",  # noqa: E501
-    "Recipe": "name seed model data train prune sparsify finetune export quantize qat equivalence build benchmark budget tracking | load(path, overrides=()) located(folder) parse(table, written=Written(where='recipe', text='', overrides=())) to_toml()",  # noqa: E501
+    "Recipe": "name seed model task data train prune sparsify finetune export quantize qat equivalence build benchmark budget tracking | load(path, overrides=()) located(folder) parse(table, written=Written(where='recipe', text='', overrides=())) to_toml()",  # noqa: E501
     "Rounds": "| ",
     "check": "(model, example_inputs=None, *, target='host', precision=None)",
     "compare": "(*runs, device=None)",
@@ -25,7 +25,7 @@ SIGNATURES = {
     "fold": "(model, example_inputs)",
     "load": "(folder, build, weights=None)",
     "plan": "(recipe=None, target='host', device=None, home=None, *, model=None, data=None, loss=None, metric=None, **tables)",  # noqa: E501
-    "prune": "(model, example_inputs, *, ratio=0.5, macs=None, params=None, criterion='l2', scope='uniform', blocks=True, channel_multiple=8, ignore=(), limits=None, batches=None, loss=None, sensitivity_images=128, seed=0)",  # noqa: E501
+    "prune": "(model, example_inputs, *, ratio=0.5, macs=None, params=None, criterion='l2', scope='uniform', blocks=True, channel_multiple=8, ignore=(), limits=None, batches=None, loss=None, sensitivity_images=128, reconstruct=False, seed=0)",  # noqa: E501
     "quantize": "(model, batches, path, *, target='host', precision='int8', **keys)",
     "rounds": "(model, example_inputs, *, accuracy=None, drop=1.0, ratio=0.5, macs=None, params=None, rounds=3, first_step=0.3, steps='even', criterion='l2', scope='uniform', blocks=True, channel_multiple=8, ignore=(), limits=None, batches=None, loss=None, sensitivity_images=128, seed=0)",  # noqa: E501
     "run": "(recipe=None, target='host', device=None, home=None, *, model=None, data=None, loss=None, metric=None, **tables)",  # noqa: E501

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
@@ -117,7 +117,7 @@ def export(
     """
     plan = decided(target, export=keys, data=_images(mean, std), build={"precision": precision})
     network = network_of(module, example_inputs, outputs)
-    network.data = replace(plan.recipe.data, task=network.data.task)
+    network.data = plan.recipe.data
     facts, equality, found = _written(network, tensors(example_inputs), Path(path), plan, precision)
     said = tuple(line.strip() for line in verdict.explain(found)[2:])
     return Exported(
@@ -228,7 +228,7 @@ def equivalent(
     network = network_of(module, given)
     judged = {"max_relative_error": max_relative_error, "edge_cases": edge_cases}
     recipe = decided("host", data=_images(mean, std), equivalence=judged).recipe
-    network.data = replace(recipe.data, task=network.data.task)
+    network.data = recipe.data
     return _equality(network, file, given, recipe.equivalence)
 
 

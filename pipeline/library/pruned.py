@@ -82,7 +82,7 @@ class Pruned:
         lines += _listed("removed", {one.name: f"{one.before} -> {one.after}" for one in done.layers})
         lines += _listed("removed block", dict.fromkeys(done.blocks, "bypassed"))
         lines += _listed("stays", {**done.left, **done.fixed})
-        lines += _listed("stays", dict.fromkeys(done.refused, "its cut would have changed the function"))
+        lines += _listed("stays", done.refused)
         if done.as_graph:
             lines.append(f"lives on as its traced graph, as its code does not take the widths: {done.why}")
         return "\n".join([*lines, *self.notes])

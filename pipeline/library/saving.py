@@ -45,7 +45,7 @@ class CutStep(Section):
     attributes: dict[str, dict[str, int | list[int]]]
     graph: bool
     units: dict[str, tuple[int, int]]
-    refused: tuple[str, ...]
+    refused: dict[str, str]
     error: float
     precision: str
     why: str = ""

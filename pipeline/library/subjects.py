@@ -18,6 +18,7 @@ from jetpress.pipeline.recipe.reading import Recipe
 from jetpress.pipeline.recipe.resolve import Plan, resolve
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.model import InputConfig, ModelConfig
+from jetpress.pipeline.recipe.sections.task import TaskConfig
 
 Inputs = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
 """What ``forward`` takes, in its order, each ``[n, ...]``; a mapping names them in the ONNX file."""
@@ -121,10 +122,10 @@ def network_of(module: nn.Module | HasModule, inputs: Inputs, outputs: Sequence[
             )
         described.append(InputConfig(tuple(one.shape[1:]), name, dtype))  # type: ignore[arg-type]
     detector = detectors.rules_of(made, described[0].shape) is not None
-    data = DataConfig(task="detection" if detector else "classification")
+    task = TaskConfig("detection" if detector else "classification")
     named = tuple(outputs) or (("boxes", "scores") if detector else ())
     model = ModelConfig(f"given:{type(made).__name__}", inputs=tuple(described), outputs=named)
-    network = Network(made, model, data)
+    network = Network(made, model, DataConfig(), task=task)
     try:
         with torch.no_grad():
             outputs_of(made(*samples))

@@ -18,6 +18,7 @@ from jetpress.pipeline.library.subjects import HasModule, as_it_was, copied, dec
 from jetpress.pipeline.network import user_code
 from jetpress.pipeline.network.models import outputs_of
 from jetpress.pipeline.recipe.sections.data import DataConfig
+from jetpress.pipeline.recipe.sections.task import TaskConfig
 from jetpress.pipeline.stages.finetune import recover
 from jetpress.pipeline.store.facts.network import Epoch
 from jetpress.pipeline.training import distill
@@ -91,6 +92,7 @@ def fine_tune(
     data = data_of(train, validation, _config(loss, metric), seed)
     samples = data.train.batch(range(min(2, len(data.train))), None)[0]
     network = replace(network_of(module, samples), data=data.config, seed=seed)
+    network.task = TaskConfig("custom") if loss else network.task
     network.masks = masks_of(model)
     taught = None
     if teacher is not None:
@@ -109,7 +111,7 @@ def _config(loss: Judge | None, metric: Judge | None) -> DataConfig:
         for name, function in (("loss", loss), ("metric", metric))
         if function is not None
     }
-    return DataConfig("in memory", task="custom" if loss else "classification", **named)  # type: ignore[arg-type]
+    return DataConfig("in memory", **named)  # type: ignore[arg-type]
 
 
 def distillation(

@@ -34,7 +34,7 @@ FOR_EACH, FEWEST = 8, 20_000
 FAINT = 1e-3
 """A BatchNorm that scales a channel by less gives nothing to the sum that it is added to."""
 
-Known = Mapping[fx.Node, Any]
+Known = dict[fx.Node, Any]
 """Values of the graph's nodes, of one batch."""
 Stop = tuple[Product, list[Known]]
 """A layer that is about to run, and all that was computed before it."""
@@ -178,10 +178,10 @@ class _Layer:
 
     def _lacking(self, before: Known, now: Known, some: Tensor) -> Tensor | float:
         """What the other term of the sum that the output goes to is short of, ``[groups, samples, rows]``."""
-        joined = [_joined(product.node) for product in self.product]
-        if joined[0] is None or joined[1] is None:
+        old, new = (_joined(product.node) for product in self.product)
+        if old is None or new is None:
             return 0.0
-        (theirs, norm), (ours, _) = joined
+        (theirs, norm), (ours, _) = old, new
         axis = 1 if self.product[0].call.name.startswith("conv") else -1
         if theirs not in before or ours not in now or before[theirs].shape[axis] <= int(self.rows.max()):
             return 0.0
@@ -192,7 +192,7 @@ class _Layer:
         if norm is not None:
             scale = self.sides[0].scale(norm)[self.rows]
             gap = torch.where(scale.abs() > FAINT, gap / scale, 0.0)
-        return gap.reshape(len(gap), len(self.groups), -1).movedim(1, 0)
+        return torch.as_tensor(gap.reshape(len(gap), len(self.groups), -1).movedim(1, 0))
 
 
 def _joined(node: fx.Node) -> tuple[fx.Node, fx.Node | None] | None:

@@ -55,7 +55,8 @@ class Reader:
         columns = self.units[units]
         inner = torch.linalg.inv(self.inverse[columns[:, :, None], columns[:, None, :]])
         weight = self.weight[:, columns].movedim(1, 0)  # [units, rows, numbers]
-        return ((weight @ inner) * weight).sum((1, 2)) / max(self.whole, torch.finfo(torch.float64).tiny)
+        lost = ((weight @ inner) * weight).sum((1, 2)) / max(self.whole, torch.finfo(torch.float64).tiny)
+        return torch.as_tensor(lost)
 
     def remove(self, units: Tensor) -> None:
         """The others take over."""

@@ -59,8 +59,8 @@ def gradients(module: nn.Module, batches: Iterable[Batch], objective: Judge) -> 
                 sums[name] = sums.get(name, 0) + gradient
                 squares[name] = squares.get(name, 0) + gradient.square()
     module.zero_grad()
-    means = ({name: total / count for name, total in found.items()} for found in (sums, squares))
-    return Statistics(*means)
+    means, seconds = ({name: total / count for name, total in found.items()} for found in (sums, squares))
+    return Statistics(means, seconds)
 
 
 def activations(module: nn.Module, batches: Iterable[Batch]) -> Statistics:

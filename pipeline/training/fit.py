@@ -166,7 +166,7 @@ def _by_own(
     begun = resume.copy(network.module.state_dict())
     reference, shown = str(settings.trainer), teacher.module if teacher else None
     own.train_by(reference, network, shown, data, settings.epochs, state)
-    points = evaluate(network, data.validation, f"{what}: validation")
+    points = judged(network, data.validation, f"{what}: validation").points
     say(f"    {what} by {Path(reference).name}: validation {points:.2f}")
     if start is None or points >= start:
         return Fit(points, Training(settings.epochs, (), "", ""))
