@@ -4,7 +4,7 @@ import argparse
 import os
 from typing import List, Optional
 
-from .release import default_state
+from .release import STATE
 from .signers import FILE
 
 ENGINES = "what `build --out` wrote (default: engines/ in the bundle)"
@@ -64,9 +64,7 @@ def _add_verify(command: argparse.ArgumentParser) -> None:
     command.add_argument("folder", metavar="FOLDER", help="of the release")
     command.add_argument("--signers", default=FILE, help="whom this board trusts (default: %s)" % FILE)
     command.add_argument("--target", default="", help="refuse what was released for another one")
-    command.add_argument(
-        "--state", default="", help="keeps the highest numbers seen (default: %s)" % default_state()
-    )
+    command.add_argument("--state", default="", help="keeps the highest numbers seen (default: %s)" % STATE)
 
 
 def _add_build(command: argparse.ArgumentParser) -> None:

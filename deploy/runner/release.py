@@ -24,6 +24,7 @@ CLAIMS, SIGNATURE, MANIFEST = "release.json", "release.json.sig", "manifest.json
 LARGEST = 65536
 WRONG_CLOCK_S = 86400  # a board's clock may be that far behind the signer's
 BESIDE = (CLAIMS, SIGNATURE, MANIFEST)  # of the folder, and not in the manifest
+STATE = "~/.config/jetpress/sequences.json"
 BUILT = "engines"  # built there, after the release
 DO_NOT = "do not use this release"
 AGAIN = "release it again: jetpress release RUN --key KEY"
@@ -91,8 +92,7 @@ def require(folder: str, path: str = signers.FILE) -> None:
 
 def default_state() -> str:
     """Where the numbers are kept: not in the working folder, which may be emptied."""
-    folder = "/var/lib/jetpress" if os.geteuid() == 0 else os.path.expanduser("~/.config/jetpress")
-    return os.path.join(folder, "sequences.json")
+    return os.path.expanduser(STATE)
 
 
 def _read(folder: str, name: str, most: int = LARGEST) -> bytes:
