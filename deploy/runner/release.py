@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import time
-from typing import Dict, List, NamedTuple
+from typing import Any, Dict, List, NamedTuple
 
 from . import manifest, openssh, signers, sshsig
 from .events import emit
@@ -200,8 +200,8 @@ def _kept(state: str) -> Dict[str, Dict[str, Last]]:
         return {}
     kept: Dict[str, Dict[str, Last]] = {}
     try:
-        told = read_json(state)
-        for key, seen in told.items() if isinstance(told, dict) else [("", None)]:
+        told: Any = read_json(state)
+        for key, seen in told.items():
             kept[key] = {name: Last(int(last[0]), str(last[1])) for name, last in seen.items()}
     except (RunnerError, LookupError, AttributeError, TypeError, ValueError):
         raise TrustError(

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from jetpress.deploy import console
-from jetpress.deploy.errors import INTERRUPTED, JetpressError, from_os_error
+from jetpress.deploy.errors import INTERRUPTED, JetpressError, from_os_error, not_ended
 from jetpress.deploy.suggest import misspelt_command, misspelt_option
 from jetpress.pipeline.cli import building, machines, onnx_file, pages, releasing, results, starting
 from jetpress.pipeline.cli.arguments import command
@@ -57,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     console.speak(options.level)
     try:
-        code: int = options.act(options)
+        with not_ended():
+            code: int = options.act(options)
         sys.stdout.flush()
     except JetpressError as error:
         return _fail(options, error)
