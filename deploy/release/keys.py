@@ -13,7 +13,6 @@ from jetpress.deploy.process import plain
 from jetpress.deploy.runner import signers, sshsig
 from jetpress.deploy.runner.failures import RunnerError
 
-KIND = sshsig.KIND.decode()
 NAMES = "use letters, digits and . _ @ + -, for example alice@example.com"
 
 
@@ -34,7 +33,8 @@ class Key:
 
     def line(self, signer: str) -> str:
         """The line of a board's allowed signers."""
-        return f'{signer} namespaces="{signers.NAMESPACE}" {KIND} {b64encode(self.blob).decode()}'
+        kind, key = sshsig.kind_of(self.blob).decode(), b64encode(self.blob).decode()
+        return f'{signer} namespaces="{signers.NAMESPACE}" {kind} {key}'
 
     def signer(self, name: str | None = None) -> str:
         """Who signs: a name, else the key's comment.
@@ -82,8 +82,8 @@ def read(path: Path) -> Key:
     except (LookupError, ValueError, RunnerError):
         kind = f", but {words[0]}" if words and words[0].startswith(("ssh-", "ecdsa-", "sk-")) else ""
         raise RecipeError(
-            f"{public} is no {KIND} key{plain(kind)[:60]}",
-            "jetpress signs with Ed25519: `jetpress key FILE` makes one",
+            f"{public} is no Ed25519 key{plain(kind)[:60]}",
+            "`jetpress key FILE` makes one; for a FIDO token: ssh-keygen -t ed25519-sk -f FILE",
         ) from None
     return Key(path, blob, plain(words[2]).strip() if len(words) > 2 else "")
 

@@ -8,7 +8,7 @@ from base64 import b64encode
 from typing import Optional, Tuple
 
 from .failures import TrustError
-from .sshsig import KIND
+from .sshsig import kind_of
 
 SINCE = (8, 1)  # `ssh-keygen -Y verify`; JetPack 4 has 7.6, JetPack 5 has 8.2
 PATIENCE_S = 20
@@ -32,7 +32,7 @@ def confirm(message: bytes, signature: bytes, name: str, key: bytes, namespace: 
     """
     if (version() or (0, 0)) < SINCE:
         return False
-    line = "%s %s %s\n" % (name, KIND.decode("ascii"), b64encode(key).decode("ascii"))
+    line = "%s %s %s\n" % (name, kind_of(key).decode("ascii"), b64encode(key).decode("ascii"))
     with tempfile.TemporaryDirectory() as folder:
         files = {"signers": line.encode("ascii"), "signature": signature}
         for file, content in files.items():

@@ -10,14 +10,13 @@ A line that is not understood refuses everything: whoever wrote it meant somethi
 """
 
 import base64
-import binascii
 import os
 import re
 import stat
 from typing import Dict, List, NamedTuple, Optional, Set, Tuple
 
 from .failures import TrustError
-from .sshsig import KIND, key_bytes
+from .sshsig import key_bytes, kind_of
 
 FILE = "/etc/jetpress/allowed_signers"
 NAMESPACE = "jetpress-release"
@@ -70,14 +69,14 @@ def _signer(words: List[str], path: str, number: int) -> Tuple[List[str], bytes]
 
 
 def _key(words: List[str], path: str, number: int) -> bytes:
-    if len(words) < 2 or words[0] != KIND.decode("ascii"):
-        raise _strange(path, number, "expected: NAME ssh-ed25519 KEY")
     try:
-        blob = base64.b64decode(words[1], validate=True)
+        kind, blob = words[0], base64.b64decode(words[1], validate=True)
         key_bytes(blob)
-    except (binascii.Error, ValueError, TrustError):
-        raise _strange(path, number, "this is no Ed25519 key")
-    return blob
+        if kind == kind_of(blob).decode("ascii"):
+            return blob
+    except (LookupError, ValueError, TrustError):
+        pass
+    raise _strange(path, number, "expected: NAME ssh-ed25519 KEY")
 
 
 def _text(path: str) -> str:

@@ -1,4 +1,5 @@
-"""Signatures as `ssh-keygen -Y sign` writes them (OpenSSH's PROTOCOL.sshsig), of Ed25519 keys.
+"""Signatures as `ssh-keygen -Y sign` writes them (OpenSSH's PROTOCOL.sshsig, PROTOCOL.u2f), of Ed25519 keys in files,
+agents and FIDO tokens.
 
 What a stranger wrote is read here before anything vouches for it, so the format is narrow: a bounded text, one
 armour, exact lengths, nothing behind the end.
@@ -15,7 +16,9 @@ from .failures import TrustError
 
 LONGEST = 8192  # an Ed25519 signature is 300 bytes
 MAGIC = b"SSHSIG"
-KIND = b"ssh-ed25519"
+PLAIN, TOKEN = b"ssh-ed25519", b"sk-ssh-ed25519@openssh.com"
+COUNTED = 5  # bytes: a token's flags and how often it has signed
+TOUCHED = 1  # flag: somebody was there
 HASHES = {b"sha256": hashlib.sha256, b"sha512": hashlib.sha512}
 ARMOUR = re.compile(
     rb"-----BEGIN SSH SIGNATURE-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END SSH SIGNATURE-----\s*\Z"
@@ -30,11 +33,17 @@ class Signature(NamedTuple):
     reserved: bytes
     hash_name: bytes
     value: bytes
+    counted: bytes = b""  # of a token
 
     def holds(self, message: bytes) -> bool:
         """Whether it is one of `message`."""
         hashed = HASHES[self.hash_name](message).digest()
         signed = MAGIC + b"".join(map(string, (self.namespace, self.reserved, self.hash_name, hashed)))
+        if self.counted:
+            if not self.counted[0] & TOUCHED:
+                return False
+            application = hashlib.sha256(strings(self.key, 3)[2]).digest()
+            signed = application + self.counted + hashlib.sha256(signed).digest()
         return ed25519.verify(key_bytes(self.key), signed, self.value)
 
 
@@ -55,18 +64,27 @@ def read(text: bytes) -> Signature:
     if hash_name not in HASHES:
         raise _malformed("its hash is neither sha256 nor sha512")
     key_bytes(key)
-    kind, value = strings(wrapped, 2)
-    if kind != KIND or len(value) != 64:
-        raise _malformed("not made by an ssh-ed25519 key")
-    return Signature(key, namespace, reserved, hash_name, value)
+    end = len(wrapped) - (COUNTED if kind_of(key) == TOKEN else 0)
+    kind, value = strings(wrapped[:end], 2)
+    if kind != kind_of(key) or len(value) != 64:
+        raise _malformed("not of its own key")
+    return Signature(key, namespace, reserved, hash_name, value, wrapped[end:])
 
 
 def key_bytes(blob: bytes) -> bytes:
     """The 32 bytes of an Ed25519 key as SSH writes it."""
-    kind, key = strings(blob, 2)
-    if kind != KIND or len(key) != 32:
-        raise _malformed("not made by an ssh-ed25519 key")
+    key = strings(blob, 2 if kind_of(blob) == PLAIN else 3)[1]
+    if len(key) != 32:
+        raise _malformed("its key has not 32 bytes")
     return key
+
+
+def kind_of(blob: bytes) -> bytes:
+    """What a key calls itself; one of the two that are known."""
+    kind = blob[4 : 4 + int.from_bytes(blob[:4], "big")]
+    if kind not in (PLAIN, TOKEN):
+        raise _malformed("made by a key of another kind")
+    return kind
 
 
 def fingerprint(blob: bytes) -> str:

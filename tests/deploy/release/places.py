@@ -10,7 +10,7 @@ from jetpress.deploy.release.keys import Key, ssh_keygen
 from jetpress.deploy.runner import release
 from jetpress.deploy.runner.release import CLAIMS, SIGNATURE, Claims
 from jetpress.deploy.runner.signers import NAMESPACE
-from jetpress.deploy.runner.sshsig import KIND, MAGIC, Signature, string
+from jetpress.deploy.runner.sshsig import MAGIC, Signature, string
 
 SIGNER = "alice@example.com"
 
@@ -39,7 +39,8 @@ class Board:
 
 def armoured(signature: Signature, behind: bytes = b"") -> bytes:
     """As ssh-keygen writes it."""
-    wrapped = string(KIND) + string(signature.value)
+    kind = signature.key[: 4 + int.from_bytes(signature.key[:4], "big")]
+    wrapped = kind + string(signature.value) + signature.counted
     parts = (signature.key, signature.namespace, signature.reserved, signature.hash_name, wrapped)
     return block(MAGIC + b"\0\0\0\1" + b"".join(map(string, parts)) + behind)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jetpress.deploy.release.keys import Key
 from jetpress.deploy.runner import openssh, sshsig
-from jetpress.deploy.runner.ed25519 import L
+from jetpress.deploy.runner.ed25519 import BASE, NEUTRAL, L, add, encode
 from jetpress.deploy.runner.failures import TrustError
 from jetpress.deploy.runner.release import CLAIMS, SIGNATURE
 from jetpress.deploy.runner.signers import NAMESPACE
@@ -63,6 +65,41 @@ def test_we_refuse_a_second_signature_made_of_the_first(signed: tuple[bytes, byt
     scalar = int.from_bytes(signature.value[32:], "little") + L
     second = signature._replace(value=signature.value[:32] + scalar.to_bytes(32, "little"))
     assert not second.holds(text)
+
+
+TOKEN_SECRET = hashlib.sha512(b"a token").digest()
+
+
+def of_token(text: bytes, flags: int) -> tuple[bytes, bytes]:
+    """A signature as a FIDO token makes it (PROTOCOL.u2f), by RFC 8032; the armour and the key."""
+    scalar = int.from_bytes(TOKEN_SECRET[:32], "little") & ((1 << 254) - 8) | 1 << 254
+    public, nonce = times(scalar), int.from_bytes(TOKEN_SECRET[32:], "little") % L
+    key = b"".join(map(sshsig.string, (sshsig.TOKEN, public, b"ssh:")))
+    counted = bytes([flags]) + (7).to_bytes(4, "big")
+    parts = (NAMESPACE.encode(), b"", b"sha512", hashlib.sha512(text).digest())
+    inside = hashlib.sha256(sshsig.MAGIC + b"".join(map(sshsig.string, parts))).digest()
+    message = hashlib.sha256(b"ssh:").digest() + counted + inside
+    challenge = int.from_bytes(hashlib.sha512(times(nonce) + public + message).digest(), "little")
+    value = times(nonce) + ((nonce + challenge * scalar) % L).to_bytes(32, "little")
+    return armoured(sshsig.Signature(key, NAMESPACE.encode(), b"", b"sha512", value, counted)), key
+
+
+def times(scalar: int) -> bytes:
+    total, point = NEUTRAL, BASE
+    while scalar:
+        total, point, scalar = add(total, point) if scalar & 1 else total, add(point, point), scalar >> 1
+    return encode(total)
+
+
+def test_a_token_signs_when_it_is_touched() -> None:
+    armour, key = of_token(b"release", flags=sshsig.TOUCHED)
+    signature = sshsig.read(armour)
+    assert signature.holds(b"release")
+    assert not signature.holds(b"Release")
+    assert not signature._replace(counted=b"\1\0\0\0\x08").holds(b"release")
+    assert openssh_takes(b"release", armour, key)
+    assert not openssh_takes(b"Release", armour, key)
+    assert not sshsig.read(of_token(b"release", flags=0)[0]).holds(b"release")
 
 
 def damaged(armour: bytes) -> dict[str, bytes]:

@@ -79,7 +79,7 @@ def test_a_key_in_an_agent_signs(
     ("words", "code", "message"),
     [
         (["release", "digits-host-0123abcd", "--key", "none"], 2, "there is no public key none.pub"),
-        (["release", "digits-host-0123abcd", "--key", "rsa"], 2, "no ssh-ed25519 key, but ssh-rsa"),
+        (["release", "digits-host-0123abcd", "--key", "rsa"], 2, "no Ed25519 key, but ssh-rsa"),
         (["release", "digits-host-0123abcd", "--key", "k", "--days", "0"], 2, "is not between 1 and"),
         (
             ["release", "digits-host-0123abcd", "--key", "k", "--signer", "a b"],
