@@ -21,6 +21,7 @@ from .sshsig import key_bytes, kind_of
 FILE = "/etc/jetpress/allowed_signers"
 NAMESPACE = "jetpress-release"
 LARGEST = 2**20
+REQUIRED = ["require-signature"]  # the words of a line
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}\Z")
 OPTION = re.compile(r'namespaces="([A-Za-z0-9.,_@-]+)"\Z')
 
@@ -44,7 +45,7 @@ def read(path: str) -> Signers:
         words = line.split()
         if not words or words[0].startswith("#"):
             continue
-        if words == ["require-signature"]:
+        if words == REQUIRED:
             is_required = True
         elif words[0] == "target" and len(words) == 2 and NAME.match(words[1]):
             target = words[1]
