@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader, Dataset
 
 from jetpress.deploy.console import progress, say
-from jetpress.deploy.errors import RecipeError
+from jetpress.deploy.errors import RecipeError, not_ended
 from jetpress.pipeline.data import sources
 from jetpress.pipeline.data.augment import WHOLE, mix
 from jetpress.pipeline.data.ranks import ALONE, Part
@@ -214,7 +214,8 @@ class _Work(Dataset[Any]):
 
     def __getitem__(self, item: Work) -> Batch | RecipeError:
         try:
-            return self.split.batch(*item)
+            with not_ended():
+                return self.split.batch(*item)
         except RecipeError as error:  # raised here, it would arrive as a traceback in words
             return error
 
