@@ -92,6 +92,7 @@ def _verify(options: argparse.Namespace) -> int:
     if options.device:
         where = _there(folder, options)
         print(json.dumps({"device": options.device, "folder": where}) if options.json else where)
+        console.say(f"it is what its signer released; there: python3 {where}/runner.pyz")
         return 0
     claims = verify(folder, Path(options.signers), options.target)
     told = claims._asdict()
