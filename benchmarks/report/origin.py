@@ -10,7 +10,7 @@ from jetpress.benchmarks.report.wording import clock, toml, value
 
 UNSIGNED = (
     "The bundle of this run is not signed: whoever can write to its folder can change it and its manifest. "
-    "`jetpress release RUN --key KEY` signs a copy of it; boards can refuse all others."
+    "A copy of it is signed by: jetpress release RUN --key KEY. Boards can refuse all others."
 )
 STATES = {"ran": "good", "cached": "plain", "skipped": "plain"}
 

@@ -166,9 +166,9 @@ def _files(folder: str) -> None:
     for name, entry in sorted(listed.items()):
         verify(contained(folder, name), entry.sha256, entry.size)
     for parent, folders, names in os.walk(folder):
-        if parent == folder and BUILT in folders:
-            folders.remove(BUILT)
         links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
+        if parent == folder and BUILT in folders and BUILT not in links:
+            folders.remove(BUILT)
         for name in names + links:
             relative = os.path.relpath(os.path.join(parent, name), folder)
             if relative not in listed and relative not in BESIDE:

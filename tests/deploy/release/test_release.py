@@ -39,6 +39,8 @@ def changed(board: Board, key: Key, **claims: object) -> None:
 def test_a_release_is_taken_again_and_again(board: Board, made: tuple[Path, Claims]) -> None:
     assert board.check() == made[1]
     assert board.check("host") == made[1]
+    (board.folder / "engines").mkdir()
+    (board.folder / "engines" / "compressed.engine").write_bytes(b"built here")
     board.trust(
         *board.signers.read_text().splitlines(), "require-signature", "target host", "# as it should be"
     )
@@ -63,6 +65,9 @@ WRONG: dict[str, tuple[Callable[[Board, Key, Key], object], str]] = {
     ),
     "link added": (
         lambda board, key, other: (board.folder / "samples" / "l").symlink_to("/etc"), "samples/l was added"
+    ),
+    "engines a link": (
+        lambda board, key, other: (board.folder / "engines").symlink_to("/etc"), "engines was added"
     ),
     "claims a link": (
         lambda board, key, other: (
