@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import onnx
+import onnx_ir as ir
 import onnxruntime
 import torch
+from onnx import version_converter
 from torch import Tensor
 from torchvision.transforms import v2
 
@@ -25,28 +26,16 @@ from jetpress.pipeline.data.formats import pictures
 from jetpress.pipeline.data.loading import load
 from jetpress.pipeline.data.placing import GREY, Sample, placed
 from jetpress.pipeline.data.splits import Files
+from jetpress.pipeline.graph.suppress import suppress
+from jetpress.pipeline.network.detectors import of_head
 from jetpress.pipeline.recipe.sections.data import DataConfig
+from jetpress.pipeline.recipe.sections.model import InputConfig, ModelConfig
+from jetpress.pipeline.recipe.sections.task import TaskConfig
 from jetpress.pipeline.store.facts.onnx_file import DetectionRules
 from jetpress.pipeline.tasks.detection_metric import mean_ap, mean_ap50
 from jetpress.pipeline.tasks.metric import Result, Setting
 
-SIDE, STRIDES = 416, (8, 16, 32)
-RULES = DetectionRules(score=0.01, iou=0.65, candidates=3549, detections=300, first_label=0, levels=())
-
-
-def decoded(raw: np.ndarray[Any, Any]) -> dict[str, Tensor]:
-    """Boxes and scores of what the network gives ``[n, 3549, 85]``."""
-    grids, steps = [], []
-    for stride in STRIDES:
-        count = SIDE // stride
-        y, x = np.mgrid[:count, :count]
-        grids.append(np.stack([x, y], -1).reshape(-1, 2))
-        steps.append(np.full(count * count, stride))
-    grid, step = np.concatenate(grids), np.concatenate(steps)[:, None]
-    centre, extent = (raw[..., :2] + grid) * step, np.exp(raw[..., 2:4]) * step
-    boxes = np.concatenate([centre - extent / 2, centre + extent / 2], -1)
-    scores = (raw[..., 4:5] * raw[..., 5:]).transpose(0, 2, 1)
-    return {"boxes": torch.from_numpy(boxes.astype(np.float32)), "scores": torch.from_numpy(scores)}
+SIDE = 416
 
 
 def as_yolox(split: Files) -> Iterator[tuple[Tensor, Any]]:
@@ -72,22 +61,41 @@ def as_ours(split: Files) -> Iterator[tuple[Tensor, Any]]:
         yield sample.image, targets.batched([sample.marks], (SIDE, SIDE))
 
 
+def searched(path: Path, rules: DetectionRules) -> onnx.ModelProto:
+    """The file with head and search as its last nodes."""
+    model = ir.from_proto(version_converter.convert_version(onnx.load(path), 17))
+    suppress(model.graph, rules)
+    return ir.to_proto(model)
+
+
 def main(folder: Path) -> None:
-    """Both figures, both ways."""
-    session = onnxruntime.InferenceSession(folder / "weights" / "coco_yolox_nano_416.onnx")
+    """All figures, the runner's search beside that of the graph."""
+    path = folder / "weights" / "coco_yolox_nano_416.onnx"
     data = load(DataConfig(source="yolo", root=str(folder / "coco128"), size=SIDE), 0)
     assert isinstance(data.test, Files)
-    setting = Setting(data.classes, partial(lambda rules: rules, RULES))
+    plain = onnxruntime.InferenceSession(path)
+    names = tuple(one.name for one in plain.get_outputs())
+    task = TaskConfig(kind="detection", head="yolox", classes=data.classes, detections=300)
+    rules = of_head(task, ModelConfig(inputs=(InputConfig((3, SIDE, SIDE)),), outputs=names))
+    ended = onnxruntime.InferenceSession(searched(path, rules).SerializeToString())
+    setting = Setting(data.classes, lambda: rules)
+    metrics = (mean_ap(setting), mean_ap50(setting))
     for name, images in (("top left", as_yolox), ("in the middle", as_ours)):
-        for metric in (mean_ap(setting), mean_ap50(setting)):
-            seen = list[Any]()
-            for image, target in images(data.test):
-                fed = image.flip(0)[None].float().numpy()  # BGR, 0 to 255
-                seen += metric.shown(decoded(session.run(None, {"images": fed})[0]), target)
-            result = Result(metric, seen, metric.total(seen))
-            print(
-                f"{name}: {metric.measured} {result.points:.2f}, standard error {result.error:.2f}, {len(seen)} images"
+        seen: dict[tuple[str, str], list[Any]] = {}
+        for image, target in images(data.test):
+            fed = {"images": image.flip(0)[None].float().numpy()}  # BGR, 0 to 255
+            raw = [torch.from_numpy(one) for one in plain.run(None, fed)]
+            found = zip(
+                ("boxes", "scores", "labels"), map(torch.from_numpy, ended.run(None, fed)), strict=True
             )
+            for where, outputs in (("runner", raw), ("graph", dict(found))):
+                for metric in metrics:
+                    seen.setdefault((where, metric.measured), []).extend(metric.shown(outputs, target))
+        for (where, measured), some in seen.items():
+            metric = next(one for one in metrics if one.measured == measured)
+            result = Result(metric, some, metric.total(some))
+            error = f"standard error {result.error:.2f}, {len(some)} images"
+            print(f"{name}, {where}: {measured} {result.points:.2f}, {error}")
 
 
 if __name__ == "__main__":

@@ -96,6 +96,8 @@ class Section:
     more: Sequence[Plot] = ()
     """Plots that are shown when asked for."""
     pictures: Sequence[Picture] = ()
+    wide: bool = False
+    """Whether its pictures are several beside one another."""
     matrices: Sequence[Matrix] = ()
     tables: Sequence[Table] = ()
     code: tuple[tuple[str, str], ...] = ()

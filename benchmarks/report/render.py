@@ -26,6 +26,7 @@ from jetpress.benchmarks.report import (
     quantization,
     record,
     results,
+    samples,
     weights,
 )
 from jetpress.benchmarks.report.headline import headline, shown
@@ -51,6 +52,7 @@ SECTIONS = (
     results.budget,
     results.comparison,
     results.benchmark,
+    samples.samples,
     predictions.disagreements,
     predictions.classes,
     layers.times,

@@ -1,18 +1,20 @@
 """From a detector's raw outputs to detections: threshold, best candidates, non-maximum suppression.
 
-The engine gives every box and its scores; how many of them mean something depends on the image, so this comes
-after it, on the CPU. It is torchvision's own post-processing (`postprocess_detections` of RetinaNet, FCOS and SSD)
-in numpy alone, by the rules in the bundle's plan. In a program of one's own, with `runner.pyz` on `sys.path`:
+The engine gives every box and its scores, as its head has them (`heads`); how many of them mean something depends on
+the image, so this comes after it, on the CPU. It is torchvision's own post-processing (`postprocess_detections` of
+RetinaNet, FCOS and SSD) in numpy alone, by the rules in the bundle's plan. In a program of one's own, with `runner.pyz`
+on `sys.path`:
 
     from runner.detections import detections
-    for boxes, scores, labels in detections(outputs["boxes"], outputs["scores"], plan["detection"]): ...
+    for boxes, scores, labels in detections(outputs, plan["detection"]): ...
 """
 
-from typing import Iterator, List, Mapping, NamedTuple, Tuple
+from typing import Any, Iterator, List, Mapping, NamedTuple, Tuple
 
 import numpy as np
 
 from .failures import BundleError
+from .heads import HEADS, clean
 from .tensors import Array
 
 Detected = Tuple[Array, Array, Array]
@@ -27,17 +29,27 @@ class Rules(NamedTuple):
     detections: int
     first_label: int
     levels: List[int]  # anchors of each; empty: candidates are of each class
+    head: str  # of HEADS
+    reads: List[str]  # the outputs that it reads, in its order
+    size: List[int]  # height and width of the network's input
+    classes: int  # how many there are
 
 
-def detections(boxes: Array, scores: Array, rules: Mapping[str, object]) -> List[Detected]:
+def detections(outputs: Mapping[str, Array], rules: Mapping[str, object]) -> List[Detected]:
     """For each image its boxes `[n, 4]`, scores `[n]` and labels `[n]`, best first.
 
+    Boxes are x1, y1, x2, y2 in pixels of the network's input.
+
     Args:
-        boxes: `[images, anchors, 4]`, x1, y1, x2, y2 in pixels of the network's input.
-        scores: `[images, classes, anchors]`.
+        outputs: of the engine, by their names.
         rules: those of the bundle's plan, see `Rules`.
     """
     known = read_rules(rules)
+    missing = [name for name in known.reads if name not in outputs]
+    if missing:
+        raise BundleError("the plan asks for detections, and there is no output %s" % " and ".join(missing))
+    read = [outputs[name] for name in known.reads]
+    boxes, scores = clean(read, HEADS[known.head], known.size, known.classes)
     return [_of_image(boxes[image], scores[image], known) for image in range(len(boxes))]
 
 
@@ -46,6 +58,9 @@ def read_rules(rules: Mapping[str, object]) -> Rules:
     levels = rules.get("levels") or []
     if not isinstance(levels, (list, tuple)) or not all(isinstance(count, int) for count in levels):
         raise BundleError("plan.json: detection.levels must be whole numbers")
+    head = rules.get("head", "ours")
+    if head not in HEADS:
+        raise BundleError("plan.json: detection.head is %r, this runner knows %s" % (head, ", ".join(HEADS)))
     return Rules(
         score=_number(rules, "score"),
         iou=_number(rules, "iou"),
@@ -53,7 +68,18 @@ def read_rules(rules: Mapping[str, object]) -> Rules:
         detections=int(_number(rules, "detections")),
         first_label=int(_number(rules, "first_label")),
         levels=list(levels),
+        head=str(head),
+        reads=_list(rules, "reads") or ["boxes", "scores"],
+        size=_list(rules, "size"),
+        classes=int(_number({"classes": 0, **rules}, "classes")),
     )
+
+
+def _list(rules: Mapping[str, object], name: str) -> List[Any]:
+    value = rules.get(name) or []
+    if not isinstance(value, (list, tuple)):
+        raise BundleError("plan.json: detection.%s must be a list" % name)
+    return list(value)
 
 
 def _number(rules: Mapping[str, object], name: str) -> float:

@@ -188,10 +188,7 @@ def _save(out: str, model: str, place: int, output: str, array: Array) -> Dict[s
 
 def _detect(out: str, model: str, results: Feeds, rules: Dict[str, object]) -> Dict[str, object]:
     """detections-<model>.json: for each sample its boxes, scores and labels, best first."""
-    boxes, scores = results.get("boxes"), results.get("scores")
-    if boxes is None or scores is None:
-        raise BundleError("the plan asks for detections, and the engine has no outputs boxes and scores")
-    if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+    if not all(np.isfinite(one).all() for one in results.values()):
         raise DeviceError("the boxes or scores of %s are NaN or infinite" % model, "try precision fp32")
     rows = [
         {
@@ -199,7 +196,7 @@ def _detect(out: str, model: str, results: Feeds, rules: Dict[str, object]) -> D
             "scores": [round(score, 6) for score in sure.tolist()],
             "labels": labels.tolist(),
         }
-        for where, sure, labels in detections(boxes, scores, rules)
+        for where, sure, labels in detections(results, rules)
     ]
     path = os.path.join(out, "detections-%s.json" % model)
     write(path, json.dumps(rows, sort_keys=True).encode("utf-8"))

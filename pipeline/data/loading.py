@@ -249,8 +249,12 @@ def calibration(data: Data, count: int, seed: int = 0) -> tuple[Tensor, ...]:
 
 def at_once(data: Data, most: int) -> tuple[Tensor, ...]:
     """Calibration inputs that are walked through a network all together, so in memory: fewer where they are large."""
-    elements = sum(x.numel() for x in data.train.batch([0], None)[0])
-    return calibration(data, min(most, max(LEAST, LARGEST // elements)))
+    return calibration(data, min(most, fit_in_memory(data.train.batch([0], None)[0])))
+
+
+def fit_in_memory(sample: tuple[Tensor, ...]) -> int:
+    """How many inputs like this one may be walked through a network together."""
+    return max(LEAST, LARGEST // sum(x.numel() for x in sample))
 
 
 def samples(data: Data, count: int) -> Batch:

@@ -36,7 +36,7 @@ from jetpress.deploy.targets import BOARD
 from jetpress.pipeline.flow.layers import layers
 from jetpress.pipeline.flow.measured import Session, benchmark, latency_of, mixed_latency, session
 from jetpress.pipeline.flow.outcome import Exports, OnDevice, Outcome
-from jetpress.pipeline.flow.predictions import predicted
+from jetpress.pipeline.flow.predictions import pictured, predicted
 from jetpress.pipeline.flow.rounds import Round as Pruned
 from jetpress.pipeline.flow.verdict import verdict
 from jetpress.pipeline.recipe.given import TABLES
@@ -102,6 +102,7 @@ def report(outcome: Outcome, place: Path, steps: Sequence[Step], digest: str) ->
         unit=networks.dense.facts.unit if networks else "%",
         parts=tuple(_parts(outcome.accuracy.facts.parts)) if outcome.accuracy else (),
         predictions=predicted(outcome),
+        samples=pictured(outcome),
         beside=_beside(outcome),
         layer_costs=layers(outcome),
     )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,7 @@ DETECTIONS = "detections"
 LIGHT = 255
 """What full light is in a frame."""
 Attribute = int | Sequence[int]
+T = TypeVar("T")
 MARK = "jetpress"
 """Nodes made here are called ``jetpress/Cast``."""
 
@@ -54,6 +56,10 @@ class Ends:
     def taking(cls, dtypes: Iterable[str], data: DataConfig) -> Ends:
         """Of a file with inputs of these types."""
         return cls(FRAMES if "uint8" in dtypes else NETWORK, SCORES, data.mean, data.std)
+
+    def taken(self, outputs: Sequence[T]) -> list[T]:
+        """Of the network's outputs those that the file has: what a head does not read is for training."""
+        return list(outputs[: len(self.rules.reads)] if self.rules and self.rules.head != "ours" else outputs)
 
     def to_file(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The network's inputs as the file takes them; images ``[n, 3, h, w]`` become frames ``[n, h, w, 3]``."""
@@ -101,6 +107,7 @@ def attach(model: ir.Model, ends: Ends, inputs: Sequence[InputConfig], int64: bo
             if value.name in images:
                 _take_frames(graph, index, ends)
         said.append(f"{', '.join(images)}: uint8 frames [batch, height, width, 3], normalised in the graph")
+    graph.outputs[:] = ends.taken(graph.outputs)
     if ends.output == DETECTIONS:
         suppress(graph, ends.rules)
         said.append("boxes, scores, labels: what is left after non-maximum suppression in the graph")

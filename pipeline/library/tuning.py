@@ -21,6 +21,7 @@ from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.task import TaskConfig
 from jetpress.pipeline.stages.finetune import recover
 from jetpress.pipeline.store.facts.network import Epoch
+from jetpress.pipeline.tasks import imitation
 from jetpress.pipeline.training import distill
 from jetpress.pipeline.training.distill import Teacher
 from jetpress.pipeline.training.evaluate import device
@@ -139,5 +140,13 @@ def distillation(
         RecipeError: the two have other shapes, or hold no tensor.
     """
     if kind == "outputs":
-        return distill.outputs(outputs_of(student), outputs_of(teacher), temperature, classes)
+        compare = imitation.classes if classes else imitation.numbers
+        found = compare(student, teacher, temperature)
+        if found is None:
+            ours, theirs = ([list(one.shape) for one in outputs_of(some)] for some in (student, teacher))
+            raise RecipeError(
+                f"the network's outputs have the shapes {ours}, its teacher's {theirs}",
+                "take a teacher with the same outputs",
+            )
+        return found
     return FEATURES[kind](outputs_of(student)[0], outputs_of(teacher)[0])

@@ -13,7 +13,9 @@ data (``data.size``, ``data.mean``, ``data.std``), not torchvision's own transfo
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
@@ -21,12 +23,18 @@ from torchvision.models.detection.fcos import FCOS
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.retinanet import RetinaNet
 from torchvision.models.detection.ssd import SSD
+from torchvision.ops import box_iou
 
 from jetpress.deploy.errors import RecipeError
+from jetpress.deploy.runner.heads import HEADS
 from jetpress.pipeline.recipe.sections.data import DataConfig
+from jetpress.pipeline.recipe.sections.model import ModelConfig
+from jetpress.pipeline.recipe.sections.task import TaskConfig
 from jetpress.pipeline.store.facts.onnx_file import DetectionRules
 
 OUTPUTS = ("boxes", "scores")
+JUDGED_BY = ("proposal_matcher", "box_coder", "neg_to_pos_ratio", "center_sampling_radius")
+"""What torchvision's losses look up in a detector beside its head."""
 
 
 class Decode(nn.Module):
@@ -57,7 +65,8 @@ class Decode(nn.Module):
 class Detector(nn.Module):
     """RetinaNet, FCOS, SSD or SSDlite of torchvision up to its suppression.
 
-    In training mode it returns what torchvision's own losses take: the head's outputs and the ``anchors``.
+    In training mode it returns what torchvision's own losses take: the head's outputs, the ``anchors``, and how many of
+    them are of each level (``levels``).
     """
 
     def __init__(self, detector: FCOS | RetinaNet | SSD) -> None:
@@ -66,6 +75,8 @@ class Detector(nn.Module):
         self.anchor_generator = detector.anchor_generator
         self.decode_boxes = Decode(getattr(detector.box_coder, "weights", None))
         self.background = isinstance(detector, SSD)
+        self.kind = type(detector)
+        self.judged_by = {name: getattr(detector, name) for name in JUDGED_BY if hasattr(detector, name)}
         self.mean, self.std = tuple(detector.transform.image_mean), tuple(detector.transform.image_std)
         self.limits = {
             "score": detector.score_thresh,
@@ -76,9 +87,9 @@ class Detector(nn.Module):
 
     def forward(self, images: Tensor) -> object:
         """``(boxes, scores)`` of images ``[n, 3, height, width]``, normalised."""
-        _, found, anchors = self._raw(images)
+        features, found, anchors = self._raw(images)
         if self.training:
-            return {**found, "anchors": anchors}
+            return {**found, "anchors": anchors, "levels": torch.tensor(self._levels(features))}
         height, width = images.shape[-2:]
         boxes = self.decode_boxes(found["bbox_regression"], anchors, (height, width))
         logits = found["cls_logits"]
@@ -94,13 +105,41 @@ class Detector(nn.Module):
         """For images of this shape ``[3, height, width]``."""
         with torch.no_grad():
             features, _, anchors = self._raw(torch.zeros(1, *shape))
-        cells = [one.shape[-2] * one.shape[-1] for one in features]
-        each = self.anchor_generator.num_anchors_per_location()
-        levels = tuple(count * anchors_each for count, anchors_each in zip(cells, each, strict=True))
+        levels = self._levels(features)
         assert sum(levels) == len(anchors)
         return DetectionRules(
             **self.limits, first_label=int(self.background), levels=() if self.background else levels
         )
+
+    def loss(self, outputs: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """torchvision's own losses, by their names.
+
+        Args:
+            outputs: in training mode.
+            target: ``boxes [n, k, 4]`` in pixels, ``labels [n, k]`` from 0, -1 where there is no box, ``crowd [n, k]``.
+        """
+        found, anchors = dict(outputs), outputs["anchors"]
+        levels, _ = found.pop("levels").tolist(), found.pop("anchors")
+        wanted = []
+        for boxes, labels, crowd in zip(target["boxes"], target["labels"], target["crowd"], strict=True):
+            there = (labels >= 0) & ~crowd
+            wanted.append({"boxes": boxes[there], "labels": labels[there] + int(self.background)})
+        given, detector = [anchors] * len(wanted), SimpleNamespace(head=self.head, **self.judged_by)
+        more = []
+        if self.kind is FCOS:
+            more = [levels]
+        elif self.kind is SSD:
+            match = self.judged_by["proposal_matcher"]
+            nothing = torch.full((len(anchors),), -1, device=anchors.device)
+            more = [[match(box_iou(o["boxes"], anchors)) if len(o["boxes"]) else nothing for o in wanted]]
+        losses: dict[str, Tensor] = self.kind.compute_loss(detector, wanted, found, given, *more)
+        return losses
+
+    def _levels(self, features: Sequence[Tensor]) -> tuple[int, ...]:
+        """Anchors of each level."""
+        each = self.anchor_generator.num_anchors_per_location()
+        cells = [one.shape[-2] * one.shape[-1] for one in features]
+        return tuple(count * anchors for count, anchors in zip(cells, each, strict=True))
 
     def _raw(self, images: Tensor) -> tuple[list[Tensor], dict[str, Tensor], Tensor]:
         features = list(self.backbone(images).values())
@@ -160,3 +199,30 @@ def rules_of(module: nn.Module, shape: Sequence[int]) -> DetectionRules | None:
             f"rules() of {type(module).__name__} does not give the rules of a detector: {error}",
             "score, iou, candidates, detections, first_label, and levels where there are some",
         ) from error
+
+
+def of_head(task: TaskConfig, model: ModelConfig) -> DetectionRules:
+    """The rules where the recipe names the head.
+
+    Raises:
+        RecipeError: the classes are needed and not known.
+    """
+    head, size = HEADS[str(task.head)], model.inputs[0].shape[1:]
+    if head.scores == "label" and not task.classes:
+        raise RecipeError(f'task.head = "{task.head}" needs the names of the classes', "set task.classes")
+    names = model.outputs or ("output", *(f"output_{n}" for n in range(1, len(head.outputs))))
+    limits = DetectionRules(
+        score=0.01, iou=0.65 if head.suppressed else 1.0, candidates=1000, detections=100, first_label=0
+    )
+    found = replace(limits, head=str(task.head), reads=names[: len(head.outputs)], size=size)
+    return asked(replace(found, classes=len(task.classes)), task)
+
+
+def asked(rules: DetectionRules, task: TaskConfig) -> DetectionRules:
+    """With the limits that the recipe gives."""
+    return replace(
+        rules,
+        score=rules.score if task.score is None else task.score,
+        iou=rules.iou if task.iou is None else task.iou,
+        detections=rules.detections if task.detections is None else task.detections,
+    )

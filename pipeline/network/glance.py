@@ -19,7 +19,7 @@ from jetpress.pipeline.recipe.sections.model import InputConfig, ModelConfig
 from jetpress.pipeline.recipe.writing import IMAGENET, DataSeen, NetworkSeen
 
 OTHER_TASKS = {
-    "detection": "finds boxes: `jetpress docs detection`, and recipes/detection.toml to begin with",
+    "detection": "finds boxes: `jetpress docs detection`, and recipes/detect.toml to begin with",
     "segmentation": "labels pixels: write a recipe with data.loss and data.metric of your own",
     "video": 'takes clips: write a recipe with data.source = "file.py:function"',
     "optical_flow": 'takes pairs of images: write a recipe with data.source = "file.py:function"',

@@ -155,14 +155,21 @@ def outputs_of(result: object) -> tuple[Tensor, ...]:
 
 
 def rules(network: Network) -> DetectionRules | None:
-    """How a detector's outputs become detections (network/detectors.py); None for other networks."""
+    """How a detector's outputs become detections (network/detectors.py); None for other networks.
+
+    Raises:
+        RecipeError: the recipe's head or the network's own rules say nothing sensible.
+    """
     from jetpress.pipeline.network import detectors
     from jetpress.pipeline.network.channels.graph import TracedNet
 
     module = network.module
+    if network.task.head is not None:
+        return detectors.of_head(network.task, network.model)
     if isinstance(module, TracedNet):  # pruning keeps of a traced network its forward alone
         module = build(network.model, network.seed).eval()
-    return detectors.rules_of(module, network.model.inputs[0].shape)
+    found = detectors.rules_of(module, network.model.inputs[0].shape)
+    return found and detectors.asked(found, network.task)
 
 
 def measure(network: Network) -> CheckpointFacts:

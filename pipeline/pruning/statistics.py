@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 from jetpress.deploy.console import progress
 from jetpress.pipeline.data.loading import batches, load, steps
 from jetpress.pipeline.data.splits import Batch
+from jetpress.pipeline.network import models
 from jetpress.pipeline.network.channels import ChannelGraph
 from jetpress.pipeline.network.channels.graph import trace
 from jetpress.pipeline.network.models import Network
@@ -19,6 +20,7 @@ from jetpress.pipeline.sparse.products import products
 from jetpress.pipeline.sparse.reconstruct import columns, operand, samples, walk
 from jetpress.pipeline.tasks.task import Judge
 from jetpress.pipeline.training.evaluate import device, loss, to_device
+from jetpress.pipeline.training.norms import as_in_training
 
 BATCHES = 8
 POSITIONS = 40_000
@@ -31,9 +33,11 @@ def judged(criterion: str, network: Network, graph: ChannelGraph) -> dict[str, S
     """Scores of every group by ``criterion``, with what it needs to see collected on training data."""
     statistics, wanted = None, CRITERIA[criterion].data
     if wanted:
-        network.module.to(device()).eval()
-        statistics = collected(wanted, network.module, _some(network, wanted), loss(network))
-        network.module.cpu()
+        module = network.module.to(device()).eval()
+        if wanted == "gradients":  # of the loss, which is given what the network returns in training
+            as_in_training(module, to_device(models.example_inputs(network.model.inputs), device()))
+        statistics = collected(wanted, module, _some(network, wanted), loss(network))
+        module.cpu().eval()
     return scores(criterion, network.module, graph, statistics, network.seed)
 
 

@@ -78,13 +78,13 @@ class Judge:
         """What the network itself returns, as the graph names it: the file may end with more."""
         names = [one.name for one in proto.graph.output]
         if decoded := decoded_as(self.ends.output):
-            return list(decoded.raw)
+            return list(decoded.raw(self.ends.rules)) if self.ends.rules else names
         return names if self.ends.output == SCORES else [f"{names[0]}_scores", *names[1:]]
 
     def _runner(self, proto: onnx.ModelProto) -> tuple[str, Run]:
         """Name of the scores, and from a feed to all outputs."""
         wanted = self._network_outputs(proto)
-        return wanted[task_of(self.network.task).scores], session.load(proto, shown=wanted)
+        return wanted[task_of(self.network.task).scores(self.ends.rules)], session.load(proto, shown=wanted)
 
 
 def error(expected: Array, found: Array) -> float:

@@ -9,8 +9,7 @@ import onnx
 from jetpress.pipeline.graph.ends import Ends
 from jetpress.pipeline.quantization.judge import Judge
 from jetpress.pipeline.store.artifact import Assessment, Checkpoint, OnnxModel
-from jetpress.pipeline.training.assessment import Scored, opened, scored, written
-from jetpress.pipeline.training.predictions import Named
+from jetpress.pipeline.training.assessment import Look, Scored, opened, scored, written
 
 
 def assess_file(
@@ -21,7 +20,7 @@ def assess_file(
     network, data = opened(compressed)
     judge = Judge(network, Ends.of(onnx_model.facts, network.data), onnx_model.facts.max_batch)
     proto = onnx.load(onnx_model.path / "model.onnx")
-    named = Named(data)
+    look = Look(data)
     validation = judge.judged(proto, data.validation, "quantized, validation")
-    found = Scored(validation, judge.judged(proto, data.test, "quantized, test", named), named.classes)
+    found = Scored(validation, judge.judged(proto, data.test, "quantized, test", look), look)
     return written(network, scored(*opened(dense), "dense"), found, data, draft)

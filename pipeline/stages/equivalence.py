@@ -143,7 +143,7 @@ def hold(
     scores = compare(network, proto, given, limits, ends, beside)
     names = _names(proto.graph.output)
     if decoded := decoded_as(ends.output):
-        names = [*decoded.raw, decoded.name]
+        names = [*_raw(ends), decoded.name]
     judged = [one for one in scores if limits.edges or one.case == IMAGES]
     outputs = tuple(worst([one for one in judged if one.output == name]) for name in names)
     return Held(precision, limits, len(images[0]), tuple(scores), outputs)
@@ -170,14 +170,15 @@ def compare(
     fixed = proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value  # 0 where the batch is open
     outputs, decoded = _names(proto.graph.output), decoded_as(ends.output)
     # Classes alone hide much: the scores behind them are compared as well.
-    behind = decoded.raw if decoded else () if ends.output == SCORES else (f"{outputs[0]}_scores",)
+    behind = _raw(ends) if decoded else () if ends.output == SCORES else (f"{outputs[0]}_scores",)
     run = session.load(path or proto, shown=behind)
     results, failing = dict[tuple[str, str], Score](), dict[tuple[str, str], dict[str, Array]]()
     suspect, channels = dict[tuple[str, str], dict[str, Array]](), defaultdict[str, Channels](Channels)
     with _channels_last(network.module), progress("PyTorch against ONNX Runtime") as line:
         for group in _grouped(given):
             expected = _pytorch(network, [tensors for _, tensors in group], ends, fixed)
-            given_by_file = len(outputs) - (len(decoded.outputs) - len(decoded.raw) if decoded else 0)
+            expected = [ends.taken(one) for one in expected]
+            given_by_file = len(outputs) - (len(decoded.outputs) - len(behind) if decoded else 0)
             if len(expected[0]) != given_by_file:
                 what = f"PyTorch gives {len(expected[0])} outputs, the ONNX file {given_by_file}"
                 raise StageError(what, REPORT)
@@ -205,6 +206,12 @@ def compare(
     return list(results.values())
 
 
+def _raw(ends: Ends) -> tuple[str, ...]:
+    """What the network's own outputs are called inside of a graph that decodes them."""
+    decoded = decoded_as(ends.output)
+    return decoded.raw(ends.rules) if decoded and ends.rules else ()
+
+
 def _kind(facts: OnnxModelFacts) -> str:
     """The precision that a file is judged in."""
     if facts.quantization:
@@ -224,10 +231,10 @@ def _scores(
 ) -> Iterator[Score]:
     """One score for each output of the file on one case."""
     if decoded := decoded_as(ends.output):
-        raw = {name: found.pop(name, one) for name, one in zip(decoded.raw, wanted, strict=True)}
+        raw = {name: found.pop(name, one) for name, one in zip(_raw(ends), wanted, strict=True)}
         if case == IMAGES and ends.rules:  # where all scores are equal any choice is right
             yield decoded.held(case, ends.rules, raw, found)
-        found, outputs, ends = raw, list(decoded.raw), Ends()
+        found, outputs, ends = raw, list(raw), Ends()
     for name, got in found.items():
         expected = wanted[outputs.index(name)] if name in outputs else wanted[0]
         end = ends.output if name == outputs[0] else ""

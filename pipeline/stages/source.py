@@ -44,7 +44,8 @@ def source(config: SourceConfig, draft: Path) -> Checkpoint:
     task.check_network(module, config.data)
     samples = data.train.batch(range(min(2, len(data.train))), None)[0]
     inputs = _inputs(config.model.inputs, data, samples)
-    model = replace(config.model, inputs=inputs, outputs=config.model.outputs or task.outputs)
+    named = () if data.task.head else task.outputs
+    model = replace(config.model, inputs=inputs, outputs=config.model.outputs or named)
     network = Network(module.eval(), model, config.data, config.seed, task=data.task)
     if task.class_scores and (classes := _classes(data)):
         network = heads.fit_classes(network, classes, samples)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from jetpress.pipeline.graph.ends import DETECTIONS
-from jetpress.pipeline.graph.suppress import LABELS, RAW
+from jetpress.pipeline.graph.suppress import LABELS, raw
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.fields import is_file_reference
 from jetpress.pipeline.recipe.sections.task import TaskConfig
@@ -19,6 +19,7 @@ from jetpress.pipeline.tasks import (
     custom,
     detection,
     detection_metric,
+    imitation,
     keypoints,
     multilabel,
     regression,
@@ -36,6 +37,7 @@ TASKS: dict[str, Task] = {
             "macro_f1": classification.macro_f1,
         },
         class_scores=True,
+        imitation=imitation.classes,
         check_labels=classification.check_labels,
         check_outputs=classification.check_outputs,
         guessing=classification.guessing,
@@ -52,9 +54,11 @@ TASKS: dict[str, Task] = {
         loss=detection.no_loss,
         metrics={"map": detection_metric.mean_ap, "map50": detection_metric.mean_ap50},
         places=True,
-        scores=detection.SCORES,
+        imitation=imitation.dense,
+        scores=detection.scores_output,
         outputs=detection.OUTPUTS,
         check_network=detection.check_network,
+        found=detection_metric.as_targets,
         draw=detection.draw,
     ),
     "segmentation": Task(
@@ -63,7 +67,9 @@ TASKS: dict[str, Task] = {
         metrics={"miou": segmentation.miou, "dice": segmentation.dice, "pixels": segmentation.pixels},
         places=True,
         class_scores=True,
+        imitation=imitation.classes,
         check_outputs=segmentation.check_outputs,
+        found=segmentation.as_targets,
         draw=segmentation.draw,
     ),
     "regression": Task(
@@ -88,7 +94,7 @@ TASKS: dict[str, Task] = {
 DECODED: tuple[Decoded, ...] = (
     Decoded(
         name=DETECTIONS,
-        raw=RAW,
+        raw=raw,
         outputs=(*detection.OUTPUTS, LABELS),
         held=detection.search,
         found_again=detection.found_again,
@@ -110,7 +116,7 @@ def decided(task: TaskConfig, data: DataConfig, module: nn.Module | None = None)
     """The kind that the recipe gives; otherwise what data, loss and network say."""
     if task.kind is not None:
         return task.kind
-    if module is not None and detection.is_detector(module):
+    if task.head is not None or (module is not None and detection.is_detector(module)):
         return "detection"
     if data.source in FORMATS:
         return FORMATS[data.source]

@@ -13,17 +13,17 @@ from torch import Tensor, nn
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.runner.detections import detections
+from jetpress.deploy.runner.heads import HEADS
 from jetpress.pipeline.graph.cases import IMAGES
 from jetpress.pipeline.graph.ends import DETECTIONS
 from jetpress.pipeline.graph.session import Array
-from jetpress.pipeline.graph.suppress import LABELS, RAW
+from jetpress.pipeline.graph.suppress import LABELS, raw
 from jetpress.pipeline.network import detectors
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.store.facts.onnx_file import DetectionRules, Score
 from jetpress.pipeline.tasks.drawing import Drawn
 
 OUTPUTS = detectors.OUTPUTS
-SCORES = OUTPUTS.index("scores")
 DETECTED = 0.98
 """Of the detections in the graph: boxes that overlap by just the limit may be kept by one and dropped by the other."""
 EXACT, NEAR = (1e-4, 0.1), (0.05, 4.0)
@@ -39,8 +39,8 @@ def no_loss(outputs: object, target: object, smoothing: float) -> Tensor:
         RecipeError: always.
     """
     raise RecipeError(
-        "a detector has no loss that fits every data set",
-        "set data.loss to path/to/file.py:function, as recipes/detection.toml does",
+        "the network has no loss, and none fits every detector",
+        "give it a method loss(outputs, target), as recipes/detect.py has, or set data.loss to file.py:function",
     )
 
 
@@ -54,16 +54,22 @@ def is_detector(module: nn.Module) -> bool:
     return callable(getattr(module, "rules", None))
 
 
-def search(case: str, rules: DetectionRules, raw: Mapping[str, Array], found: Mapping[str, Array]) -> Score:
-    """The search in the graph, ``found``, against that of the runner, on the same boxes and scores."""
-    boxes, scores = (raw[name] for name in RAW)
+def scores_output(rules: DetectionRules | None) -> int:
+    """Which of a detector's outputs has the scores."""
+    outputs = HEADS[rules.head if rules else "ours"].outputs
+    return outputs.index("scores") if "scores" in outputs else 0
+
+
+def search(case: str, rules: DetectionRules, given: Mapping[str, Array], found: Mapping[str, Array]) -> Score:
+    """Head and search in the graph, ``found``, against those of the runner, on the network's own outputs."""
+    outputs = {name: given[inside] for name, inside in zip(rules.reads, raw(rules), strict=True)}
     shares, finite = [], all(bool(np.isfinite(one).all()) for one in found.values())
-    for at, wanted in enumerate(detections(boxes, scores, asdict(rules))):
+    for at, wanted in enumerate(detections(outputs, asdict(rules))):
         there = found["scores"][at] > 0
         mine = (found["boxes"][at][there], found["scores"][at][there], found[LABELS][at][there])
         shares += [_matched(mine, wanted, EXACT), _matched(wanted, mine, EXACT)]
     share = float(np.mean(shares))
-    return Score(DETECTIONS, case, len(boxes), finite, 0.0, 0.0, 0.0, 1.0, share, DETECTED)
+    return Score(DETECTIONS, case, len(found["scores"]), finite, 0.0, 0.0, 0.0, 1.0, share, DETECTED)
 
 
 def found_again(expected: Mapping[str, Array], found: Mapping[str, Array], kind: str) -> Score:
@@ -82,14 +88,16 @@ def found_again(expected: Mapping[str, Array], found: Mapping[str, Array], kind:
 
 
 def draw(picture: Drawn, target: Mapping[str, Tensor], classes: Sequence[str]) -> None:
-    """Each box with the name of its class; crowds have a star."""
-    for sides, label, crowd in zip(
-        target["boxes"].tolist(), target["labels"].tolist(), target["crowd"].tolist(), strict=True
-    ):
+    """Each box with the name of its class, and its score where it has one; crowds have a star."""
+    labels = target["labels"].tolist()
+    scores = (
+        [f" {score:.2f}" for score in target["scores"].tolist()] if "scores" in target else [""] * len(labels)
+    )
+    crowds = target["crowd"].tolist() if "crowd" in target else [False] * len(labels)
+    for sides, label, score, crowd in zip(target["boxes"].tolist(), labels, scores, crowds, strict=True):
         if label >= 0:
-            picture.box(
-                sides, label, (classes[label] if label < len(classes) else str(label)) + "*" * bool(crowd)
-            )
+            name = classes[label] if label < len(classes) else str(label)
+            picture.box(sides, label, name + "*" * bool(crowd) + score)
 
 
 def _matched(some: tuple[Array, ...], others: tuple[Array, ...], within: tuple[float, float]) -> float:

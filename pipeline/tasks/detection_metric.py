@@ -13,6 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from jetpress.deploy.errors import RecipeError
@@ -26,6 +27,8 @@ MOST = 100
 """Detections of an image that count, by COCO's rule."""
 EVERYTHING = [[0.0, 1e10]]
 """Areas in square pixels: those of COCO mean nothing in the network's pixels."""
+LIKELY = 0.4
+"""Score from which on a detection is drawn."""
 OUTPUTS = ("boxes", "scores", "labels")
 Seen = Mapping[int, Mapping[str, Any]]
 """Class -> pycocotools' evaluation of one image, for the classes that are in it."""
@@ -73,10 +76,21 @@ def found_in(outputs: object, rules: DetectionRules | None) -> list[Detected]:
     if rules is None:
         raise RecipeError(
             "the network does not say how its outputs become boxes",
-            "give it a method rules(shape): docs/detection.md",
+            "set task.head, or give it a method rules(shape): docs/detection.md",
         )
-    boxes, scores = (one.detach().float().cpu().numpy() for one in outputs_of(outputs)[:2])
-    return [(b, s, labels - rules.first_label) for b, s, labels in detections(boxes, scores, asdict(rules))]
+    given = outputs_of(outputs)
+    read = {name: one.detach().float().cpu().numpy() for name, one in zip(rules.reads, given, strict=False)}
+    return [(b, s, labels - rules.first_label) for b, s, labels in detections(read, asdict(rules))]
+
+
+def as_targets(outputs: object, setting: Setting) -> list[dict[str, Tensor]]:
+    """Detections of each image that are likely, with their ``scores``."""
+    found = []
+    for boxes, scores, labels in found_in(outputs, setting.rules()):
+        likely = scores >= LIKELY
+        parts = {"boxes": boxes[likely], "labels": labels[likely], "scores": scores[likely]}
+        found.append({name: torch.from_numpy(part) for name, part in parts.items()})
+    return found
 
 
 def _arrays(values: Mapping[str, Tensor], *names: str) -> Iterator[tuple[Array, ...]]:

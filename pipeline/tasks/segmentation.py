@@ -126,6 +126,13 @@ def check_outputs(shown: Shown) -> None:
         )
 
 
+def as_targets(outputs: object, setting: Setting) -> list[Tensor]:
+    """The class of each place ``[h, w]``, of each image."""
+    del setting
+    first = outputs_of(outputs)[0]
+    return [*(first.argmax(1) if first.is_floating_point() else first)]
+
+
 def draw(picture: Drawn, target: Tensor, classes: Sequence[str]) -> None:
     """The mask, half transparent."""
     del classes

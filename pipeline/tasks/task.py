@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from jetpress.pipeline.graph.session import Array
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.store.facts.onnx_file import DetectionRules, Score
+from jetpress.pipeline.tasks import imitation
 from jetpress.pipeline.tasks.drawing import Drawn, undrawn
+from jetpress.pipeline.tasks.imitation import Imitation
 from jetpress.pipeline.tasks.metric import Metric, Setting
 
 Judge = Callable[[object, Any], Tensor]
@@ -41,8 +43,8 @@ class Decoded:
 
     name: str
     """Of ``export.output``, and what is compared in the report."""
-    raw: tuple[str, ...]
-    """The network's own outputs, inside of the graph."""
+    raw: Callable[[DetectionRules], tuple[str, ...]]
+    """What the network's own outputs are called inside of the graph."""
     outputs: tuple[str, ...]
     """What the file gives in their place."""
     held: Callable[[str, DetectionRules, Mapping[str, Array], Mapping[str, Array]], Score]
@@ -66,7 +68,9 @@ class Task:
     class_scores: bool = False
     """The first output has scores along dimension 1, of classes of which one is right: they are softened where a
     teacher is followed, and compared by their divergence. Otherwise numbers are compared as numbers."""
-    scores: int = 0
+    imitation: Imitation = imitation.numbers
+    """How far what a network returns is from what its teacher does."""
+    scores: Callable[[DetectionRules | None], int] = lambda rules: 0
     """Which output is compared where a graph is judged without labels."""
     outputs: tuple[str, ...] = ()
     """Names of the outputs in the ONNX file, where the recipe gives none."""
@@ -78,5 +82,8 @@ class Task:
     """Raises RecipeError where the loss cannot be computed of the outputs."""
     guessing: Callable[[Tensor], float] = lambda labels: -1.0
     """Labels ``[n]`` -> points of whoever has learnt nothing, by the task's first metric; -1: that means nothing."""
+    found: Callable[[object, Setting], Sequence[Any]] | None = None
+    """What the network returned for a batch -> what that says, for each sample as its target would have it, to be
+    drawn; None: the report has no pictures of it."""
     draw: Callable[[Drawn, Any, Sequence[str]], None] = undrawn
     """A picture of one sample, its target, names of the classes: draws the one into the other."""

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from jetpress.deploy.device.events import Infer
 from jetpress.pipeline.data.loading import Data, load, samples
@@ -17,9 +16,23 @@ from jetpress.pipeline.network import models
 from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.store.artifact import Assessment, Checkpoint
 from jetpress.pipeline.store.facts.network import AssessmentFacts, Change, PartPoints, Points
+from jetpress.pipeline.tasks import decoded_by
 from jetpress.pipeline.tasks.metric import Result
+from jetpress.pipeline.training import shown
 from jetpress.pipeline.training.evaluate import by_the_task, guessing, judged, metric, points_of, rebuilder
 from jetpress.pipeline.training.predictions import Named, keep
+
+
+class Look:
+    """Keeps of the outputs on the test split what the report shows; for ``see`` of ``judged``."""
+
+    def __init__(self, data: Data) -> None:
+        self.named, self.kept = Named(data), shown.Kept(data)
+
+    def __call__(self, outputs: object) -> None:
+        """The outputs of one batch."""
+        self.named(outputs)
+        self.kept(outputs)
 
 
 @dataclass(frozen=True)
@@ -28,8 +41,8 @@ class Scored:
 
     validation: Result
     test: Result
-    named: Tensor | None = None
-    """The class that each sample of the test split is named, ``[samples]``; None where none is."""
+    look: Look
+    """At the outputs on the test split."""
 
     @property
     def points(self) -> Points:
@@ -45,9 +58,9 @@ def opened(made: Checkpoint) -> tuple[Network, Data]:
 
 def scored(network: Network, data: Data, name: str) -> Scored:
     """On both splits; ``name`` stands in the progress line."""
-    named = Named(data)
+    look = Look(data)
     validation = judged(network, data.validation, f"{name}, validation")
-    return Scored(validation, judged(network, data.test, f"{name}, test", named), named.classes)
+    return Scored(validation, judged(network, data.test, f"{name}, test", look), look)
 
 
 def written(network: Network, dense: Scored, compressed: Scored, data: Data, draft: Path) -> Assessment:
@@ -65,8 +78,10 @@ def written(network: Network, dense: Scored, compressed: Scored, data: Data, dra
         PartPoints(dict(dense.test.parts), dict(compressed.test.parts)),
     )
     (draft / "accuracy.json").write_text(json.dumps(asdict(facts), indent=1))
-    if dense.named is not None and compressed.named is not None:
-        keep(data.test, dense.named, compressed.named, draft)
+    classes = dense.look.named.classes, compressed.look.named.classes
+    if classes[0] is not None and classes[1] is not None:
+        keep(data.test, classes[0], classes[1], draft)
+    shown.keep(network, data, dense.look.kept, compressed.look.kept, draft)
     return Assessment(draft, facts)
 
 
@@ -81,7 +96,7 @@ def of_engines(model: Checkpoint, folder: Path, tried: Mapping[str, Infer]) -> d
     found = dict[str, float | None]()
     for name, event in tried.items():
         arrays = {one.name: np.load(folder / one.file, allow_pickle=False) for one in event.outputs}
-        whole = not names or tuple(arrays) == tuple(names)
+        whole = decoded_by(list(arrays)) is None and tuple(arrays) == (tuple(names) or tuple(arrays))
         if not whole and not by_the_task(network):
             found[name] = None
             continue

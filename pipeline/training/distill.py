@@ -1,7 +1,6 @@
-"""What a student learns from its teacher: pure functions of their outputs and feature maps.
+"""What a student learns from its teacher: its outputs as the task compares them
+(:mod:`jetpress.pipeline.tasks.imitation`), and its feature maps.
 
-``logits``      softened class scores (Hinton et al., 2015)
-``values``      outputs that are not class scores: boxes, masks, depths
 ``hint``        a feature map as it is (Romero et al., 2015)
 ``attention``   where a feature map is active (Zagoruyko and Komodakis, 2017)
 ``similarity``  which samples of a batch look alike (Tung and Mori, 2019)
@@ -17,13 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.network import models
-from jetpress.pipeline.network.models import outputs_of
 from jetpress.pipeline.recipe.retraining import Distillation
 from jetpress.pipeline.store.artifact import Checkpoint
-from jetpress.pipeline.training.evaluate import device, layout
+from jetpress.pipeline.tasks.imitation import Imitation, values
+from jetpress.pipeline.training.evaluate import device, layout, to_device
 from jetpress.pipeline.training.features import maps_of
+from jetpress.pipeline.training.norms import as_in_training
 
 Objective = Callable[[tuple[Tensor, ...], object], Tensor]
 """Inputs and target -> the loss, a scalar."""
@@ -41,26 +40,11 @@ def taught_by(checkpoint: Checkpoint, how: Distillation) -> Teacher | None:
     """The network of ``checkpoint`` as teacher, on its device; None where nothing is to be learnt from it."""
     if not (how.weight or how.looks_inside):
         return None
-    module = models.load(checkpoint).module.to(device()).eval().requires_grad_(requires_grad=False)
+    network = models.load(checkpoint)
+    module = network.module.to(device()).requires_grad_(requires_grad=False)
+    as_in_training(module, to_device(models.example_inputs(network.model.inputs), device()))
     layout(module, torch.channels_last)
     return Teacher(module, how)
-
-
-def logits(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """Divergence of the softened classes (dimension 1), a mean over samples and places; a scalar.
-
-    Times the temperature's square: gradients then keep their size whatever the temperature.
-    """
-    ours = F.log_softmax(student.float() / temperature, dim=1)
-    theirs = F.log_softmax(teacher.float() / temperature, dim=1)
-    each = F.kl_div(ours, theirs, reduction="none", log_target=True).sum(1)
-    return each.mean() * temperature**2
-
-
-def values(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean squared difference in units of the teacher's variance: outputs of any scale count alike."""
-    ours, theirs = student.float(), teacher.float()
-    return F.mse_loss(ours, theirs) / theirs.var(correction=0).clamp_min(1e-6)
 
 
 def hint(student: Tensor, teacher: Tensor, adapter: nn.Module | None = None) -> Tensor:
@@ -87,44 +71,12 @@ def similarity(student: Tensor, teacher: Tensor) -> Tensor:
     return (alike(student) - alike(teacher)).square().mean()
 
 
-def outputs(
-    student: Sequence[Tensor], teacher: Sequence[Tensor], temperature: float, classes: bool
-) -> Tensor:
-    """Mean over the floating-point outputs: ``logits`` of the first if it has class scores, else ``values``.
-
-    Args:
-        student: outputs of the network that learns.
-        teacher: outputs of the network to learn from, as many and of the same shapes.
-        temperature: of the class scores.
-        classes: whether the first output holds class scores in dimension 1.
-
-    Returns:
-        a scalar
-
-    Raises:
-        RecipeError: the teacher's outputs are others.
-    """
-    shapes = [[list(t.shape) for t in some] for some in (student, teacher)]
-    if shapes[0] != shapes[1]:
-        raise RecipeError(
-            f"the network's outputs have the shapes {shapes[0]}, its teacher's {shapes[1]}",
-            "take a teacher with the same outputs, or set finetune.distill = 0",
-        )
-    losses = []
-    for number, (ours, theirs) in enumerate(zip(student, teacher, strict=True)):
-        if not ours.is_floating_point():
-            continue
-        softened = classes and number == 0
-        losses.append(logits(ours, theirs, temperature) if softened else values(ours, theirs))
-    return torch.stack(losses).mean()
-
-
 def objective(
     of_labels: Callable[[object, object], Tensor],
     forward: Callable[..., Any],
     teacher: Teacher | None,
     names: Sequence[str],
-    classes: bool,
+    imitation: Imitation,
 ) -> Objective:
     """The loss of the labels, and of all that the teacher shows.
 
@@ -133,7 +85,7 @@ def objective(
         forward: the network; with ``names`` a :class:`jetpress.pipeline.training.features.Student`.
         teacher: None: the labels alone.
         names: weights of the teacher whose feature maps are learnt.
-        classes: whether the first output holds class scores in dimension 1.
+        imitation: how outputs are compared.
     """
 
     if teacher is None or not (teacher.how.weight or names):
@@ -144,10 +96,10 @@ def objective(
         result, maps, adapted = forward(*inputs) if names else (forward(*inputs), [], [])
         with torch.no_grad():
             shown, theirs = maps_of(module, names, inputs)
-        loss = (1 - how.weight) * of_labels(result, target)
-        if how.weight:
-            ours = outputs_of(result)
-            loss = loss + how.weight * outputs(ours, outputs_of(shown), how.temperature, classes)
+        loss = of_labels(result, target)
+        apart = imitation(result, shown, how.temperature) if how.weight else None
+        if apart is not None:
+            loss = (1 - how.weight) * loss + how.weight * apart
         for weight, function, some in (
             (how.hint, hint, adapted),
             (how.attention, attention, maps),

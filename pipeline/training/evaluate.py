@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -48,11 +49,34 @@ def to_device(values: Moved, place: torch.device) -> Moved:
 
 
 def loss(network: Network, smoothing: float = 0.0) -> Judge:
-    """``data.loss``: a scalar."""
+    """``data.loss``, otherwise the network's own, otherwise the task's: a scalar."""
     task, given = task_of(network.task), network.data.loss
     if given not in (None, task.loss_name):
-        return user_code.load(_reference("data.loss", str(given), [task.loss_name] if task.loss_name else []))
+        function = user_code.load(
+            _reference("data.loss", str(given), [task.loss_name] if task.loss_name else [])
+        )
+        if next(iter(inspect.signature(function).parameters), "") == "model":
+            function = partial(function, network.module)
+        return _summed(function)
+    own = getattr(network.module, "loss", None)
+    if given is None and callable(own):
+        return _summed(own)
     return lambda outputs, target: task.loss(outputs, target, smoothing)
+
+
+def own_loss(module: nn.Module) -> bool:
+    """Whether it has a method ``loss(outputs, target)``."""
+    return callable(getattr(module, "loss", None))
+
+
+def _summed(function: Callable[[object, Any], Tensor | Mapping[str, Tensor]]) -> Judge:
+    """A scalar also where it gives several losses by their names, as torchvision's detectors do."""
+
+    def one(outputs: object, target: Any) -> Tensor:
+        found = function(outputs, target)
+        return torch.stack([*found.values()]).sum() if isinstance(found, Mapping) else found
+
+    return one
 
 
 def metric(network: Network) -> Metric:

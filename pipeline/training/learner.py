@@ -64,9 +64,8 @@ def learner(
         raise RecipeError(f"{whole} samples a step for {world} processes", "raise data.batch_size")
     averaging = ranks.averaging(trained)
     forward = torch.compile(averaging) if settings.compile else averaging
-    classes = task_of(network.task).class_scores
     labels = loss(network, settings.label_smoothing)
-    objective = distill.objective(labels, forward, teacher, theirs, classes)
+    objective = distill.objective(labels, forward, teacher, theirs, task_of(network.task).imitation)
     mixed = mixing(settings.mixup, settings.cutmix, _classes(data))
 
     def learn(inputs: tuple[Tensor, ...], target: object, rate: float, seed: int) -> Tensor:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from torch import fx, nn
+import torch
+from torch import Tensor, fx, nn
+from torchvision.ops import StochasticDepth
 
 from jetpress.pipeline.network.channels.graph import TracedNet, bound, set_argument
+from jetpress.pipeline.network.models import outputs_of
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+RANDOM = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, StochasticDepth)
 
 
 def training_mode(module: nn.Module) -> None:
@@ -24,6 +28,26 @@ def training_mode(module: nn.Module) -> None:
             if isinstance(weight, fx.Node) and not graph.get_parameter(str(weight.target)).requires_grad:
                 set_argument(node, "training", value=False)
         graph.recompile()
+
+
+def as_in_training(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """What it returns has the form that it has in training, without what is random there or follows the batch.
+
+    A network that returns the same in both, or cannot be called without targets then, is as in inference.
+    """
+    forms = []
+    for training in (False, True):
+        module.train(training)
+        for part in module.modules():
+            if isinstance(part, (*NORMS, *RANDOM)):
+                part.eval()
+        try:
+            with torch.no_grad():
+                forms.append([one.shape for one in outputs_of(module(*inputs))])
+        except Exception:  # noqa: BLE001  (the user's code may raise anything)
+            forms = []
+    if len(forms) < 2 or forms[0] == forms[1]:
+        module.eval()
 
 
 @contextmanager

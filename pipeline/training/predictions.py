@@ -102,10 +102,16 @@ def _spread(wanted: Tensor, labels: Tensor) -> list[int]:
 
 def picture(split: Split, number: int) -> str:
     """What the network sees of one sample, as a data URI; empty where its first input is no picture."""
+    image = seen_by_network(split, number)
+    return "" if image is None else encoded(image, LARGEST)
+
+
+def seen_by_network(split: Split, number: int) -> Image.Image | None:
+    """What the network sees of one sample; None where its first input is no picture."""
     inputs, _ = split.batch([number], None)
     pixels = inputs[0][0].float()
     if pixels.ndim != 3 or pixels.shape[0] not in (1, 3, 4):
-        return ""
+        return None
     if isinstance(split, Samples):  # how it was normalised is known to its owner only
         low, high = pixels.amin(), pixels.amax()
         pixels = (pixels - low) / (high - low).clamp_min(1e-6)
@@ -113,15 +119,17 @@ def picture(split: Split, number: int) -> str:
         mean, std = (torch.tensor(values)[:, None, None] for values in (split.config.mean, split.config.std))
         pixels = (pixels * std + mean)[:3]
     whole = (255 * pixels.nan_to_num().clamp(0, 1)).round().to(torch.uint8).permute(1, 2, 0).numpy()
-    return _encoded(Image.fromarray(whole.squeeze(-1) if whole.shape[-1] == 1 else whole))
+    return Image.fromarray(whole.squeeze(-1) if whole.shape[-1] == 1 else whole)
 
 
-def _encoded(image: Image.Image) -> str:
+def encoded(image: Image.Image, largest: int | None = None) -> str:
+    """As a data URI: small pictures exactly, others as JPEG with no side above ``largest``."""
     kind, file = "png", io.BytesIO()
     if max(image.size) <= SMALL:
         image.save(file, "PNG", optimize=True)
     else:
         kind = "jpeg"
-        image.thumbnail((LARGEST, LARGEST))
+        if largest is not None:
+            image.thumbnail((largest, largest))
         image.save(file, "JPEG", quality=80, optimize=True)
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"

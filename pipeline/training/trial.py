@@ -10,7 +10,7 @@ from jetpress.pipeline.data.loading import Data
 from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.recipe.sections.fields import is_file_reference
 from jetpress.pipeline.tasks.metric import Metric
-from jetpress.pipeline.training.evaluate import loss, metric, points_of
+from jetpress.pipeline.training.evaluate import loss, metric, own_loss, points_of
 
 MOST = 8
 """Samples of the batch."""
@@ -44,9 +44,11 @@ def learns(network: Network, data: Data) -> None:
     Raises:
         RecipeError: it does not.
     """
-    if not is_file_reference(network.data.loss):
-        return
     named, count = str(network.data.loss), min(MOST, len(data.train))
+    if not is_file_reference(network.data.loss):
+        if network.data.loss is not None or not own_loss(network.module):
+            return
+        named = f"loss() of {network.model.builder}"
     inputs, target = data.train.batch(range(count), None)
     module, before = network.module, torch.get_rng_state()
     kept = {name: value.clone() for name, value in module.named_buffers()}

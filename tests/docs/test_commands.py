@@ -144,7 +144,8 @@ def _make(command: Command) -> None:
     assert done.returncode == 0, done.stderr
     if "engine" in command.words:
         given = dict(word.split("=", 1) for word in command.words if "=" in word)
-        assert f"jetpress run recipes/digits.toml --target {given['TARGET']}" in done.stdout
+        recipe = given.get("RECIPE", "recipes/digits.toml")
+        assert f"jetpress run {recipe} --target {given['TARGET']}" in done.stdout
         assert ("--device user@host" in done.stdout) == ("DEVICE" in given)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jetpress.pipeline.cli import main, parser
+from jetpress.pipeline.cli import SPINS, main, parser
 from tests.pipeline import small
 
 ROOT = Path(__file__).parent.parent.parent
@@ -308,3 +309,14 @@ def test_sensitivity_is_a_table_and_a_plot_and_a_run_takes_it_up(
     assert main(["plan", str(recipe), "--target", "host"]) == 0
     states = {line.split()[0:2][-1]: line for line in capsys.readouterr().out.splitlines() if "judge" in line}
     assert "cached" in states["1"]
+
+
+@pytest.mark.parametrize(("given", "wanted"), [(None, SPINS), ("7", "7")])
+def test_threads_wait_without_spinning_unless_told_otherwise(
+    given: str | None, wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOMP_SPINCOUNT", given or "")
+    if given is None:
+        monkeypatch.delenv("GOMP_SPINCOUNT")
+    main(["targets"])
+    assert os.environ["GOMP_SPINCOUNT"] == wanted

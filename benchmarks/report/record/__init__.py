@@ -28,7 +28,7 @@ from jetpress.benchmarks.report.record.changes import (
 from jetpress.benchmarks.report.record.engines import BuilderLog, EquivalenceRow, QuantizationReport
 from jetpress.benchmarks.report.record.layers import LayerReport
 from jetpress.benchmarks.report.record.networks import Benchmark, NetworkReport, PartReport, Ratios, Verdict
-from jetpress.benchmarks.report.record.predictions import Predictions
+from jetpress.benchmarks.report.record.predictions import Predictions, SamplePictures
 from jetpress.deploy.errors import RecipeError
 
 FORMAT: Final = 1
@@ -116,6 +116,8 @@ class RunReport:
     """Of what the report was made of: the same digest, the same report."""
     predictions: Predictions | None = None
     """None: the samples have not one class each, or the predictions were not kept."""
+    samples: tuple[SamplePictures, ...] = ()
+    """A few of the test split, where the task draws what networks find."""
     layer_costs: LayerReport | None = None
     measured: str = "accuracy"
     """What the points of both networks are called."""

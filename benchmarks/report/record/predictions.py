@@ -70,3 +70,13 @@ class Predictions:
     confusion: Confusion
     disagreements: tuple[Disagreement, ...]
     """A dozen of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplePictures:
+    """A test sample as it is marked, as the dense network finds it and as the compressed one does, side by side."""
+
+    number: int
+    """Place in the test split, from 0."""
+    picture: Annotated[str, Field(pattern=r"^data:image/(png|jpeg);base64,[A-Za-z0-9+/]+=*$")]
+    """A data URI."""

@@ -20,7 +20,7 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 from torch.utils._pytree import tree_leaves
 
-from jetpress.pipeline.network.channels import tracing
+from jetpress.pipeline.network.channels import expectations, tracing
 from jetpress.pipeline.network.channels.inside import held_as, outside
 from jetpress.pipeline.network.channels.labels import (
     OUTSIDE,
@@ -92,6 +92,7 @@ def trace(module: nn.Module, inputs: tuple[Tensor, ...], any_batch: bool = False
     _walk(result, result.module, names)
     if any(name not in result.tensors for name, _ in module.named_parameters()):
         _walk_training(result, module, inputs, names)
+    expectations.fix(result.labels, result.calls, result.tensors, result.module)
     return result
 
 

@@ -61,8 +61,9 @@ class DataConfig(Section):
     max_corrupt: Count = 0
     """How many unreadable images are left out before the run ends with an error naming them."""
     loss: str | None = None
-    """``path/to/file.py:function(outputs, target)``, a scalar tensor. None: the task's own (``classification``:
-    ``cross_entropy`` of the first output)."""
+    """``path/to/file.py:function(outputs, target)`` or ``function(model, outputs, target)``: a scalar tensor, or a dict
+    of such that are added up. None: the network's own method ``loss(outputs, target)``, otherwise the task's
+    (``classification``: ``cross_entropy`` of the first output)."""
     metric: str | None = None
     """``path/to/file.py:function(outputs, target)`` giving the points of each sample (a tensor of batch length, 0 to
     100, higher is better), or a class with ``update(outputs, target)`` and ``compute()``, as torchmetrics has them: a

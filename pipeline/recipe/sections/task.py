@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from jetpress.pipeline.recipe.sections.fields import Section
+from pydantic import Field
+
+from jetpress.pipeline.recipe.sections.fields import AtLeastOne, Section, Share
 from jetpress.pipeline.recipe.sections.known import TaskName
 
 
@@ -18,6 +21,16 @@ class TaskConfig(Section):
     function, otherwise ``classification``."""
     classes: tuple[str, ...] = ()
     """Names of the classes, in the order of the network's scores. Empty: those of the data."""
+    head: Literal["ours", "torchvision", "yolov5", "yolov8", "yolov10", "yolox", "detr"] | None = None
+    """How a detector's outputs are to be read: docs/detection.md has the layouts. Outputs that the head does not read
+    are left out of the file. None: the network says it by its method ``rules``."""
+    score: Share | None = None
+    """Detections with a lower score are dropped. None: what the network says, or 0.01."""
+    iou: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Of two boxes of one class that overlap more than this, the one with the lower score is dropped. None: what the
+    network says, or 0.65; 1 where the head has one box for each object."""
+    detections: AtLeastOne | None = None
+    """The most that are kept for one image. None: what the network says, or 100."""
 
 
 UNDECIDED = TaskConfig()

@@ -308,6 +308,8 @@ class PartPoints:
 PREDICTIONS, DISAGREEMENTS = "predictions.npy", "disagreements.json"
 """Files of an assessment, where each sample has one class: int32 ``[3, samples]`` of the test split (the real class,
 dense, compressed), and a dozen samples that the two networks name differently, with their pictures."""
+SAMPLES = "samples.json"
+"""Another one, where the task draws what networks find: numbers of a few test samples, and a picture of each."""
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,14 @@ class DetectionRules:
     """Label of the first class: 1 where 0 is the background, which is not in ``scores``."""
     levels: tuple[int, ...] = ()
     """Anchors of each level; empty: candidates are counted for each class."""
+    head: str = "ours"
+    """How boxes and scores are read from the outputs (``deploy/runner/heads.py``)."""
+    reads: tuple[str, ...] = ("boxes", "scores")
+    """Those outputs, in the order of the head."""
+    size: tuple[int, ...] = ()
+    """Height and width of the network's input."""
+    classes: int = 0
+    """How many there are; 0: not known."""
 
 
 @dataclass(frozen=True)

@@ -349,10 +349,13 @@ def test_a_plan_that_would_be_misread_is_refused(
 )
 def test_rules_of_detections_are_numbers(rules: dict[str, Any], what: str) -> None:
     good = {"score": 0.1, "iou": 0.5, "candidates": 10, "detections": 5, "first_label": 1}
-    boxes, scores = np.array([[[0, 0, 1, 1]]], np.float32), np.array([[[0.9]]], np.float32)
-    assert [array.tolist() for array in detections(boxes, scores, good)[0]][2] == [1]
+    outputs = {
+        "boxes": np.array([[[0, 0, 1, 1]]], np.float32),
+        "scores": np.array([[[0.9]]], np.float32),
+    }
+    assert [array.tolist() for array in detections(outputs, good)[0]][2] == [1]
     with pytest.raises(BundleError, match=what):
-        detections(boxes, scores, {**good, **rules})
+        detections(outputs, {**good, **rules})
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "dense.onnx", "plan.json", "samples/images.npy"])

@@ -30,7 +30,7 @@ from jetpress.pipeline.graph.cases import cases
 from jetpress.pipeline.graph.ends import DETECTIONS, Ends
 from jetpress.pipeline.graph.exporting import to_onnx
 from jetpress.pipeline.graph.session import load
-from jetpress.pipeline.graph.suppress import RAW
+from jetpress.pipeline.graph.suppress import raw
 from jetpress.pipeline.graph.suppress import suppress as suppress_in
 from jetpress.pipeline.graph.tolerance import LIMITS
 from jetpress.pipeline.network import detectors, models
@@ -92,7 +92,7 @@ def test_our_search_is_torchvisions(name: str) -> None:
     _, ours, _, inputs = prepared(name)
     with torch.no_grad():
         boxes, scores = ours(inputs)
-    found = detections(boxes.numpy(), scores.numpy(), asdict(rules(name)))
+    found = detections({"boxes": boxes.numpy(), "scores": scores.numpy()}, asdict(rules(name)))
     for one, theirs in zip(found, expected(name), strict=True):
         assert len(one[1]) > 20
         assert len(np.unique(one[2])) > 1
@@ -109,7 +109,9 @@ def test_in_onnx_runtime_at_the_oldest_opset(name: str) -> None:
     session = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
     assert [one.name for one in session.get_outputs()] == ["boxes", "scores"]
     boxes, scores = session.run(None, {"images": inputs.numpy()})
-    for one, theirs in zip(detections(boxes, scores, asdict(rules(name))), expected(name), strict=True):
+    for one, theirs in zip(
+        detections({"boxes": boxes, "scores": scores}, asdict(rules(name))), expected(name), strict=True
+    ):
         assert matched(one, theirs) == 1
         assert matched(theirs, one) == 1
 
@@ -134,19 +136,28 @@ def test_suppression(seed: int, count: int, iou: float) -> None:
 
 
 def test_nothing_above_the_threshold() -> None:
-    empty = detections(np.zeros((1, 8, 4), np.float32), np.zeros((1, 3, 8), np.float32), asdict(rules(FAST)))
+    nothing = {"boxes": np.zeros((1, 8, 4), np.float32), "scores": np.zeros((1, 3, 8), np.float32)}
+    empty = detections(nothing, asdict(rules(FAST)))
     assert [len(part) for part in empty[0]] == [0, 0, 0]
 
 
-def test_in_training_it_gives_what_torchvisions_losses_take() -> None:
-    theirs, _, _, inputs = prepared(FAST)
-    found = copy.deepcopy(prepared(FAST)[1]).train()(inputs)
-    anchors = [found.pop("anchors")] * len(inputs)
-    boxes = torch.tensor([[20.0, 20.0, 200.0, 220.0]])
-    targets = [{"boxes": boxes, "labels": torch.tensor([3])}] * len(inputs)
-    match = theirs.proposal_matcher(torch.ones(1, len(anchors[0])))
-    losses = theirs.compute_loss(targets, found, anchors, [match] * len(inputs))
-    assert all(one.isfinite() and one > 0 for one in losses.values())
+@pytest.mark.parametrize("name", NAMES)
+def test_the_losses_are_torchvisions(name: str) -> None:
+    """Two objects in the first image, a crowd beside one in the second, none in the others."""
+    theirs, ours, images, inputs = (copy.deepcopy(one) for one in prepared(name))
+    side = SIZES[name] / 64
+    boxes = side * torch.tensor([[[5.0, 5, 40, 44], [20, 8, 62, 24]], [[0, 0, 30, 40], [9, 9, 33, 33]]])
+    boxes, labels = F.pad(boxes, (0, 0, 0, 0, 0, 2)), torch.tensor([[2, 0], [3, 1], [-1, -1], [-1, -1]])
+    crowd = torch.zeros(4, 2, dtype=torch.bool)
+    crowd[1, 1] = True
+    first = ours.rules(inputs.shape[1:]).first_label
+    there = (labels >= 0) & ~crowd
+    targets = [{"boxes": b[k], "labels": n[k] + first} for b, n, k in zip(boxes, labels, there, strict=True)]
+    wanted = theirs.train()(list(images), targets)
+    scale = inputs.shape[-1] / SIZES[name]
+    found = ours.loss(ours.train()(inputs), {"boxes": scale * boxes, "labels": labels, "crowd": crowd})
+    assert found.keys() == wanted.keys()
+    assert all(torch.isclose(found[key], wanted[key], rtol=1e-4) for key in wanted)
 
 
 def test_what_is_refused() -> None:
@@ -195,10 +206,12 @@ def test_the_suppression_in_the_graph() -> None:
         one.name: tuple(d.dim_value for d in one.type.tensor_type.shape.dim) for one in proto.graph.output
     }
     assert shapes == {"boxes": (2, most, 4), "scores": (2, most), "labels": (2, most)}
-    run = load(proto, shown=RAW)
-    boxes, scores, labels, *raw = run({"images": inputs[:2].numpy()}).values()
+    run = load(proto, shown=raw(rules(FAST)))
+    boxes, scores, labels, *inner = run({"images": inputs[:2].numpy()}).values()
     assert labels.dtype == np.int32
-    for at, outside in enumerate(detections(*raw, asdict(rules(FAST)))):
+    for at, outside in enumerate(
+        detections(dict(zip(("boxes", "scores"), inner, strict=True)), asdict(rules(FAST)))
+    ):
         inside = boxes[at], scores[at], labels[at]
         for found in (inside, outside):
             assert matched(found, expected(FAST)[at]) > 0.99
@@ -251,7 +264,7 @@ def test_few_detections_are_filled_up() -> None:
             strict=True,
         )
     )
-    wanted = detections(boxes, scores, asdict(few))
+    wanted = detections({"boxes": boxes, "scores": scores}, asdict(few))
     count = len(wanted[0][1])
     assert 0 < count <= 5
     assert np.array_equal(found["boxes"][0][:count], wanted[0][0])
