@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,7 @@ from tests.deploy.release.places import SIGNER, Board
 from tests.deploy.runner_bundles import bundle
 from tests.deploy.runner_schema import faults
 
-PYTHONS = sorted(Path.home().glob(".pyenv/versions/3.[68].*/bin/python"))
+PYTHONS = [Path(sys.executable), *sorted(Path.home().glob(".pyenv/versions/3.[68].*/bin/python"))]
 
 
 @pytest.fixture(scope="module")
