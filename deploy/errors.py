@@ -19,6 +19,9 @@ from __future__ import annotations
 
 import errno
 import os
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -90,6 +93,24 @@ class NothingGained(JetpressError):
     """Everything ran, but the result is worth nothing: not compressed, slower than dense, or a network that guesses."""
 
     exit_code = 9
+
+
+@contextmanager
+def not_ended() -> Iterator[None]:
+    """Whatever code of the user's own is called within: a ``sys.exit()`` in it has done nothing that was asked.
+
+    Raises:
+        RecipeError: it ended the process, with whatever code.
+    """
+    try:
+        yield
+    except SystemExit as ended:
+        last = traceback.extract_tb(ended.__traceback__)[-1]
+        code = "" if ended.code is None else str(ended.code)[:80]
+        raise RecipeError(
+            f"{last.filename}, line {last.lineno}, ended the process: sys.exit({code})",
+            "let it return what it is asked for, or raise an error",
+        ) from ended
 
 
 def from_os_error(error: OSError) -> JetpressError:

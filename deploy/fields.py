@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from jetpress.deploy.process import plain
 
@@ -36,6 +36,15 @@ def parse(text: str) -> dict[str, object] | None:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) and not _is_deep(value) else None
+
+
+def made_plain(value: Any) -> Any:
+    """The same JSON value, all texts and names in it harmless on a terminal: for what is kept, or shown, as it came."""
+    if isinstance(value, str):
+        return plain(value)
+    if isinstance(value, dict):
+        return {plain(name): made_plain(inside) for name, inside in value.items()}
+    return [made_plain(inside) for inside in value] if isinstance(value, list) else value
 
 
 def _is_deep(value: object) -> bool:

@@ -19,6 +19,7 @@ from jetpress.deploy.device import remote_runner
 from jetpress.deploy.device.device import open as open_device
 from jetpress.deploy.device.events import Machine, Ratio, Result, by_model
 from jetpress.deploy.errors import BenchmarkInvalid, DeviceError, RecipeError, ToolMissing
+from jetpress.deploy.fields import made_plain
 from jetpress.deploy.pack import pack
 from jetpress.deploy.runner.bench import RULER
 from jetpress.deploy.runner.intervals import TELLS
@@ -235,7 +236,7 @@ class Recorded:
 
 
 def _origin(folder: Path) -> dict[str, JsonValue]:
-    stamp = json.loads((folder / "engine" / "engine.json").read_text())
+    stamp = made_plain(json.loads((folder / "engine" / "engine.json").read_text()))
     return {key: stamp.get(key) for key in ORIGIN}
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from jetpress.benchmarks.report.record import RunReport
 from jetpress.deploy import console
+from jetpress.deploy.errors import not_ended
 from jetpress.deploy.targets import Target
 from jetpress.pipeline import summary
 from jetpress.pipeline.data.digests import identified, source_config
@@ -157,6 +158,7 @@ def run(
     return done(resolve(recipe, target_of(target, device)), pipeline, device, home)
 
 
+@not_ended()
 def done(
     plan: Plan, way: Callable[[Plan, Place | None, Walk], Outcome], device: str | None, home: Path | None
 ) -> RunReport:
@@ -185,6 +187,7 @@ def done(
     return report
 
 
+@not_ended()
 def plan(
     recipe: Recipe, target: str | Target, device: str | None = None, home: Path | None = None
 ) -> list[Step]:

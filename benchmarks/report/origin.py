@@ -8,6 +8,10 @@ from jetpress.benchmarks.report.page import Mark, Section, Table
 from jetpress.benchmarks.report.record import RunReport
 from jetpress.benchmarks.report.wording import clock, toml, value
 
+UNSIGNED = (
+    "The bundle of this run is not signed: whoever can write to its folder can change it and its manifest. "
+    "A copy of it is signed by: jetpress release RUN --key KEY. Boards can refuse all others."
+)
 STATES = {"ran": "good", "cached": "plain", "skipped": "plain"}
 
 
@@ -44,4 +48,6 @@ def origin(run: RunReport) -> Section:
     code = (("The command", run.reproduce),) if run.reproduce else ()
     recipe = (("The recipe, every value decided", toml(run.recipe)),) if run.recipe else ()
     text = "The same recipe, data and versions give the same artifacts: compare the digests above."
-    return Section("origin", "How to reproduce", text=(text,), tables=tables, code=code, more_code=recipe)
+    return Section(
+        "origin", "How to reproduce", text=(text, UNSIGNED), tables=tables, code=code, more_code=recipe
+    )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 from jetpress.deploy.errors import DeviceError, StageError
-from jetpress.deploy.fields import Fields, Malformed, parse
+from jetpress.deploy.fields import Fields, Malformed, made_plain, parse
 
 Source = Mapping[str, object]
 Verdict = Literal["valid", "noisy", "invalid"]
@@ -146,7 +146,9 @@ def read(line: str) -> Event | None:
         DeviceError: it has the name of an event, and not the fields.
     """
     source = parse(line)
-    return None if source is None or not isinstance(source.get("event"), str) else understood(source)
+    return (
+        None if source is None or not isinstance(source.get("event"), str) else understood(made_plain(source))
+    )
 
 
 def understood(source: Source) -> Event:

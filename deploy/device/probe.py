@@ -15,11 +15,12 @@ from pathlib import Path
 from jetpress.deploy.backends import BACKENDS
 from jetpress.deploy.device import board
 from jetpress.deploy.device.device import Device, Local
-from jetpress.deploy.errors import DeviceError
+from jetpress.deploy.errors import DeviceError, TrustError
 from jetpress.deploy.fields import Fields
 from jetpress.deploy.process import Terms, plain
 from jetpress.deploy.runner.identity import part_number
 from jetpress.deploy.runner.remedies import allowed
+from jetpress.deploy.runner.signers import FILE, REQUIRED
 from jetpress.deploy.targets import TARGETS, Target
 
 SURVEY_S = 90.0
@@ -75,6 +76,8 @@ class Facts:
     power_mode_number: int | None = None
     power_modes: Mapping[int, str] = field(default_factory=dict)
     power_mode_default: int | None = None
+    wants_signature: bool = False
+    """Its own file refuses bundles that are not signed."""
 
     @property
     def title(self) -> str:
@@ -156,6 +159,7 @@ def _facts(name: str, files: Mapping[str, str], printed: Mapping[str, str], surv
         power_mode_number=mode.number,
         power_modes={number: plain(text) for number, text in modes.items()},
         power_mode_default=default,
+        wants_signature=REQUIRED in map(str.split, files.get("allowed_signers", "").splitlines()),
     )
 
 
@@ -257,6 +261,19 @@ def refuse_unless_in(facts: Facts, power_mode: str) -> None:
         f"{facts.name} is in power mode {facts.power_mode or 'unknown'}, the recipe asks for {power_mode}",
         f"sudo nvpmodel -m {number} there" if number is not None else f"its modes are: {known}",
     )
+
+
+def refuse_unsigned(facts: Facts) -> None:
+    """Refuse a board that takes releases only: what a run sends is not signed.
+
+    Raises:
+        TrustError: its file asks for signatures.
+    """
+    if facts.wants_signature:
+        raise TrustError(
+            f"{facts.name} takes signed releases only ({REQUIRED[0]} in its {FILE}), and a run is not signed",
+            "build on another board of this kind; what you release from it (`jetpress release`) this one takes",
+        )
 
 
 def _missing(facts: Facts, target: Target) -> Iterator[tuple[str, str]]:

@@ -28,6 +28,7 @@ from jetpress.deploy.process import Completed, plain
 
 CONNECT_S = 10
 HELLO_S = 30.0
+MOST_WORDS = 2**16
 CONFIG = "JETPRESS_SSH_CONFIG"
 SSH_FAILED = 255
 OPTIONS = {
@@ -175,13 +176,14 @@ class Connection:
     def _read_hello(self, hello: str) -> str:
         try:
             version, home = json.loads(hello)
-            usable = tuple(version) >= OLDEST_PYTHON and isinstance(home, str) and home.startswith("/")
-        except (ValueError, TypeError):
+            usable = tuple(version) >= OLDEST_PYTHON and home.startswith("/") and home.isprintable()
+        except (ValueError, TypeError, AttributeError, RecursionError):
             usable, version, home = False, "?", ""
         if not usable:
             self.close()
+            found = f"Python {plain(_dotted(version))[:40]} and the home folder {plain(str(home))[:80]!r}"
             raise DeviceError(
-                f"{self.address} has Python {_dotted(version)} and the home folder {plain(str(home))[:80]!r}",
+                f"{self.address} has {found}",
                 "a device needs a home folder and python3 of version 3.6 or newer",
             )
         return str(home)
@@ -215,7 +217,7 @@ def _first_words(master: subprocess.Popen[bytes]) -> tuple[str, str]:
     with selectors.DefaultSelector() as waiting:
         for pipe in heard:
             waiting.register(pipe, selectors.EVENT_READ)
-        while waiting.get_map() and time.monotonic() < until and max(len(out), len(errors)) < 2**16:
+        while waiting.get_map() and time.monotonic() < until and max(len(out), len(errors)) < MOST_WORDS:
             for key, _ in waiting.select(until - time.monotonic()):
                 chunk = os.read(key.fd, 4096)
                 heard[key.fd].extend(chunk)
@@ -261,6 +263,15 @@ def why(address: Address, status: int | None, out: str, errors: str, known: bool
         )
     if status in (126, 127) or "python3: not found" in errors or "python3: command not found" in errors:
         return DeviceError(f"{address} has no python3: {reply}", "install it there: sudo apt install python3")
+    if max(len(out), len(errors)) >= MOST_WORDS:
+        return DeviceError(
+            f"{address} prints without end: {len(out) + len(errors)} characters and no answer, last: {reply[-100:]}",
+            f"see what its login script, or what is called python3 there, prints: {hand} true",
+        )
+    if "too long for Unix domain socket" in errors:
+        return DeviceError(
+            f"ssh cannot make its socket below {tempfile.gettempdir()}: {reply}", "set TMPDIR to a short path"
+        )
     if status is None or status == SSH_FAILED:
         kind = ConnectionLost if known else DeviceError
         within = f"gave no sign within {HELLO_S:g} s" if status is None else "is not reachable"

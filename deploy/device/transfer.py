@@ -132,7 +132,8 @@ def _send_missing(
         sha = str(answer.get("sha256"))
         name = wanted[sha][1].name if sha in wanted else "a file"
         raise TrustError(
-            f"{name} is another file on {device.name}: {sha:.64} expected, {answer.get('found')!s:.64} found",
+            f"{name} is another file on {device.name}: {plain(sha):.64} expected, "
+            f"{plain(str(answer.get('found'))):.64} found",
             "leave the files alone while they are sent, then run the command again",
         )
 

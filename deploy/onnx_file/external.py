@@ -20,28 +20,27 @@ def check_external(model: Path, entries: dict[str, str], need: int | None = None
         TrustError: the location leads elsewhere, or is a link, a device, or does not hold these bytes.
     """
     location = entries.get("location", "")
-    parts = PurePosixPath(location).parts
-    strange = {"..", "/"}.intersection(parts) or "\\" in location or "\0" in location or ":" in location
+    place = PurePosixPath(location)
+    parts = place.parts  # of `//x` the first is `//`: POSIX leaves its meaning to the system
+    strange = place.is_absolute() or ".." in parts or "\\" in location or "\0" in location or ":" in location
     if not parts or strange or not location.strip():
         raise TrustError(f"{model} keeps weights at {location!r}, outside of its folder", HINT)
-    place = model.parent
+    file = model.parent
     for part in parts:
-        place = place / part
-        if place.is_symlink():
-            raise TrustError(f"{model} keeps weights behind the link {place}", HINT)
-    plain_file(place)
-    if model.exists() and place.samefile(model):
+        file = file / part
+        if file.is_symlink():
+            raise TrustError(f"{model} keeps weights behind the link {file}", HINT)
+    plain_file(file)
+    if model.exists() and file.samefile(model):
         raise TrustError(f"{model} keeps weights in itself", HINT)
-    size = place.stat().st_size
+    size = file.stat().st_size
     offset = _number(model, entries.get("offset", "0"))
     length = _number(model, entries.get("length", str(need or 0)))
     if offset + max(length, need or 0) > size:
-        raise TrustError(
-            f"{model} names bytes {offset} to {offset + length} of {place}, behind its end", HINT
-        )
+        raise TrustError(f"{model} names bytes {offset} to {offset + length} of {file}, behind its end", HINT)
     if need is not None and length != need:
-        raise TrustError(f"{model} has a tensor of {need} bytes and names {length} bytes of {place}", HINT)
-    return place
+        raise TrustError(f"{model} has a tensor of {need} bytes and names {length} bytes of {file}", HINT)
+    return file
 
 
 def plain_file(path: Path) -> None:

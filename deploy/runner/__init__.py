@@ -11,9 +11,11 @@ tensorrt_rtx).
     python3 runner.pyz profile --bundle DIR --engines DIR   what each layer takes
     python3 runner.pyz compare --bundle DIR --engines DIR --other-bundle DIR --other-engines DIR
     python3 runner.pyz sensors [--seconds N]                what the board says of power, heat and clocks
+    python3 runner.pyz verify  FOLDER [--signers FILE]      who vouches for a release, by this board's own file
     python3 runner.pyz doctor  [--bundle DIR]               what is here, what is missing, and the remedy
 
 Standard output carries JSON, one event a line (`schema.json` has their shapes); prose goes to standard error.
 Exit codes: 0 done, 2 the request or the bundle is wrong, 3 a tool (or the GPU) is missing, 5 the device
-failed, 6 a digest does not match, 7 the benchmark is invalid, 130 Ctrl-C.
+failed, 6 a digest does not match
+or nobody vouches for it, 7 the benchmark is invalid, 130 Ctrl-C.
 """

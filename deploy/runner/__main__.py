@@ -60,6 +60,8 @@ def _dispatch(command: str, options: "Namespace") -> None:
         from . import sensors
 
         sensors.run(options.seconds)
+    elif command == "verify":
+        _verify(options)
     elif command == "session":
         _session(options)
     else:
@@ -68,8 +70,11 @@ def _dispatch(command: str, options: "Namespace") -> None:
 
 def _with_bundle(command: str, options: "Namespace") -> None:
     """build, infer and bench share what they read; the heavy imports come after the bundle is verified."""
+    from . import release
     from .manifest import Bundle
 
+    for folder in [options.bundle] + getattr(options, "other_bundle", []):
+        release.require(folder)
     bundle = Bundle(options.bundle)
     if getattr(options, "places", None):
         bundle.place(options.places)
@@ -97,6 +102,15 @@ def _with_bundle(command: str, options: "Namespace") -> None:
         every = zip([bundle] + others, [engines] + options.other_engines)  # noqa: B905 - Python 3.6
         subjects = [session.Subject(chr(ord("A") + place), *one) for place, one in enumerate(every)]
         bench.compare(subjects, out or "", _asked(bundle, options))
+
+
+def _verify(options: "Namespace") -> None:
+    from . import release
+
+    claims = release.check(options.folder, options.signers, options.target, options.state)
+    emit("release", **claims._asdict())
+    told = (claims.name, claims.sequence, claims.target, claims.signer, release.day(claims.expires))
+    tell("%s: release %d for %s by %s, until %s" % told)
 
 
 def _session(options: "Namespace") -> None:

@@ -4,6 +4,9 @@ import argparse
 import os
 from typing import List, Optional
 
+from .release import STATE
+from .signers import FILE
+
 ENGINES = "what `build --out` wrote (default: engines/ in the bundle)"
 
 
@@ -27,6 +30,7 @@ def parser(home: Optional[str]) -> argparse.ArgumentParser:
     compare = add("compare", "measure one engine of each of several bundles side by side")
     profile = add("profile", "what each layer of each model takes")
     sensors = add("sensors", "power, heat and clocks, twenty times a second")
+    verify = add("verify", "who vouches for a release, by this board's own file")
     doctor = add("doctor", "what is here, what is missing, and the remedy")
     for command in (build, infer, bench, compare, profile):
         command.add_argument(
@@ -51,8 +55,16 @@ def parser(home: Optional[str]) -> argparse.ArgumentParser:
     profile.add_argument("--out", help="also write profile.json into this folder")
     profile.add_argument("--seconds", type=_positive, default=0.0, help="begin no round after so long")
     sensors.add_argument("--seconds", type=_positive, default=1.0)
+    _add_verify(verify)
     doctor.add_argument("--bundle", default=place, help="ask for what this bundle needs")
     return made
+
+
+def _add_verify(command: argparse.ArgumentParser) -> None:
+    command.add_argument("folder", metavar="FOLDER", help="of the release")
+    command.add_argument("--signers", default=FILE, help="whom this board trusts (default: %s)" % FILE)
+    command.add_argument("--target", default="", help="refuse what was released for another one")
+    command.add_argument("--state", default="", help="keeps the highest numbers seen (default: %s)" % STATE)
 
 
 def _add_build(command: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ RunnerError
 |   `-- NoGpu         3   there is no GPU here: `skipped`, where others are errors
 |-- DeviceError       5   the device refused or failed
 |-- DigestMismatch    6   a file is not the one that was promised; nothing parsed it
+|-- TrustError        6   nobody whom this board trusts vouches for it
 `-- BenchmarkInvalid  7   the numbers were measured but must not be believed
 """
 
@@ -45,6 +46,12 @@ class DeviceError(RunnerError):
 
 class DigestMismatch(RunnerError):  # noqa: N818
     """A file is not the one that was promised; nothing parsed it."""
+
+    code = 6
+
+
+class TrustError(RunnerError):
+    """Nobody whom this board trusts vouches for it."""
 
     code = 6
 

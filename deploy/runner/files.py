@@ -107,14 +107,14 @@ def land(draft: str, path: str) -> None:
 
 
 @contextmanager
-def alone(folder: str) -> Iterator[None]:
+def alone(folder: str, work: str = "build") -> Iterator[None]:
     """One writer at a time in a folder: the folder itself is locked, and a process that dies lets go."""
     held = os.open(folder, os.O_RDONLY)
     try:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            tell("another build is running in %s; waiting for it ..." % folder)
+            tell("another %s is running in %s; waiting for it ..." % (work, folder))
             fcntl.flock(held, fcntl.LOCK_EX)
         yield
     finally:

@@ -52,7 +52,7 @@ class Bundle:
 
     def __init__(self, root: str) -> None:
         self.root = root
-        self.files = _manifest(root)
+        self.files = listed(root)
         for name, entry in sorted(self.files.items()):
             verify(contained(root, name), entry.sha256, entry.size)
         self.plan = _checked(read_json(self.path("plan.json")))
@@ -126,7 +126,8 @@ class Bundle:
         return self.path(file) if file in self.files else None
 
 
-def _manifest(root: str) -> Dict[str, File]:
+def listed(root: str) -> Dict[str, File]:
+    """What manifest.json promises of each file."""
     path = os.path.join(root, "manifest.json")
     if not os.path.isdir(root):
         raise BundleError("there is no folder %s" % root, "name the bundle's folder with --bundle")

@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader, Dataset
 
 from jetpress.deploy.console import progress, say
-from jetpress.deploy.errors import RecipeError
+from jetpress.deploy.errors import RecipeError, not_ended
 from jetpress.pipeline.data import sources
 from jetpress.pipeline.data.augment import WHOLE, mix
 from jetpress.pipeline.data.ranks import ALONE, Part
@@ -214,7 +214,8 @@ class _Work(Dataset[Any]):
 
     def __getitem__(self, item: Work) -> Batch | RecipeError:
         try:
-            return self.split.batch(*item)
+            with not_ended():
+                return self.split.batch(*item)
         except RecipeError as error:  # raised here, it would arrive as a traceback in words
             return error
 
@@ -248,8 +249,12 @@ def calibration(data: Data, count: int, seed: int = 0) -> tuple[Tensor, ...]:
 
 def at_once(data: Data, most: int) -> tuple[Tensor, ...]:
     """Calibration inputs that are walked through a network all together, so in memory: fewer where they are large."""
-    elements = sum(x.numel() for x in data.train.batch([0], None)[0])
-    return calibration(data, min(most, max(LEAST, LARGEST // elements)))
+    return calibration(data, min(most, fit_in_memory(data.train.batch([0], None)[0])))
+
+
+def fit_in_memory(sample: tuple[Tensor, ...]) -> int:
+    """How many inputs like this one may be walked through a network together."""
+    return max(LEAST, LARGEST // sum(x.numel() for x in sample))
 
 
 def samples(data: Data, count: int) -> Batch:

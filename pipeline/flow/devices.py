@@ -54,12 +54,14 @@ def where(plan: Plan, device: str | None) -> Place | None:
     Raises:
         RecipeError: an engine built ahead of time needs no device.
         DeviceError: it is another one, or cannot be reached.
+        TrustError: it takes signed releases only.
     """
     target, opened = plan.target, where_to_build(plan.target, device)
     if opened is None:
         return None
     with console.progress(f"looking at {opened.name}"):
         found = probe.probe(opened)
+    probe.refuse_unsigned(found)
     if not target.runtime.ahead_of_time:  # that is built on whatever machine
         probe.refuse_unless(found, target)
     if (power_mode := plan.recipe.benchmark.power_mode) is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jetpress.benchmarks.report.record.layers import LayerCost, LayerPair, LayerReport, Profiled, Roof
+from jetpress.deploy.fields import made_plain
 from jetpress.deploy.peaks import PEAKS
 from jetpress.pipeline.flow.outcome import OnDevice, Outcome
 from jetpress.pipeline.store.artifact import OnnxModel
@@ -46,7 +47,8 @@ def layers(outcome: Outcome) -> LayerReport:
 def _profiles(device: OnDevice) -> dict[str, Mapping[str, Any]]:
     """The runner's events by engine."""
     path = None if device.tried is None else device.tried.path / PROFILE
-    return {one["model"]: one for one in json.loads(path.read_text())} if path and path.is_file() else {}
+    told = made_plain(json.loads(path.read_text())) if path and path.is_file() else []
+    return {one["model"]: one for one in told}
 
 
 def _of(

@@ -18,6 +18,7 @@ from torch.utils import _pytree as pytree
 from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.suggest import did_you_mean
 from jetpress.deploy.targets import Target
+from jetpress.pipeline.data.loading import fit_in_memory
 from jetpress.pipeline.data.splits import Batch
 from jetpress.pipeline.library.given import Given, given, inputs_of
 from jetpress.pipeline.library.pruned import Cut, Pruned, Size, names_of
@@ -253,10 +254,11 @@ def _judged(
 
 
 def _images(data: Shown) -> tuple[Tensor, ...]:
-    """All that is shown, as one batch on the CPU."""
-    return tuple(
-        torch.cat(parts).cpu() for parts in zip(*(inputs for inputs, _ in data.batches), strict=True)
-    )
+    """All that is shown, as one batch on the CPU; no more than fits into memory with its feature maps."""
+    inputs = [one for one, _ in data.batches]
+    images = tuple(torch.cat(parts).cpu() for parts in zip(*inputs, strict=True))
+    most = fit_in_memory(tuple(x[:1] for x in images))
+    return tuple(x[:most] for x in images)
 
 
 def _no_loss(outputs: object, target: object) -> Tensor:

@@ -133,6 +133,8 @@ ESCAPES: dict[str, Callable[[Path], Path]] = {
     "parent": _with(f"../{SECRET}"),
     "bare parent": _with(".."),
     "absolute": _with("/etc/passwd"),
+    "absolute, two slashes": _with("//etc/passwd"),
+    "absolute, three slashes": _with("///etc/passwd"),
     "down and up": _with(f"a/../../{SECRET}"),
     "symlink file": _linked(lambda secret, place: place.symlink_to(secret)),
     "symlink folder": _linked(lambda secret, place: place.symlink_to(secret.parent), f"data/{SECRET}"),

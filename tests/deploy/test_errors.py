@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import sys
 
 import pytest
 
@@ -20,3 +21,11 @@ def test_an_os_error_becomes_a_message_with_a_remedy(number: int, word: str, tmp
     assert word in found.what
     assert found.hint
     assert found.exit_code == 5
+
+
+@pytest.mark.parametrize("code", [None, 0, 1, "done"])
+def test_code_of_the_user_that_ends_the_process_has_failed(code: object) -> None:
+    said = r"test_errors.py, line \d+, ended the process: sys.exit\("
+    with pytest.raises(errors.RecipeError, match=said) as caught, errors.not_ended():
+        sys.exit(code)  # type: ignore[arg-type]
+    assert caught.value.exit_code == 2

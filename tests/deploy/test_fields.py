@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from jetpress.deploy.fields import DEEPEST, Fields, Malformed, parse
+from jetpress.deploy.fields import DEEPEST, Fields, Malformed, made_plain, parse
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
 VALUES = st.recursive(
@@ -55,6 +56,15 @@ def test_each_type_is_told_from_the_others(value: Any, good: set[str]) -> None:
         else:
             with pytest.raises(Malformed, match=r"^a\b"):
                 getattr(Fields({"a": value}), reader)("a")
+
+
+@given(VALUES)
+@example({"\x1b[2J": ["\u202e", {"a": "\x07"}]})
+def test_all_texts_of_a_value_are_made_plain(value: Any) -> None:
+    made = made_plain(value)
+    assert json.dumps(made_plain(made)) == json.dumps(made)
+    shown = json.dumps(made, ensure_ascii=False).replace("\\n", "").replace("\\t", "")
+    assert not re.search("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", shown)
 
 
 def test_the_message_says_where() -> None:

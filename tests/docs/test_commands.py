@@ -96,6 +96,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
         for name, program, options in (
             ("scp", shutil.which("scp"), f"-O -F {server.config}"),  # this sshd has no SFTP
             ("python3", sys.executable, ""),
+            ("jetpress", sys.executable, "-m jetpress.pipeline.cli"),
         ):
             (made.shims / name).write_text(SHIM.format(program=program, options=options, busy=BUSY))
             (made.shims / name).chmod(0o755)

@@ -106,6 +106,15 @@ class Failing(Sums):
             raise OSError("the disk is gone")
         return torch.zeros(i % 2 + 1), self.targets[i]
 
+class Leaving(Sums):
+    def __getitem__(self, i):
+        if torch.utils.data.get_worker_info() is not None:
+            raise SystemExit(0)
+        return super().__getitem__(i)
+
+def leaving():
+    return {"train": Leaving(40, 0), "validation": Leaving(9, 0), "test": Leaving(9, 0)}
+
 def failing():
     return {"train": Failing(40, 0), "validation": Failing(9, 0), "test": Failing(9, 0)}
 

@@ -109,7 +109,7 @@ def test_the_options_are_frozen() -> None:
             "-v",
             "recipe",
         ],
-        "check": ["--help", "--json", "--target", "-h", "model"],
+        "check": ["--help", "--json", "--no-trial", "--target", "-h", "model"],
         "targets": ["--help", "--json", "-h", "name"],
         "report": ["--help", "--json", "-h", "run"],
         "compare": [
@@ -127,6 +127,9 @@ def test_the_options_are_frozen() -> None:
         "device": ["--help", "--json", "-h", "do", "name"],
         "runs": ["--help", "--json", "-h"],
         "gc": ["--all", "--dry-run", "--help", "--json", "--older-than", "-h"],
+        "key": ["--help", "--json", "--no-passphrase", "--signer", "-h", "file"],
+        "release": ["--days", "--help", "--json", "--key", "--out", "--signer", "-h", "run"],
+        "verify": ["--device", "--help", "--json", "--signers", "--target", "-h", "folder"],
         "docs": ["--help", "--json", "-h", "page"],
         "completion": ["--help", "-h", "shell"],
     }

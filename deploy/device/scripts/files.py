@@ -50,8 +50,7 @@ def raw(path: str) -> bytes:
 def have(folder: str, path: str, files: Dict[str, Record]) -> Answer:
     """Whether a directory is here; if not, how many bytes of each of its files are, and what would fit."""
     entries = {name: entry_of(record) for name, record in files.items()}
-    sizes = [size_of(os.path.join(raw(path), raw(name))) == entry.size for name, entry in entries.items()]
-    if os.path.isdir(raw(path)) and all(sizes):
+    if all(is_whole(os.path.join(raw(path), raw(name)), entry) for name, entry in entries.items()):
         return {"landed": True}
     wanted = {entry.sha256: entry.size for entry in entries.values()}
     objects = os.path.join(raw(folder), b"objects")
@@ -64,7 +63,7 @@ def have(folder: str, path: str, files: Dict[str, Record]) -> Answer:
         if size_of(part) is not None:
             with open(part, "ab") as held:
                 lock(held)  # until the last attempt has written all that reached the device
-        if size_of(file) == size:
+        if is_whole(file, Entry(sha, size)):
             whole.append(sha)
             continue
         if size_of(file) is not None:
@@ -258,6 +257,11 @@ def size_of(path: bytes) -> Optional[int]:
         return os.stat(path).st_size
     except OSError:
         return None
+
+
+def is_whole(path: bytes, entry: Entry) -> bool:
+    """Whether these are the bytes that are meant: a card or a user may have changed them since."""
+    return size_of(path) == entry.size and not os.path.islink(path) and digest(path) == entry.sha256
 
 
 def digest(path: bytes) -> str:

@@ -23,6 +23,7 @@ FILES = {
     "meminfo": "/proc/meminfo",
     "cpuinfo": "/proc/cpuinfo",
     "os_release": "/etc/os-release",
+    "allowed_signers": "/etc/jetpress/allowed_signers",
     "cuda_json": "/usr/local/cuda/version.json",
     "cuda_txt": "/usr/local/cuda/version.txt",
     "cuda_header": "/usr/local/cuda/include/cuda.h",

@@ -308,6 +308,38 @@ def test_an_answer_that_is_none(reply: str, tmp_path: Path, monkeypatch: pytest.
     assert len(str(caught.value)) < 1000
 
 
+ADDRESS = ssh.parse("user@host")
+
+
+@pytest.mark.parametrize(
+    "hello",
+    ['[[2, 7, "\\u001b[2J"], "/home/u"]', '[[3, 6, 9], "/home/\\u001b[2J"]', '[[3, 6, 9], "home"]', "[3, 6]",
+     "[" * 50_000, '[[9' + "9" * 6000 + '], "/h"]', '[[3, 8, 0], 5]'],
+)  # fmt: skip
+def test_a_hello_that_is_none_is_one_plain_message(hello: str) -> None:
+    with pytest.raises(DeviceError, match="a device needs a home folder") as caught:
+        ssh.Connection(ADDRESS)._read_hello(hello)
+    assert str(caught.value).replace("\n", "").isprintable()
+    assert len(str(caught.value)) < 400
+
+
+def test_words_without_end_are_not_called_silence() -> None:
+    with subprocess.Popen(
+        ["yes", "welcome"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as endless:
+        out, errors = ssh._first_words(endless)
+        endless.kill()
+        said = str(ssh.why(ADDRESS, None, out, errors, known=False))
+    assert "prints without end" in said
+    assert "no sign" not in said
+    assert "power" not in said
+
+
+def test_a_long_tmpdir_is_not_called_an_outage() -> None:
+    reply = 'unix_listener: path "/very/long/s" too long for Unix domain socket'
+    assert "set TMPDIR" in ssh.why(ADDRESS, 255, "", reply, known=False).hint
+
+
 # --- ways in which a connection does not come about -----------------------------------------------
 
 

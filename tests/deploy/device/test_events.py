@@ -145,3 +145,16 @@ def test_every_record_says_what_it_holds() -> None:
     """No record carries a field without a type of its own."""
     for kind in (events.Progress, events.Built, events.Infer, events.Result, events.Ratio, events.Profile):
         assert all("Any" not in str(one.type) for one in fields(kind))
+
+
+def test_nothing_of_an_event_moves_a_cursor() -> None:
+    """What is kept of an event as it came is shown later: the engine's warnings, its name, the machine."""
+    evil = "\x1b[2J\u202e"
+    model = {"size": 1, "build_seconds": 1.0, "sparse": False, "flags": [evil], "warnings": [evil]}
+    model |= {"sparse_layers": None, "findings": None}
+    stamp = {"backend": "b", "version": evil, "models": {evil: model}}
+    for line in ({"event": "built", "stamp": stamp}, {"event": "other", evil: {"a": [evil]}}):
+        found = events.read(json.dumps(line))
+        assert found is not None
+        assert "\\\\u001b" in repr(getattr(found, "models", getattr(found, "source", None)))
+        assert evil[:3] not in str(getattr(found, "models", getattr(found, "source", None)))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jetpress.deploy.device import board, derived, probe
 from jetpress.deploy.device.device import Local
 from jetpress.deploy.device.probe import Facts, refuse_unless
-from jetpress.deploy.errors import DeviceError
+from jetpress.deploy.errors import DeviceError, TrustError
 from jetpress.deploy.process import Completed
 from jetpress.deploy.targets import TARGETS
 
@@ -259,6 +259,20 @@ def survey(**files: str) -> dict[str, Any]:
         "trtexec": "",
         "disk_free": 2**34,
     }
+
+
+@pytest.mark.parametrize(
+    ("said", "wants"),
+    [("", False), ("# require-signature\n", False), ("a ssh-ed25519 A\n  require-signature \n", True)],
+)
+def test_a_board_that_takes_releases_only_is_refused_before_a_run(said: str, wants: bool) -> None:
+    facts = probe.read("b", survey(model="Jetson-AGX\0", allowed_signers=said))
+    assert facts.wants_signature is wants
+    if wants:
+        with pytest.raises(TrustError, match="takes signed releases only"):
+            probe.refuse_unsigned(facts)
+    else:
+        probe.refuse_unsigned(facts)
 
 
 def test_facts_of_a_recorded_board() -> None:

@@ -97,6 +97,27 @@ def test_a_directory_that_was_damaged_there_is_made_again(device: Device, source
     assert tree(Path(there)) == tree(source)
 
 
+def test_a_bit_that_flipped_there_is_sent_again(device: Device, source: Path) -> None:
+    """A card loses bits without a word: sizes are as they were, in the directory and in the object it is a link to."""
+    there = device.put(source, "bundle")
+    whole = (source / "one less").read_bytes()
+    with (Path(there) / "one less").open("r+b") as file:
+        file.seek(1000)
+        file.write(bytes([whole[1000] ^ 1]))
+    told: list[int] = []
+    assert device.put(source, "bundle", lambda done, total: told.append(done)) == there
+    assert tree(Path(there)) == tree(source)
+    assert told[-1] - told[0] < len(whole)  # only that file
+
+
+def test_a_file_that_became_a_link_there_is_sent_again(device: Device, source: Path, tmp_path: Path) -> None:
+    there = device.put(source, "bundle")
+    (Path(there) / "one less").rename(tmp_path / "elsewhere")
+    (Path(there) / "one less").symlink_to(tmp_path / "elsewhere")
+    device.put(source, "bundle")
+    assert not (Path(there) / "one less").is_symlink()
+
+
 def test_leftovers_of_another_transfer_are_removed(device: Device, source: Path) -> None:
     objects = Path(device.folder) / "objects"
     device.put(source, "bundle")

@@ -492,8 +492,8 @@ def test_rtx_builds_ahead_of_time_and_then_waits_for_a_gpu(pyz: Path, tmp_path: 
     if not Path("/dev/nvidia0").exists():
         code, events, _ = start(pyz, "bench", "--bundle", place)
         assert code == 3
-        assert [event["event"] for event in events] == ["machine", "skipped", "done"]
-        assert "no CUDA device" in events[1]["what"]
+        assert [event["event"] for event in events] == ["signature", "machine", "skipped", "done"]
+        assert "no CUDA device" in events[2]["what"]
 
 
 def test_rtx_names_the_capabilities_it_knows(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

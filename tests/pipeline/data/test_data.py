@@ -292,6 +292,12 @@ def test_an_error_in_a_worker_process_says_the_same(tmp_path: Path) -> None:
     assert caught.value.hint
 
 
+def test_a_data_set_that_ends_a_worker_process_is_named(tmp_path: Path) -> None:
+    data = load(small.data(tmp_path, "leaving", workers=1), 0)
+    with pytest.raises(RecipeError, match=r"ended the process: sys.exit\(0\)"):
+        list(batches(data.train))
+
+
 def test_labels_outside_the_classes(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="labels 0 to 1 for 1 classes"):
         load(small.data(tmp_path, "one_name"), 0)

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from jetpress.deploy.errors import RecipeError
+from jetpress.pipeline import cli, run
 from jetpress.pipeline.network import user_code
+from jetpress.pipeline.recipe.reading import Recipe
 
 BUILDER = """
 from torch import nn
@@ -85,6 +87,18 @@ def test_a_plan_of_theirs(folder: Path) -> None:
     done = jetpress(folder, code)
     assert done.returncode == 0, done.stderr
     assert '"source"' in done.stdout
+
+
+def test_a_builder_that_ends_the_process_is_no_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text("import sys\ndef build(): sys.exit(0)\n")
+    (tmp_path / "r.toml").write_text('[model]\nbuilder = "own.py:build"\n')
+    assert cli.main(["plan", "r.toml"]) == 2
+    assert "own.py, line 2, ended the process: sys.exit(0)" in capsys.readouterr().err
+    with pytest.raises(RecipeError, match=r"ended the process: sys.exit\(0\)"):  # from Python, too
+        run.plan(Recipe.load("r.toml"), "host")
 
 
 def test_a_module_that_is_missing_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Signed releases: who vouches for what a board runs. What the board asks of one is `deploy/runner/release.py`."""

@@ -1,0 +1,125 @@
+"""A release: the bundle of a run, and a signature over what it is. It appears whole, or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from jetpress.deploy.errors import RecipeError, TrustError
+from jetpress.deploy.release.keys import Key, ssh_keygen
+from jetpress.deploy.runner import release, sshsig
+from jetpress.deploy.runner.failures import RunnerError
+from jetpress.deploy.runner.files import contained
+from jetpress.deploy.runner.manifest import Bundle
+from jetpress.deploy.runner.release import CLAIMS, MANIFEST, SIGNATURE, Claims
+from jetpress.deploy.runner.signers import NAMESPACE
+
+FORMAT = 1
+DAY_S = 86400
+LONGEST_DAYS = 3650
+
+
+def sign(bundle: Path, out: Path | None, key: Key, signer: str | None, days: int) -> tuple[Path, Claims]:
+    """Copy a bundle and sign its manifest.
+
+    Args:
+        bundle: of a finished run; each file is held against its manifest before anything is signed.
+        out: the release's folder, which must not be there; None: ``releases/NUMBER`` beside the bundle.
+        key: whose private half ssh-keygen finds.
+        signer: None: the key's comment.
+        days: how long boards take it.
+
+    Returns:
+        the release's folder, and what was signed. Its number is the time in seconds: whoever signs with this key, on
+        whatever machine, the later release has the higher one.
+
+    Raises:
+        TrustError: the bundle is not the one that was made.
+        RecipeError: the key, its name, or the folder will not do.
+    """
+    if not 1 <= days <= LONGEST_DAYS:
+        raise RecipeError(f"--days {days} is not between 1 and {LONGEST_DAYS}", "a year is 365")
+    with _trusted():
+        read = Bundle(str(bundle))
+        target, manifest = str(read.part("target").get("name")), (bundle / MANIFEST).read_bytes()
+    now = int(time.time())
+    claims = Claims(
+        name=str(read.plan["name"]),
+        target=target,
+        signer=key.signer(signer),
+        sequence=now,
+        created=now,
+        expires=now + days * DAY_S,
+        manifest=hashlib.sha256(manifest).hexdigest(),
+    )
+    place = out or bundle.parent / "releases" / str(claims.sequence)
+    if place.exists():
+        raise RecipeError(f"{place} is there already", "name another folder with --out")
+    with _draft(place) as draft:
+        for name in read.files:
+            (draft / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(contained(str(bundle), name), draft / name)
+        (draft / MANIFEST).write_bytes(manifest)
+        (draft / CLAIMS).write_text(json.dumps({"format": FORMAT, **claims._asdict()}, indent=1) + "\n")
+        ssh_keygen(["-Y", "sign", "-f", str(key.path.absolute()), "-n", NAMESPACE, str(draft / CLAIMS)])
+        with _trusted():
+            _tried(draft, key)
+            Bundle(str(draft))  # what was copied is what was signed
+    return place, claims
+
+
+def verify(folder: Path, signers: Path, target: str, state: str = "") -> Claims:
+    """The claims of a release that may be used on this machine; see :func:`jetpress.deploy.runner.release.check`.
+
+    Raises:
+        TrustError: what is wrong with it.
+    """
+    with _trusted():
+        return release.check(str(folder), str(signers), target, state)
+
+
+def _tried(draft: Path, key: Key) -> None:
+    """A key whose public half is of another one would be refused on every board."""
+    made = sshsig.read((draft / SIGNATURE).read_bytes())
+    if made.key != key.blob or not made.holds((draft / CLAIMS).read_bytes()):
+        raise TrustError(f"{key.path} signed, and it is not the key {key.fingerprint}", "see its .pub file")
+
+
+@contextmanager
+def _trusted() -> Iterator[None]:
+    """The runner's refusals as ours."""
+    try:
+        yield
+    except RunnerError as error:
+        raise TrustError(error.what, error.hint) from None
+
+
+@contextmanager
+def _draft(place: Path) -> Iterator[Path]:
+    """A folder that gets its name when all in it is on the disk, and is gone where that fails."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    draft = place.with_name(f".{place.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    try:
+        yield draft
+        for path in [*draft.rglob("*"), draft]:
+            _settle(path)
+        draft.rename(place)
+        _settle(place.parent)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _settle(path: Path) -> None:
+    held = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(held)
+    finally:
+        os.close(held)
