@@ -76,8 +76,8 @@ def _scores(
     for at, expected in _expected(path, inputs, samples, kind):
         here = {name: array[at] for name, array in found.items()}
         if decoded := decoded_by(list(here)):
-            one_by_one = ({k: x[0] for k, x in side.items()} if whole else side for side in (expected, here))
-            known.setdefault(decoded.name, []).append(decoded.found_again(*one_by_one, kind))
+            file, engine = ({k: x[0] if whole else x for k, x in side.items()} for side in (expected, here))
+            known.setdefault(decoded.name, []).append(decoded.found_again(file, engine, kind))
             continue
         for name, got in here.items():
             wanted, scale = expected[name], worst(known[name]) if name in known else None
