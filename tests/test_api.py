@@ -18,14 +18,14 @@ SIGNATURES = {
     "check": "(model, example_inputs=None, *, target='host', precision=None)",
     "compare": "(*runs, device=None)",
     "distillation": "(student, teacher, *, kind='outputs', temperature=5.0, classes=True)",
-    "engine": "(model, target='host', device=None, *, precision=None, calibration=None, shapes=None, pixels=Pixels(mean=(0.0,), std=(1.0,), scale=255.0, colour='rgb', fit='stretch'), input='network', output='scores', settings=(), home=None)",  # noqa: E501
+    "engine": "(model, target='host', device=None, *, precision=None, calibration=None, shapes=None, pixels=Pixels(mean=(0.0,), std=(1.0,), scale=255.0, colour='rgb', fit='stretch'), input='network', output='scores', head=None, settings=(), home=None)",  # noqa: E501
     "equivalent": "(module, path, inputs, *, max_relative_error=0.001, edge_cases=True, mean=None, std=None)",
     "export": "(module, example_inputs, path, *, target='host', precision='fp32', outputs=(), mean=None, std=None, **keys)",  # noqa: E501
     "fine_tune": "(model, train, validation, *, epochs, teacher=None, loss=None, metric=None, seed=0, **keys)",
     "fold": "(model, example_inputs)",
     "load": "(folder, build, weights=None)",
     "plan": "(recipe=None, target='host', device=None, home=None, *, model=None, data=None, loss=None, metric=None, **tables)",  # noqa: E501
-    "prune": "(model, example_inputs, *, ratio=0.5, macs=None, params=None, criterion='l2', scope='uniform', blocks=True, channel_multiple=8, ignore=(), limits=None, batches=None, loss=None, sensitivity_images=128, reconstruct=False, seed=0)",  # noqa: E501
+    "prune": "(model, example_inputs, *, ratio=0.5, macs=None, params=None, latency=None, target='host', device=None, criterion='l2', scope='uniform', blocks=True, channel_multiple=8, ignore=(), limits=None, batches=None, loss=None, sensitivity_images=128, reconstruct=False, seed=0)",  # noqa: E501
     "quantize": "(model, batches, path, *, target='host', precision='int8', **keys)",
     "rounds": "(model, example_inputs, *, accuracy=None, drop=1.0, ratio=0.5, macs=None, params=None, rounds=3, first_step=0.3, steps='even', criterion='l2', scope='uniform', blocks=True, channel_multiple=8, ignore=(), limits=None, batches=None, loss=None, sensitivity_images=128, seed=0)",  # noqa: E501
     "run": "(recipe=None, target='host', device=None, home=None, *, model=None, data=None, loss=None, metric=None, **tables)",  # noqa: E501

@@ -44,6 +44,7 @@ def test_the_options_are_frozen() -> None:
             "--colour",
             "--device",
             "--fit",
+            "--head",
             "--help",
             "--input",
             "--json",

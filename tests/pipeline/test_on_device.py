@@ -13,7 +13,8 @@ from jetpress.pipeline.api import Recipe
 from jetpress.pipeline.recipe.configs import Place
 from jetpress.pipeline.recipe.resolve import resolve
 from jetpress.pipeline.run import on_device
-from jetpress.pipeline.store.artifact import Bundle, Inference, Measurement
+from jetpress.pipeline.store.artifact import Bundle, Checkpoint, Inference, Measurement
+from jetpress.pipeline.store.facts.network import CheckpointFacts
 from jetpress.pipeline.store.steps import Step
 
 
@@ -58,6 +59,9 @@ def test_what_did_not_tell_is_measured_again_by_the_next_run(
     told: list[tuple[str, str]], asked: list[int], tmp_path: Path
 ) -> None:
     walk = Remembering(tmp_path, *told)
-    made = on_device(resolve(Recipe.load("digits"), find("host")), Place(None, {}), Bundle(tmp_path), walk)
+    tested = Checkpoint(tmp_path, CheckpointFacts(1, 2))
+    made = on_device(
+        resolve(Recipe.load("digits"), find("host")), Place(None, {}), Bundle(tmp_path), tested, walk
+    )
     assert walk.asked == asked
     assert made.numbers == Measurement(tmp_path / str(len(asked)))

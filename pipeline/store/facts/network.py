@@ -292,9 +292,9 @@ class Change:
     """Points that the compressed network gains on the dense one, on the same images, and their 95 % interval."""
 
     value: float
-    low: float | None
+    low: float | None = None
     """None: what the figure is made of is not known."""
-    high: float | None
+    high: float | None = None
 
 
 @dataclass(frozen=True)

@@ -155,12 +155,6 @@ def test_a_mask_along_the_wrong_axis_is_caught(tmp_path: Path, monkeypatch: pyte
         made(tmp_path, method="magnitude", permute=False)
 
 
-@pytest.mark.parametrize(("side", "count"), [(32, 64), (224, 64), (448, 16), (2048, 8)])
-def test_large_images_are_fewer(side: int, count: int) -> None:
-    config = ModelConfig(builder="none", inputs=(InputConfig(shape=(3, side, side)),))
-    assert sparsify._images(Network(nn.Identity(), config, DataConfig())) == count
-
-
 def test_ties_and_zeros_still_leave_two_of_four() -> None:
     assert best_mask(torch.zeros(2, 8)).sum() == 8
     assert best_mask(torch.ones(2, 8, 3, 3)).sum() == 2 * 4 * 9

@@ -347,4 +347,4 @@ def test_decorators_of_ours_only_wrap() -> None:
                 source = module.imported.get(name, (module.name,))[0]
                 if source.partition(".")[0] in OURS:
                     ours.add(name)
-    assert ours == {"joint", "style"}
+    assert ours == {"joint", "not_ended", "style"}
