@@ -17,7 +17,17 @@ from PIL import Image
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.data import augment, digests
-from jetpress.pipeline.data.loading import Data, batches, calibration, cut, load, pick, samples, steps
+from jetpress.pipeline.data.loading import (
+    Data,
+    batches,
+    calibration,
+    cut,
+    fit_in_memory,
+    load,
+    pick,
+    samples,
+    steps,
+)
 from jetpress.pipeline.data.placing import Sample, fitted
 from jetpress.pipeline.data.ranks import Part
 from jetpress.pipeline.data.splits import Files, Images
@@ -456,4 +466,4 @@ def test_nothing_is_mixed_unless_asked_for_nor_what_cannot_be() -> None:
 
 @pytest.mark.parametrize(("side", "count"), [(32, 3136), (224, 64), (448, 16), (2048, 8)])
 def test_fewer_large_images_are_walked_together(side: int, count: int) -> None:
-    assert loading.fit_in_memory((torch.empty(1, 3, side, side, device="meta"),)) == count
+    assert fit_in_memory((torch.empty(1, 3, side, side, device="meta"),)) == count
