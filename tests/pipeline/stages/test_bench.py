@@ -86,7 +86,6 @@ def test_a_build_survives_kill_9_of_its_host_and_is_not_done_again(
     stamp = json.loads((tmp_path / "second" / "engine.json").read_text())
     assert (stamp["backend"], stamp["version"]) == (engine.facts.backend, engine.facts.version)
     assert {name: one["size"] for name, one in stamp["models"].items()} == engine.facts.bytes
-    assert stamp["models"]["dense"]["build_seconds"] > 1
     assert list(running.iterdir()) == []
     # Nothing outside the working folder, and nothing at all after `clean`.
     assert [path.name for path in server.home.iterdir()] == [".jetpress"]
