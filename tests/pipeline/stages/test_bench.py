@@ -46,7 +46,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sshd.Server]:
 def packed(folder: Path, *, slow: bool = False) -> Bundle:
     place = bundle(folder / (("dead" if slow else "beef") * 16))
     if slow:
-        onnx.save(slow_to_build(steps=45), place / "dense.onnx")
+        onnx.save(slow_to_build(steps=90), place / "dense.onnx")
     pack(place / "runner.pyz")
     seal(place)
     return Bundle(place)
