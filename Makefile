@@ -37,8 +37,8 @@ lint: $(READY)
 clean:
 	rm -rf .venv runs
 
-# Everything at the versions of requirements.lock, with their hashes. uv is quicker; plain pip does as well. Bytecode is
-# made here, as pip does: a Python that may write none (PYTHONDONTWRITEBYTECODE) compiles PyTorch anew in each process.
+# Everything at the versions of requirements.lock, with their hashes. uv is quicker; plain pip does as well. All that
+# a run imports is imported once: what is broken is seen here, and bytecode is there for a Python that may write none.
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "jetpress needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 3; }
 	@echo "setting up .venv: PyTorch with CUDA and what goes with it, about 3 GB to download and 6 GB on disk;"
@@ -46,14 +46,18 @@ $(READY): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv || true
 	@if [ -x $(BIN)/uv ]; then \
-	  VIRTUAL_ENV=.venv $(BIN)/uv pip install --compile-bytecode --require-hashes -r requirements.lock && \
+	  VIRTUAL_ENV=.venv $(BIN)/uv pip install --require-hashes -r requirements.lock && \
 	  VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable . ; \
 	else \
 	  $(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock && \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . ; \
 	fi
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -c "$(IMPORTS)"
 	@touch $@
 	@echo "set up."
+
+IMPORTS := import importlib, pkgutil, jetpress.pipeline.stages as s, torch._dynamo, torch.onnx._internal.exporter._core; \
+  [importlib.import_module(m.name) for m in pkgutil.iter_modules(s.__path__, s.__name__ + '.')]
 
 # The lock, for every platform and Python that we support (with hashes, without registry addresses).
 lock:
