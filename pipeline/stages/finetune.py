@@ -19,7 +19,7 @@ from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.recipe.retraining import Retraining
 from jetpress.pipeline.store.artifact import Checkpoint
 from jetpress.pipeline.store.facts.network import Recovery, Training
-from jetpress.pipeline.training import norms
+from jetpress.pipeline.training import norms, resume
 from jetpress.pipeline.training.distill import Teacher, taught_by
 from jetpress.pipeline.training.evaluate import device, evaluate, to_device
 from jetpress.pipeline.training.fit import Fit, finish, fit
@@ -72,10 +72,15 @@ def recover(
         state: folder of an inner checkpoint.
     """
     before = evaluate(network, data.validation, "after pruning")
+    as_it_came = resume.copy(network.module.state_dict())
     recalibrate(network, data)
     free = evaluate(network, data.validation, "after recalibration")
     say(f"    validation {before:.2f} after pruning, {free:.2f} with BatchNorm recalibrated")
     fitted = Fit(free, Training(0, (), "", ""))
+    # Layers that were fitted after the cut have the statistics that they need.
+    if before > free and not config.training.epochs:
+        network.module.load_state_dict(as_it_came)
+        fitted = replace(fitted, validation=before)
     if config.training.epochs:
         how = config.training
         if config.may_lose is not None and dense is not None:

@@ -65,6 +65,25 @@ def test_recalibration_then_training_recovers_the_accuracy(dense: Checkpoint, tm
         assert not network.module.get_parameter(name)[~mask].any()
 
 
+def test_statistics_that_make_it_worse_are_not_kept(
+    dense: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where layers were fitted after a cut, with the statistics that there were."""
+
+    def spoilt(network: models.Network, _: object) -> None:
+        for name, buffer in network.module.named_buffers():
+            if name.endswith("running_var"):
+                buffer.fill_(1e6)
+
+    monkeypatch.setattr(finetune, "recalibrate", spoilt)
+    hurt = damage(dense, tmp_path, 0.1)
+    made = retrained(replace(CONFIG, epochs=0), hurt, dense, small.draft(tmp_path, "tuned"))
+    assert made.facts.recovery.after_recalibration < made.facts.recovery.after_pruning
+    assert made.facts.validation == made.facts.recovery.after_pruning
+    one, two = models.load(hurt).module.state_dict(), models.load(made).module.state_dict()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
 def test_no_epochs_recalibrate_only(dense: Checkpoint, tmp_path: Path) -> None:
     hurt = damage(dense, tmp_path, 0.5)
     made = retrained(replace(CONFIG, epochs=0), hurt, dense, small.draft(tmp_path, "tuned"))
