@@ -8,37 +8,37 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jetpress.pipeline.calling import plan, run
     from jetpress.pipeline.compare import compare
-    from jetpress.pipeline.library.exporting import check, equivalent, export
-    from jetpress.pipeline.library.pruned import Pruned
-    from jetpress.pipeline.library.pruning import prune
-    from jetpress.pipeline.library.quantizing import quantize
-    from jetpress.pipeline.library.rounds import Rounds, rounds
-    from jetpress.pipeline.library.saving import load, save
-    from jetpress.pipeline.library.sparsifying import fold, sparsify
-    from jetpress.pipeline.library.tuning import distillation, fine_tune
+    from jetpress.pipeline.functions.exporting import check, equivalent, export
+    from jetpress.pipeline.functions.pruned import Pruned
+    from jetpress.pipeline.functions.pruning import prune
+    from jetpress.pipeline.functions.quantizing import quantize
+    from jetpress.pipeline.functions.rounds import Rounds, rounds
+    from jetpress.pipeline.functions.saving import load, save
+    from jetpress.pipeline.functions.sparsifying import fold, sparsify
+    from jetpress.pipeline.functions.tuning import distillation, fine_tune
     from jetpress.pipeline.recipe.reading import Recipe
     from jetpress.pipeline.run_onnx import engine
 
 OFFERED = {
-    "Pruned": "library.pruned",
+    "Pruned": "functions.pruned",
     "Recipe": "recipe.reading",
-    "Rounds": "library.rounds",
-    "check": "library.exporting",
+    "Rounds": "functions.rounds",
+    "check": "functions.exporting",
     "compare": "compare",
-    "distillation": "library.tuning",
+    "distillation": "functions.tuning",
     "engine": "run_onnx",
-    "equivalent": "library.exporting",
-    "export": "library.exporting",
-    "fine_tune": "library.tuning",
-    "fold": "library.sparsifying",
-    "load": "library.saving",
+    "equivalent": "functions.exporting",
+    "export": "functions.exporting",
+    "fine_tune": "functions.tuning",
+    "fold": "functions.sparsifying",
+    "load": "functions.saving",
     "plan": "calling",
-    "prune": "library.pruning",
-    "quantize": "library.quantizing",
-    "rounds": "library.rounds",
+    "prune": "functions.pruning",
+    "quantize": "functions.quantizing",
+    "rounds": "functions.rounds",
     "run": "calling",
-    "save": "library.saving",
-    "sparsify": "library.sparsifying",
+    "save": "functions.saving",
+    "sparsify": "functions.sparsifying",
 }
 """Name -> the module below ``pipeline`` that has it."""
 __all__ = [

@@ -19,7 +19,7 @@ from jetpress.pipeline.store.store import Store
 if TYPE_CHECKING:
     from torch import nn
 
-    from jetpress.pipeline.library.datasets import Source
+    from jetpress.pipeline.functions.datasets import Source
 
 
 def run(
@@ -119,7 +119,7 @@ def _chosen(
         return Recipe.parse(table)
     if model is None or data is None:
         raise RecipeError("model= and data= belong together", "give both, or a recipe, which names both")
-    from jetpress.pipeline.library import memory  # with PyTorch
+    from jetpress.pipeline.functions import memory  # with PyTorch
 
     given = [*tables.items(), *(base.items() if isinstance(base, Mapping) else ())]
     told = {f"{name}.{key}" for name, one in given if isinstance(one, Mapping) for key in one}

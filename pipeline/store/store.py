@@ -10,7 +10,7 @@
         memo/<key>.json            key of a stage's inputs -> digest of what it made, and how long it took
         drafts/<key>/              work in progress; training keeps its last epoch here
         durations/<alike>.json     how long a step took that is like another: see `jetpress.pipeline.store.durations`
-        given/<digest>.safetensors weights that a program gave in memory: see `jetpress.pipeline.library.memory`
+        given/<digest>.safetensors weights that a program gave in memory: see `jetpress.pipeline.functions.memory`
         locks/<key>.lock
 
 The key is made of the stage's name, its code, its configuration, the digests of its inputs and the versions

@@ -136,7 +136,7 @@ def main(python: str, data: str, folder: str) -> None:
     (place / "yolo.py").write_text(head + TRAINER)
     (place / "photos.py").write_text(head + DATA)
     (place / "yolov8n.toml").write_text(RECIPE.replace("SIZE", str(SIZE)))
-    (place / "library.py").write_text(head + LIBRARY)
+    (place / "functions.py").write_text(head + LIBRARY)
     for name, text in (("trainer and network", TRAINER), ("library", LIBRARY), ("data and metric", DATA)):
         print(f"{name}: {sum(bool(line.strip()) for line in text.splitlines())} lines")
     surroundings = {
@@ -148,7 +148,7 @@ def main(python: str, data: str, folder: str) -> None:
     surroundings["JETPRESS_RUNS"] = str(place / "runs")
     for words in (
         ["-m", "jetpress.pipeline.cli", "run", "yolov8n.toml", "--target", "orin-nano"],
-        ["library.py"],
+        ["functions.py"],
     ):
         began = time.monotonic()
         done = subprocess.run([python, *words], cwd=place, env=surroundings, check=False)

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from jetpress.pipeline.data.digests import digits
 from jetpress.pipeline.recipe.sections.training import TrainConfig
 from jetpress.pipeline.training import fit
-from tests.pipeline.library.small import convolutions
+from tests.pipeline.functions.small import convolutions
 from tests.pipeline.stages.test_train import few, network
 from tests.test_prose import ROOT
 

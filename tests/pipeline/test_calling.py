@@ -17,10 +17,10 @@ from torch.utils.data import DataLoader, TensorDataset
 import jetpress
 from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.data.digests import digits
-from jetpress.pipeline.library import memory
-from jetpress.pipeline.library.datasets import held
+from jetpress.pipeline.functions import memory
+from jetpress.pipeline.functions.datasets import held
 from jetpress.pipeline.network import user_code
-from tests.pipeline.library.small import convolutions
+from tests.pipeline.functions.small import convolutions
 
 PROGRAM = """
 from pathlib import Path

@@ -309,7 +309,7 @@ def test_distributions_are_those_that_python_itself_names() -> None:
 
 
 BESIDE = {
-    "jetpress.pipeline.library.memory": "asks where a class of the user's is",
+    "jetpress.pipeline.functions.memory": "asks where a class of the user's is",
     "jetpress.pipeline.store.fingerprint": "reads the code itself",
     "jetpress.pipeline.store.lazy": "reads the code itself",
     "jetpress.pipeline.store.remembered": "reads the code itself",

@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 import jetpress
 from jetpress.deploy.errors import RecipeError, StageError
 from jetpress.pipeline.data.digests import digits
-from jetpress.pipeline.library.datasets import held
-from jetpress.pipeline.library.sparsifying import Sparse
-from tests.pipeline.library.small import convolutions, images
+from jetpress.pipeline.functions.datasets import held
+from jetpress.pipeline.functions.sparsifying import Sparse
+from tests.pipeline.functions.small import convolutions, images
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from torch.nn.utils import parametrizations
 
 import jetpress
 from jetpress.deploy.errors import DeviceError, JetpressError, StageError
-from tests.pipeline.library.networks import INPUTS, Net, Stubborn, net
+from tests.pipeline.functions.networks import INPUTS, Net, Stubborn, net
 
 
 def prune(model: nn.Module | jetpress.Pruned, **how: Any) -> jetpress.Pruned:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.targets import Target, find
 from jetpress.pipeline.data.splits import tensors_of
-from jetpress.pipeline.library.given import given, unwrapped
+from jetpress.pipeline.functions.given import given, unwrapped
 from jetpress.pipeline.network import detectors
 from jetpress.pipeline.network.models import Network, outputs_of
 from jetpress.pipeline.recipe.reading import Recipe

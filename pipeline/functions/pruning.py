@@ -20,8 +20,8 @@ from jetpress.deploy.suggest import did_you_mean
 from jetpress.deploy.targets import Target
 from jetpress.pipeline.data.loading import fit_in_memory
 from jetpress.pipeline.data.splits import Batch
-from jetpress.pipeline.library.given import Given, given, inputs_of
-from jetpress.pipeline.library.pruned import Cut, Pruned, Size, names_of
+from jetpress.pipeline.functions.given import Given, given, inputs_of
+from jetpress.pipeline.functions.pruned import Cut, Pruned, Size, names_of
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.channels import ChannelGraph, Step, analyse, copied
 from jetpress.pipeline.network.channels.modes import batched, evaluating
@@ -122,7 +122,7 @@ def _bench(
             "jetpress.prune: latency is a share of what the dense network takes, and this one was pruned before",
             "prune the dense network to the whole share at once, or give macs",
         )
-    from jetpress.pipeline.library.latency import bench_of  # with all that a device needs
+    from jetpress.pipeline.functions.latency import bench_of  # with all that a device needs
 
     return bench_of(config, target, device)
 
@@ -204,7 +204,7 @@ def pruned(
     if bench is None:
         found = proposed(reduction, whole)
     else:
-        from jetpress.pipeline.library.latency import timed
+        from jetpress.pipeline.functions.latency import timed
 
         time, found = timed(bench, network.module, inputs, reduction, whole)
     shapes, before = network.shapes, _size(network.module, inputs)

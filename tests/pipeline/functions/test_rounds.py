@@ -10,7 +10,7 @@ from torch import nn
 
 import jetpress
 from jetpress.deploy.errors import RecipeError, StageError
-from tests.pipeline.library.networks import INPUTS, net, step
+from tests.pipeline.functions.networks import INPUTS, net, step
 
 
 def rounds(**how: Any) -> jetpress.Rounds:

@@ -10,8 +10,8 @@ from typing import Literal
 from torch import Tensor, nn
 
 from jetpress.deploy.errors import RecipeError, StageError
-from jetpress.pipeline.library.pruned import Pruned
-from jetpress.pipeline.library.pruning import Loss, Scope, Shown, configured, pruned, shown
+from jetpress.pipeline.functions.pruned import Pruned
+from jetpress.pipeline.functions.pruning import Loss, Scope, Shown, configured, pruned, shown
 from jetpress.pipeline.network.channels.modes import set_modes
 from jetpress.pipeline.pruning import steps as sizes
 from jetpress.pipeline.pruning.steps import goal

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from jetpress.deploy.targets import Target
 from jetpress.pipeline.engine.contents import write_inputs
 from jetpress.pipeline.flow.devices import bench_for_pruning, target_of, where
-from jetpress.pipeline.library.subjects import decided, network_of
+from jetpress.pipeline.functions.subjects import decided, network_of
 from jetpress.pipeline.pruning.reduction import Proposal, Reduction
 from jetpress.pipeline.pruning.timed import Timer, for_time, layer_times
 from jetpress.pipeline.recipe.configs import Bench, BundleConfig

@@ -25,8 +25,8 @@ from torch.utils import _pytree as pytree
 from jetpress.deploy.console import progress
 from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.data.augment import mix, seeded
-from jetpress.pipeline.library.datasets import Held, Source, held
-from jetpress.pipeline.library.subjects import copied
+from jetpress.pipeline.functions.datasets import Held, Source, held
+from jetpress.pipeline.functions.subjects import copied
 from jetpress.pipeline.network import user_code
 from jetpress.pipeline.recipe.reading import Recipe, named
 from jetpress.pipeline.store.fingerprint import versions

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from jetpress.deploy.errors import RecipeError, StageError, from_os_error
 from jetpress.deploy.targets import Target
+from jetpress.pipeline.functions.subjects import Batches, HasModule, batches_of, decided, joined, network_of
 from jetpress.pipeline.graph import session
 from jetpress.pipeline.graph.session import Feed
-from jetpress.pipeline.library.subjects import Batches, HasModule, batches_of, decided, joined, network_of
 from jetpress.pipeline.recipe.configs import PreflightConfig
 from jetpress.pipeline.stages.equivalence import opened
 from jetpress.pipeline.stages.export import written

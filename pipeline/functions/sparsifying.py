@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from jetpress.deploy.errors import RecipeError
-from jetpress.pipeline.library.subjects import (
+from jetpress.pipeline.functions.subjects import (
     Batches,
     HasModule,
     Inputs,

@@ -10,7 +10,7 @@ import torch
 
 import jetpress
 from jetpress.deploy.errors import RecipeError
-from tests.pipeline.library.small import convolutions, images
+from tests.pipeline.functions.small import convolutions, images
 
 
 @pytest.mark.parametrize("target", ["xavier", "orin-nano"])

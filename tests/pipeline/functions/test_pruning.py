@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 import jetpress
 from jetpress.deploy.errors import JetpressError, RecipeError
 from jetpress.pipeline.pruning.criteria import CRITERIA
-from tests.pipeline.library.networks import INPUTS, Net, Stubborn, net
+from tests.pipeline.functions.networks import INPUTS, Net, Stubborn, net
 
 DATA = [(INPUTS, torch.tensor([0, 1])), (INPUTS + 1, torch.tensor([2, 3]))]
 

@@ -12,9 +12,9 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from jetpress.deploy.errors import RecipeError
-from jetpress.pipeline.library.datasets import Source, data_of
-from jetpress.pipeline.library.sparsifying import masks_of
-from jetpress.pipeline.library.subjects import HasModule, as_it_was, copied, decided, module_of, network_of
+from jetpress.pipeline.functions.datasets import Source, data_of
+from jetpress.pipeline.functions.sparsifying import masks_of
+from jetpress.pipeline.functions.subjects import HasModule, as_it_was, copied, decided, module_of, network_of
 from jetpress.pipeline.network import user_code
 from jetpress.pipeline.network.models import outputs_of
 from jetpress.pipeline.recipe.sections.data import DataConfig

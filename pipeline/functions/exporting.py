@@ -15,9 +15,7 @@ from jetpress.deploy.errors import RecipeError, StageError, from_os_error
 from jetpress.deploy.preflight import compatibility, verdict
 from jetpress.deploy.preflight.verdict import Verdict
 from jetpress.deploy.targets import Target, find
-from jetpress.pipeline.graph.ends import Ends
-from jetpress.pipeline.graph.tolerance import REPORT
-from jetpress.pipeline.library.subjects import (
+from jetpress.pipeline.functions.subjects import (
     Batches,
     HasModule,
     Inputs,
@@ -28,6 +26,8 @@ from jetpress.pipeline.library.subjects import (
     network_of,
     tensors,
 )
+from jetpress.pipeline.graph.ends import Ends
+from jetpress.pipeline.graph.tolerance import REPORT
 from jetpress.pipeline.network import detectors
 from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.recipe.configs import PreflightConfig

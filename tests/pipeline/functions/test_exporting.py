@@ -12,7 +12,7 @@ from torch import nn
 
 import jetpress
 from jetpress.deploy.errors import RecipeError, StageError
-from tests.pipeline.library.small import convolutions, images
+from tests.pipeline.functions.small import convolutions, images
 
 
 @pytest.mark.parametrize(("target", "opset"), [("nano", 13), ("xavier", 17), ("orin-nano", 18)])

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 
 import jetpress
 from jetpress.deploy.errors import RecipeError
-from tests.pipeline.library.networks import INPUTS, Net, Stubborn, net, step
+from tests.pipeline.functions.networks import INPUTS, Net, Stubborn, net, step
 
 OPTIMIZERS: dict[str, Callable[[list[nn.Parameter]], torch.optim.Optimizer]] = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9),

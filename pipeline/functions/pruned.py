@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from jetpress.deploy.errors import RecipeError
-from jetpress.pipeline.library.given import Shapes, given, unwrapped
-from jetpress.pipeline.library.optimizer import Fate, cut_state
+from jetpress.pipeline.functions.given import Shapes, given, unwrapped
+from jetpress.pipeline.functions.optimizer import Fate, cut_state
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.channels import Step, positions
 from jetpress.pipeline.network.channels.inside import outside

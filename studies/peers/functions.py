@@ -1,6 +1,6 @@
 """``jetpress.prune`` beside torch-pruning and ModelOpt, as libraries in somebody's own training code.
 
-    python -m studies.peers.library OUT.json [NETWORK ...]
+    python -m studies.peers.functions OUT.json [NETWORK ...]
 
 Ten networks of torchvision with new weights, at 64 x 64 pixels: half of the multiply-adds is asked for, widths in
 multiples of 8. The code of each library is what its own documentation shows; it is run as it stands here, and its
@@ -126,7 +126,7 @@ def survives(module: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor
 
 def measured(library: str, network: str, folder: Path) -> dict[str, Any]:
     """The same in a process of its own, or why there is none."""
-    command = [sys.executable, "-m", "studies.peers.library", "case", library, network, str(folder)]
+    command = [sys.executable, "-m", "studies.peers.functions", "case", library, network, str(folder)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     except subprocess.TimeoutExpired:

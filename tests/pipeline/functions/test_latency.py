@@ -6,7 +6,7 @@ import pytest
 
 import jetpress
 from jetpress.deploy.errors import RecipeError
-from tests.pipeline.library.small import convolutions, images
+from tests.pipeline.functions.small import convolutions, images
 
 
 def test_a_latency_is_measured_and_told_of() -> None:

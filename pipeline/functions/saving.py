@@ -20,8 +20,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from jetpress.deploy.errors import TrustError, from_os_error
-from jetpress.pipeline.library.given import Shapes, plain, shapes_of, uncompiled, unwrapped
-from jetpress.pipeline.library.pruned import Cut, Pruned, Size, check_same
+from jetpress.pipeline.functions.given import Shapes, plain, shapes_of, uncompiled, unwrapped
+from jetpress.pipeline.functions.pruned import Cut, Pruned, Size, check_same
 from jetpress.pipeline.network import models, weight_files
 from jetpress.pipeline.network.channels import Step
 from jetpress.pipeline.network.checkpoints import fill, load_stored
