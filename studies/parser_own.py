@@ -28,7 +28,9 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
-from jetpress.deploy.preflight.compatibility import preflight
+from jetpress.deploy.onnx_file import guard
+from jetpress.deploy.preflight.compatibility import judge
+from jetpress.deploy.preflight.graph import inferred
 from jetpress.deploy.targets import Target, find
 from jetpress.pipeline.graph import exporting, fp16_layers
 from jetpress.pipeline.graph.cases import cases
@@ -37,7 +39,7 @@ from jetpress.pipeline.graph.trace import trace
 from jetpress.pipeline.network import detectors, models
 from jetpress.pipeline.quantization import calibrate
 from jetpress.pipeline.quantization.dialect import DIALECTS
-from jetpress.pipeline.quantization.result import checked, rest_in_fp16
+from jetpress.pipeline.quantization.result import rest_in_fp16
 from jetpress.pipeline.quantization.subject import Subject
 from jetpress.pipeline.recipe.reading import Recipe
 from jetpress.pipeline.recipe.resolve import resolve
@@ -112,7 +114,8 @@ class Subgraph:
             exporting.tidy(halved, plan.export.ir_version)
             exporting.write(halved, path)
         else:
-            checked(_in_int8(proto, plan, list(fp16_layers.feeds(proto, seen))), path)
+            made = _in_int8(proto, plan, list(fp16_layers.feeds(proto, seen)))
+            onnx.save(onnx.shape_inference.infer_shapes(made), path)
         return said, precision
 
 
@@ -176,8 +179,11 @@ def judged(made: Subgraph, variants: tuple[str, ...], target: Target) -> dict[st
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         said, precision = made.written(target, variants, path)
-        for reader, version in read_by(target) if precision else ():
-            verdict = preflight(path, reader, precision=precision, trial=False)
+        if not precision:
+            return {}
+        graph = inferred(guard.check_onnx(path))
+        for reader, version in read_by(target):
+            verdict = judge(graph, reader, precision=precision, trial=False)
             errors = [f"{p.op}: {p.what}" for p in verdict.problems if p.level == "error"]
             found[f"{target.name}{version}"] = {"rewritten": said, "refused": errors}
             if "sparse" in variants:
