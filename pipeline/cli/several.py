@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from jetpress.deploy import console
 from jetpress.deploy.errors import DeviceError, RecipeError
 from jetpress.deploy.suggest import did_you_mean
-from jetpress.deploy.targets import BOARD, find
+from jetpress.deploy.targets import BOARD, Target, find
 
 if TYPE_CHECKING:
     from jetpress.pipeline.listing import Listed
@@ -85,16 +85,18 @@ def run_each(recipe: Recipe, chosen: Sequence[Pair]) -> list[Ended]:
     """
     from jetpress.benchmarks.report.headline import shown
     from jetpress.pipeline import listing
-    from jetpress.pipeline.flow.devices import target_of
     from jetpress.pipeline.recipe.resolve import resolve
     from jetpress.pipeline.run import run
 
-    found = [target_of(one.target, one.device) for one in chosen]
+    found = [_target(one) for one in chosen]
     for target in found:
-        resolve(recipe, target)  # what a target refuses is said before the first of them runs
+        if isinstance(target, Target):
+            resolve(recipe, target)  # what a target refuses is said before the first of them runs
     ended = []
     for one, target in zip(chosen, found, strict=True):
         try:
+            if isinstance(target, DeviceError):
+                raise target
             report = run(recipe, target, one.device)
         except (DeviceError, RecipeError) as error:
             if len(chosen) == 1:
@@ -112,6 +114,16 @@ def run_each(recipe: Recipe, chosen: Sequence[Pair]) -> list[Ended]:
             row = listing.of(report, report.folder or Path())
             ended.append(Ended(row, report.to_dict(), shown(report).exit_code))
     return ended
+
+
+def _target(pair: Pair) -> Target | DeviceError:
+    """What the device is asked for; why it does not answer, to be said in its turn."""
+    from jetpress.pipeline.flow.devices import target_of
+
+    try:
+        return target_of(pair.target, pair.device)
+    except DeviceError as error:
+        return error
 
 
 def worst(codes: Sequence[int]) -> int:
