@@ -89,7 +89,9 @@ def run_each(recipe: Recipe, chosen: Sequence[Pair]) -> list[Ended]:
     from jetpress.pipeline.run import run
 
     found = [_target(one) for one in chosen]
-    recipe = shared(recipe, [one for one in found if isinstance(one, Target)])  # refused before the first of them runs
+    recipe = shared(
+        recipe, [one for one in found if isinstance(one, Target)]
+    )  # refused before the first of them runs
     ended = []
     for one, target in zip(chosen, found, strict=True):
         try:
