@@ -1,5 +1,6 @@
 """The commands: jetpress init, quick, run, plan, engine, check, targets, device, report, compare, runs, gc, key,
-release, verify, deploy, rollback, status, fleet, docs, completion.
+release, verify, deploy, rollback, status, fleet, package, docs,
+completion.
 
 stdout carries results (one JSON object with --json), stderr the prose. Knobs live in the recipe: ``--set`` takes
 any of its keys, and there is no other. Heavy imports come after the arguments are understood.
