@@ -125,9 +125,14 @@ def _serve_last_good(place: Place) -> None:
 
 
 def rollback(place: Place, why: str = "rolled back by hand") -> Slot:
-    """The last good slot serves again, and the one that served is bad; raises DeviceError where there is none."""
+    """The last good slot serves again, and the one that served is bad; raises DeviceError where there is none.
+
+    A trial may always be ended: where nothing served before it, nothing does then.
+    """
     with alone(place.folder, "deployment"):
         slots, current, good = place.slots(), place.current(), place.last_good()
+        if good is None and current in slots and slots[current].state == TRIAL:
+            return said(place, fall_back(place, slots[current], why))
         if good is None:
             raise DeviceError(
                 "%s: there is no earlier release to go back to" % place.name,

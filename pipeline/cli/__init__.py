@@ -1,5 +1,4 @@
-"""The commands: jetpress init, quick, run, plan, engine, sweep, results, check, targets, device, report, compare, runs,
-gc, key, release, verify, deploy, rollback, status, fleet, docs, completion.
+"""The commands, a module for each group of them: `jetpress --help`.
 
 stdout carries results (one JSON object with --json), stderr the prose. Knobs live in the recipe: ``--set`` takes
 any of its keys, and there is no other. Heavy imports come after the arguments are understood.

@@ -164,6 +164,7 @@ def test_the_options_are_frozen() -> None:
             "-v",
             "release",
         ],
+        "package": ["--for", "--help", "--json", "--out", "-h", "release"],
         "docs": ["--help", "--json", "-h", "page"],
         "completion": ["--help", "-h", "shell"],
     }

@@ -84,7 +84,7 @@ class Desk:
         return {number: slot.state for number, slot in self.place.slots().items()}
 
     def folders(self) -> list[str]:
-        return sorted(os.listdir(self.place.releases))
+        return sorted(path.name for path in Path(self.place.releases).iterdir())
 
 
 @pytest.fixture
@@ -147,9 +147,15 @@ def test_a_trial_is_confirmed_or_falls_back(desk: Desk) -> None:
     desk.deploy("d", on_trial=True)
     boot(desk.place, sick)
     assert (desk.serves(), desk.place.slots()[4].reason) == ("b", "wrong outputs")
+    desk.place.serve_nothing()
     with pytest.raises(DeviceError, match="no release is on trial"):
-        desk.place.serve_nothing()
         confirm(desk.place)
+
+
+def test_the_first_trial_may_be_ended_too(desk: Desk) -> None:
+    desk.deploy("a", on_trial=True)
+    assert rollback(desk.place).state == "bad"
+    assert (desk.serves(), desk.folders()) == ("", [])
 
 
 def test_a_trial_that_hangs_the_board_is_counted(desk: Desk) -> None:
@@ -188,7 +194,7 @@ def test_what_is_damaged_does_not_serve(desk: Desk) -> None:
 def test_names_are_folders_and_nothing_else(desk: Desk, tmp_path: Path) -> None:
     for name in ("../../x", "a b", "."):
         deploy(str(release(tmp_path / repr(name), name, name)), desk.asked, build, healthy)
-    assert set(os.listdir(desk.asked.root)) == {"_._.._x", "_", "a_b"}
+    assert {path.name for path in Path(desk.asked.root).iterdir()} == {"_._.._x", "_", "a_b"}
     with pytest.raises(BundleError, match="here are"):
         only(desk.asked.root, "")
     assert only(desk.asked.root, "a b").name == "a_b"
