@@ -1,5 +1,5 @@
-"""The commands: jetpress init, quick, run, plan, engine, sweep, results, check, targets, device, report, compare, runs,
-gc, key, release, verify, docs, completion.
+"""The commands: jetpress init, quick, run, plan, engine, sweep, results, batch, check, targets, device, report,
+compare, runs, gc, key, release, verify, docs, completion.
 
 stdout carries results (one JSON object with --json), stderr the prose. Knobs live in the recipe: ``--set`` takes
 any of its keys, and there is no other. Heavy imports come after the arguments are understood.
