@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+WAIT_S = 60.0
+"""For another process that writes: a busy disk takes its time over each transaction."""
 State = Literal["waiting", "running", "done", "failed"]
 COLUMNS = "name, priority, arrived, state, tries, exit_code, why, seconds, ended, report"
 SCHEMA = """
@@ -52,7 +54,7 @@ class Queue:
     """
 
     def __init__(self, path: Path) -> None:
-        self._database = sqlite3.connect(path, isolation_level=None)
+        self._database = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None)
         self._database.execute("PRAGMA synchronous = FULL")
         self._database.execute(SCHEMA)
 
