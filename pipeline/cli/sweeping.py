@@ -1,9 +1,10 @@
-"""jetpress sweep | results"""
+"""jetpress sweep | results | batch"""
 
 from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from jetpress.pipeline.sweep.records import Record
 
 
+WIDEST = 48
+"""Characters of a verdict or a reason in the table; the page has all of it."""
+
+
 def add(commands: Commands) -> None:
     """Many runs at once, and what they came to."""
     text = "run every combination of recipes, targets and values that a sweep's file names"
@@ -25,12 +30,29 @@ def add(commands: Commands) -> None:
     given = sweep.add_argument("sweep", metavar="SWEEP", help="a .toml file: `jetpress docs sweeps`")
     completed(given, "recipe")
     where = sweep.add_mutually_exclusive_group()
-    where.add_argument("--workers", type=_count, default=1, metavar="N", help="cells at once, here (default: 1)")
-    where.add_argument("--ray", metavar="ADDRESS", help="run them on a Ray cluster: auto, HOST:PORT or ray://...")
+    where.add_argument(
+        "--workers", type=_count, default=1, metavar="N", help="cells at once, here (default: 1)"
+    )
+    where.add_argument(
+        "--ray", metavar="ADDRESS", help="run them on a Ray cluster: auto, HOST:PORT or ray://..."
+    )
     sweep.add_argument("--again", action="store_true", help="walk cells that are done, too")
     text = "the results of a sweep: all cells, and those that no other beats"
     results = command(commands, "results", _results, text)
-    results.add_argument("sweep", nargs="?", metavar="SWEEP", help="its folder, its name there, or its .toml file")
+    results.add_argument(
+        "sweep", nargs="?", metavar="SWEEP", help="its folder, its name there, or its .toml file"
+    )
+
+    text = "run jobs as they arrive in a folder, each in a process and a folder of its own (no sandbox)"
+    batch = command(commands, "batch", _batch, text, works_long=True)
+    completed(
+        batch.add_argument("folder", metavar="FOLDER", help="jobs are put into FOLDER/incoming"), "folder"
+    )
+    batch.add_argument("--workers", type=_count, default=1, metavar="N", help="jobs at once (default: 1)")
+    batch.add_argument(
+        "--watch", action="store_true", help="wait for more jobs when none is left, until Ctrl-C"
+    )
+    batch.add_argument("--list", action="store_true", help="only say what became of each job")
 
 
 def _count(text: str) -> int:
@@ -58,6 +80,24 @@ def _results(options: argparse.Namespace) -> int:
 
     folder = _found(options.sweep)
     return _shown(folder, records.read_all(folder), options.json)
+
+
+def _batch(options: argparse.Namespace) -> int:
+    from jetpress.pipeline.sweep import batch, sweep
+
+    folder = Path(options.folder)
+    crew = sweep.local(options.workers)
+    jobs = batch.jobs(folder) if options.list else batch.run(folder, crew, watch=options.watch)
+    if options.json:
+        print(json.dumps({"folder": str(folder.absolute()), "jobs": [asdict(job) for job in jobs]}))
+    else:
+        for job in jobs:
+            took = "-" if job.seconds is None else console.duration(job.seconds)
+            print(
+                f"{job.name:<24} {job.state:<8} {job.priority:>4} {took:>12}  {job.why or job.report}".rstrip()
+            )
+    codes = [job.exit_code or 0 for job in jobs if job.state == "failed"]
+    return worst([0, *(code if code in WORST else StageError.exit_code for code in codes)])
 
 
 def _found(name: str | None) -> Path:
@@ -107,7 +147,9 @@ def _shown(folder: Path, found: Sequence[Record], as_json: bool) -> int:
         return worst([0, *codes])
     for line in _lines(found, best):
         print(line)
-    counted = {state: sum(one.state == state for one in found) for state in dict.fromkeys(one.state for one in found)}
+    counted = {
+        state: sum(one.state == state for one in found) for state in dict.fromkeys(one.state for one in found)
+    }
     console.say(", ".join(f"{count} {state}" for state, count in counted.items()))
     console.say(f"page: {folder / 'index.html'}")
     return worst([0, *codes])
@@ -128,7 +170,7 @@ def _lines(found: Sequence[Record], best: set[int]) -> list[str]:
                 "*" if number in best else "",
                 one.name,
                 one.state,
-                str(known.get("verdict") or one.why or "-"),
+                str(known.get("verdict") or one.why or "-")[:WIDEST],
                 f"{accuracy:.2f} %" if isinstance(accuracy, float) else "-",
                 points(change) if isinstance(change, float) else "-",
                 ms(latency) if isinstance(latency, float) else "-",
@@ -137,5 +179,6 @@ def _lines(found: Sequence[Record], best: set[int]) -> list[str]:
         )
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
     ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from jetpress.pipeline.recipe.sections.compression import PruneConfig
 
@@ -38,7 +39,7 @@ class Goal:
         """
         gone = {kind: round(whole * share / self.share, 6) for kind, whole in self.also.items()}
         unread = NOT_OF_A_CUT if config.scope == "measured" else NOT_OF_A_CUT + OF_MEASURED
-        plain = {one.name: one.default for one in fields(config) if one.name in unread}
+        plain: dict[str, Any] = {one.name: one.default for one in fields(config) if one.name in unread}
         return replace(config, **plain | gone | {self.kind: round(share, 6)})
 
 

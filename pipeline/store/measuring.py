@@ -43,9 +43,9 @@ def exclusive(config: object, locked: Locked) -> Iterator[None]:
         yield
         return
     name = place.device or "this machine"
-    with locked(f"device-{hashlib.sha256(name.encode()).hexdigest()[:16]}", f"another run is on {name}"):
-        with nullcontext() if place.device else _asked.get()():
-            yield
+    lock = locked(f"device-{hashlib.sha256(name.encode()).hexdigest()[:16]}", f"another run is on {name}")
+    with lock, nullcontext() if place.device else _asked.get()():
+        yield
 
 
 def _place(config: object) -> tuple[Place | None, bool]:

@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -73,14 +73,22 @@ def run(recipe: str, target: str, device: str, line: Line) -> Mapping[str, JsonV
     return {"exit_code": shown(report).exit_code, "folder": str((report.folder or Path()).absolute())}
 
 
-def main() -> int:
-    """Run what the arguments name."""
-    *arguments, number = sys.argv[1:]
-    line = Line(int(number))
+def lived(
+    number: int,
+    act: Callable[[Line], Mapping[str, JsonValue]],
+    leave: Callable[[Mapping[str, JsonValue]], None] = lambda _: None,
+) -> int:
+    """The life of such a process: how it ends, it says in every case that can be foreseen.
+
+    Args:
+        number: of the socket.
+        act: does the work, and says how it ended.
+        leave: is told that, too, before anybody else.
+    """
+    line = Line(number)
     die_with_parent()
-    recipe, target, device = arguments
     try:
-        told = run(recipe, target, device, line)
+        told = act(line)
     except JetpressError as error:
         told = _failed(error)
     except OSError as error:
@@ -91,6 +99,7 @@ def main() -> int:
         traceback.print_exc()
         what = f"{type(error).__name__}: {error}"
         told = {"error": what, "hint": "its log has all of it", "exit_code": UNFORESEEN}
+    leave(told)
     line.say(event="ended", **told)
     return int(str(told["exit_code"]))
 
@@ -98,6 +107,12 @@ def main() -> int:
 def _failed(error: JetpressError) -> Mapping[str, JsonValue]:
     print(f"jetpress: error: {error}", file=sys.stderr)
     return {"error": error.what, "hint": error.hint, "exit_code": error.exit_code}
+
+
+def main() -> int:
+    """Run what the arguments name."""
+    recipe, target, device, number = sys.argv[1:]
+    return lived(int(number), lambda line: run(recipe, target, device, line))
 
 
 if __name__ == "__main__":

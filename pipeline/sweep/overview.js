@@ -1,12 +1,13 @@
 "use strict";
+const thousands = (v) => (v < 1e6 ? Number((v / 1e3).toPrecision(3)) + " k" : Number((v / 1e6).toPrecision(3)) + " M");
 const FIGURES = {
   accuracy: ["Accuracy", (v) => v.toFixed(2) + " %", -1],
   accuracy_change: ["Change", (v) => (v < 0 ? "\u2212" : "+") + Math.abs(v).toFixed(2), -1],
   latency_ms: ["Latency", (v) => Number(v.toPrecision(3)) + " ms", 1],
   speed: ["Speed", (v) => v.toFixed(2) + "x", -1],
   size_bytes: ["Size", (v) => (v < 1e6 ? (v / 1e3).toFixed(0) + " kB" : (v / 1e6).toFixed(1) + " MB"), 1],
-  parameters: ["Parameters", (v) => (v / 1e6).toPrecision(3) + " M", 1],
-  macs: ["MACs", (v) => (v / 1e6).toPrecision(3) + " M", 1],
+  parameters: ["Parameters", thousands, 1],
+  macs: ["MACs", thousands, 1],
 };
 const here = (id) => document.getElementById(id);
 const known = (key) => CELLS.some((cell) => typeof cell[key] === "number");
@@ -52,7 +53,7 @@ function draw() {
   box.replaceChildren();
   if (!shown.length) { box.append("No cell has both figures."); return; }
   const width = Math.max(Math.min(box.clientWidth, 1000), 300), height = Math.min(width * 0.62, 460);
-  const left = 76, right = 16, top = 16, bottom = 44;
+  const left = 76, right = 34, top = 16, bottom = 44;
   const [x0, x1] = span(shown.map((cell) => cell[across])), [y0, y1] = span(shown.map((cell) => cell[up]));
   const x = (v) => left + (v - x0) / (x1 - x0) * (width - left - right);
   const y = (v) => height - bottom - (v - y0) / (y1 - y0) * (height - top - bottom);

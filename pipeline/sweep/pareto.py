@@ -52,4 +52,6 @@ def best(rows: Sequence[Mapping[str, JsonValue]], objectives: Sequence[str]) -> 
 def measured(rows: Sequence[Mapping[str, JsonValue]], target: JsonValue) -> list[str]:
     """The objectives that a target's cells have: latency where it was measured."""
     own = [row for row in rows if row.get("target") == target]
-    return [name for name in ("accuracy", "latency", "size") if any(row.get(OBJECTIVES[name][0]) for row in own)]
+    return [
+        name for name in ("accuracy", "latency", "size") if any(row.get(OBJECTIVES[name][0]) for row in own)
+    ]

@@ -32,7 +32,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 
@@ -43,6 +43,7 @@ from jetpress.pipeline.recipe.messages import Written, explain
 from jetpress.pipeline.recipe.reading import in_toml, named
 from jetpress.pipeline.recipe.sections.fields import AtLeastOne, Count, Section, is_file_reference
 
+Objective = Literal["accuracy", "latency", "size", "parameters", "macs"]
 MOST = 100_000
 """Cells of one sweep."""
 
@@ -60,13 +61,43 @@ class Range(Section):
     def values(self) -> list[JsonValue]:
         """All of them, both ends among them."""
         if self.log and min(self.start, self.end) <= 0:
-            raise RecipeError(f"a range from {self.start:g} to {self.end:g} has no logarithms", "leave log out")
+            raise RecipeError(
+                f"a range from {self.start:g} to {self.end:g} has no logarithms", "leave log out"
+            )
         low, high = (math.log(self.start), math.log(self.end)) if self.log else (self.start, self.end)
         points = [low + (high - low) * n / (self.steps - 1) for n in range(self.steps)]
         return [float(f"{math.exp(point) if self.log else point:.6g}") for point in points]
 
 
 Values = list[JsonValue] | Range
+
+
+@dataclass(frozen=True)
+class Span(Section):
+    """All numbers between two, both among them."""
+
+    start: Annotated[float, Field(alias="from")]
+    end: Annotated[float, Field(alias="to")]
+    log: bool = False
+    """Small ones are as likely as large ones."""
+    whole: bool = False
+    """Whole numbers alone."""
+
+
+@dataclass(frozen=True)
+class SearchConfig(Section):
+    """Trials that Optuna chooses, instead of a grid."""
+
+    space: Annotated[dict[str, list[JsonValue] | Span], Field(min_length=1)]
+    """Recipe key -> its choices, or the numbers between which it lies."""
+    trials: AtLeastOne = 30
+    """Those of earlier runs that fit are not counted."""
+    objectives: Annotated[tuple[Objective, ...], Field(min_length=1)] = ("accuracy", "latency")
+    """``accuracy`` (test split), ``latency`` (median, measured), ``size`` (of the engine, or of the ONNX file where
+    none is built), ``parameters``, ``macs``."""
+    seed: Count = 0
+    hopeless: bool = True
+    """End a trial whose validation accuracy is, at the same epoch, below the median of those that remove as much."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +117,8 @@ class Sweep(Section):
     """Recipe keys that every cell has."""
     grid: dict[str, Values] = field(default_factory=dict)
     """Recipe key -> its values; every combination is a cell."""
+    search: SearchConfig | None = None
+    """``[search]``, with ``[search.space]``: for one recipe, at most one model, and one target."""
     retries: Count = 1
     """How often a cell is begun again whose process was killed or whose device failed."""
     gpus: Count = 0
@@ -121,7 +154,9 @@ def load(path: Path) -> Sweep:
         near = did_you_mean(path.name, [one.name for one in path.parent.glob("*.toml")])
         raise RecipeError(f"there is no sweep {path}", near or "`jetpress docs sweeps` shows one") from None
     except (ValueError, RecursionError) as error:
-        raise RecipeError(f"{path} is not valid TOML: {error}", "see https://toml.io for the syntax") from None
+        raise RecipeError(
+            f"{path} is not valid TOML: {error}", "see https://toml.io for the syntax"
+        ) from None
     except OSError as error:
         raise RecipeError(f"{path} cannot be read: {error.strerror}", "give a .toml file") from None
     table.setdefault("name", named(path))
@@ -150,6 +185,18 @@ def _check(sweep: Sweep, path: Path) -> None:
     for key, values in sweep.grid.items():
         if isinstance(values, list) and not values:
             raise RecipeError(f"{path}: grid.{key} has no values", "give at least one, or leave it out")
+    if sweep.search and (
+        len(sweep.recipes) > 1 or len(sweep.models) > 1 or len(sweep.targets) > 1 or sweep.grid
+    ):
+        raise RecipeError(
+            f"{path}: a search is for one recipe, one model and one target, without a grid",
+            "write a file for each; what they share is made once all the same",
+        )
+    for key in sweep.search.space if sweep.search else ():
+        if key.count(".") != 1:
+            raise RecipeError(
+                f"{path}: search.space.{key} is no key of a recipe's table", 'write "section.key"'
+            )
     sizes = [len(valued(one)) for one in sweep.grid.values()]
     count = math.prod([len(sweep.recipes), len(sweep.models) or 1, len(sweep.targets), *sizes])
     if count > MOST:

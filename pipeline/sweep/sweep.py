@@ -21,8 +21,7 @@ from filelock import FileLock, Timeout
 
 from jetpress.benchmarks.report import record as report_record
 from jetpress.deploy import console
-from jetpress.deploy.errors import DeviceError, JetpressError, RecipeError, StageError, ToolMissing
-from jetpress.pipeline.store.artifact import canonical
+from jetpress.deploy.errors import DeviceError, RecipeError, StageError, ToolMissing
 from jetpress.pipeline.store.runs import home
 from jetpress.pipeline.store.store import write_atomically
 from jetpress.pipeline.sweep import records
@@ -30,8 +29,9 @@ from jetpress.pipeline.sweep.cells import Cell, Refused, apart, cells
 from jetpress.pipeline.sweep.page import write_page
 from jetpress.pipeline.sweep.reading import Asked, Sweep, asked, load
 from jetpress.pipeline.sweep.records import Record
+from jetpress.pipeline.sweep.search import Search
 from jetpress.pipeline.sweep.table import PARQUET, figures, rows, write_parquet
-from jetpress.pipeline.sweep.workers import Ended, Task, Workers
+from jetpress.pipeline.sweep.workers import Ended, Task, Told, Workers
 
 CELL = "jetpress.pipeline.sweep.cell"
 EVERY_S = 5.0
@@ -46,6 +46,7 @@ class Crew(Protocol):
         take: Callable[[Sequence[Task]], Task | None],
         ended: Callable[[Task, Ended], None],
         more: Callable[[], bool] = ...,
+        heard: Callable[[Task, Told], str] = ...,
     ) -> None:
         """Run what ``take`` gives until there is no more."""
 
@@ -60,10 +61,15 @@ class Doing:
     """Of all cells, in their order."""
     cells: dict[str, Cell]
     waiting: list[str] = field(default_factory=list)
+    search: Search | None = None
     written: float = 0.0
+    """When results were, by the clock that only goes on."""
 
     def take(self, running: Sequence[Task]) -> Task | None:
         """The cell that has least in common with those that run: it would only wait for what they make."""
+        if not self.waiting and self.search and self.search.left() and (cell := self.search.propose()):
+            self.cells[cell.id], self.records[cell.id] = cell, listed(cell, self.folder)
+            self.waiting.append(cell.id)
         if not self.waiting:
             return None
         beside = [self.cells[task.id] for task in running]
@@ -80,11 +86,20 @@ class Doing:
             console.say(f"  again    {now.name}: {now.why}")
             self.waiting.append(task.id)
             return
+        if self.search:
+            now = self.records[task.id] = self.search.tell(task.id, now)
         records.write(self.folder, now)
-        told = now.why if now.state == "failed" else str(now.figures.get("verdict", ""))
+        told = now.why if now.state != "done" else str(now.figures.get("verdict", ""))
         console.say(f"  {now.state:<8} {now.name}: {told} ({console.duration(now.seconds)})")
         if time.monotonic() - self.written > EVERY_S:
             self.write()
+
+    def heard(self, task: Task, told: Told) -> str:
+        """An epoch of a trial; a reason where it is hopeless."""
+        points = told.get("validation")
+        if self.search is None or told.get("event") != "epoch" or not isinstance(points, float):
+            return ""
+        return self.search.hopeless(task.id, str(told.get("training")), points)
 
     def write(self) -> None:
         """Put together what is known."""
@@ -98,7 +113,7 @@ def task_of(cell: Cell, folder: Path) -> Task:
     recipe = place / "recipe.toml"
     write_atomically(recipe, cell.recipe.to_toml())
     command = (sys.executable, "-m", CELL, str(recipe), cell.asked.target, cell.asked.device or "")
-    return Task(cell.id, command, place / "log")
+    return Task(cell.id, command, place / "log", device=cell.asked.device)
 
 
 def outcome(record: Record, how: Ended) -> Record:
@@ -117,7 +132,9 @@ def outcome(record: Record, how: Ended) -> Record:
     return replace(tried, state="failed", why=why, hint=hint, exit_code=code)
 
 
-def run(path: Path, crew: Crew, *, again: bool = False, root: Path | None = None) -> tuple[Path, list[Record]]:
+def run(
+    path: Path, crew: Crew, *, again: bool = False, root: Path | None = None
+) -> tuple[Path, list[Record]]:
     """Run a sweep.
 
     Args:
@@ -133,26 +150,38 @@ def run(path: Path, crew: Crew, *, again: bool = False, root: Path | None = None
         RecipeError: the sweep, or all of its cells, cannot be.
     """
     sweep = load(path)
-    folder = folder_of(path, sweep, root)
-    able, refused = cells(asked(sweep, path.parent.absolute()))
-    for one in refused:
-        console.say(f"  refused  {one.name}: {one.why}")
+    folder, place = folder_of(path, sweep, root), path.parent.absolute()
     with only_one(folder):
-        doing = begun(sweep, folder, able, refused, again)
-        left, total = len(doing.waiting), len(able)
-        console.say(f"jetpress: {sweep.name}: {total} cells, {left} to run, {len(refused)} refused")
-        ended = doing.ended
+        if sweep.search:
+            doing, total = searching(sweep, folder, place), sweep.search.trials
+            left = doing.search.left() if doing.search else 0
+            console.say(f"jetpress: {sweep.name}: {total} trials, {left} to run")
+        else:
+            able, refused = cells(asked(sweep, place))
+            for one in refused:
+                console.say(f"  refused  {one.name}: {one.why}")
+            doing = begun(sweep, folder, able, refused, again)
+            left, total = len(doing.waiting), len(able)
+            console.say(f"jetpress: {sweep.name}: {total} cells, {left} to run, {len(refused)} refused")
         try:
             with console.progress(f"sweep {sweep.name}", total, earlier=total - left) as line:
 
                 def count(task: Task, how: Ended) -> None:
-                    ended(task, how)
+                    doing.ended(task, how)
                     line.step(amount=int(task.id not in doing.waiting))
 
-                crew.work(doing.take, count)
+                crew.work(doing.take, count, heard=doing.heard)
         finally:
             doing.write()
     return folder, [*doing.records.values()]
+
+
+def searching(sweep: Sweep, folder: Path, place: Path) -> Doing:
+    """A search as it was left: the trials that have ended, and the study that knows them."""
+    search = Search(sweep, folder, place)
+    search.take_up()
+    ended = (records.read(folder, path.name) for path in sorted((folder / "cells").glob("*")))
+    return Doing(sweep, folder, {one.id: one for one in ended if one}, {}, search=search)
 
 
 def folder_of(path: Path, sweep: Sweep, root: Path | None) -> Path:
@@ -161,9 +190,7 @@ def folder_of(path: Path, sweep: Sweep, root: Path | None) -> Path:
     return ((root or home()) / f"{sweep.name}-sweep-{digest}").absolute()
 
 
-def begun(
-    sweep: Sweep, folder: Path, able: Sequence[Cell], refused: Sequence[Refused], again: bool
-) -> Doing:
+def begun(sweep: Sweep, folder: Path, able: Sequence[Cell], refused: Sequence[Refused], again: bool) -> Doing:
     """What is known of each cell, and which are left."""
     doing = Doing(sweep, folder, {}, {cell.id: cell for cell in able})
     for cell in able:
@@ -172,19 +199,24 @@ def begun(
         if old is not None and done and not again:
             doing.records[cell.id] = old
             continue
-        place = folder / "cells" / cell.id
-        device = f" --device {cell.asked.device}" if cell.asked.device else ""
-        command = f"jetpress run {place / 'recipe.toml'} --target {cell.asked.target}{device}"
-        fresh = _listed(cell.id, cell.name, cell.asked)
-        doing.records[cell.id] = replace(fresh, log=str(place / "log"), command=command)
+        doing.records[cell.id] = listed(cell, folder)
         doing.waiting.append(cell.id)
     for number, one in enumerate(refused):
-        found = replace(_listed(f"refused-{number}", one.name, one.asked), why=one.why, hint=one.hint)
-        doing.records[found.id] = replace(found, state="refused", exit_code=RecipeError.exit_code)
+        found = _record(f"refused-{number}", one.name, one.asked)
+        refusal = {"state": "refused", "exit_code": RecipeError.exit_code, "why": one.why, "hint": one.hint}
+        doing.records[found.id] = replace(found, **refusal)
     return doing
 
 
-def _listed(identity: str, name: str, one: Asked) -> Record:
+def listed(cell: Cell, folder: Path) -> Record:
+    """A cell that has not ended, with the command that makes it."""
+    place, device = folder / "cells" / cell.id, cell.asked.device
+    where = f"--target {cell.asked.target}" + (f" --device {device}" if device else "")
+    command = f"jetpress run {place / 'recipe.toml'} {where}"
+    return replace(_record(cell.id, cell.name, cell.asked), log=str(place / "log"), command=command)
+
+
+def _record(identity: str, name: str, one: Asked) -> Record:
     return Record(identity, name, one.recipe, one.model, one.target, one.device, one.values)
 
 
@@ -222,6 +254,3 @@ def local(workers: int) -> Workers:
     threads = max((os.cpu_count() or 1) // workers, 1)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     return Workers(workers)
-
-
-__all__ = ["Crew", "JetpressError", "canonical", "local", "run"]

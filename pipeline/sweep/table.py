@@ -83,6 +83,4 @@ def write_parquet(table: Sequence[Mapping[str, JsonValue]], path: Path) -> None:
 
 def _plain(row: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     """Lists and tables as text: a column has one type."""
-    return {
-        key: json.dumps(value) if isinstance(value, list | dict) else value for key, value in row.items()
-    }
+    return {key: json.dumps(value) if isinstance(value, list | dict) else value for key, value in row.items()}

@@ -45,6 +45,8 @@ class Task:
     """Bytes that its processes may hold together."""
     disk: int | None = None
     """Bytes that its folder may hold."""
+    device: str | None = None
+    """That it works on."""
 
 
 @dataclass(frozen=True)
@@ -107,16 +109,22 @@ class Running:
         return Ended(code, self.told, time.monotonic() - self.began, self.why)
 
 
+def unheard(task: Task, told: Told) -> str:
+    """Nobody asks."""
+    del task, told
+    return ""
+
+
 class Workers:
     """Programs side by side.
 
     Args:
         most: how many run at once.
-        heard: is told what a program says beside its end and its measuring; whoever gives a reason ends it with that.
     """
 
-    def __init__(self, most: int, heard: Callable[[Task, Told], str] = lambda _, __: "") -> None:
-        self._most, self._heard = most, heard
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._heard: Callable[[Task, Told], str] = unheard
         self._running: dict[socket.socket, Running] = {}
         self._measuring: list[Running] = []
         """Who measures, and who waits to."""
@@ -127,6 +135,7 @@ class Workers:
         take: Callable[[Sequence[Task]], Task | None],
         ended: Callable[[Task, Ended], None],
         more: Callable[[], bool] = lambda: False,
+        heard: Callable[[Task, Told], str] = unheard,
     ) -> None:
         """Run programs until there are none.
 
@@ -134,7 +143,9 @@ class Workers:
             take: the next one, told what is running; None: none now.
             ended: is told how each one ended.
             more: whether there may be others later, when nothing runs now.
+            heard: is told what a program says of its work; a reason that it gives ends the program.
         """
+        self._heard = heard
         with self._stopped_at_the_end():
             while True:
                 while not self._measuring and len(self._running) < self._most:
@@ -153,8 +164,9 @@ class Workers:
         self._selector.register(running.socket, selectors.EVENT_READ)
 
     def _listen(self, ended: Callable[[Task, Ended], None]) -> None:
-        ready = self._selector.select(POLL_S) if self._running else time.sleep(POLL_S)
-        for key, _ in ready or ():
+        if not self._running:
+            time.sleep(POLL_S)
+        for key, _ in self._selector.select(POLL_S) if self._running else ():
             running = self._running[key.fileobj]  # type: ignore[index]
             try:
                 for told in running.lines():
