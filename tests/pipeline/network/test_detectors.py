@@ -290,3 +290,17 @@ def test_every_target_with_suppression_takes_the_graph(name: str, tmp_path: Path
     onnx.save(searched(wanted.opset), tmp_path / "model.onnx")
     found = preflight(tmp_path / "model.onnx", TARGETS[name], precision="fp32", trial=False)
     assert not [one.what for one in found.problems if one.level == "error"]
+
+
+def test_asking_for_the_rules_in_training_teaches_nothing() -> None:
+    """SSDlite's last map is one pixel: in training mode a single image has no spread there."""
+    detector = models.build(
+        ModelConfig("torchvision:ssdlite320_mobilenet_v3_large", {"num_classes": 4})
+    ).train()
+    frozen = next(one for one in detector.modules() if isinstance(one, torch.nn.BatchNorm2d)).eval()
+    before = [value.clone() for value in detector.buffers()]
+    rules = detectors.rules_of(detector, (3, 320, 320))
+    assert rules is not None
+    assert all(torch.equal(a, b) for a, b in zip(before, detector.buffers(), strict=True))
+    assert detector.training
+    assert not frozen.training
