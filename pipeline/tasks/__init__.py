@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from jetpress.pipeline.graph.ends import DETECTIONS
+from jetpress.pipeline.graph.ends import DETECTIONS, SEARCHED
 from jetpress.pipeline.graph.suppress import LABELS, raw
 from jetpress.pipeline.network.heads import first_output
 from jetpress.pipeline.recipe.sections.data import DataConfig
@@ -101,6 +101,7 @@ TASKS: dict[str, Task] = {
 DECODED: tuple[Decoded, ...] = (
     Decoded(
         name=DETECTIONS,
+        asked=SEARCHED,
         raw=raw,
         outputs=(*detection.OUTPUTS, LABELS),
         held=detection.search,
@@ -137,7 +138,7 @@ def task_of(task: TaskConfig) -> Task:
 
 def decoded_as(output: str) -> Decoded | None:
     """How a graph with this ``export.output`` is decoded; None where it ends with the network's own outputs."""
-    return next((one for one in DECODED if one.name == output), None)
+    return next((one for one in DECODED if output in one.asked), None)
 
 
 def decoded_by(outputs: Sequence[str]) -> Decoded | None:

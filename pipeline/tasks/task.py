@@ -45,7 +45,9 @@ class Decoded:
     """A graph that ends with what is made of the network's outputs, as numbers that can be used."""
 
     name: str
-    """Of ``export.output``, and what is compared in the report."""
+    """What is compared in the report."""
+    asked: tuple[str, ...]
+    """As ``export.output`` asks for it."""
     raw: Callable[[DetectionRules], tuple[str, ...]]
     """What the network's own outputs are called inside of the graph."""
     outputs: tuple[str, ...]
