@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -15,7 +16,7 @@ from jetpress.deploy.errors import RecipeError, TrustError
 from jetpress.deploy.release.keys import Key, ssh_keygen
 from jetpress.deploy.runner import release, sshsig
 from jetpress.deploy.runner.failures import RunnerError
-from jetpress.deploy.runner.files import contained
+from jetpress.deploy.runner.files import contained, settle, settle_all
 from jetpress.deploy.runner.manifest import Bundle
 from jetpress.deploy.runner.release import CLAIMS, MANIFEST, SIGNATURE, Claims
 from jetpress.deploy.runner.signers import NAMESPACE
@@ -25,7 +26,9 @@ DAY_S = 86400
 LONGEST_DAYS = 3650
 
 
-def sign(bundle: Path, out: Path | None, key: Key, signer: str | None, days: int) -> tuple[Path, Claims]:
+def sign(
+    bundle: Path, out: Path | None, key: Key, signer: str | None, days: int, beside: Path | None = None
+) -> tuple[Path, Claims]:
     """Copy a bundle and sign its manifest.
 
     Args:
@@ -34,6 +37,7 @@ def sign(bundle: Path, out: Path | None, key: Key, signer: str | None, days: int
         key: whose private half ssh-keygen finds.
         signer: None: the key's comment.
         days: how long boards take it.
+        beside: a folder with what the release has and the bundle has not; it becomes part of the manifest.
 
     Returns:
         the release's folder, and what was signed. Its number is the time in seconds: whoever signs with this key, on
@@ -45,9 +49,9 @@ def sign(bundle: Path, out: Path | None, key: Key, signer: str | None, days: int
     """
     if not 1 <= days <= LONGEST_DAYS:
         raise RecipeError(f"--days {days} is not between 1 and {LONGEST_DAYS}", "a year is 365")
-    with _trusted():
+    with trusted():
         read = Bundle(str(bundle))
-        target, manifest = str(read.part("target").get("name")), (bundle / MANIFEST).read_bytes()
+        target, manifest = str(read.part("target").get("name")), _manifest(bundle, beside)
     now = int(time.time())
     claims = Claims(
         name=str(read.plan["name"]),
@@ -65,13 +69,28 @@ def sign(bundle: Path, out: Path | None, key: Key, signer: str | None, days: int
         for name in read.files:
             (draft / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(contained(str(bundle), name), draft / name)
+        if beside is not None:
+            shutil.copytree(beside, draft, dirs_exist_ok=True)
         (draft / MANIFEST).write_bytes(manifest)
         (draft / CLAIMS).write_text(json.dumps({"format": FORMAT, **claims._asdict()}, indent=1) + "\n")
         ssh_keygen(["-Y", "sign", "-f", str(key.path.absolute()), "-n", NAMESPACE, str(draft / CLAIMS)])
-        with _trusted():
+        with trusted():
             _tried(draft, key)
             Bundle(str(draft))  # what was copied is what was signed
     return place, claims
+
+
+def _manifest(bundle: Path, beside: Path | None) -> bytes:
+    """The bundle's own, with the files beside it."""
+    written = (bundle / MANIFEST).read_bytes()
+    if beside is None:
+        return written
+    told = json.loads(written)
+    for path in sorted(path for path in beside.rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        entry = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+        told["files"][path.relative_to(beside).as_posix()] = entry
+    return json.dumps(told, indent=1).encode()
 
 
 def verify(folder: Path, signers: Path, target: str, state: str = "") -> Claims:
@@ -80,7 +99,7 @@ def verify(folder: Path, signers: Path, target: str, state: str = "") -> Claims:
     Raises:
         TrustError: what is wrong with it.
     """
-    with _trusted():
+    with trusted():
         return release.check(str(folder), str(signers), target, state)
 
 
@@ -92,7 +111,7 @@ def _tried(draft: Path, key: Key) -> None:
 
 
 @contextmanager
-def _trusted() -> Iterator[None]:
+def trusted() -> Iterator[None]:
     """The runner's refusals as ours."""
     try:
         yield
@@ -102,24 +121,37 @@ def _trusted() -> Iterator[None]:
 
 @contextmanager
 def _draft(place: Path) -> Iterator[Path]:
-    """A folder that gets its name when all in it is on the disk, and is gone where that fails."""
+    """A folder that gets its name when all in it is on the disk, and is gone where that fails.
+
+    Drafts of calls that were killed are removed by the next one, whatever its number: nobody holds them any more.
+    """
     place.parent.mkdir(parents=True, exist_ok=True)
+    for left in place.parent.glob(".*.draft"):
+        with _held(left) as is_ours:
+            if is_ours:
+                shutil.rmtree(left, ignore_errors=True)
     draft = place.with_name(f".{place.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
     try:
-        yield draft
-        for path in [*draft.rglob("*"), draft]:
-            _settle(path)
+        with _held(draft):
+            yield draft
+        settle_all(str(draft))
         draft.rename(place)
-        _settle(place.parent)
+        settle(str(place.parent))
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _settle(path: Path) -> None:
-    held = os.open(path, os.O_RDONLY)
+@contextmanager
+def _held(folder: Path) -> Iterator[bool]:
+    """Whether the folder is ours alone, for as long as this lasts; a process that dies lets go."""
+    held = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(held)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+            return
+        yield True
     finally:
         os.close(held)

@@ -1,6 +1,7 @@
 """``--target a,b``: each target with its device, one after the other, and one table at the end.
 
-What does not depend on the target (the data, the weights, the dense training) is done once: the store has it.
+What does not depend on the target is done once, the store has it: the data, the weights, training, pruning and
+fine-tuning. Widths are in multiples that fill the hardware of all of them.
 """
 
 from __future__ import annotations
@@ -85,13 +86,12 @@ def run_each(recipe: Recipe, chosen: Sequence[Pair]) -> list[Ended]:
     """
     from jetpress.benchmarks.report.headline import shown
     from jetpress.pipeline import listing
-    from jetpress.pipeline.recipe.resolve import resolve
     from jetpress.pipeline.run import run
 
     found = [_target(one) for one in chosen]
-    for target in found:
-        if isinstance(target, Target):
-            resolve(recipe, target)  # what a target refuses is said before the first of them runs
+    recipe = shared(
+        recipe, [one for one in found if isinstance(one, Target)]
+    )  # refused before the first of them runs
     ended = []
     for one, target in zip(chosen, found, strict=True):
         try:
@@ -124,6 +124,23 @@ def _target(pair: Pair) -> Target | DeviceError:
         return target_of(pair.target, pair.device)
     except DeviceError as error:
         return error
+
+
+def shared(recipe: Recipe, targets: Sequence[Target]) -> Recipe:
+    """The recipe for all targets; says so where one of them would be pruned otherwise by itself.
+
+    Raises:
+        RecipeError: a target refuses the recipe.
+    """
+    from jetpress.pipeline.recipe.resolve import for_all
+
+    common = for_all(recipe, targets)
+    if common is not recipe:
+        console.say(
+            f"jetpress: one pruned network for {len(targets)} targets: widths in multiples of "
+            f"{common.prune.channel_multiple}, which fill the hardware of each (--set prune.channel_multiple=N decides)"
+        )
+    return common
 
 
 def worst(codes: Sequence[int]) -> int:

@@ -9,7 +9,6 @@ from jetpress.deploy.device.device import open as open_device
 from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.targets import BOARD, Target, find
 from jetpress.pipeline.engine.place import can_run
-from jetpress.pipeline.flow.rounds import needs_time
 from jetpress.pipeline.recipe.configs import Bench, BundleConfig, Place
 from jetpress.pipeline.recipe.resolve import Plan
 
@@ -91,7 +90,7 @@ def bench_for_pruning(plan: Plan, place: Place | None, packing: BundleConfig) ->
     Raises:
         RecipeError: the goal is a time, and there is no device to measure it on.
     """
-    if not needs_time(plan.recipe.prune) or "prune" in plan.skipped:
+    if not plan.recipe.prune.needs_time or "prune" in plan.skipped:
         return None
     if place is None or not can_run(plan.target):
         raise RecipeError(
