@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 MOST_GIVEN, LARGEST_GIVEN = 16, 2**26
 """Samples of a file that was given: how many travel with it, and how many bytes."""
+MAPPED = "compressed-mapped"
+"""What the runner calls the compressed engine in memory that CPU and GPU share (``benchmark.memory``)."""
 DLA_FILE, DLA_RANGES = "dla.onnx", "dla-ranges.json"
 
 
