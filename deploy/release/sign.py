@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from jetpress.deploy.draft import folder
 from jetpress.deploy.errors import RecipeError, TrustError
 from jetpress.deploy.release.keys import Key, ssh_keygen
 from jetpress.deploy.runner import release, sshsig
@@ -59,9 +59,7 @@ def sign(bundle: Path, out: Path | None, key: Key, signer: str | None, days: int
         manifest=hashlib.sha256(manifest).hexdigest(),
     )
     place = out or bundle.parent / "releases" / str(claims.sequence)
-    if place.exists():
-        raise RecipeError(f"{place} is there already", "name another folder with --out")
-    with _draft(place) as draft:
+    with folder(place) as draft:
         for name in read.files:
             (draft / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(contained(str(bundle), name), draft / name)
@@ -98,28 +96,3 @@ def _trusted() -> Iterator[None]:
         yield
     except RunnerError as error:
         raise TrustError(error.what, error.hint) from None
-
-
-@contextmanager
-def _draft(place: Path) -> Iterator[Path]:
-    """A folder that gets its name when all in it is on the disk, and is gone where that fails."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    draft = place.with_name(f".{place.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir()
-    try:
-        yield draft
-        for path in [*draft.rglob("*"), draft]:
-            _settle(path)
-        draft.rename(place)
-        _settle(place.parent)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-
-
-def _settle(path: Path) -> None:
-    held = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(held)
-    finally:
-        os.close(held)
