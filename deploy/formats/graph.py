@@ -37,7 +37,8 @@ def adapted(subject: Subject, *, pixels_in: bool, shares_out: bool) -> bytes | N
         _pixels_in(model.graph, subject)
     if shares_out:
         _shares_out(model.graph, subject.outputs[0].name)
-    return model.SerializeToString(deterministic=True)
+    made: bytes = model.SerializeToString(deterministic=True)
+    return made
 
 
 def _pixels_in(graph: onnx.GraphProto, subject: Subject) -> None:

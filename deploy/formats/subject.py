@@ -14,6 +14,8 @@ from jetpress.deploy.errors import RecipeError, TrustError
 from jetpress.deploy.fields import Fields, Malformed
 from jetpress.deploy.runner.engines import Engine, engine_path, is_whole, read_stamp
 from jetpress.deploy.runner.failures import RunnerError
+from jetpress.deploy.runner.files import digest
+from jetpress.deploy.runner.heads import HEADS, sizes_of
 from jetpress.deploy.runner.manifest import Bundle
 from jetpress.deploy.runner.session import chosen
 
@@ -112,15 +114,10 @@ class Subject:
     def class_count(self) -> int:
         """How many classes there are; 0: it does not say."""
         if self.rules:
-            from jetpress.deploy.runner.heads import HEADS, sizes_of
-
             shapes = {one.name: one.shape for one in self.outputs}
-            head = HEADS[self.rules["head"]]
-            read = [shapes[name] for name in self.rules["reads"]]
-            return (
-                self.rules["first_label"]
-                + sizes_of(read, head, self.rules["classes"] or len(self.classes))[1]
-            )
+            read, head = [shapes[name] for name in self.rules["reads"]], HEADS[self.rules["head"]]
+            known = self.rules["classes"] or len(self.classes)
+            return int(self.rules["first_label"]) + sizes_of(read, head, known)[1]
         if self.ends_with == "argmax" or self.task not in ("classification", "multilabel", "segmentation"):
             return len(self.classes)
         return self.outputs[0].shape[1]
@@ -242,8 +239,6 @@ def copy_bundle(subject: Subject, place: Path, onnx: bytes | None = None) -> Non
         (place / entry["file"]).write_bytes(onnx)
     plan = {**subject.bundle.plan, "models": {subject.model: entry}}
     (place / "plan.json").write_text(json.dumps(plan, indent=1, sort_keys=True) + "\n")
-    from jetpress.deploy.runner.files import digest
-
     listed = {}
     for path in sorted(one for one in place.rglob("*") if one.is_file()):
         sha256, size = digest(str(path))

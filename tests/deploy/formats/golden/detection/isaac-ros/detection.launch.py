@@ -56,8 +56,8 @@ def generate_launch_description():
                 "force_engine_update": False,
                 "input_tensor_names": ["input"],
                 "input_binding_names": ["input"],
-                "output_tensor_names": ["boxes", "scores"],
-                "output_binding_names": ["boxes", "scores"],
+                "output_tensor_names": ['boxes', 'scores'],
+                "output_binding_names": ['boxes', 'scores'],
                 "verbose": False,
             }
         ],

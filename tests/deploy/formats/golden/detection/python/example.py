@@ -1,6 +1,5 @@
 #!/usr/bin/env python3
 """detection: frames in, results drawn. Python 3.6 or newer, numpy, OpenCV, Pillow; the runner does the rest."""
-
 import argparse
 import json
 import os
@@ -19,10 +18,8 @@ from runner.manifest import Bundle
 
 HEIGHT, WIDTH = 48, 64
 LABELS = open(os.path.join(HERE, "labels.txt"), encoding="utf-8").read().splitlines()
-CSI = (
-    "nvarguscamerasrc ! video/x-raw(memory:NVMM),width=1280,height=720,framerate=30/1 ! nvvidconv ! "
-    "video/x-raw,format=BGRx ! videoconvert ! video/x-raw,format=BGR ! appsink drop=1"
-)
+CSI = ("nvarguscamerasrc ! video/x-raw(memory:NVMM),width=1280,height=720,framerate=30/1 ! nvvidconv ! "
+       "video/x-raw,format=BGRx ! videoconvert ! video/x-raw,format=BGR ! appsink drop=1")
 
 
 def placed(frame):
@@ -48,9 +45,7 @@ def understood(outputs, frame):
     """What the outputs mean, in the frame's own pixels."""
     boxes, scores, labels = detections(outputs, PLAN["detection"])[0]
     w, h, left, top = placed(frame)
-    boxes = (boxes - np.array([left, top, left, top])) * np.array(
-        [frame.shape[1] / w, frame.shape[0] / h] * 2
-    )
+    boxes = (boxes - np.array([left, top, left, top])) * np.array([frame.shape[1] / w, frame.shape[0] / h] * 2)
     return {"boxes": boxes.tolist(), "scores": scores.tolist(), "labels": labels.tolist()}
 
 
@@ -66,7 +61,7 @@ def drawn(frame, found):
 def main(source, out, lines):
     """Frame by frame, until the source ends or `q` is pressed."""
     session = open_engines(BUNDLE, os.path.join(HERE, "engine"), open_backend(PLAN))["compressed"]
-    if sorted(session.output_names) != ["boxes", "scores"]:
+    if sorted(session.output_names) != ['boxes', 'scores']:
         raise RunnerError("the engine gives %s, not boxes, scores" % session.output_names, "run build.sh")
     source, how = (CSI, cv2.CAP_GSTREAMER) if source == "csi" else (source, cv2.CAP_ANY)
     frames = cv2.VideoCapture(int(source) if source.isdigit() else source, how)

@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""What the tensors of segmentation mean: sensor_msgs/Image (mono8: the class of each pixel) on /segmentation. Made by jetpress from the run segmentation-orin-nano-0123abcd."""
+"""What the tensors of segmentation mean: sensor_msgs/Image (mono8: the class of each pixel), on /segmentation.
+
+Made by jetpress from the run segmentation-orin-nano-0123abcd.
+"""
 
 import json
 import os
@@ -20,10 +23,7 @@ def arrays(tensors):
     """Name -> array, of a TensorList, by the types and shapes of the plan; an engine of another network is refused."""
     given, made = {one.name: bytes(one.data) for one in tensors}, {}
     for told in PLAN["outputs"]:
-        kind, shape = (
-            np.dtype(told["dtype"]),
-            [side if isinstance(side, int) else 1 for side in told["shape"]],
-        )
+        kind, shape = np.dtype(told["dtype"]), [side if isinstance(side, int) else 1 for side in told["shape"]]
         size = int(np.prod(shape)) * kind.itemsize
         if len(given.get(told["name"], b"")) != size:
             raise ValueError("the engine is of another network than plan.json: it gives %s" % sorted(given))

@@ -1,6 +1,5 @@
 #!/usr/bin/env python3
 """segmentation: frames in, results drawn. Python 3.6 or newer, numpy, OpenCV, Pillow; the runner does the rest."""
-
 import argparse
 import json
 import os
@@ -17,10 +16,8 @@ from runner.failures import RunnerError
 from runner.manifest import Bundle
 
 HEIGHT, WIDTH = 48, 64
-CSI = (
-    "nvarguscamerasrc ! video/x-raw(memory:NVMM),width=1280,height=720,framerate=30/1 ! nvvidconv ! "
-    "video/x-raw,format=BGRx ! videoconvert ! video/x-raw,format=BGR ! appsink drop=1"
-)
+CSI = ("nvarguscamerasrc ! video/x-raw(memory:NVMM),width=1280,height=720,framerate=30/1 ! nvvidconv ! "
+       "video/x-raw,format=BGRx ! videoconvert ! video/x-raw,format=BGR ! appsink drop=1")
 
 
 def placed(frame):
@@ -39,9 +36,7 @@ def prepared(frame):
     canvas.paste(whole if whole.size == (w, h) else whole.resize((w, h), Image.BILINEAR), (left, top))
     pixels = np.asarray(canvas).reshape(HEIGHT, WIDTH, 3)
     scaled = pixels.astype(np.float32) / np.float32(255.0)
-    return ((scaled - np.float32([0.485, 0.456, 0.406])) / np.float32([0.229, 0.224, 0.225])).transpose(
-        2, 0, 1
-    )[None]
+    return ((scaled - np.float32([0.485, 0.456, 0.406])) / np.float32([0.229, 0.224, 0.225])).transpose(2, 0, 1)[None]
 
 
 def understood(outputs, frame):
@@ -64,7 +59,7 @@ def drawn(frame, found):
 def main(source, out, lines):
     """Frame by frame, until the source ends or `q` is pressed."""
     session = open_engines(BUNDLE, os.path.join(HERE, "engine"), open_backend(PLAN))["compressed"]
-    if sorted(session.output_names) != ["output"]:
+    if sorted(session.output_names) != ['output']:
         raise RunnerError("the engine gives %s, not output" % session.output_names, "run build.sh")
     source, how = (CSI, cv2.CAP_GSTREAMER) if source == "csi" else (source, cv2.CAP_ANY)
     frames = cv2.VideoCapture(int(source) if source.isdigit() else source, how)
