@@ -68,7 +68,7 @@ def from_file(plan: Plan, place: Place | None, walk: Walk) -> Outcome:
     walk.step("preflight", preflight, PreflightConfig(target, precision), made)
 
     beside = walk.step("beside", twin, PreflightConfig(target, "fp32"), file, lowered)
-    packing = BundleConfig(recipe.name, target, recipe.build, recipe.benchmark, recipe.seed)
+    packing = BundleConfig(recipe.name, target, recipe.build, recipe.benchmark, recipe.seed, pixels=pixels)
     packed = walk.step("bundle", bundle, packing, inputs, made, beside)
     exports = Exports(beside, made, None, equal, equal_quantized)
     return Outcome(plan, exports, packed, on_device(plan, place, packed, inputs, walk))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from jetpress.deploy.targets import Target
+from jetpress.pipeline.recipe.given import Pixels
 from jetpress.pipeline.recipe.sections.compression import PruneConfig
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.device import BenchmarkConfig, BuildConfig
@@ -71,6 +72,8 @@ class BundleConfig:
     seed: int
     alone: bool = False
     """Nothing was compressed: there is one network, and nothing to measure it against."""
+    pixels: Pixels | None = None
+    """How an image becomes the input of a file that was given; a network's data says it otherwise."""
 
 
 @dataclass(frozen=True)

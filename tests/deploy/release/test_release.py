@@ -244,7 +244,7 @@ def test_what_a_killed_call_left_is_removed_by_the_next(tmp_path: Path, key: Key
     assert killed.returncode == -9
     (left,) = (tmp_path / "run/releases").iterdir()
     assert left.name.endswith(".draft")
-    held = tmp_path / "run/releases/.7.draft"  # of a call that is at work
+    held = tmp_path / "run/releases/.7.jetpress.draft"  # of a call that is at work
     held.mkdir()
     handle = os.open(held, os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_EX)
