@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from jetpress.pipeline.recipe.sections.compression import QuantizeConfig
+from jetpress.pipeline.recipe.sections.compression import PruneConfig, QuantizeConfig
 from jetpress.pipeline.recipe.sections.export import EquivalenceConfig, ExportConfig
 from jetpress.pipeline.recipe.sections.task import UNDECIDED, TaskConfig
 
@@ -84,6 +84,15 @@ class LowerConfig:
 
 
 @dataclass(frozen=True)
+class PruneFileConfig:
+    """What goes from the file, by what its samples show."""
+
+    prune: PruneConfig
+    equivalence: EquivalenceConfig
+    """Within this the network that is pruned is the file."""
+
+
+@dataclass(frozen=True)
 class SameConfig:
     """How far the file may differ from what it became."""
 
@@ -107,3 +116,4 @@ class OnnxRun:
     calibration: Calibration
     reproduce: str
     """The command line, without the device."""
+    prunes: bool = False
