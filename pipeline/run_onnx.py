@@ -14,16 +14,18 @@ from jetpress.deploy.targets import Target
 from jetpress.pipeline.data.given import Given, file_digest, given_samples
 from jetpress.pipeline.flow.devices import target_of
 from jetpress.pipeline.flow.outcome import Exports, Outcome
-from jetpress.pipeline.recipe.configs import BundleConfig, Place, PreflightConfig
-from jetpress.pipeline.recipe.given import (
+from jetpress.pipeline.recipe.configs import (
+    BundleConfig,
     GivenConfig,
     LowerConfig,
     OnnxRun,
-    Pixels,
+    Place,
+    PreflightConfig,
     PruneFileConfig,
     QuantizeFileConfig,
     SameConfig,
 )
+from jetpress.pipeline.recipe.given import Pixels
 from jetpress.pipeline.recipe.onnx_run import Shape, as_sizing, planned, reproduce
 from jetpress.pipeline.recipe.resolve import Plan
 from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS

@@ -22,7 +22,7 @@ SIGNATURES = {
     "check": "(model, example_inputs=None, *, target='host', precision=None)",
     "compare": "(*runs, device=None)",
     "distillation": "(student, teacher, *, kind='outputs', temperature=5.0, classes=True)",
-    "engine": "(model, target='host', device=None, *, precision=None, calibration=None, shapes=None, pixels=Pixels(mean=(0.0,), std=(1.0,), scale=255.0, colour='rgb', fit='stretch'), input='network', output='scores', head=None, settings=(), home=None)",  # noqa: E501
+    "engine": "(model, target='host', device=None, *, precision=None, calibration=None, shapes=None, pixels=Pixels(mean=(0.0,), std=(1.0,), scale=255.0, colour='rgb', fit='stretch'), input='network', output='scores', head=None, prune=None, settings=(), home=None)",  # noqa: E501
     "equivalent": "(module, path, inputs, *, max_relative_error=0.001, edge_cases=True, mean=None, std=None)",
     "export": "(module, example_inputs, path, *, target='host', precision='fp32', outputs=(), mean=None, std=None, **keys)",  # noqa: E501
     "fine_tune": "(model, train, validation, *, epochs, teacher=None, loss=None, metric=None, seed=0, **keys)",

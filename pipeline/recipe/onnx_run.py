@@ -14,7 +14,8 @@ from pathlib import Path
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.targets import Target
-from jetpress.pipeline.recipe.given import COLOURS, FITS, LIGHT, TABLES, OnnxRun, Pixels, Sizing
+from jetpress.pipeline.recipe.configs import OnnxRun
+from jetpress.pipeline.recipe.given import COLOURS, FITS, LIGHT, TABLES, Pixels, Sizing
 from jetpress.pipeline.recipe.reading import Recipe, named, overridden
 from jetpress.pipeline.recipe.resolve import Plan, resolve
 from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS, PruneConfig

@@ -34,7 +34,7 @@ from jetpress.pipeline.network.channels import analyse, copied
 from jetpress.pipeline.pruning.apply import cut_out, fitted, proposed, recorded
 from jetpress.pipeline.pruning.judged import judged
 from jetpress.pipeline.pruning.reduction import Reduction
-from jetpress.pipeline.recipe.given import PruneFileConfig
+from jetpress.pipeline.recipe.configs import PruneFileConfig
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.export import ExportConfig
 from jetpress.pipeline.recipe.sections.model import InputConfig
