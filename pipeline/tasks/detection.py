@@ -13,15 +13,17 @@ from torch import Tensor, nn
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.runner.detections import detections, in_common
-from jetpress.deploy.runner.heads import HEADS
+from jetpress.deploy.runner.heads import HEADS, sizes_of
 from jetpress.pipeline.graph.cases import IMAGES
 from jetpress.pipeline.graph.ends import DETECTIONS
 from jetpress.pipeline.graph.session import Array
 from jetpress.pipeline.graph.suppress import LABELS, raw
-from jetpress.pipeline.network import detectors
+from jetpress.pipeline.network import detectors, models
+from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.store.facts.onnx_file import DetectionRules, Score
 from jetpress.pipeline.tasks.drawing import Drawn
+from jetpress.pipeline.tasks.task import Shown
 
 OUTPUTS = detectors.OUTPUTS
 DETECTED = 0.98
@@ -47,6 +49,24 @@ def no_loss(outputs: object, target: object, smoothing: float) -> Tensor:
 def check_network(module: nn.Module, data: DataConfig) -> None:
     """The data is normalised as torchvision normalises for this detector."""
     detectors.fits(module, data)
+
+
+def counted(network: Network, outputs: tuple[Tensor, ...]) -> int | None:
+    """Classes that it has scores for; None where the head gives their numbers instead, or nothing says how it is
+    read."""
+    rules = models.rules(network)
+    if rules is None or HEADS[rules.head].scores == "label":
+        return None
+    return sizes_of([list(one.shape) for one in outputs], HEADS[rules.head], 0)[1]
+
+
+def check_outputs(shown: Shown) -> None:
+    """There is a score for every class."""
+    if shown.classes and shown.scored not in (None, shown.classes):
+        raise RecipeError(
+            f"{shown.builder} has scores for {shown.scored} classes, the data has {shown.classes}",
+            "set the number of classes in model.arguments",
+        )
 
 
 def is_detector(module: nn.Module) -> bool:
