@@ -25,7 +25,9 @@ DAY_S = 86400
 LONGEST_DAYS = 3650
 
 
-def sign(bundle: Path, out: Path | None, key: Key, signer: str | None, days: int) -> tuple[Path, Claims]:
+def sign(
+    bundle: Path, out: Path | None, key: Key, signer: str | None, days: int, beside: Path | None = None
+) -> tuple[Path, Claims]:
     """Copy a bundle and sign its manifest.
 
     Args:
@@ -34,6 +36,7 @@ def sign(bundle: Path, out: Path | None, key: Key, signer: str | None, days: int
         key: whose private half ssh-keygen finds.
         signer: None: the key's comment.
         days: how long boards take it.
+        beside: a folder with what the release has and the bundle has not; it becomes part of the manifest.
 
     Returns:
         the release's folder, and what was signed. Its number is the time in seconds: whoever signs with this key, on
@@ -45,9 +48,9 @@ def sign(bundle: Path, out: Path | None, key: Key, signer: str | None, days: int
     """
     if not 1 <= days <= LONGEST_DAYS:
         raise RecipeError(f"--days {days} is not between 1 and {LONGEST_DAYS}", "a year is 365")
-    with _trusted():
+    with trusted():
         read = Bundle(str(bundle))
-        target, manifest = str(read.part("target").get("name")), (bundle / MANIFEST).read_bytes()
+        target, manifest = str(read.part("target").get("name")), _manifest(bundle, beside)
     now = int(time.time())
     claims = Claims(
         name=str(read.plan["name"]),
@@ -63,13 +66,28 @@ def sign(bundle: Path, out: Path | None, key: Key, signer: str | None, days: int
         for name in read.files:
             (draft / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(contained(str(bundle), name), draft / name)
+        if beside is not None:
+            shutil.copytree(beside, draft, dirs_exist_ok=True)
         (draft / MANIFEST).write_bytes(manifest)
         (draft / CLAIMS).write_text(json.dumps({"format": FORMAT, **claims._asdict()}, indent=1) + "\n")
         ssh_keygen(["-Y", "sign", "-f", str(key.path.absolute()), "-n", NAMESPACE, str(draft / CLAIMS)])
-        with _trusted():
+        with trusted():
             _tried(draft, key)
             Bundle(str(draft))  # what was copied is what was signed
     return place, claims
+
+
+def _manifest(bundle: Path, beside: Path | None) -> bytes:
+    """The bundle's own, with the files beside it."""
+    written = (bundle / MANIFEST).read_bytes()
+    if beside is None:
+        return written
+    told = json.loads(written)
+    for path in sorted(path for path in beside.rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        entry = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+        told["files"][path.relative_to(beside).as_posix()] = entry
+    return json.dumps(told, indent=1).encode()
 
 
 def verify(folder: Path, signers: Path, target: str, state: str = "") -> Claims:
@@ -78,7 +96,7 @@ def verify(folder: Path, signers: Path, target: str, state: str = "") -> Claims:
     Raises:
         TrustError: what is wrong with it.
     """
-    with _trusted():
+    with trusted():
         return release.check(str(folder), str(signers), target, state)
 
 
@@ -90,7 +108,7 @@ def _tried(draft: Path, key: Key) -> None:
 
 
 @contextmanager
-def _trusted() -> Iterator[None]:
+def trusted() -> Iterator[None]:
     """The runner's refusals as ours."""
     try:
         yield

@@ -1,5 +1,4 @@
-"""The commands: jetpress init, quick, run, plan, engine, check, targets, device, report, compare, runs, gc, key,
-release, verify, package, docs, completion.
+"""The commands, a module for each group of them: `jetpress --help`.
 
 stdout carries results (one JSON object with --json), stderr the prose. Knobs live in the recipe: ``--set`` takes
 any of its keys, and there is no other. Heavy imports come after the arguments are understood.
@@ -18,6 +17,7 @@ from jetpress.deploy.errors import INTERRUPTED, JetpressError, from_os_error, no
 from jetpress.deploy.suggest import misspelt_command, misspelt_option
 from jetpress.pipeline.cli import (
     building,
+    deploying,
     machines,
     onnx_file,
     packaging,
@@ -25,6 +25,7 @@ from jetpress.pipeline.cli import (
     releasing,
     results,
     starting,
+    sweeping,
 )
 from jetpress.pipeline.cli.arguments import command
 
@@ -45,7 +46,18 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="store_true", help="print the version and exit")
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
-    for group in (starting, building, onnx_file, machines, results, releasing, packaging, pages):
+    for group in (
+        starting,
+        building,
+        onnx_file,
+        sweeping,
+        machines,
+        results,
+        releasing,
+        deploying,
+        packaging,
+        pages,
+    ):
         group.add(commands)
     completion = command(commands, "completion", _completion, "print a completion script", results=False)
     completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))

@@ -103,6 +103,19 @@ def batched(rows: Sequence[Wrapped], size: tuple[int, int]) -> Any:
     return torch.stack([one["values"] for one in rows])
 
 
+def listed(target: Mapping[str, Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
+    """The boxes of a batch one after another, as Ultralytics has them: ``batch_idx [m]``, ``cls [m, 1]``, ``bboxes
+    [m, 4]``: centre, width, height in shares of the image of (height, width)."""
+    image, place = ((target["labels"] >= 0) & ~target["crowd"]).nonzero(as_tuple=True)
+    low, high = target["boxes"][image, place].split(2, dim=1)
+    shares = low.new_tensor([size[1], size[0]])
+    return {
+        "batch_idx": image.float(),
+        "cls": target["labels"][image, place].float()[:, None],
+        "bboxes": torch.cat([(low + high) / 2 / shares, (high - low) / shares], dim=1),
+    }
+
+
 def _filled(rows: Tensor, count: int, fill: float) -> Tensor:
     whole = rows.new_full((count, *rows.shape[1:]), fill)
     whole[: len(rows)] = rows

@@ -11,8 +11,9 @@ from torch import nn
 
 from jetpress.deploy.console import progress
 from jetpress.deploy.errors import StageError
-from jetpress.pipeline.graph import downgrade, lowering
+from jetpress.pipeline.graph import lowering
 from jetpress.pipeline.graph.ends import Ends, attach
+from jetpress.pipeline.graph.rewrites import downgrade
 from jetpress.pipeline.graph.simplify import simplify
 from jetpress.pipeline.graph.trace import cause, trace
 from jetpress.pipeline.recipe.sections.data import DataConfig

@@ -95,6 +95,8 @@ class SourceConfig:
     """Digests of everything outside of the recipe, taken when the run began, by recipe key."""
     trains: bool = True
     """Whether training follows, so that a layer may be new."""
+    loss: bool = True
+    """Whether a loss is needed, so that it is tried."""
     task: TaskConfig = UNDECIDED
 
 

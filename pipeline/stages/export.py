@@ -3,9 +3,9 @@
 PyTorch's exporter writes opset 18 well and, asked for less, quietly still writes 18. So it always exports at
 18 (or above, where that is asked for), and everything after is done on the graph: constants folded, BatchNorm
 into convolutions, dead nodes removed (:mod:`jetpress.pipeline.graph.simplify`), operators that the parser lacks as
-primitives (:mod:`jetpress.pipeline.graph.primitives`), the older opset (:mod:`jetpress.pipeline.graph.downgrade`),
-camera frames and classes at the ends (:mod:`jetpress.pipeline.graph.ends`), FP16
-(:mod:`jetpress.pipeline.graph.fp16_layers`). What was asked for is read again from the result.
+primitives, the older opset (:mod:`jetpress.pipeline.graph.rewrites`), camera frames and classes at the ends
+(:mod:`jetpress.pipeline.graph.ends`), FP16 (:mod:`jetpress.pipeline.graph.fp16_layers`). What was asked for is read
+again from the result.
 
 Nodes are named after the PyTorch module they came from (``layer1.0.conv1/Conv``), weights keep their names,
 and nothing else of the machine or its versions is in the file: equal checkpoints give equal bytes.

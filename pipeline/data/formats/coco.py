@@ -48,6 +48,12 @@ def read(config: DataConfig, task: TaskConfig) -> Marked:
     findings, splits, told = Findings(str(root)), dict[str, list[tuple[str, Mark]]](), dict[str, Row]()
     for split, path in files.items():
         told[split] = _told(path)
+    if task.kind == "segmentation" and not any(
+        one.get("segmentation") for one in told["train"]["annotations"]
+    ):
+        raise RecipeError(
+            f"{files['train']}: no annotation has a segmentation", 'it has boxes: task.kind = "detection"'
+        )
     order = _categories(told["train"], task.classes, files["train"])
     names = tuple(name for name, _ in order.values())
     numbers = {category: number for number, category in enumerate(order)}
@@ -70,6 +76,11 @@ def _files(root: Path) -> Iterator[tuple[str, Path]]:
         given += sorted(root.glob(f"annotations/instances_{name}*.json"))
         if given:
             yield split, given[0]
+
+
+def holds(root: Path) -> bool:
+    """Whether a folder is laid out so."""
+    return "train" in dict(_files(root))
 
 
 def _told(path: Path) -> Row:

@@ -33,7 +33,7 @@ def read(config: DataConfig, task: TaskConfig) -> Marked:
         RecipeError: the folders are others, a mask is missing, of another size, or has a class that there is not.
     """
     root = Path(str(config.root))
-    folders = dict(_folders(root))
+    folders = dict(folders_in(root))
     if "train" not in folders:
         raise RecipeError(
             f"{root} holds no images and masks",
@@ -50,8 +50,8 @@ def read(config: DataConfig, task: TaskConfig) -> Marked:
     return Marked(splits, origin, names)
 
 
-def _folders(root: Path) -> Iterator[tuple[str, tuple[Path, Path]]]:
-    """Split -> folder of images, folder of masks."""
+def folders_in(root: Path) -> Iterator[tuple[str, tuple[Path, Path]]]:
+    """Split, and its folder of images, folder of masks."""
     for name, split in SPLITS.items():
         for base, below in ((root / name, ""), (root, name)):
             pair = _first(base, IMAGES, below), _first(base, MASKS, below)

@@ -23,7 +23,7 @@ from jetpress.deploy.preflight.graph import inferred
 from jetpress.deploy.targets import find
 from jetpress.pipeline.graph.exporting import tidy
 from jetpress.pipeline.graph.lowering import for_target, lower
-from jetpress.pipeline.graph.rewrites import REWRITES
+from jetpress.pipeline.graph.rewrites.rules import REWRITES
 
 X = "float[1,4,6,6] x"
 AXES = "int64[1] a = {1}"

@@ -13,10 +13,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from jetpress.pipeline.graph import attribute_rewrites as attributes
-from jetpress.pipeline.graph import value_rewrites as values
-from jetpress.pipeline.graph import window_rewrites as windows
-from jetpress.pipeline.graph.primitives import Site
+from jetpress.pipeline.graph.rewrites import attributes, values, windows
+from jetpress.pipeline.graph.rewrites.site import Site
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from jetpress.pipeline.graph.primitives import EXPANSIONS, RefusedError, Site
+from jetpress.pipeline.graph.rewrites.primitives import EXPANSIONS
+from jetpress.pipeline.graph.rewrites.site import RefusedError, Site
 
 INTEGERS = (ir.DataType.INT32, ir.DataType.INT64)
 FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16)

@@ -4,10 +4,10 @@ Why ours: PyTorch's exporter writes opset 18 and, asked for less, still writes 1
 invalid graphs. The idea: ask ONNX's operator schemas which operators changed between the two opsets. A node
 of an unchanged operator stays. A changed one stays if it is in ``WIDENED`` (the newer definition only takes
 more types or has another default-valued attribute), is rewritten if it has a rule in ``RULES`` or an
-expansion in :mod:`jetpress.pipeline.graph.primitives`, and is refused by name otherwise. Then every input type is
-held against the older schema. So nothing passes that nobody looked at: the tables were made by reading the ONNX
-changelog (onnx/docs/Changelog.md) for each operator that changed from 13 to 21, and a test holds that none is
-missing.
+expansion in :mod:`jetpress.pipeline.graph.rewrites.primitives`, and is refused by name otherwise. Then
+every input type is held against the older schema. So nothing passes that nobody looked at: the tables were made by
+reading the ONNX changelog (onnx/docs/Changelog.md) for each operator that changed from 13 to 21, and a test holds
+that none is missing.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from onnx import defs
 from onnx.helper import get_attribute_value
 
 from jetpress.deploy.errors import StageError
-from jetpress.pipeline.graph import attribute_rewrites
-from jetpress.pipeline.graph.primitives import EXPANSIONS, RefusedError, Rule, Site
+from jetpress.pipeline.graph.rewrites import attributes
+from jetpress.pipeline.graph.rewrites.primitives import EXPANSIONS
+from jetpress.pipeline.graph.rewrites.site import RefusedError, Rule, Site
 
 NEWEST, OLDEST = 18, 13
 """That is written where nothing is asked for, and that graphs are brought down to."""
@@ -106,7 +107,7 @@ def _reshape(at: Site) -> ir.Value | None:
 
 def _shape(at: Site) -> ir.Value | None:
     """``start`` and ``end`` came with 15."""
-    by = attribute_rewrites.shape(at)
+    by = attributes.shape(at)
     if not by:
         at.node.attributes.pop("start", None)
     return by or None

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import onnx_ir as ir
 
-from jetpress.pipeline.graph.primitives import Site
+from jetpress.pipeline.graph.rewrites.site import Site
 
 LAST = np.iinfo(np.int64).max
 

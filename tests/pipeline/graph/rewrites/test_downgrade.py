@@ -17,8 +17,8 @@ from onnx import TensorProto, defs, helper, numpy_helper
 from onnx_ir.passes import common
 
 from jetpress.deploy.errors import RecipeError, StageError
-from jetpress.pipeline.graph.downgrade import READ, RULES, WIDENED, downgrade
-from jetpress.pipeline.graph.primitives import EXPANSIONS, lower
+from jetpress.pipeline.graph.rewrites.downgrade import READ, RULES, WIDENED, downgrade
+from jetpress.pipeline.graph.rewrites.primitives import EXPANSIONS, lower
 
 Array = NDArray[Any]
 OLDER = st.sampled_from([13, 14, 15, 16, 17])

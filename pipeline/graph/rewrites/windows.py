@@ -8,8 +8,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from jetpress.pipeline.graph.attribute_rewrites import LAST
-from jetpress.pipeline.graph.primitives import RefusedError, Site
+from jetpress.pipeline.graph.rewrites.attributes import LAST
+from jetpress.pipeline.graph.rewrites.site import RefusedError, Site
 
 MOST_SLICES = 32
 
