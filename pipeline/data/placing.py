@@ -94,7 +94,9 @@ def begun(sample: Sample, config: DataConfig, how: str, varied: bool) -> Sample:
         return _enlarged(sample, target.as_subclass(Tensor), config, how, kind)
     if kind == "resized-crop":
         return sample
-    return _whole(sample, config.shape) if kind == "mosaic" else fitted(sample, config.shape, how, config.crop)
+    return (
+        _whole(sample, config.shape) if kind == "mosaic" else fitted(sample, config.shape, how, config.crop)
+    )
 
 
 def finished(

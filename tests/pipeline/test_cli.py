@@ -191,7 +191,7 @@ def test_the_options_are_frozen() -> None:
             "-v",
             "release",
         ],
-        "package": ["--for", "--help", "--json", "--out", "-h", "release"],
+        "package": ["--for", "--help", "--json", "--out", "-h", "of"],
         "docs": ["--help", "--json", "-h", "page"],
         "completion": ["--help", "-h", "shell"],
     }
