@@ -149,7 +149,7 @@ def main() -> int:
 
 def cuts(folder: Path, given: argparse.Namespace) -> dict[str, int]:
     """How often it came back with what."""
-    chance, found, begun, last = random.Random(1), Counter[str](), 0, list[str]()
+    chance, found, begun, last = random.Random(1), Counter[str](), 0, list[str]()  # noqa: S311
     ends = time.monotonic() + 60 * given.minutes
     initramfs, disk = memory(folder, given.modules, given.busybox, given.python), folder / "disk"
     with disk.open("wb") as file:
