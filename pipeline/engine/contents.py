@@ -69,13 +69,15 @@ def complete(
     models: Mapping[str, Mapping[str, object]],
     inputs: Sequence[TensorSpec],
     detection: DetectionRules | None = None,
+    meaning: Mapping[str, object] | None = None,
 ) -> None:
     """Everything beside the ONNX files and the samples, which lie in ``folder`` already.
 
     Args:
         detection: the rules by which the runner makes detections of boxes and scores.
+        meaning: what inputs and outputs mean, see :mod:`jetpress.pipeline.engine.meaning`.
     """
-    plan = _plan(config, models, inputs, detection)
+    plan = {**_plan(config, models, inputs, detection), **(meaning or {})}
     (folder / "plan.json").write_text(json.dumps(plan, indent=1, sort_keys=True))
     pack(folder / "runner.pyz")
     (folder / "README.txt").write_text(

@@ -28,6 +28,7 @@ Standing = Literal[
     "at chance",
     "unknown",
     "unjudged",
+    "cut, unjudged",
 ]
 """What a run came to: :data:`jetpress.benchmarks.report.headline.STANDINGS` says what each means."""
 

@@ -332,6 +332,31 @@ def test_time_that_does_not_fall_as_the_layers_promise_is_said(tmp_path: Path) -
     assert "missed its time" not in report(run, tmp_path)[1]
 
 
+def test_accuracy_is_drawn_against_the_latency_of_every_round(tmp_path: Path) -> None:
+    run = realistic()
+    for place, one in enumerate(run["rounds"], 1):
+        one["macs"] = run["dense"]["macs"] // (place + 1)
+    html, markdown, _ = report(run, tmp_path)
+    assert "Accuracy against million multiply-adds, over the rounds" in html
+    numbers = [one["round"] for one in run["rounds"] if one["validation"] is not None]
+    times = [{"round": n, "ms": 2.0 / n, "low": 1.9 / n, "high": 2.2 / n} for n in numbers]
+    run["round_times"] = {"dense_ms": 3.5, "rounds": times, "turns": 16}
+    html, markdown, _ = report(run, tmp_path)
+    text = " ".join(Page(html).text.split())
+    assert "Accuracy against latency, over the rounds" in text
+    assert "All in turns, 16 each, in one short session" in text
+    assert "Bars across: the interval of the share" in text
+    assert "| 1.00 ms |" in markdown
+    assert re.search(r"dense: [\d.]+ % at 3.50 ms; 1: [\d.]+ % at 2.00 ms", html)
+    for one in times:
+        one["low"] = one["high"] = None
+    assert "Bars across" not in report(run, tmp_path)[0]
+    run["round_times"] = {"untimed": "benchmark.rounds = false"}
+    html = report(run, tmp_path)[0]
+    assert "Their latency was not measured: benchmark.rounds = false." in Page(html).text
+    assert "Accuracy against million multiply-adds, over the rounds" in html
+
+
 def test_what_disturbed_both_is_said_once(tmp_path: Path) -> None:
     busy = [f"{name}: 2 processors, 100 % busy" for name in ("dense", "compressed")]
     found = {"verdict": "noisy", "reasons": [*busy, "dense: two modes", "clocks fell"], "knobs": {}}
