@@ -22,7 +22,7 @@ def folder(place: Path) -> Iterator[Path]:
     Drafts of calls that were killed are removed by the next one beside them: nobody holds them any more.
 
     Raises:
-        RecipeError: it is.
+        RecipeError: it is there.
     """
     if place.exists():
         raise RecipeError(f"{place} is there already", "name another folder with --out")
