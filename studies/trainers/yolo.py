@@ -94,7 +94,9 @@ def in_yolos_layout(bccd: Path, place: Path) -> None:
             (x, y, w, h), image = one["bbox"], known[one["image_id"]]
             shares = ((x + w / 2) / image["width"], (y + h / 2) / image["height"])
             shares += (w / image["width"], h / image["height"])
-            lines[image["id"]].append(f"{one['category_id'] - 1} {' '.join(f'{share:.6f}' for share in shares)}")
+            lines[image["id"]].append(
+                f"{one['category_id'] - 1} {' '.join(f'{share:.6f}' for share in shares)}"
+            )
         for number, image in known.items():
             link = images / Path(image["file_name"]).name
             if not link.exists():
