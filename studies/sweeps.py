@@ -2,7 +2,8 @@
 
 ::
 
-    python -m studies.sweeps grid FOLDER WORKERS   24 cells on the digits: stages that ran, against 24 separate runs
+    python -m studies.sweeps grid FOLDER WORKERS [DROP]   24 cells on the digits, which may lose so many points (1):
+                                                   stages that ran, against 24 separate runs
     python -m studies.sweeps alone FOLDER          three of them by themselves, each with a store of its own
     python -m studies.sweeps cells [WORKERS]       1,000 simulated cells, 5 % of them failing
     python -m studies.sweeps overhead [ADDRESS]    what a cell costs beside what it does; with Ray where there is one
@@ -26,7 +27,7 @@ import numpy as np
 
 from jetpress.pipeline.sweep import batch, records, sweep
 from jetpress.pipeline.sweep.on_ray import Cluster
-from jetpress.pipeline.sweep.reading import Sweep
+from jetpress.pipeline.sweep.reading import Sweep, load
 from jetpress.pipeline.sweep.workers import Ended, Task, Workers
 
 NETWORK = """
@@ -57,6 +58,8 @@ epochs = 1
 [benchmark]
 seconds = 0.3
 max_seconds = 2
+[budget]
+accuracy_drop = {drop}
 """
 SWEEP = """
 recipes = ["small.toml"]
@@ -76,23 +79,23 @@ FAILS = {0: "sys.exit(3)", 1: "import os; os.kill(os.getpid(), 9)", 2: "raise Va
 ENDS = 'line.sendall(json.dumps({"event": "ended", "exit_code": 0, "folder": sys.argv[1]}).encode() + b"\\n")'
 
 
-def prepared(folder: Path) -> Path:
+def prepared(folder: Path, drop: float) -> Path:
     """The sweep's file, with its recipe and network."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "network.py").write_text(NETWORK)
-    (folder / "small.toml").write_text(RECIPE)
+    (folder / "small.toml").write_text(RECIPE.format(drop=drop))
     (folder / "grid.toml").write_text(SWEEP)
     return folder / "grid.toml"
 
 
-def grid(folder: Path, workers: int) -> None:
+def grid(folder: Path, workers: int, drop: float) -> None:
     """Stages that ran, of those that 24 separate runs have."""
-    path = prepared(folder)
+    path = prepared(folder, drop)
     began = time.monotonic()
     with_runs = {**os.environ, "JETPRESS_RUNS": str(folder / "runs")}
     subprocess.run([*RUNNER, "sweep", str(path), "--workers", str(workers), "-q"], check=True, env=with_runs)
     took = time.monotonic() - began
-    place = sweep.folder_of(path, sweep.load(path), folder / "runs")
+    place = sweep.folder_of(path, load(path), folder / "runs")
     ran, whole = Counter[str](), Counter[str]()
     for one in records.read_all(place):
         for stage in json.loads((Path(one.folder) / "report.json").read_bytes())["stages"]:
@@ -105,7 +108,7 @@ def grid(folder: Path, workers: int) -> None:
 
 def alone(folder: Path) -> None:
     """Runs by themselves execute what the sweep's reports list as ran or cached."""
-    path = prepared(folder)
+    path = prepared(folder, 1.0)
     for target in ("host", "orin-nano", "nano"):
         place = {**os.environ, "JETPRESS_RUNS": str(folder / f"alone-{target}")}
         command = [*RUNNER, "run", str(path.parent / "small.toml"), "--target", target, "--json", "-q"]
@@ -180,11 +183,12 @@ def by_ray(command: Sequence[str], count: int) -> float:
 
 
 WORKS = """
-import ctypes, json, os, random, signal, sys, time
-ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+import json, os, random, socket, sys, threading, time
+line = socket.socket(fileno=int(sys.argv[2]))
+threading.Thread(target=lambda: line.recv(1) or os._exit(9), daemon=True).start()
 folder = sys.argv[1]
 open(folder + "/pid", "w").write(str(os.getpid()))
-time.sleep(random.uniform(0.05, 0.4))
+time.sleep(random.uniform(0.3, 1.5))
 if os.path.exists(folder + "/ended.json"):
     open(folder + "/twice", "w")
 open(folder + "/draft", "w").write(json.dumps({"exit_code": 0, "folder": folder}))
@@ -209,7 +213,7 @@ def day(folder: Path) -> None:
             submit(folder, f"job-{arrived:03d}", int(chance.integers(3)))
         if killed.total() < 20 and time.monotonic() - last > 2.0 and (folder / batch.QUEUE).exists():
             last = time.monotonic()
-            if killed["head"] < 10 and chance.random() < 0.5:
+            if killed["head"] < 10 and chance.random() < 0.5 and count(folder, "running"):
                 head.kill()
                 head.wait()
                 head = begun(folder)
@@ -217,7 +221,7 @@ def day(folder: Path) -> None:
             elif killed["job"] < 10 and kill_a_job(folder):
                 killed["job"] += 1
         time.sleep(0.05)
-        if arrived == 200 and killed.total() == 20 and ended(folder) == 200:
+        if arrived == 200 and killed.total() == 20 and count(folder, "done", "failed") == 200:
             break
     head.send_signal(signal.SIGINT)
     head.wait()
@@ -253,18 +257,16 @@ def kill_a_job(folder: Path) -> bool:
     return False
 
 
-def ended(folder: Path) -> int:
-    """Jobs that are over."""
-    if not (folder / batch.QUEUE).exists():
-        return 0
-    return sum(job.state in ("done", "failed") for job in batch.jobs(folder))
+def count(folder: Path, *states: str) -> int:
+    """Jobs in one of these states."""
+    return sum(job.state in states for job in batch.jobs(folder))
 
 
 def main(arguments: Mapping[int, str]) -> int:
     """One of the measurements."""
     match arguments.get(1), arguments.get(2, ""), arguments.get(3, ""):
         case "grid", folder, workers:
-            grid(Path(folder), int(workers))
+            grid(Path(folder), int(workers), float(arguments.get(4, "1")))
         case "alone", folder, _:
             alone(Path(folder))
         case "cells", workers, _:

@@ -201,7 +201,8 @@ def _one(name: str, act: Deploy, journal: Journal) -> Outcome:
     try:
         outcome = Outcome(name, "good", act(name))
     except JetpressError as error:
-        outcome = Outcome(name, "failed", error.what, error.exit_code)
+        said = error.what.replace(f" on {name}", "").replace(f"{name}: ", "")  # alike on others
+        outcome = Outcome(name, "failed", said, error.exit_code)
     except OSError as error:
         outcome = Outcome(name, "failed", str(error), DeviceError.exit_code)
     outcome = replace(outcome, seconds=round(time.monotonic() - started, 2))

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from jetpress.deploy.draft import folder
 from jetpress.deploy.errors import RecipeError, TrustError
 from jetpress.deploy.release.keys import Key, ssh_keygen
 from jetpress.deploy.runner import release, sshsig
 from jetpress.deploy.runner.failures import RunnerError
-from jetpress.deploy.runner.files import contained, settle, settle_all
+from jetpress.deploy.runner.files import contained
 from jetpress.deploy.runner.manifest import Bundle
 from jetpress.deploy.runner.release import CLAIMS, MANIFEST, SIGNATURE, Claims
 from jetpress.deploy.runner.signers import NAMESPACE
@@ -63,9 +62,7 @@ def sign(
         manifest=hashlib.sha256(manifest).hexdigest(),
     )
     place = out or bundle.parent / "releases" / str(claims.sequence)
-    if place.exists():
-        raise RecipeError(f"{place} is there already", "name another folder with --out")
-    with _draft(place) as draft:
+    with folder(place) as draft:
         for name in read.files:
             (draft / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(contained(str(bundle), name), draft / name)
@@ -117,41 +114,3 @@ def trusted() -> Iterator[None]:
         yield
     except RunnerError as error:
         raise TrustError(error.what, error.hint) from None
-
-
-@contextmanager
-def _draft(place: Path) -> Iterator[Path]:
-    """A folder that gets its name when all in it is on the disk, and is gone where that fails.
-
-    Drafts of calls that were killed are removed by the next one, whatever its number: nobody holds them any more.
-    """
-    place.parent.mkdir(parents=True, exist_ok=True)
-    for left in place.parent.glob(".*.draft"):
-        with _held(left) as is_ours:
-            if is_ours:
-                shutil.rmtree(left, ignore_errors=True)
-    draft = place.with_name(f".{place.name}.draft")
-    draft.mkdir()
-    try:
-        with _held(draft):
-            yield draft
-        settle_all(str(draft))
-        draft.rename(place)
-        settle(str(place.parent))
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[bool]:
-    """Whether the folder is ours alone, for as long as this lasts; a process that dies lets go."""
-    held = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-            return
-        yield True
-    finally:
-        os.close(held)

@@ -6,7 +6,7 @@ bundle that was never released: its outputs must be finite, that is all.
 """
 
 from statistics import median
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -98,7 +98,8 @@ def compare(found: Feeds, promised: Dict[str, Output]) -> Dict[str, Dict[str, fl
     boxes = {name: one for name, one in promised.items() if one.kind == DETECTIONS}
     if boxes:
         first = next(iter(boxes.values()))
-        share = in_common(*_by_images({name: one.expected for name, one in boxes.items()}, found), *NEAR)
+        wanted, got = _by_images({name: one.expected for name, one in boxes.items()}, found)
+        share = in_common(wanted, got, *NEAR)
         near["detections"] = {"share": share}
         if share < first.share:
             raise _wrong(
@@ -111,11 +112,12 @@ def compare(found: Feeds, promised: Dict[str, Output]) -> Dict[str, Dict[str, fl
     return near
 
 
-def _by_images(expected: Feeds, found: Feeds) -> List[Feeds]:
+def _by_images(expected: Feeds, found: Feeds) -> Tuple[Feeds, Feeds]:
     """Both by images, as many as there are of both; of whole inputs each sample is a batch."""
     whole = expected["scores"].ndim > 2
     count = min(len(side["scores"]) for side in (expected, found))
-    return [images({name: side[name][:count] for name in expected}, whole) for side in (expected, found)]
+    wanted, got = ({name: side[name][:count] for name in expected} for side in (expected, found))
+    return images(wanted, whole), images(got, whole)
 
 
 def _compared(name: str, found: Array, promised: Output) -> Dict[str, float]:

@@ -64,7 +64,12 @@ def attempt(words: List[str], seconds: Optional[float] = None, shows: bool = Fal
         stdout=subprocess.PIPE,
     )
     assert child.stdout is not None
-    limit = threading.Timer(seconds or 0, lambda: (late.append(1), child.kill()))
+
+    def end() -> None:
+        late.append(1)
+        child.kill()
+
+    limit = threading.Timer(seconds or 0, end)
     try:
         if seconds is not None:
             limit.start()

@@ -6,7 +6,7 @@ from typing import Optional
 
 from . import processes
 
-HEALTH_S = 30.0
+HEALTH_S = 25.0
 OOM_SCORE = "/proc/self/oom_score_adj"
 FIRST_TO_DIE = "1000"  # where memory runs out the kernel takes the trial, and not what serves
 

@@ -20,6 +20,7 @@ from jetpress.pipeline.cli import (
     deploying,
     machines,
     onnx_file,
+    packaging,
     pages,
     releasing,
     results,
@@ -45,7 +46,9 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="store_true", help="print the version and exit")
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
-    for group in (starting, building, onnx_file, sweeping, machines, results, releasing, deploying, pages):
+    for group in (
+        starting, building, onnx_file, sweeping, machines, results, releasing, deploying, packaging, pages,
+    ):  # fmt: skip
         group.add(commands)
     completion = command(commands, "completion", _completion, "print a completion script", results=False)
     completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))

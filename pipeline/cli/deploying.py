@@ -1,4 +1,4 @@
-"""jetpress deploy | rollback | status | fleet | package"""
+"""jetpress deploy | rollback | status | fleet"""
 
 from __future__ import annotations
 
@@ -64,12 +64,6 @@ def add(commands: Commands) -> None:
         help="devices at a time; never more than may still fail (default: 8)",
     )  # fmt: skip
     _terms(fleet)
-    package = command(
-        commands, "package", _package, "a signed release for those who update boards with another tool"
-    )
-    _release(package)
-    package.add_argument("--for", required=True, dest="updater", choices=("mender", "rauc", "swupdate"))
-    package.add_argument("--out", metavar="FOLDER", help="default: RELEASE-mender, ...")
 
 
 def _release(added: argparse.ArgumentParser) -> None:
@@ -186,18 +180,6 @@ def _fleet(options: argparse.Namespace) -> int:
         print("\n".join(fleet.table(done)))
     console.conclude(done.stopped or f"{done.count('good')} of {len(names)} devices are good")
     return 0 if done.count("good") == len(names) else DeviceError.exit_code
-
-
-def _package(options: argparse.Namespace) -> int:
-    from jetpress.deploy.release.package import package
-
-    release = Path(options.release)
-    out = Path(options.out) if options.out else release.with_name(f"{release.name}-{options.updater}")
-    going_on = package(release, options.updater, out)
-    print(json.dumps({"folder": str(out), "command": going_on}) if options.json else out)
-    console.say(f"go on there: {going_on}")
-    console.say("what lies in board/ belongs on each board, once: see `jetpress docs release`")
-    return 0
 
 
 def _journal(digest: str, terms: Terms) -> Path:

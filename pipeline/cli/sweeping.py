@@ -67,8 +67,9 @@ def _sweep(options: argparse.Namespace) -> int:
 
     if options.ray:
         from jetpress.pipeline.sweep.on_ray import Cluster
+        from jetpress.pipeline.sweep.reading import load
 
-        crew: sweep.Crew = Cluster(options.ray, sweep.load(Path(options.sweep)))
+        crew: sweep.Crew = Cluster(options.ray, load(Path(options.sweep)))
     else:
         crew = sweep.local(options.workers)
     folder, found = sweep.run(Path(options.sweep), crew, again=options.again)
@@ -141,7 +142,7 @@ def _shown(folder: Path, found: Sequence[Record], as_json: bool) -> int:
     codes = [one.exit_code if one.exit_code in WORST else StageError.exit_code for one in failed]
     if as_json:
         parquet = folder / table.PARQUET
-        told = {"folder": str(folder), "page": str(folder / "index.html"), "cells": rows}
+        told: dict[str, object] = {"folder": str(folder), "page": str(folder / "index.html"), "cells": rows}
         told |= {"parquet": str(parquet) if parquet.is_file() else None}
         print(json.dumps({**told, "front": [rows[number]["id"] for number in sorted(best)]}))
         return worst([0, *codes])

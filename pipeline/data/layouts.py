@@ -11,8 +11,9 @@ from pathlib import Path
 from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.data import sources
 from jetpress.pipeline.data.formats import coco, data_yaml, masks, table, voc
-from jetpress.pipeline.data.formats.marks import Mark, Marked, Outlines, Points, Values, text_of
-from jetpress.pipeline.data.formats.pictures import images_in, size_of
+from jetpress.pipeline.data.formats import pairs as pair_files
+from jetpress.pipeline.data.formats.marks import Mark, Marked, Outlines, Points, TargetFile, Values, text_of
+from jetpress.pipeline.data.formats.pictures import channels_of, images_in, size_of
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.task import TaskConfig
 from jetpress.pipeline.tasks import FORMATS
@@ -44,13 +45,18 @@ def recognised(path: Path) -> Layout | None:
         told = data_yaml.told_by(data_yaml.described(path))
         if "train" in told:
             return Layout("yolo", data_yaml.described(path))
-    for source, found in (("coco", coco.holds), ("voc", voc.holds), ("csv", table.holds)):
+    for source, found in (
+        ("coco", coco.holds),
+        ("voc", voc.holds),
+        ("csv", table.holds),
+        ("pairs", pair_files.holds),
+    ):
         if found(path):
             return Layout(source, path)
-    if pairs := dict(masks.folders_in(path)):
-        if any(images_in(below) for _, below in pairs.values()):
+    if folders := dict(masks.folders_in(path)):
+        if any(images_in(below) for _, below in folders.values()):
             return Layout("masks", path)
-        if any(next(below.rglob("*.txt"), None) for _, below in pairs.values()):
+        if any(next(below.rglob("*.txt"), None) for _, below in folders.values()):
             raise RecipeError(
                 f"{path} has images and label files, and no data.yaml",
                 "write one: train: images/train, val: images/val, names: [cat, dog]; `jetpress docs data`",
@@ -140,6 +146,8 @@ def classes_in(marked: Marked) -> int:
         return len(marked.classes)
     marks: list[Mark] = [mark for _, mark in marked.splits["train"]]
     first = marks[0] if marks else None
+    if isinstance(first, TargetFile):
+        return channels_of(first.path)
     if isinstance(first, Points):
         return len(first.points)
     if isinstance(first, Outlines):

@@ -42,7 +42,7 @@ def lower(
     said: Counter[str] = Counter()
     version = tuple(map(int, tensorrt.split("."))) if tensorrt else None
     for rewrite in REWRITES:
-        if version is not None and (rewrite.until is None or version < rewrite.until):
+        if version is not None and rewrite.is_for(version):
             for node in [one for one in model.graph.all_nodes() if one.op_type in rewrite.ops]:
                 said[rewrite.title] += node.domain == "" and _apply(rewrite, node, model)
     _brought_down(primitives.lower(model, operators), model)

@@ -196,7 +196,7 @@ def _size(library: Library, data: DataSeen, trained: bool) -> tuple[int | tuple[
     """Pixels that the network will see, and why."""
     if data.side is None:
         return 32, ""
-    if data.kind in LARGEST and data.root and not library.fixed and data.sides:
+    if (data.kind in LARGEST or data.source == "pairs") and data.root and not library.fixed and data.sides:
         return _of_places(data.kind, data.sides)
     if library.fixed and library.size:
         return library.size, f"the network takes no other size; the images' shorter side is {data.side}"
@@ -217,13 +217,14 @@ def _size(library: Library, data: DataSeen, trained: bool) -> tuple[int | tuple[
 
 def _of_places(kind: str, sides: tuple[int, int]) -> tuple[int | tuple[int, int], str]:
     """Where the target is places in the image: all of it is seen, a detector's in a square."""
-    scale = min(1.0, LARGEST[kind] / max(sides))
+    most = LARGEST.get(kind, LARGEST["segmentation"])
+    scale = min(1.0, most / max(sides))
     height, width = (max(MULTIPLE, MULTIPLE * round(scale * side / MULTIPLE)) for side in sides)
     words = f"the images have {sides[1]} x {sides[0]} pixels (median); in multiples of {MULTIPLE}"
     if kind == "detection":
         longer = max(height, width)
-        return longer, f"{words}, at most {LARGEST[kind]}; [height, width] where all are wide"
-    return (height if height == width else (height, width)), f"{words}, at most {LARGEST[kind]}"
+        return longer, f"{words}, at most {most}; [height, width] where all are wide"
+    return (height if height == width else (height, width)), f"{words}, at most {most}"
 
 
 def _run(network: Network, samples: tuple[Tensor, ...]) -> object:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.targets import Target
-from jetpress.pipeline.recipe.given import OnnxRun
+from jetpress.pipeline.recipe.configs import OnnxRun
 from jetpress.pipeline.recipe.reading import Recipe
 from jetpress.pipeline.recipe.retraining import Retraining, finetuning, with_rounding, written
 from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS, PruneConfig, QuantizeConfig

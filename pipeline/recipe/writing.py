@@ -150,6 +150,8 @@ def _data(data: DataSeen, network: NetworkSeen, amounts: Amounts, workers: int) 
         lines.append(_augment(data, network))
     if data.source == "masks":
         lines.append(_line("void = 255", "the value of pixels that are neither learnt nor judged"))
+    if data.source == "pairs":
+        lines.append(_line('metric = "psnr"', 'in dB, of values 0 to 1; of depth and other numbers "mae"'))
     if network.loss is not None:
         lines.append(_line(f"loss = {_toml(network.loss)}", "the network has none of its own"))
     steps = max(1, data.train // amounts.batch)
@@ -239,7 +241,9 @@ def _why_goal(goal: Goal) -> str:
 def _budget(goal: Goal, data: DataSeen) -> list[str]:
     worth = 100 / max(1, data.test)
     why = f"points that may be lost; of {data.test} test samples one is worth {worth:.2g}"
-    if data.kind in FIGURES:
+    if data.source == "pairs":
+        why = "dB that may be lost"
+    elif data.kind in FIGURES:
         why = f"{FIGURES[data.kind]}; the report says how finely {data.test} test images see"
     elif worth > goal.accuracy_drop:
         why += ": ONE DECIDES, add test images or raise it"

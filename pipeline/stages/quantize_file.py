@@ -27,7 +27,7 @@ from jetpress.pipeline.quantization.outputs import balanced, last
 from jetpress.pipeline.quantization.probe import Probe
 from jetpress.pipeline.quantization.result import checked, layers, rest_in_fp16, tell, tensors
 from jetpress.pipeline.quantization.subject import Subject
-from jetpress.pipeline.recipe.given import QuantizeFileConfig
+from jetpress.pipeline.recipe.configs import QuantizeFileConfig
 from jetpress.pipeline.recipe.sections.compression import QuantizeConfig
 from jetpress.pipeline.store.artifact import OnnxModel, Samples
 from jetpress.pipeline.store.facts.onnx_file import Quantization

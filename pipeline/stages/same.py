@@ -19,7 +19,7 @@ from jetpress.pipeline.graph.held import Pair, hold
 from jetpress.pipeline.graph.shapes import each
 from jetpress.pipeline.graph.suppress import raw
 from jetpress.pipeline.graph.tolerance import LIMITS, worst
-from jetpress.pipeline.recipe.given import SameConfig
+from jetpress.pipeline.recipe.configs import SameConfig
 from jetpress.pipeline.store.artifact import Equivalence, OnnxModel, Samples
 from jetpress.pipeline.store.facts.onnx_file import EquivalenceFacts
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import queue
 import signal
 import socket
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -32,6 +34,14 @@ class Line:
     def __init__(self, number: int) -> None:
         self._socket = socket.socket(fileno=number)
         self._socket.set_inheritable(False)
+        self._answers = queue.SimpleQueue[bytes]()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        """Wait for answers. The end of the socket is that of whoever holds the other one: no process outlives it."""
+        while answer := self._socket.recv(1):
+            self._answers.put(answer)
+        os.killpg(0, signal.SIGKILL)
 
     def say(self, **told: JsonValue) -> None:
         """One line of JSON."""
@@ -41,7 +51,7 @@ class Line:
     def alone(self) -> Iterator[None]:
         """Nothing else of the sweep runs on this machine within."""
         self.say(event="measuring")
-        self._socket.recv(1)
+        self._answers.get()
         try:
             yield
         finally:
@@ -49,7 +59,7 @@ class Line:
 
 
 def die_with_parent() -> None:
-    """The kernel kills this process when the one that began it ends, however it does."""
+    """The kernel kills this process when the one that began it ends: also where it was stopped, and cannot listen."""
     parent = os.getppid()
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)

@@ -71,7 +71,10 @@ function draw() {
   for (const cell of shown) {
     const link = make("a", { svg: true, href: cell.link || "#", class: winners.has(cell) ? "best" : "" },
       make("circle", { cx: x(cell[across]), cy: y(cell[up]), r: 6 }, make("title", {}, told(cell))));
-    for (const event of ["mouseenter", "focus"]) link.addEventListener(event, () => { here("told").textContent = told(cell); });
+    const beside = () => shown.filter((other) => Math.hypot(x(other[across]) - x(cell[across]), y(other[up]) - y(cell[up])) < 6);
+    for (const event of ["mouseenter", "focus"]) link.addEventListener(event, () => {
+      here("told").textContent = [cell, ...beside().filter((other) => other !== cell)].map(told).join("\n");
+    });
     svg.append(link);
   }
   box.append(svg);

@@ -71,18 +71,18 @@ class Search:
         Raises:
             ToolMissing: Optuna is not installed.
         """
-        optuna = _optuna()
-        backend = optuna.storages.journal.JournalFileBackend(str(self.folder / JOURNAL))
+        library = _optuna()
+        backend = library.storages.journal.JournalFileBackend(str(self.folder / JOURNAL))
         directions = [OBJECTIVES[name][1] for name in self.config.objectives]
-        study: optuna.Study = optuna.create_study(
+        study: optuna.Study = library.create_study(
             study_name=canonical([sorted(self.config.space), self.config.objectives]),
-            storage=optuna.storages.JournalStorage(backend),
+            storage=library.storages.JournalStorage(backend),
             directions=directions,
             load_if_exists=True,
         )
         # A sampler that began anew with the same seed would propose its first trials again.
         seed = self.config.seed + len(study.trials)
-        study.sampler = optuna.samplers.TPESampler(seed=seed)
+        study.sampler = library.samplers.TPESampler(seed=seed)
         return study
 
     @cached_property

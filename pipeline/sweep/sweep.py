@@ -203,8 +203,8 @@ def begun(sweep: Sweep, folder: Path, able: Sequence[Cell], refused: Sequence[Re
         doing.waiting.append(cell.id)
     for number, one in enumerate(refused):
         found = _record(f"refused-{number}", one.name, one.asked)
-        refusal = {"state": "refused", "exit_code": RecipeError.exit_code, "why": one.why, "hint": one.hint}
-        doing.records[found.id] = replace(found, **refusal)
+        code = RecipeError.exit_code
+        doing.records[found.id] = replace(found, state="refused", exit_code=code, why=one.why, hint=one.hint)
     return doing
 
 

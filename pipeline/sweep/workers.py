@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import selectors
 import signal
 import socket
@@ -91,6 +92,10 @@ class Running:
                 if isinstance(told, dict):
                     yield told
 
+    def has_more(self) -> bool:
+        """Whether it said what nobody has read yet, or its socket has ended."""
+        return bool(select.select([self.socket], [], [], 0)[0])
+
     def answer(self) -> None:
         """It may measure now."""
         with suppress(OSError):
@@ -98,7 +103,7 @@ class Running:
 
     def signal(self, number: int) -> None:
         """To all of its processes."""
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, number)
 
     def ended(self) -> Ended:
@@ -172,10 +177,17 @@ class Workers:
                 for told in running.lines():
                     self._take_in(running, told)
             except (EOFError, ConnectionError):
-                self._selector.unregister(running.socket)
-                del self._running[running.socket]
-                self._no_longer_measures(running)
-                ended(running.task, running.ended())
+                self._finish(running, ended)
+        for running in [*self._running.values()]:
+            # A process that it left running may hold the other end of the socket.
+            if running.process.poll() is not None and not running.has_more():
+                self._finish(running, ended)
+
+    def _finish(self, running: Running, ended: Callable[[Task, Ended], None]) -> None:
+        self._selector.unregister(running.socket)
+        del self._running[running.socket]
+        self._no_longer_measures(running)
+        ended(running.task, running.ended())
 
     def _take_in(self, running: Running, told: Told) -> None:
         match told.get("event"):

@@ -115,6 +115,7 @@ FORMATS = {
     "coco": "detection",
     "voc": "detection",
     "masks": "segmentation",
+    "pairs": "regression",
     "csv": "regression",
 }
 """Formats of data whose targets say what the network is for."""

@@ -14,9 +14,9 @@ import numpy as np
 import onnx
 import pytest
 
+from jetpress import Recipe, plan, run
 from jetpress.benchmarks.report.record import RunReport, read
 from jetpress.deploy.errors import DeviceError, JetpressError, NothingGained, RecipeError
-from jetpress.pipeline.api import Recipe, plan, run
 from jetpress.pipeline.store.steps import Step
 from tests.deploy import sshd
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from jetpress.pipeline.graph.rewrites import attributes, values, windows
+from jetpress.pipeline.graph.rewrites import attributes, branches, values, windows
 from jetpress.pipeline.graph.rewrites.site import Site
 
 
@@ -26,6 +26,12 @@ class Rewrite:
     rule: Callable[[Site], tuple[ir.Value, ...] | ir.Value | bool]
     until: tuple[int, int] | None = None
     """The first TensorRT that no longer needs it; None where all may."""
+    since: tuple[int, int] = (8, 0)
+    """The first that needs it."""
+
+    def is_for(self, version: tuple[int, ...]) -> bool:
+        """Whether a TensorRT needs it."""
+        return self.since <= version and (self.until is None or version < self.until)
 
 
 REWRITES = (
@@ -63,5 +69,6 @@ REWRITES = (
     Rewrite("ReduceLogSumExp as its parts", ("ReduceLogSumExp",), values.log_sum_exp),
     Rewrite("ScatterElements that adds as a product", ("ScatterElements",), values.scatter_elements, (10, 0)),
     Rewrite("ScatterND that adds as a product", ("ScatterND",), values.scatter_nd),
+    Rewrite("If of several outputs as one for each", ("If",), branches.one_each, (9, 0), since=(8, 5)),
     Rewrite("Einsum of many as Einsums of two", ("Einsum",), values.einsum, (10, 0)),
 )

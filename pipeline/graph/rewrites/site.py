@@ -66,7 +66,7 @@ class Site:
         self,
         op_type: str,
         *inputs: ir.Value | None,
-        **attributes: int | float | str | Sequence[int] | Sequence[float],
+        **attributes: int | float | str | Sequence[int] | Sequence[float] | ir.Graph,
     ) -> ir.Value:
         """A new node, named after the old one; gives its output."""
         return self.many(1, op_type, *inputs, **attributes)[0]
@@ -76,7 +76,7 @@ class Site:
         count: int,
         op_type: str,
         *inputs: ir.Value | None,
-        **attributes: int | float | str | Sequence[int] | Sequence[float],
+        **attributes: int | float | str | Sequence[int] | Sequence[float] | ir.Graph,
     ) -> tuple[ir.Value, ...]:
         """The same with several outputs."""
         made = ir.node(op_type, inputs, attributes, num_outputs=count, name=f"{self.node.name}/{op_type}")

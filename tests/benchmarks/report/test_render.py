@@ -258,6 +258,16 @@ class TestTheVerdictComesFirst:
         invalid = {"verdict": "invalid", "reasons": ["clocks fell by 20 %"], "knobs": {}}
         assert "clocks fell by 20 %" in self.said(tmp_path, benchmark=invalid)[0]
 
+    @pytest.mark.parametrize(("changes", "said"), [
+        ({}, "is 1.10 × as fast (1.05 to 1.15)."),
+        ({"low": 0.9, "verdict": "noise"}, "is 1.10 × as fast (0.90 to 1.15): within noise."),
+        ({"state": "unknown"}, "is not known well enough"),
+    ])  # fmt: skip
+    def test_zero_copy_beside_copies(self, changes: dict[str, Any], said: str, tmp_path: Path) -> None:
+        ratio = {"value": 1.1, "low": 1.05, "high": 1.15, **changes}
+        measured = {"verdict": "valid", "reasons": [], "knobs": {}, "without_copies": ratio}
+        assert said in self.said(tmp_path, benchmark=measured)[0]
+
     @pytest.mark.parametrize(("value", "low", "high"), [(1.2, 0.9, 1.5), (1.005, 1.004, 1.006)])
     def test_noise(self, value: float, low: float, high: float, tmp_path: Path) -> None:
         text, headline, _ = self.said(tmp_path, ratios=ratios({"value": value, "low": low, "high": high}))

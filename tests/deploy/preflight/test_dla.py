@@ -14,6 +14,7 @@ from tests.deploy.preflight.graphs import (
     FLOAT,
     KERNEL,
     conv,
+    said,
     verdict,
 )
 
@@ -26,6 +27,10 @@ def test_dla(tmp_path: Path) -> None:
     assert on_xavier.dla == Share(nodes=2, on_dla=1, pieces=1, fallback={"Softmax": 1})
     assert on_orin.dla == Share(nodes=2, on_dla=2, pieces=1, fallback={})
     assert verdict(tmp_path, *given, opset=13, target="nano").dla is None
+    assert "(an estimate)" in said(verdict(tmp_path, *given, opset=13, target="agx-orin"), "note")
+    assert "list of layers alone" in said(
+        verdict(tmp_path, *given, opset=13, target="agx-orin-jp722"), "note"
+    )
 
 
 def test_a_dla_has_limits(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_wrong_and_slow_ones_are_rolled_back_in_half_a_minute(tmp_path: Path) ->
     started = time.monotonic()
     with pytest.raises(DeviceError, match=r"slot 2 is bad: wrong outputs: logits cosine .*; slot 1 serves"):
         deploy(str(wrong), asked)
-    assert time.monotonic() - started < trial.HEALTH_S
+    assert time.monotonic() - started < 30
     slow = promised(tmp_path / "c")
     change(slow, latency_ms=1e-6)
     with pytest.raises(

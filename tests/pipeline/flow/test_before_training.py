@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from jetpress import Recipe, plan, run
 from jetpress.deploy.errors import DeviceError, JetpressError, RecipeError
-from jetpress.pipeline.api import Recipe, plan, run
 from jetpress.pipeline.flow.before_training import few_images, little_space
 from jetpress.pipeline.store.facts.network import CheckpointFacts, DataFacts
 from jetpress.pipeline.store.store import Store
