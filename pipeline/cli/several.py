@@ -86,14 +86,17 @@ def run_each(recipe: Recipe, chosen: Sequence[Pair]) -> list[Ended]:
     """
     from jetpress.benchmarks.report.headline import shown
     from jetpress.pipeline import listing
-    from jetpress.pipeline.flow.devices import target_of
     from jetpress.pipeline.run import run
 
-    found = [target_of(one.target, one.device) for one in chosen]
-    recipe = shared(recipe, found)  # what a target refuses is said before the first of them runs
+    found = [_target(one) for one in chosen]
+    recipe = shared(
+        recipe, [one for one in found if isinstance(one, Target)]
+    )  # refused before the first of them runs
     ended = []
     for one, target in zip(chosen, found, strict=True):
         try:
+            if isinstance(target, DeviceError):
+                raise target
             report = run(recipe, target, one.device)
         except (DeviceError, RecipeError) as error:
             if len(chosen) == 1:
@@ -111,6 +114,16 @@ def run_each(recipe: Recipe, chosen: Sequence[Pair]) -> list[Ended]:
             row = listing.of(report, report.folder or Path())
             ended.append(Ended(row, report.to_dict(), shown(report).exit_code))
     return ended
+
+
+def _target(pair: Pair) -> Target | DeviceError:
+    """What the device is asked for; why it does not answer, to be said in its turn."""
+    from jetpress.pipeline.flow.devices import target_of
+
+    try:
+        return target_of(pair.target, pair.device)
+    except DeviceError as error:
+        return error
 
 
 def shared(recipe: Recipe, targets: Sequence[Target]) -> Recipe:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.targets import Target
-from jetpress.pipeline.recipe.given import OnnxRun
+from jetpress.pipeline.recipe.configs import OnnxRun
 from jetpress.pipeline.recipe.reading import Recipe
 from jetpress.pipeline.recipe.retraining import Retraining, finetuning, with_rounding, written
 from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS, PruneConfig, QuantizeConfig
@@ -216,7 +216,15 @@ def _refuse_ends(config: ExportConfig, target: Target) -> None:
     if config.output == "detections" and not target.suppression:
         raise RecipeError(
             f'export.output = "detections", but the TensorRT of {target.title} has no NonMaxSuppression of its own',
-            "leave export.output out: the runner searches the raw boxes and scores (TensorRT 8.5 has it)",
+            "leave export.output out: the runner searches the raw boxes and scores (TensorRT 8.5 has it)"
+            + ('; its plugin EfficientNMS_TRT does it with "efficient_nms"' if target.efficient_nms else ""),
+        )
+    if config.output == "efficient_nms" and not target.efficient_nms:
+        raise RecipeError(
+            f'export.output = "efficient_nms": {target.title} is not known to have the plugin EfficientNMS_TRT',
+            'take "detections"'
+            if target.suppression
+            else "leave export.output out: the runner searches the raw boxes",
         )
 
 
