@@ -212,13 +212,14 @@ def day(folder: Path) -> None:
             arrived += 1
             submit(folder, f"job-{arrived:03d}", int(chance.integers(3)))
         if killed.total() < 20 and time.monotonic() - last > 2.0 and (folder / batch.QUEUE).exists():
-            last = time.monotonic()
-            if killed["head"] < 10 and chance.random() < 0.5 and count(folder, "running"):
+            if (running := alive(folder)) and killed["head"] < 10 and chance.random() < 0.5:
                 head.kill()
                 head.wait()
-                head = begun(folder)
+                head, last = begun(folder), time.monotonic()
                 killed["head"] += 1
-            elif killed["job"] < 10 and kill_a_job(folder):
+            elif running and killed["job"] < 10:
+                os.kill(running[0], signal.SIGKILL)
+                last = time.monotonic()
                 killed["job"] += 1
         time.sleep(0.05)
         if arrived == 200 and killed.total() == 20 and count(folder, "done", "failed") == 200:
@@ -244,17 +245,16 @@ def submit(folder: Path, name: str, priority: int) -> None:
     draft.rename(folder / "incoming" / name)
 
 
-def kill_a_job(folder: Path) -> bool:
-    """Kill the process of one that runs; whether there was one."""
+def alive(folder: Path) -> list[int]:
+    """Processes of jobs that run now."""
+    found = []
     for job in batch.jobs(folder):
         place = folder / "jobs" / job.name
         if job.state == "running" and (place / "pid").exists() and not (place / "ended.json").exists():
-            try:
-                os.kill(int((place / "pid").read_text()), signal.SIGKILL)
-            except (ProcessLookupError, ValueError):
-                continue
-            return True
-    return False
+            pid = int((place / "pid").read_text() or 0)
+            if pid and Path(f"/proc/{pid}").exists():
+                found.append(pid)
+    return found
 
 
 def count(folder: Path, *states: str) -> int:

@@ -49,8 +49,8 @@ GIVEN = (
 )
 """All that a job gets of the environment of whoever runs the batch: no keys and no tokens among them."""
 MIB = 2**20
-TRIES = 3
-"""How often a job is begun whose process was killed."""
+KILLS = 3
+"""How often the process of a job may be killed until it has failed."""
 
 
 @dataclass(frozen=True)
@@ -167,9 +167,9 @@ class Batch:
         """Note how a job ended; one that was killed waits again."""
         place = self.folder / "jobs" / task.id
         job = next(job for job in self.queue.jobs() if job.name == task.id)
-        if how.code < 0 and not how.why and result(place) is None and job.tries < TRIES:
+        if how.code < 0 and not how.why and result(place) is None and job.kills + 1 < KILLS:
             console.say(f"  again    {job.name}: its process was killed by signal {-how.code}")
-            self.queue.again(job.name)
+            self.queue.again(job.name, kills=1)
             return
         self.note(job.name, result(place) or {}, how.why, how.code, how.seconds)
 

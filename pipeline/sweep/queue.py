@@ -17,12 +17,12 @@ from typing import Literal
 WAIT_S = 60.0
 """For another process that writes: a busy disk takes its time over each transaction."""
 State = Literal["waiting", "running", "done", "failed"]
-COLUMNS = "name, priority, arrived, state, tries, exit_code, why, seconds, ended, report"
+COLUMNS = "name, priority, arrived, state, tries, kills, exit_code, why, seconds, ended, report"
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
     name TEXT PRIMARY KEY, priority INTEGER NOT NULL, arrived REAL NOT NULL, state TEXT NOT NULL,
-    tries INTEGER NOT NULL DEFAULT 0, exit_code INTEGER, why TEXT NOT NULL DEFAULT '', seconds REAL,
-    ended REAL, report TEXT NOT NULL DEFAULT ''
+    tries INTEGER NOT NULL DEFAULT 0, kills INTEGER NOT NULL DEFAULT 0, exit_code INTEGER,
+    why TEXT NOT NULL DEFAULT '', seconds REAL, ended REAL, report TEXT NOT NULL DEFAULT ''
 )
 """
 
@@ -38,6 +38,9 @@ class Job:
     """Seconds since 1970, as is ``ended``."""
     state: State
     tries: int
+    """How often it was begun."""
+    kills: int
+    """How often its own process was killed; a kill of whoever keeps the queue is no fault of the job."""
     exit_code: int | None
     why: str
     seconds: float | None
@@ -90,10 +93,11 @@ class Queue:
             database.execute("UPDATE jobs SET state = 'running', tries = tries + 1 WHERE name = ?", found)
         return next(job for job in self.jobs() if job.name == found[0])
 
-    def again(self, name: str) -> None:
-        """A job that was running waits again."""
+    def again(self, name: str, kills: int = 0) -> None:
+        """A job that was running waits again; ``kills`` are added to its own."""
         self._database.execute(
-            "UPDATE jobs SET state = 'waiting' WHERE name = ? AND state = 'running'", (name,)
+            "UPDATE jobs SET state = 'waiting', kills = kills + ? WHERE name = ? AND state = 'running'",
+            (kills, name),
         )
 
     def end(self, name: str, state: State, exit_code: int, why: str, seconds: float, report: str) -> None:

@@ -52,6 +52,10 @@ def test_the_highest_priority_comes_first_and_a_job_is_added_once(tmp_path: Path
         queue.end("b", "done", 0, "", 1.0, "runs/b")
         queue.again("b")
         queue.end("b", "failed", 4, "twice", 1.0, "")
+        queue.again("c")
+        queue.again("a", kills=1)
+        assert [(job.name, job.kills) for job in queue.jobs()] == [("a", 1), ("b", 0), ("c", 0)]
+        assert [queue.take(), queue.take()] != [None, None]
         assert [(job.name, job.state) for job in queue.jobs()] == [
             ("a", "running"),
             ("b", "done"),

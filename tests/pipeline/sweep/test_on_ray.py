@@ -14,6 +14,7 @@ import pytest
 
 from jetpress.pipeline.sweep.reading import Sweep
 from jetpress.pipeline.sweep.workers import Ended, Task
+from tests.deploy.sshd import free_port
 
 pytest.importorskip("ray", reason="the extra ray (200 MB)")
 pytestmark = pytest.mark.filterwarnings("default")  # Ray's own
@@ -26,14 +27,22 @@ line.sendall(json.dumps({{"event": "ended", "exit_code": 0, "folder": sys.argv[1
 """
 
 
+PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+"""Ray waits 15 s for its agents to choose them, and gives up on a busy machine."""
+
+
+def ports() -> dict[str, int]:
+    return {name: free_port() for name in PORTS}
+
+
 def test_a_lost_node_loses_no_cell(tmp_path: Path) -> None:
     import ray
     from ray.cluster_utils import Cluster as Nodes
 
     from jetpress.pipeline.sweep.on_ray import Cluster
 
-    nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 1})
-    second = nodes.add_node(num_cpus=2)
+    nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 1, **ports()})
+    second = nodes.add_node(num_cpus=2, **ports())
     try:
         crew = Cluster(nodes.address, Sweep(("digits",), ("host",), retries=3))
         waiting = [
