@@ -77,7 +77,7 @@ def from_file(plan: Plan, place: Place | None, walk: Walk) -> Outcome:
 
     dense = walk.step("lower, dense", lower, lowering, whole) if told.prunes else lowered
     beside = walk.step("beside", twin, PreflightConfig(target, "fp32"), whole, dense)
-    packing = BundleConfig(recipe.name, target, recipe.build, recipe.benchmark, recipe.seed)
+    packing = BundleConfig(recipe.name, target, recipe.build, recipe.benchmark, recipe.seed, pixels=pixels)
     packed = walk.step("bundle", bundle, packing, inputs, made, beside)
     exports = Exports(beside, made, None, equal, equal_quantized)
     return Outcome(plan, exports, packed, on_device(plan, place, packed, inputs, walk))

@@ -3,10 +3,12 @@
     python -m studies.pruning ours R.toml OUT --set prune.scope=measured --set prune.latency=0.5
     python -m studies.pruning peer torch-pruning R.toml OUT --share 0.5 --multiple 8
     python -m studies.pruning peer fastnas R.toml OUT --share 0.5 --multiple 8
+    python -m studies.pruning peer nothing R.toml OUT
     python -m studies.pruning table R.toml OUT/*.onnx
 
-Each gets the recipe's network, data and fine-tuning, and leaves an ONNX file with its figures beside. What ours
-removes it measures on the machine as it is then: with ``--set finetune.epochs=0`` first, while that is quiet.
+Each gets the recipe's network (trained once, where the recipe trains it), data and fine-tuning, and leaves an ONNX file
+with its figures beside; ``nothing`` is the dense network, trained as long as the others. What ours removes it measures
+on the machine as it is then: with ``--set finetune.epochs=0`` first, while that is quiet.
 torch-pruning and nvidia-modelopt are not dependencies of jetpress.
 """
 
@@ -31,7 +33,7 @@ from jetpress.benchmarks.ratio import compare
 from jetpress.deploy.device.device import open as open_device
 from jetpress.deploy.device.probe import identity, probe
 from jetpress.deploy.targets import find
-from jetpress.pipeline.data.digests import input_digests
+from jetpress.pipeline.data.digests import source_config
 from jetpress.pipeline.data.loading import batches, load
 from jetpress.pipeline.engine import trials
 from jetpress.pipeline.engine.contents import write_samples
@@ -40,13 +42,15 @@ from jetpress.pipeline.flow.rounds import prune_in_rounds
 from jetpress.pipeline.graph import exporting
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.models import Network
-from jetpress.pipeline.recipe.configs import Bench, BundleConfig, Place, SourceConfig
+from jetpress.pipeline.recipe.configs import Bench, BundleConfig, Place
 from jetpress.pipeline.recipe.reading import Recipe
 from jetpress.pipeline.recipe.resolve import Plan, resolve
 from jetpress.pipeline.recipe.sections.export import ExportConfig
 from jetpress.pipeline.recipe.sections.fields import as_table
 from jetpress.pipeline.stages.finetune import recalibrate
 from jetpress.pipeline.stages.source import source
+from jetpress.pipeline.stages.train import train
+from jetpress.pipeline.store.artifact import Checkpoint
 from jetpress.pipeline.store.steps import Doing
 from jetpress.pipeline.store.store import Store
 from jetpress.pipeline.training.evaluate import evaluate
@@ -54,19 +58,16 @@ from jetpress.pipeline.training.fit import fit
 from studies.peers import pruning as peers
 
 
-def dense_of(plan: Plan, store: Path) -> Network:
-    """The dense network of a recipe that brings its weights."""
-    recipe = plan.recipe
-    config = SourceConfig(recipe.model, recipe.data, recipe.seed, input_digests(recipe))
-    return models.load(Doing(Store(store)).step("source", source, config))
+def dense_of(plan: Plan, walk: Doing) -> Checkpoint:
+    """The dense network of a recipe, trained where that says so."""
+    dense = walk.step("source", source, source_config(plan.recipe))
+    return walk.step("train", train, plan.recipe.train, dense) if plan.recipe.train.epochs else dense
 
 
 def ours(path: Path, sets: list[str], out: Path) -> None:
     """Prune and fine-tune as a run does, and write ``OUT/jetpress-<goal>.onnx`` and ``.json``."""
-    plan, walk = resolve(Recipe.load(path, sets), find("host")), Doing(Store(out / "store"))
-    recipe = plan.recipe
-    config = SourceConfig(recipe.model, recipe.data, recipe.seed, input_digests(recipe))
-    dense = walk.step("source", source, config)
+    plan, walk = resolve(Recipe.load(path, sets), find("host")), Doing(Store(out / ".store"))
+    recipe, dense = plan.recipe, dense_of(plan, walk)
     packing = BundleConfig(recipe.name, plan.target, recipe.build, recipe.benchmark, recipe.seed)
     bench = bench_for_pruning(plan, here(), packing)
     best, _ = prune_in_rounds(plan, dense, bench, walk)
@@ -104,13 +105,13 @@ def written(network: Network, facts: dict[str, Any], config: ExportConfig, out: 
 def peer(tool: str, path: Path, out: Path, share: float, multiple: int, ignore: list[str]) -> None:
     """Prune with a peer, fine-tune as the recipe says, and write ``OUT/<tool>-<share>.onnx`` and ``.json``."""
     plan = resolve(Recipe.load(path), find("host"))
-    network = dense_of(plan, out / "store")
+    network = models.load(dense_of(plan, Doing(Store(out / ".store"))))
     inputs = models.example_inputs(network.model.inputs)
     data = load(network.data, network.seed, network.task)
     before, started = peers.macs(network.module, inputs), time.monotonic()
     if tool == "torch-pruning":
         network.module = peers.torch_pruning(network.module, inputs, share, multiple, ignore)
-    else:
+    elif tool == "fastnas":
         judged = data.validation.subset(torch.arange(0, len(data.validation), 3))
 
         def score(module: Any) -> float:
@@ -125,7 +126,8 @@ def peer(tool: str, path: Path, out: Path, share: float, multiple: int, ignore: 
     state = out / f"{tool}-{share:g}-state"
     fitted = fit(network, data, plan.finetune.training, state=state, what=tool, start=free)
     shutil.rmtree(state, ignore_errors=True)
-    facts = {"name": f"{tool} {share:g}", "macs": peers.macs(network.module, inputs) / before}
+    name = f"{tool} {share:g}" if tool != "nothing" else "dense, trained as long"
+    facts = {"name": name, "macs": peers.macs(network.module, inputs) / before}
     facts |= {
         "seconds": seconds,
         "curve": [asdict(entry) for entry in fitted.training.curve],
@@ -140,7 +142,7 @@ def table(places: list[Path], recipe: Path) -> str:
     facts = {f"m{n}": json.loads(place.with_suffix(".json").read_text()) for n, place in enumerate(places)}
     protos = {f"m{n}": onnx.load(place) for n, place in enumerate(places)}
     with tempfile.TemporaryDirectory() as folder:
-        network = dense_of(plan, Path(folder) / "store")
+        network = models.load(dense_of(plan, Doing(Store(places[0].parent / ".store"))))
         test = evaluate(network, load(network.data, network.seed, network.task).test, "test")
         facts["dense"] = {"name": "dense", "test": test, "macs": 1.0}
         protos["dense"] = exporting.to_onnx(network.module, network.model.inputs, (), plan.recipe.export)
@@ -148,7 +150,7 @@ def table(places: list[Path], recipe: Path) -> str:
         bench = Bench(here(), packing, plan.recipe.export)
         timed = trials.profiles(bench, protos, partial(write_samples, network), Path(folder))
     lines = [
-        "| method | test, % | MACs left | median, ms | times as fast as dense (95 %) |",
+        "| method | test, points | MACs left | median, ms | times as fast as dense (95 %) |",
         "|---|---|---|---|---|",
     ]
     rounds = {name: [[ms] for ms in one.rounds] for name, one in timed.items()}
@@ -180,7 +182,7 @@ def main() -> None:
     own.add_argument("out", type=Path)
     own.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     one = commands.add_parser("peer")
-    one.add_argument("tool", choices=["torch-pruning", "fastnas"])
+    one.add_argument("tool", choices=["torch-pruning", "fastnas", "nothing"])
     one.add_argument("recipe", type=Path)
     one.add_argument("out", type=Path)
     one.add_argument("--share", type=float, default=0.5, help="of the MACs that goes")

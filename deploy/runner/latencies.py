@@ -16,6 +16,7 @@ AGREE = 0.01  # medians closer than this are the same; smaller differences are n
 OUTLIER = 14.826  # ten standard deviations, measured by the median absolute deviation
 NOISY_COV = 0.025
 INVALID = 0.10  # of the median: half its 95 % interval
+STOLEN = 3.0  # the median over the fastest run: then most of it is the time of somebody else
 BLOCKS = 16
 LEAST_PAIRS = 6  # of an interval: of five, all lie on one side of the true median once in 16 times
 SPREAD_FLOOR = (
@@ -205,6 +206,19 @@ def judge(values: Sequence[float], unsure: float) -> Tuple[List[str], List[str]]
     if modes is not None:
         noisy.append("two modes, %.4g and %.4g: a clock or a core changes while measuring" % modes)
     return invalid, noisy
+
+
+def stolen(values: Sequence[float]) -> List[str]:
+    """Why these runs say nothing, not even beside others: most of them stood still while others had the processor.
+
+    It strikes the longer of two the more often: the ratio is then that of their odds, not of their work.
+    """
+    times = median(values) / min(values) if min(values) > 0 else 1.0
+    if times < STOLEN:
+        return []
+    return [
+        "half of the runs took at least %.1f times as long as the fastest: others had the processor" % times
+    ]
 
 
 class Ratio(NamedTuple):

@@ -61,7 +61,7 @@ def result(name: str, sessions: Sessions, disturbed: Sequence[str], remedy: str)
     invalid, noisy = latencies.judge(series["latency"], known.half_width())
     if invalid + noisy:
         (invalid or noisy)[-1] += ": " + remedy
-    faults = _of_sessions([one.faults for one in mine])
+    faults = _of_sessions([one.faults for one in mine]) + latencies.stolen(series["latency"])
     noisy += _too_little(runs, seconds) + _of_sessions([one.doubts for one in mine]) + list(disturbed)
     noisy += _unsteady([one.warm_up for one in mine])
     varied = mine[0].varied

@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.data.augment import seeded
-from jetpress.pipeline.data.targets import Wrapped, kept
+from jetpress.pipeline.data.targets import Target, Wrapped, kept
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.tasks.segmentation import VOID
 
@@ -52,6 +52,11 @@ class Sample:
         return Sample(image, {name: apply(value) for name, value in self.marks.items()})
 
     @property
+    def bytes(self) -> int:
+        """In memory."""
+        return sum(one.nbytes for one in (self.image, *self.marks.values()))
+
+    @property
     def size(self) -> tuple[int, int]:
         """Height and width."""
         return self.image.shape[-2], self.image.shape[-1]
@@ -65,7 +70,7 @@ def placed(
     others: Callable[[], Sequence[Sample]] = list,
     swaps: Sequence[tuple[int, int]] = (),
 ) -> Sample:
-    """An image of any size at the size that the network sees.
+    """An image of any size at the size that the network sees: :func:`begun`, then :func:`finished`.
 
     Args:
         sample: of any size.
@@ -78,37 +83,69 @@ def placed(
     Raises:
         RecipeError: what is marked cannot follow that.
     """
+    return finished(begun(sample, config, how, seed is not None), config, seed, others, swaps)
+
+
+def begun(sample: Sample, config: DataConfig, how: str, varied: bool) -> Sample:
+    """The part that is the same in every epoch: the image at its size, as far as nothing is drawn."""
+    kind = config.augment if varied else "none"
+    target = sample.marks.get("target")
+    if target is not None and target.shape[-2:] != sample.image.shape[-2:]:
+        return _enlarged(sample, target.as_subclass(Tensor), config, how, kind)
+    if kind == "resized-crop":
+        return sample
+    return (
+        _whole(sample, config.shape) if kind == "mosaic" else fitted(sample, config.shape, how, config.crop)
+    )
+
+
+def finished(
+    sample: Sample,
+    config: DataConfig,
+    seed: int | None,
+    others: Callable[[], Sequence[Sample]] = list,
+    swaps: Sequence[tuple[int, int]] = (),
+) -> Sample:
+    """What was begun, varied as the seed says."""
     kind = config.augment if seed is not None else "none"
-    if kind == "none":
-        done = fitted(sample, config.shape, how, config.crop)
-    else:
-        if kind == "randaugment" and any(
-            isinstance(one, tv_tensors.TVTensor) for one in sample.marks.values()
-        ):
-            raise RecipeError(
-                'data.augment = "randaugment" moves the image, and boxes, masks and points do not follow',
-                'take "jitter", "mosaic" or "flip-crop"',
-            )
+    if kind == "randaugment" and any(isinstance(one, tv_tensors.TVTensor) for one in sample.marks.values()):
+        raise RecipeError(
+            'data.augment = "randaugment" moves the image, and boxes, masks and points do not follow',
+            'take "jitter", "mosaic" or "flip-crop"',
+        )
+    done = sample
+    if kind != "none":
         with seeded(seed or 0):
-            done = _varied(sample, config, how, kind, others, swaps)
+            done = _varied(sample, config.shape, kind, others, swaps)
     return Sample(done.image, kept(done.marks, done.size))
+
+
+def _enlarged(sample: Sample, target: Tensor, config: DataConfig, how: str, kind: str) -> Sample:
+    """A target that is some times as large as its image stays so."""
+    if kind != "none":
+        raise RecipeError(
+            f'data.augment = "{kind}", and the targets are larger than their images',
+            'take data.augment = "none"',
+        )
+    times = target.shape[-2] // sample.image.shape[-2]
+    size = times * config.shape[0], times * config.shape[1]
+    large = fitted(Sample(torch.zeros_like(target), {"target": Target(target)}), size, how, config.crop)
+    small = fitted(Sample(sample.image, {}), config.shape, how, config.crop)
+    return Sample(small.image, large.marks)
 
 
 def _varied(
     sample: Sample,
-    config: DataConfig,
-    how: str,
+    size: tuple[int, int],
     kind: str,
     others: Callable[[], Sequence[Sample]],
     swaps: Sequence[tuple[int, int]],
 ) -> Sample:
-    height, width = config.shape
+    height, width = size
     if kind == "resized-crop":
         return _mirrored(sample.through(v2.RandomResizedCrop((height, width), antialias=True)), swaps)
     if kind == "mosaic":
-        sample = _mosaic([sample, *others()], config.shape)
-    else:
-        sample = fitted(sample, config.shape, how, config.crop)
+        sample = _mosaic([sample, *others()], size)
     if kind in ("jitter", "mosaic"):
         fill = _fill(sample.image, GREY)
         moved = sample.through(v2.RandomAffine(0, (SHIFT, SHIFT), SCALE, fill=fill))
@@ -123,7 +160,11 @@ def _varied(
 
 
 def _fill(image: Tensor, grey: int) -> dict[type, float]:
-    return {tv_tensors.Image: grey if image.dtype == torch.uint8 else grey / 255, tv_tensors.Mask: VOID}
+    return {
+        tv_tensors.Image: grey if image.dtype == torch.uint8 else grey / 255,
+        tv_tensors.Mask: VOID,
+        Target: torch.nan,
+    }
 
 
 def _mirrored(sample: Sample, swaps: Sequence[tuple[int, int]]) -> Sample:

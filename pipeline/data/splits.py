@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from jetpress.pipeline.data import augment, targets
 from jetpress.pipeline.data.augment import WHOLE, mix, seeded
 from jetpress.pipeline.data.formats import pictures
 from jetpress.pipeline.data.formats.marks import Mark
-from jetpress.pipeline.data.placing import Sample, placed
+from jetpress.pipeline.data.placing import Sample, begun, finished, placed
 from jetpress.pipeline.recipe.sections.data import DataConfig
 
 Batch = tuple[tuple[Tensor, ...], Any]
@@ -67,6 +67,28 @@ class Images:
         return replace(self, pixels=self.pixels[indices], labels=self.labels[indices])
 
 
+MEMORY = 2**29
+"""Bytes of decoded images that a split keeps."""
+
+
+class Memory:
+    """Of images that were decoded and brought to their size; once it is full, nothing is added."""
+
+    def __init__(self, room: int = MEMORY) -> None:
+        self.room = room
+        self.known: dict[object, Sample] = {}
+
+    def get(self, key: object, made: Callable[[], Sample]) -> Sample:
+        """What is known by that key, or is made now."""
+        if key in self.known:
+            return self.known[key]
+        sample = made()
+        if sample.bytes <= self.room:
+            self.room -= sample.bytes
+            self.known[key] = sample
+        return sample
+
+
 @dataclass(frozen=True, eq=False)
 class Files:
     """Image files, decoded when they are needed, with a class number or what is marked in them."""
@@ -82,6 +104,8 @@ class Files:
     """How an image comes to the size that the network sees."""
     swaps: tuple[tuple[int, int], ...] = ()
     """Points that change places in a mirrored image."""
+    memory: Memory = field(default_factory=Memory)
+    """Of what was read already."""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -99,17 +123,24 @@ class Files:
 
     def _placed(self, index: int, key: int | None) -> Sample:
         def others() -> list[Sample]:
-            return [self._sample(one) for one in torch.randint(len(self), (3,)).tolist()]
+            return [self._begun(one, True) for one in torch.randint(len(self), (3,)).tolist()]
 
         seed = None if key is None else mix(key, index)
-        return placed(self._sample(index), self.config, self.fit, seed, others, self.swaps)
+        return finished(self._begun(index, key is not None), self.config, seed, others, self.swaps)
 
-    def _sample(self, index: int) -> Sample:
-        image = pictures.decoded(self.paths[index], len(self.config.mean))
-        marks = (
-            targets.wrapped(self.marks[index], *targets.sizes(image), self.config.void) if self.marks else {}
-        )
-        return Sample(image, marks)
+    def _begun(self, index: int, varied: bool) -> Sample:
+        """Decoded and at its size: in an epoch that is not the first, and fits into memory, at once."""
+
+        def made() -> Sample:
+            image = pictures.decoded(self.paths[index], len(self.config.mean))
+            sizes, marks = targets.sizes(image), dict[str, Tensor]()
+            if self.marks:
+                marks = targets.wrapped(self.marks[index], *sizes, self.config.void)
+            return begun(Sample(image, marks), self.config, self.fit, varied)
+
+        if self.config.workers:  # each process would have a memory of its own, for one epoch
+            return made()
+        return self.memory.get((self.paths[index], varied and self.config.augment), made)
 
     def subset(self, indices: Tensor) -> Files:
         """These files only."""

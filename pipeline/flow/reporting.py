@@ -23,6 +23,8 @@ from jetpress.benchmarks.report.record.changes import (
     Histogram,
     Layer,
     Round,
+    RoundTime,
+    RoundTimes,
     SparseLayer,
     SparsityReport,
     Time,
@@ -105,6 +107,7 @@ def report(outcome: Outcome, place: Path, steps: Sequence[Step], digest: str) ->
         samples=pictured(outcome),
         beside=_beside(outcome),
         layer_costs=layers(outcome),
+        round_times=_round_times(device, rounds),
     )
 
 
@@ -223,6 +226,21 @@ def _round(number: int, one: Pruned) -> Round:
         validation=tuned.validation if tuned else None,
         macs=one.pruned.facts.macs,
         parameters=one.pruned.facts.parameters,
+    )
+
+
+def _round_times(device: OnDevice, rounds: Sequence[Pruned]) -> RoundTimes | None:
+    """What the networks of the rounds take; None where there are none."""
+    if device.rounds is None:
+        return RoundTimes(untimed=device.untimed) if device.untimed else None
+    found = device.rounds.facts
+    trained = [number for number, one in enumerate(rounds, 1) if one.tuned is not None]
+    times = zip(trained, found.rounds, strict=False)  # none where they could not be timed
+    return RoundTimes(
+        dense_ms=found.dense_ms,
+        rounds=tuple(RoundTime(round=number, **asdict(one)) for number, one in times),
+        turns=found.turns,
+        untimed=found.untimed,
     )
 
 

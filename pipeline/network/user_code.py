@@ -95,7 +95,16 @@ def _own_folders() -> list[Path]:
         Path(place).resolve() for place in {sys.prefix, sys.base_prefix, *sysconfig.get_paths().values()}
     ]
     known = [Path(entry).resolve() for entry in sys.path if not entry or Path(entry).is_dir()]
-    return [one for one in known if not any(one.is_relative_to(library) for library in libraries)]
+    return [
+        one
+        for one in known
+        if not any(one.is_relative_to(library) for library in libraries) and not _has_libraries(one)
+    ]
+
+
+def _has_libraries(folder: Path) -> bool:
+    """Whether pip installed something there: another environment's, or what ``--target`` named."""
+    return any(folder.glob("*.dist-info"))
 
 
 def _imported(file: Path, folders: Sequence[Path]) -> Iterator[Path]:

@@ -72,6 +72,8 @@ class BundleConfig:
     seed: int
     alone: bool = False
     """Nothing was compressed: there is one network, and nothing to measure it against."""
+    pixels: Pixels | None = None
+    """How an image becomes the input of a file that was given; a network's data says it otherwise."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,8 @@ class SourceConfig:
     """Digests of everything outside of the recipe, taken when the run began, by recipe key."""
     trains: bool = True
     """Whether training follows, so that a layer may be new."""
+    loss: bool = True
+    """Whether a loss is needed, so that it is tried."""
     task: TaskConfig = UNDECIDED
 
 

@@ -219,3 +219,5 @@ class Benchmark:
     """Processes that it was measured in."""
     machine: str = ""
     """How busy the machine was before anything was measured, in a line."""
+    without_copies: Ratio | None = None
+    """How many times as fast the compressed engine is in memory that CPU and GPU share; None: not asked for."""
