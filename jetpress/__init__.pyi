@@ -19,3 +19,5 @@ from jetpress.pipeline.functions.tuning import distillation as distillation
 from jetpress.pipeline.functions.tuning import fine_tune as fine_tune
 from jetpress.pipeline.recipe.reading import Recipe as Recipe
 from jetpress.pipeline.run_onnx import engine as engine
+
+__all__: list[str]

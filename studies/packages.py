@@ -30,8 +30,8 @@ from jetpress.deploy.runner.files import digest
 from jetpress.deploy.targets import find
 from jetpress.pipeline.data import feeds
 from jetpress.pipeline.data.given import file_digest
-from jetpress.pipeline.recipe.configs import BundleConfig
-from jetpress.pipeline.recipe.given import Calibration, GivenConfig, LowerConfig
+from jetpress.pipeline.recipe.configs import BundleConfig, GivenConfig, LowerConfig
+from jetpress.pipeline.recipe.given import Calibration
 from jetpress.pipeline.recipe.onnx_run import pixels
 from jetpress.pipeline.recipe.sections.device import BenchmarkConfig, BuildConfig
 from jetpress.pipeline.recipe.sections.export import ExportConfig

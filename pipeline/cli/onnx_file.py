@@ -36,7 +36,20 @@ def add(commands: Commands) -> None:
         metavar="SHARE",
         help="of the multiply-adds to remove, without training; needs --calibrate, and accuracy is not known then",
     )
-    images = added.add_argument_group("images", "(pixel / SCALE - MEAN) / STD")
+    _of_images(added.add_argument_group("images", "(pixel / SCALE - MEAN) / STD"))
+    _of_ends(added.add_argument_group("ends of the graph"))
+    added.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a key of a recipe's tables export, quantize, equivalence, build, benchmark, budget (with --prune: prune, "
+        "too); repeatable",
+    )
+
+
+def _of_images(images: argparse._ArgumentGroup) -> None:
+    """How an image becomes an input."""
     images.add_argument(
         "--mean", default="0", metavar="M[,M,M]", help="subtracted after scaling (default: 0)"
     )
@@ -49,7 +62,10 @@ def add(commands: Commands) -> None:
         choices=("stretch", "crop", "letterbox", "letterbox-corner"),
         help="how an image gets the input's size (default: stretch)",
     )
-    ends = added.add_argument_group("ends of the graph")
+
+
+def _of_ends(ends: argparse._ArgumentGroup) -> None:
+    """What the engine takes and gives."""
     ends.add_argument(
         "--input", default="network", choices=("network", "uint8_nhwc"), help="camera frames in"
     )
@@ -64,13 +80,6 @@ def add(commands: Commands) -> None:
         metavar="KIND",
         help="how a detector's outputs are read: yolox, yolov8, ... (`jetpress docs detection`); the runner then "
         "finds detections, or the graph does with --output detections",
-    )
-    added.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="a key of a recipe's tables export, quantize, equivalence, build, benchmark, budget; repeatable",
     )
 
 

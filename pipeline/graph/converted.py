@@ -69,7 +69,7 @@ def _read(proto: onnx.ModelProto) -> fx.GraphModule:
     onnx_operators.register()
     try:
         with quiet():
-            made = convert(_ended(proto)).eval()
+            made: fx.GraphModule = convert(_ended(proto)).eval()
     except NotImplementedError as error:
         lacking = sorted({node.op_type for node in proto.graph.node} - onnx_operators.known(READ))
         what = f"it has no {', '.join(lacking)}" if lacking else cause(error)

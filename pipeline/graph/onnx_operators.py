@@ -9,6 +9,9 @@ import torch
 from onnx import defs
 from torch import Tensor, nn
 
+USUAL = ["Sigmoid", "Tanh", "Tanh"]
+"""Activations of an LSTM, of each direction."""
+
 
 class GlobalMaxPool(nn.Module):
     """Of everything behind the channels."""
@@ -64,13 +67,14 @@ def _lstm(node: Any, graph: Any) -> Any:
     plain &= (
         not attributes.get("layout") and not attributes.get("clip") and not attributes.get("input_forget")
     )
-    plain &= attributes.get("activations", ["Sigmoid", "Tanh", "Tanh"])[:3] == ["Sigmoid", "Tanh", "Tanh"]
+    activations = attributes.get("activations", USUAL)
+    plain &= list(activations) == USUAL * (len(activations) // len(USUAL))
     if not plain or not all((*weights, *rest[1:3])) or not all(one in graph.initializers for one in weights):
         raise NotImplementedError(
             "an LSTM with peepholes, lengths, other activations or weights that are computed"
         )
     tensors = tuple(graph.initializers[one].to_torch() for one in weights)
-    module = LSTM(tensors, int(attributes["hidden_size"]))  # type: ignore[arg-type]
+    module = LSTM(tensors, int(attributes["hidden_size"]))
     return OperationConverterResult(module, OnnxMapping((x, *rest[1:3]), node.output_values))
 
 

@@ -134,14 +134,14 @@ def _hold(
 
 
 def _score(wanted: Sequence[Feed], found: Sequence[Feed], name: str, limits: Limits) -> Score:
-    sides = (
+    before, after = (
         np.concatenate([rows(np.atleast_1d(one[name]).astype(np.float32)) for one in some])
         for some in (wanted, found)
     )
-    return score(name, IMAGES, *sides, None, limits)
+    return score(name, IMAGES, before, after, None, limits)
 
 
-def _refuse_one_at_a_time(network: nn.Module, inputs: Sequence[tuple[Tensor, ...]]) -> None:
+def _refuse_one_at_a_time(network: nn.Module, inputs: list[tuple[Tensor, ...]]) -> None:
     """Channels are judged on many samples at once; a file may have fixed how many it takes."""
     some = inputs[:2] if len(inputs) > 1 else inputs * 2
     alone = [np.concatenate(parts) for parts in zip(*(_run(network, one) for one in some), strict=True)]
@@ -158,12 +158,12 @@ def _refuse_one_at_a_time(network: nn.Module, inputs: Sequence[tuple[Tensor, ...
         )
 
 
-def _joined(inputs: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+def _joined(inputs: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
     return tuple(torch.cat(parts) for parts in zip(*inputs, strict=True))
 
 
 def _pruned(
-    config: PruneFileConfig, network: nn.Module, inputs: Sequence[tuple[Tensor, ...]]
+    config: PruneFileConfig, network: nn.Module, inputs: list[tuple[Tensor, ...]]
 ) -> tuple[nn.Module, Pruning]:
     """Without the channels that go, the others fitted."""
     prune, example = config.prune, _joined((inputs * 2)[:2])
