@@ -20,9 +20,21 @@ from tests.deploy import sshd
 def main(words: list[str]) -> int:
     """The exit code of the run."""
     environment = {name: os.environ[name] for name in ("PATH", "OMP_NUM_THREADS") if name in os.environ}
-    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"  # where python3 has ONNX Runtime
+    environment["PATH"] = (
+        f"{Path(sys.executable).parent}:{environment['PATH']}"  # where python3 has ONNX Runtime
+    )
     with tempfile.TemporaryDirectory() as folder, sshd.running(Path(folder) / "sshd", environment) as board:
-        command = [sys.executable, "-m", "jetpress", "run", *words, "--target", "host", "--device", board.name]
+        command = [
+            sys.executable,
+            "-m",
+            "jetpress",
+            "run",
+            *words,
+            "--target",
+            "host",
+            "--device",
+            board.name,
+        ]
         known = {**os.environ, "JETPRESS_SSH_CONFIG": str(board.config)}
         return subprocess.run(command, env=known, check=False).returncode
 

@@ -216,7 +216,9 @@ def stolen(values: Sequence[float]) -> List[str]:
     times = median(values) / min(values) if min(values) > 0 else 1.0
     if times < STOLEN:
         return []
-    return ["half of the runs took at least %.1f times as long as the fastest: others had the processor" % times]
+    return [
+        "half of the runs took at least %.1f times as long as the fastest: others had the processor" % times
+    ]
 
 
 class Ratio(NamedTuple):

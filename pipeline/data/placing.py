@@ -91,7 +91,9 @@ def begun(sample: Sample, config: DataConfig, how: str, varied: bool) -> Sample:
     kind = config.augment if varied else "none"
     if kind == "resized-crop":
         return sample
-    return _whole(sample, config.shape) if kind == "mosaic" else fitted(sample, config.shape, how, config.crop)
+    return (
+        _whole(sample, config.shape) if kind == "mosaic" else fitted(sample, config.shape, how, config.crop)
+    )
 
 
 def finished(

@@ -30,7 +30,13 @@ def photographs(folder: Path, config: DataConfig, memory: Memory | None = None) 
         Image.fromarray(pixels).save(paths[-1])
     box = Boxes(np.array([[5, 5, 30, 30]], np.float32), np.array([1]), np.array([False]))
     return Files(
-        config, 0, tuple(paths), None, (box,) * 5, "letterbox", memory=memory if memory is not None else Memory()
+        config,
+        0,
+        tuple(paths),
+        None,
+        (box,) * 5,
+        "letterbox",
+        memory=memory if memory is not None else Memory(),
     )
 
 

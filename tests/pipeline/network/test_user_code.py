@@ -185,5 +185,7 @@ def test_what_pythonpath_leads_to_counts_and_libraries_do_not(
     monkeypatch.setattr(sys, "path", [str(tmp_path / "elsewhere"), *sys.path])
     found = user_code.files(file)
     assert found == {file, inner, inner.parent / "__init__.py"}
-    (tmp_path / "elsewhere" / "theirs-1.0.dist-info").mkdir()  # pip put it there, as another environment's or by --target
+    (
+        tmp_path / "elsewhere" / "theirs-1.0.dist-info"
+    ).mkdir()  # pip put it there, as another environment's or by --target
     assert user_code.files(file) == {file}
