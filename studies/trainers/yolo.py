@@ -92,8 +92,8 @@ def in_yolos_layout(bccd: Path, place: Path) -> None:
         lines: dict[int, list[str]] = {number: [] for number in known}
         for one in told["annotations"]:
             (x, y, w, h), image = one["bbox"], known[one["image_id"]]
-            shares = ((x + w / 2) / image["width"], (y + h / 2) / image["height"])
-            shares += (w / image["width"], h / image["height"])
+            middle = ((x + w / 2) / image["width"], (y + h / 2) / image["height"])
+            shares = (*middle, w / image["width"], h / image["height"])
             lines[image["id"]].append(
                 f"{one['category_id'] - 1} {' '.join(f'{share:.6f}' for share in shares)}"
             )
