@@ -1,5 +1,5 @@
-"""Where progress is shown: live lines on a terminal, one output that is rewritten in a notebook, elsewhere a plain line
-now and then. A thread draws, so the line stays alive while a library's call does not come back."""
+"""Where progress is shown: live lines on a terminal (rich), bars in a notebook (tqdm), elsewhere a plain line now and
+then. A thread draws, so the line stays alive while a library's call does not come back."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
 from jetpress.deploy.progress import Overall, Progress
@@ -134,45 +135,61 @@ class Terminal(Plain):
             self._live = None
 
 
-class Notebook(Plain):
-    """One output that is rewritten; prose on stdout, which no other program reads there. It needs no widgets."""
+class Kernel(Plain):
+    """Plain lines in a notebook: on stdout, as it paints stderr red."""
+
+    def say(self, line: str) -> None:
+        """On stdout, which no other program reads there."""
+        print(line, flush=True)
+
+
+class Notebook(Kernel):
+    """Bars of tqdm. (rich's live lines swallow what another thread prints while they are drawn.)"""
 
     every = LIVE_EVERY_S
     live = True
 
     def __init__(self) -> None:
-        self._output: Any = None
+        self._bars: dict[Progress | Overall, Any] = {}
 
     def draw(self, overall: Overall | None, running: Sequence[Progress]) -> None:
-        """The whole, and below it each work."""
+        """A bar for the whole, and below it one for each work."""
         now = time.monotonic()
-        lines = [] if overall is None else [overall.line(now, running)]
-        self._show("\n".join([*lines, *(f"  {one.line(now)}" for one in running)]))
+        lines: dict[Progress | Overall, str] = {}
+        if overall is not None:
+            lines[overall] = overall.line(now, running)
+        lines |= {one: one.line(now) for one in running}
+        for ended in self._bars.keys() - lines.keys():
+            self._end(ended)
+        for work, line in lines.items():
+            self._bar(work).set_description_str(line)
 
-    def _show(self, text: str) -> None:
-        from IPython.display import display
+    def _bar(self, work: Progress | Overall) -> Any:
+        from tqdm.notebook import tqdm
 
-        if self._output is None:
-            self._output = display({"text/plain": text}, raw=True, display_id=True)
-        else:
-            self._output.update({"text/plain": text}, raw=True)
+        if work not in self._bars:
+            self._bars[work] = tqdm(
+                total=None if work.share is None else 100, bar_format="{bar}{desc}", leave=False
+            )
+        self._bars[work].n = 100 * (work.share or 0)
+        return self._bars[work]
 
-    def say(self, line: str) -> None:
-        """On stdout: a notebook paints stderr red."""
-        print(line, flush=True)
+    def _end(self, work: Progress | Overall) -> None:
+        bar = self._bars.pop(work)
+        bar.n = bar.total or 1  # or it would stay, as one that failed
+        bar.close()
 
     def close(self) -> None:
-        """The output is emptied."""
-        if self._output is not None:
-            self._show("")
-            self._output = None
+        """The bars go."""
+        for work in list(self._bars):
+            self._end(work)
 
 
 def view() -> View:
     """What stderr is now."""
     python = sys.modules.get("IPython")
     if python is not None and getattr(python.get_ipython(), "kernel", None) is not None:
-        return Notebook()
+        return Notebook() if find_spec("ipywidgets") and find_spec("tqdm") else Kernel()
     if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         return Terminal()
     return Plain()

@@ -69,7 +69,7 @@ class Progress:
         return f"{self.what}{share}, {self.times(now)}{'  ' + self.note if self.note else ''}"
 
 
-@dataclass
+@dataclass(eq=False)
 class Overall:
     """The whole that is worked on: which step of how many, and what comes after it."""
 
@@ -82,6 +82,11 @@ class Overall:
     complete: bool = False
     """Whether all steps after this one are in ``rest``."""
     began: float = field(default_factory=time.monotonic)
+
+    @property
+    def share(self) -> float | None:
+        """0 to 1, by steps; None where it is not known how many there are."""
+        return max(self.number - 1, 0) / self.count if self.count else None
 
     def line(self, now: float, running: Iterable[Progress]) -> str:
         """In one line; the step is the outermost of what is running."""

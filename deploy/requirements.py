@@ -16,6 +16,7 @@ EXTRAS = {
     "rtx": "for --target rtx (x86-64 Linux)",
     "tensorrt": "for --target gpu: plain TensorRT on this machine's NVIDIA GPU (pycuda needs the CUDA toolkit)",
     "timm": "for timm: networks",
+    "notebook": "for progress as bars in a notebook",
 }
 """What extras are for, where their name does not say it."""
 

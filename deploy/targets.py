@@ -51,6 +51,8 @@ class Target:
     """Whether a UINT8 input exists (TensorRT: since 8.5)."""
     suppression: bool = True
     """Whether NonMaxSuppression exists as a layer (TensorRT: INMSLayer, since 8.5; TensorRT-RTX 1.7 parses it only)."""
+    efficient_nms: bool = False
+    """Whether libnvinfer_plugin is there and has EfficientNMS_TRT: with TensorRT 8 and 10. Of 11 nobody here knows."""
     strongly_typed: bool = False
     """Types are taken from the graph (TensorRT 10 on request, 11 and TensorRT-RTX always); flags choose otherwise."""
     precisions: tuple[str, ...] = ("fp32", "fp16", "int8")
@@ -189,6 +191,7 @@ def on_jetpack(jetpack: str, l4t: str, python: str, tensorrt: str) -> Target:
         int64_io=version >= (9, 0),
         uint8_input=version >= (8, 5),
         suppression=version >= (8, 5),
+        efficient_nms=(8, 0) <= version < (11, 0),
         strongly_typed=version >= (10, 0),
     )
 

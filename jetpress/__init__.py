@@ -22,61 +22,26 @@ to bottom), ``deploy`` (devices, and the runner that is sent to them), ``benchma
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import ast
+import importlib
+from pathlib import Path
+from typing import Any
 
-if TYPE_CHECKING:
-    from jetpress.pipeline.api import (
-        Pruned,
-        Recipe,
-        Rounds,
-        check,
-        compare,
-        distillation,
-        engine,
-        equivalent,
-        export,
-        fine_tune,
-        fold,
-        load,
-        plan,
-        prune,
-        quantize,
-        rounds,
-        run,
-        save,
-        sparsify,
-    )
-
-__all__ = [
-    "Pruned",
-    "Recipe",
-    "Rounds",
-    "check",
-    "compare",
-    "distillation",
-    "engine",
-    "equivalent",
-    "export",
-    "fine_tune",
-    "fold",
-    "load",
-    "plan",
-    "prune",
-    "quantize",
-    "rounds",
-    "run",
-    "save",
-    "sparsify",
-]
+_OFFERED = {
+    one.name: node.module
+    for node in ast.parse(Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8")).body
+    if isinstance(node, ast.ImportFrom) and node.module
+    for one in node.names
+}
+"""Name -> its module, as the stub beside this file has it."""
+__all__ = sorted(_OFFERED)
 
 
 def __getattr__(name: str) -> Any:
     """What is offered is imported when it is asked for: torch takes seconds, and ``jetpress --help`` must not wait."""
-    if name not in __all__:
+    if name not in _OFFERED:
         raise AttributeError(f"module 'jetpress' has no attribute {name!r}")
-    from jetpress.pipeline import api
-
-    return getattr(api, name)
+    return getattr(importlib.import_module(_OFFERED[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -24,6 +24,7 @@ from jetpress.pipeline.flow.devices import bench_for_pruning, target_of, where
 from jetpress.pipeline.flow.eight_bits import dense_export, in_int8
 from jetpress.pipeline.flow.measured import session, unanswered
 from jetpress.pipeline.flow.outcome import Exports, Networks, OnDevice, Outcome
+from jetpress.pipeline.flow.round_times import Rounds, timed
 from jetpress.pipeline.flow.rounds import prune_in_rounds
 from jetpress.pipeline.flow.sparsity import sparsify_where_it_pays
 from jetpress.pipeline.flow.teacher import other_teacher
@@ -83,7 +84,7 @@ def pipeline(plan: Plan, place: Place | None, walk: Walk) -> Outcome:
 
     onnx = walk.step("export", export, recipe.export, folded)
     same = walk.step("equivalence", equivalence, recipe.equivalence, folded, onnx)
-    dense_onnx, dense_same = onnx, same
+    dense_onnx, dense_same, floating = onnx, same, onnx
     if as_it_was is not None:
         walk.skip("export dense", f"nothing was compressed, nothing to compare with: {as_it_was}")
     else:
@@ -96,7 +97,7 @@ def pipeline(plan: Plan, place: Place | None, walk: Walk) -> Outcome:
             folded = quantized.network
             tuned.append(("qat", folded))
             same = walk.step("same, qat", equivalence, recipe.equivalence, folded, quantized.floating)
-        onnx, training = quantized.onnx, quantized.training
+        onnx, floating, training = quantized.onnx, quantized.floating, quantized.training
         same_quantized = walk.step(name, equivalence, recipe.equivalence, folded, onnx)
         accuracy = walk.step("assess", assess_file, None, dense, folded, onnx)
     else:
@@ -108,6 +109,9 @@ def pipeline(plan: Plan, place: Place | None, walk: Walk) -> Outcome:
     networks = Networks(dense, folded, rounds, tuned, as_it_was)
     exports = Exports(dense_onnx, onnx, dense_same, same, same_quantized, training)
     device = on_device(plan, place, packed, folded, walk)
+    files = Rounds(rounds, dense_onnx, floating)
+    times, untimed = timed(plan, place, packing, packed, files, walk)
+    device = replace(device, rounds=times, untimed=untimed)
     return Outcome(plan, exports, packed, device, networks, accuracy)
 
 

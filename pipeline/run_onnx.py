@@ -14,15 +14,18 @@ from jetpress.deploy.targets import Target
 from jetpress.pipeline.data.given import Given, file_digest, given_samples
 from jetpress.pipeline.flow.devices import target_of
 from jetpress.pipeline.flow.outcome import Exports, Outcome
-from jetpress.pipeline.recipe.configs import BundleConfig, Place, PreflightConfig
-from jetpress.pipeline.recipe.given import (
+from jetpress.pipeline.recipe.configs import (
+    BundleConfig,
     GivenConfig,
     LowerConfig,
     OnnxRun,
-    Pixels,
+    Place,
+    PreflightConfig,
+    PruneFileConfig,
     QuantizeFileConfig,
     SameConfig,
 )
+from jetpress.pipeline.recipe.given import Pixels
 from jetpress.pipeline.recipe.onnx_run import Shape, as_sizing, planned, reproduce
 from jetpress.pipeline.recipe.resolve import Plan
 from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS
@@ -37,6 +40,7 @@ with lazy_stages():
     from jetpress.pipeline.stages.halve import halve
     from jetpress.pipeline.stages.lower import lower
     from jetpress.pipeline.stages.preflight import preflight
+    from jetpress.pipeline.stages.prune_file import prune_file
     from jetpress.pipeline.stages.quantize_file import quantize_file
     from jetpress.pipeline.stages.same import same
     from jetpress.pipeline.stages.samples import samples
@@ -51,9 +55,13 @@ def from_file(plan: Plan, place: Place | None, walk: Walk) -> Outcome:
     assert told is not None
     pixels, precision = told.calibration.pixels, recipe.build.precision
 
-    file = walk.step("given", given, told.given, early=True)
+    whole = file = walk.step("given", given, told.given, early=True)
     inputs = walk.step("samples", samples, told.calibration, file)
-    lowered = walk.step("lower", lower, LowerConfig(recipe.export, pixels, recipe.task), file)
+    lowering = LowerConfig(recipe.export, pixels, recipe.task)
+    if told.prunes:
+        cut = PruneFileConfig(recipe.prune, recipe.equivalence)
+        file = walk.step("prune", prune_file, cut, whole, inputs)
+    lowered = walk.step("lower", lower, lowering, file)
     checking = SameConfig(recipe.equivalence, pixels)
     equal = walk.step("same", same, checking, file, lowered, inputs)
 
@@ -67,8 +75,9 @@ def from_file(plan: Plan, place: Place | None, walk: Walk) -> Outcome:
         equal_quantized = walk.step(f"same, {precision.upper()}", same, checking, file, made, inputs)
     walk.step("preflight", preflight, PreflightConfig(target, precision), made)
 
-    beside = walk.step("beside", twin, PreflightConfig(target, "fp32"), file, lowered)
-    packing = BundleConfig(recipe.name, target, recipe.build, recipe.benchmark, recipe.seed)
+    dense = walk.step("lower, dense", lower, lowering, whole) if told.prunes else lowered
+    beside = walk.step("beside", twin, PreflightConfig(target, "fp32"), whole, dense)
+    packing = BundleConfig(recipe.name, target, recipe.build, recipe.benchmark, recipe.seed, pixels=pixels)
     packed = walk.step("bundle", bundle, packing, inputs, made, beside)
     exports = Exports(beside, made, None, equal, equal_quantized)
     return Outcome(plan, exports, packed, on_device(plan, place, packed, inputs, walk))
@@ -86,6 +95,7 @@ def engine(
     input: str = "network",  # noqa: A002 - as the recipe calls it
     output: str = "scores",
     head: str | None = None,
+    prune: float | None = None,
     settings: Sequence[str] = (),
     home: Path | None = None,
 ) -> RunReport:
@@ -103,6 +113,8 @@ def engine(
         input: ``uint8_nhwc``: camera frames in, normalised in the graph by ``pixels``.
         output: ``softmax`` or ``argmax`` over axis 1 of the first output; ``detections``: the search in the graph.
         head: how a detector's outputs are to be read, as ``task.head`` of a recipe: ``yolox``, ``yolov8``, ...
+        prune: share of the multiply-adds that goes, without training: needs ``calibration``. There are no labels, so
+            how near the outputs stay is known, and not what that costs in accuracy.
         settings: ``table.key=value`` of the tables export, quantize, equivalence, build, benchmark and budget.
         home: folder of runs and store; None: ``$JETPRESS_RUNS`` or ``runs``.
 
@@ -115,7 +127,9 @@ def engine(
     told = OnnxRun(
         GivenConfig(str(Path(model).resolve()), file_digest(Path(model)), sizes),
         given_samples(calibration, pixels, root),
-        reproduce(model, found.name, precision, calibration, sizes, pixels, input, output, head, settings),
+        reproduce(
+            model, found.name, precision, calibration, sizes, pixels, input, output, head, settings, prune
+        ),
     )
     tables = {"export": {"input": input, "output": output}, "task": {"head": head} if head else {}}
-    return done(planned(told, found, precision, settings, tables), from_file, device, root)
+    return done(planned(told, found, precision, settings, tables, prune), from_file, device, root)

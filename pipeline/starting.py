@@ -19,9 +19,13 @@ from jetpress.pipeline.recipe.messages import Written
 from jetpress.pipeline.recipe.reading import Recipe, named
 from jetpress.pipeline.recipe.resolve import resolve
 from jetpress.pipeline.recipe.sections.fields import is_file_reference
-from jetpress.pipeline.recipe.writing import DataSeen, NetworkSeen, commented
+from jetpress.pipeline.recipe.seen import DataSeen, NetworkSeen
+from jetpress.pipeline.recipe.writing import commented
+from jetpress.pipeline.tasks import TASKS
 
 MOST_WORKERS = 4
+DESCRIBING = (".yaml", ".yml", ".json", ".csv")
+"""Files that tell of the folder that they lie in, whose name says more than theirs."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +35,14 @@ class Answers:
     model: str
     """``torchvision:NAME``, ``timm:NAME`` or ``file.py:function``."""
     data: str
-    """A folder of images, ``digits``, ``cifar10``, ``cifar100`` or ``file.py:function``."""
+    """A folder of images, a data set in one of the formats of docs/data.md, ``digits``, ``cifar10``, ``cifar100`` or
+    ``file.py:function``."""
     target: str
     goal: str
     """As :func:`jetpress.pipeline.recipe.goals.goal` takes it."""
     weights: str | None = None
+    task: str | None = None
+    """As ``task.kind``; None: network and data say it."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +73,12 @@ def start(answers: Answers, output: Path | None = None) -> Start:
             "take a share instead, for example: half the work at 1 point",
         )
     path = output or _beside(answers.data)
-    data = data_glance.look(answers.data, path.parent)
+    kind = network_glance.library_of(answers.model).kind
+    data = data_glance.look(answers.data, path.parent, answers.task, kind)
     place = _placed(answers.model, path.parent)
     weights = None if answers.weights is None else _weights(answers.weights)
     written = None if weights is None else relative(weights, path.parent)
-    network = network_glance.look(answers.model, weights, data, place, written)
+    network = network_glance.look(answers.model, weights, data, place, written, TASKS[data.kind].counted)
     workers = min(MOST_WORKERS, os.cpu_count() or 1)
     text = commented(path, data, network, wanted, target, workers)
     # What is written runs: it is read as `jetpress run` would, and the target is asked.
@@ -81,6 +89,8 @@ def start(answers: Answers, output: Path | None = None) -> Start:
 def _beside(given: str) -> Path:
     """A recipe here, named after the folder, the file or the data set."""
     path = Path(given.rpartition(":")[0] if is_file_reference(given) else given)
+    if path.is_file() and path.suffix in DESCRIBING and path.resolve().parent.name:
+        path = path.resolve().parent
     return Path(f"{named(path.resolve() if path.exists() else path)}.toml")
 
 

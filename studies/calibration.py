@@ -1,13 +1,14 @@
 """How often does the benchmark claim a difference that is not there, and refuse one that is?
 
     python -m studies.calibration simulated --times 200
-    python -m studies.calibration real --times 20 --neighbours 0 1 4 --seconds 0.5
+    python -m studies.calibration real --times 200 --neighbours 0 1 4 --seconds 0.5 --kept FILE
 
 `simulated` runs the runner's own rule (`deploy/runner/intervals.py`: when to stop, which interval, which verdict) on
 sessions that are drawn, so that thousands of benchmarks take seconds. `real` runs the whole runner on real engines of
-ONNX Runtime, two that are the same and two of which one does three times the work, beside so many neighbour processes
-that never rest. Both print, for each kind of load, how often identical engines were called faster or slower (at most
-5 %), how often the threefold one was not called faster (at most 1 %), and how often the interval held the true ratio.
+ONNX Runtime, two that are the same and two of which one does three times the work, beside so many neighbours that do
+the same; every benchmark is kept in a file, and the same command goes on where it stopped. Both print, for each kind of
+load, how often identical engines were called faster or slower (at most 5 %), how often the threefold one was not called
+faster (at most 1 %), and how often the interval held the true ratio.
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Queue
+from typing import Any
 
 import numpy as np
 import onnx
@@ -186,19 +189,6 @@ def bundle(folder: Path, dense_layers: int, layers: int = 4) -> Path:
     return folder
 
 
-@contextmanager
-def neighbours(count: int) -> Iterator[None]:
-    """So many processes that never rest."""
-    orphaned = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: pass"  # it ends with us, however we end
-    busy = [subprocess.Popen([sys.executable, "-c", orphaned]) for _ in range(count)]
-    try:
-        yield
-    finally:
-        for one in busy:
-            one.kill()
-            one.wait()
-
-
 def measured(place: Path, seconds: float) -> intervals.Compared:
     """One benchmark by the whole runner."""
     command = [sys.executable, str(place / "runner.pyz"), "bench", "--seconds", str(seconds)]
@@ -210,27 +200,66 @@ def measured(place: Path, seconds: float) -> intervals.Compared:
     return intervals.Compared(**{name: ratio[name] for name in intervals.Compared._fields})
 
 
-def real(times: int, busy: Sequence[int], seconds: float) -> dict[str, Rates]:
-    """Both cases so many times beside each number of neighbours, with a line for each benchmark."""
+KINDS = {"same": 4, "triple": 12}
+"""The layers of the dense network; the compressed one has 4."""
+
+
+class Told:
+    """The benchmarks of earlier calls and of this one, a line of JSON each."""
+
+    def __init__(self, file: Path) -> None:
+        """Read what there is."""
+        self.file = file
+        lines = file.read_text().splitlines() if file.exists() else []
+        self.lines: list[dict[str, Any]] = [json.loads(line) for line in lines]
+
+    def of(self, neighbours: int, kind: str) -> list[intervals.Compared]:
+        """Those of one row."""
+        told = [one for one in self.lines if (one["neighbours"], one["kind"]) == (neighbours, kind)]
+        return [intervals.Compared(**one["compared"]) for one in told]
+
+    def add(self, neighbours: int, kind: str, one: intervals.Compared) -> None:
+        """Keep it, with the load of the machine over the last minute."""
+        load = os.getloadavg()[0]
+        self.lines.append({"neighbours": neighbours, "kind": kind, "load": load, "compared": one._asdict()})
+        with self.file.open("a") as file:
+            file.write(json.dumps(self.lines[-1]) + "\n")
+        print(
+            f"{neighbours} neighbours, {kind} {len(self.of(neighbours, kind))}: {one.ratio:.3f} "
+            f"({one.interval[0]:.3f} to {one.interval[1]:.3f}), {one.verdict}, {one.state}, "
+            f"{len(one.session_ratios)} sessions, load {load:.1f}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def loads(self, neighbours: int) -> str:
+        """The lowest and the highest."""
+        loads = [one["load"] for one in self.lines if one["neighbours"] == neighbours]
+        return f"{neighbours} neighbours, load {min(loads):.1f} to {max(loads):.1f}"
+
+
+def real(times: int, neighbours: Sequence[int], seconds: float, told: Told) -> dict[str, Rates]:
+    """Both cases so many times, so many and one at once: they are each other's neighbours."""
     rates = {}
     with tempfile.TemporaryDirectory() as scratch:
-        same, triple = bundle(Path(scratch) / "same", 4), bundle(Path(scratch) / "triple", 12)
-        for count in busy:
-            told: dict[str, list[intervals.Compared]] = {"same": [], "triple": []}
-            with neighbours(count):
-                for number in range(times):
-                    for name, place in (("same", same), ("triple", triple)):
-                        started = time.monotonic()
-                        one = measured(place, seconds)
-                        told[name].append(one)
-                        print(
-                            f"{count} neighbours, {number + 1} of {times}, {name}: {one.ratio:.3f} "
-                            f"({one.interval[0]:.3f} to {one.interval[1]:.3f}), {one.verdict}, {one.state}, "
-                            f"{len(one.session_ratios)} sessions, {time.monotonic() - started:.1f} s",
-                            file=sys.stderr,
-                            flush=True,
-                        )
-            rates[f"{count} neighbours"] = Rates.of(told["same"], told["triple"])
+        for count in neighbours:
+            free: Queue[dict[str, Path]] = Queue()
+            for worker in range(count + 1):
+                places = {kind: Path(scratch) / f"{kind}-{count}-{worker}" for kind in KINDS}
+                free.put({kind: bundle(place, KINDS[kind]) for kind, place in places.items()})
+
+            def one(kind: str, free: Queue[dict[str, Path]] = free) -> tuple[str, intervals.Compared]:
+                places = free.get()
+                try:
+                    return kind, measured(places[kind], seconds)
+                finally:
+                    free.put(places)
+
+            missing = [kind for n in range(times) for kind in KINDS if n >= len(told.of(count, kind))]
+            with ThreadPoolExecutor(count + 1) as pool:
+                for done in as_completed([pool.submit(one, kind) for kind in missing]):
+                    told.add(count, *done.result())
+            rates[told.loads(count)] = Rates.of(told.of(count, "same"), told.of(count, "triple"))
     return rates
 
 
@@ -241,11 +270,13 @@ def main() -> None:
     )
     parser.add_argument("load", choices=("simulated", "real"))
     parser.add_argument("--times", type=int, default=200, help="benchmarks of each kind")
-    parser.add_argument("--neighbours", type=int, nargs="+", default=[0, 1, 4], help="busy processes beside")
+    parser.add_argument("--neighbours", type=int, nargs="+", default=[0, 1, 4], help="benchmarks beside it")
     parser.add_argument("--seconds", type=float, default=3.0, help="of each engine, in all sessions together")
+    parser.add_argument("--kept", type=Path, default=Path("calibration.jsonl"), help="every real benchmark")
     asked = parser.parse_args()
     is_real = asked.load == "real"
-    rates = real(asked.times, asked.neighbours, asked.seconds) if is_real else simulate(asked.times)
+    told = Told(asked.kept)
+    rates = real(asked.times, asked.neighbours, asked.seconds, told) if is_real else simulate(asked.times)
     title(*HEAD)
     for name, one in rates.items():
         row(name, *one.row())

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from jetpress.pipeline.network import models
 from jetpress.pipeline.recipe.sections.model import InputConfig, ModelConfig
 
-READS = ("coverage_files.py",)
+READS = ("coverage_files.py", "coverage_dense.py", "coverage_sequences.py", "coverage_transformers.py")
 SEED = 0
 RANDOM_COUNT = 100
 LARGEST_PARAMETERS, LARGEST_SIDE = 60e6, 288
@@ -51,6 +51,55 @@ _FILES = {
 """Function of ``coverage_files.py`` -> its inputs."""
 
 
+_CLIP, _LINE, _SOUND = InputConfig((3, 8, 32, 32)), InputConfig((1, 32, 64)), InputConfig((1, 1600))
+_DENSE, _SEQUENCES, _TRANSFORMERS = "coverage_dense.py", "coverage_sequences.py", "coverage_transformers.py"
+_TASKS: dict[str, dict[str, tuple[str, InputConfig]]] = {
+    "detectors": {
+        **dict.fromkeys(("Yolo", "Yolox", "CenterNet", "Detr", "BiFpn"), (_DENSE, _IMAGE)),
+        "yolos": (_TRANSFORMERS, _IMAGE),
+    },
+    "segmenters": {
+        **dict.fromkeys(("ENet", "PspNet", "BiSeNet", "UNetPlus"), (_DENSE, _IMAGE)),
+        "segformer": (_TRANSFORMERS, _IMAGE),
+        "mobilevit_segmentation": (_TRANSFORMERS, _IMAGE),
+    },
+    "video": {
+        **dict.fromkeys(("C3d", "X3d", "SlowFast"), (_SEQUENCES, _CLIP)),
+        "Shift": (_SEQUENCES, InputConfig((8, 3, 32, 32))),
+        "ConvLstm": (_SEQUENCES, InputConfig((4, 3, 32, 32))),
+        **{name: ("", InputConfig((3, 8, 64, 64))) for name in ("r3d_18", "mc3_18", "r2plus1d_18", "s3d")},
+        "swin3d_t": ("", _CLIP),
+        "vit_mae_video": (_TRANSFORMERS, InputConfig((4, 3, 32, 32))),
+        "timesformer": (_TRANSFORMERS, InputConfig((4, 3, 32, 32))),
+    },
+    "audio": {
+        **dict.fromkeys(("M5", "TasNet"), (_SEQUENCES, _SOUND)),
+        "KeywordSpotter": (_SEQUENCES, InputConfig((1, 49, 10))),
+        "SoundGru": (_SEQUENCES, InputConfig((1, 20, 32))),
+        "Tcn": (_SEQUENCES, InputConfig((16, 40))),
+        "Conformer": (_SEQUENCES, InputConfig((25, 20))),
+        "ast": (_TRANSFORMERS, InputConfig((64, 32))),
+        "wav2vec2": (_TRANSFORMERS, InputConfig((1600,))),
+        "hubert": (_TRANSFORMERS, InputConfig((1600,))),
+    },
+    "ocr": {
+        **dict.fromkeys(("Crnn", "Svtr", "Glimpse"), (_SEQUENCES, _LINE)),
+        "DbNet": (_SEQUENCES, _IMAGE),
+        "donut": (_TRANSFORMERS, _IMAGE),
+    },
+    "restoration": {
+        **{
+            name: (_DENSE, InputConfig((3, 32, 32)))
+            for name in ("Edsr", "Espcn", "DnCnn", "NafNet", "Restormer")
+        },
+        "Depth": (_DENSE, _IMAGE),
+        "swin2sr": (_TRANSFORMERS, _IMAGE),
+        "glpn": (_TRANSFORMERS, _IMAGE),
+    },
+}
+"""Set -> name -> its file (empty: torchvision) and its input."""
+
+
 class TooLargeError(Exception):
     """A random network beyond what this comparison runs."""
 
@@ -69,6 +118,7 @@ def networks() -> dict[str, list[str]]:
         "detection": _DETECTORS,
         "timm": families,
         "files": _FILES,
+        **_TASKS,
         "random": drawn,
     }
     return {family: [f"{family}:{name}" for name in found] for family, found in names.items()}
@@ -88,6 +138,8 @@ def build(reference: str) -> tuple[nn.Module, tuple[InputConfig, ...], tuple[Ten
     elif family == "files":
         path = Path(__file__).with_name("coverage_files.py")
         module, inputs = models.build(ModelConfig(f"{path}:{name}")), _FILES[name]
+    elif family in _TASKS:
+        module, inputs = _of_task(*_TASKS[family][name], name)
     else:
         module, inputs = _torchvision(family, name)
     with torch.no_grad():
@@ -95,6 +147,15 @@ def build(reference: str) -> tuple[nn.Module, tuple[InputConfig, ...], tuple[Ten
             if parameter.ndim > 1 and not parameter.any():
                 parameter.normal_(std=0.02)  # classifiers that start at zero would make all outputs equal
     return module.eval(), inputs, models.example_inputs(inputs)
+
+
+def _of_task(file: str, shape: InputConfig, name: str) -> tuple[nn.Module, tuple[InputConfig, ...]]:
+    path = Path(__file__).with_name(file) if file else None
+    if file == _TRANSFORMERS:
+        from studies import coverage_transformers
+
+        return coverage_transformers.build(name), (shape,)
+    return models.build(ModelConfig(f"{path}:{name}" if path else f"torchvision:{name}")), (shape,)
 
 
 def _timm(name: str, limited: bool) -> tuple[nn.Module, tuple[InputConfig, ...]]:

@@ -1,7 +1,8 @@
 """One network through the path that decides whether it counts.
 
 Prune (l2, ratio 0.5, widths a multiple of 8) > one training step at another batch size > save > replay, load,
-equal > ONNX from one trace at every opset asked for > equal in ONNX Runtime. A record says how far it came.
+equal > ONNX from one trace at every opset asked for > equal in ONNX Runtime > taken by the preflight of a board. A
+record says how far it came. A network of which nothing goes is a failure.
 torch-pruning goes as far as the training step.
 """
 
@@ -26,6 +27,8 @@ from safetensors.torch import load_file, save_model
 from torch import Tensor, nn
 
 from jetpress.deploy.errors import JetpressError
+from jetpress.deploy.preflight import compatibility
+from jetpress.deploy.targets import find
 from jetpress.pipeline.graph import exporting, session
 from jetpress.pipeline.network import channels, checkpoints, models
 from jetpress.pipeline.pruning import allocate, criteria
@@ -38,6 +41,8 @@ RATIO, MULTIPLE = 0.5, 8
 TOLERANCE = 1e-3
 """Of ONNX Runtime, single precision: largest error relative to the largest output."""
 
+BOARD = "orin-nano"
+"""Whose operator table a file is held against."""
 Record = dict[str, Any]
 
 
@@ -57,8 +62,13 @@ def one(reference: str, tool: str, opsets: Sequence[int]) -> Record:
             record["stage"] = "export"
             record["opsets"] = _onnx(smaller, inputs, opsets)
             first = record["opsets"][str(opsets[0])]
-            record["ok"] = first.get("error", np.inf) <= TOLERANCE
-            if not record["ok"]:
+            refused = first.get("refused", [])
+            record["ok"] = first.get("error", np.inf) <= TOLERANCE and not refused and bool(record["cut"])
+            if not record["cut"]:
+                record |= {"stage": "prune", "error": "no group of channels was cut"}
+            elif refused:
+                record |= {"stage": "preflight", "error": refused[0]}
+            elif not record["ok"]:
                 record["error"] = first.get("reason") or f"ONNX Runtime differs by {first['error']:.1e}"
     except TooLargeError as error:
         record |= {"skipped": str(error)}
@@ -179,9 +189,19 @@ def _onnx(module: nn.Module, inputs: tuple[InputConfig, ...], opsets: Sequence[i
                 proto = exporting.to_onnx(module, inputs, (), ExportConfig(opset=opset))
                 error = _error(proto, batch, expected)
                 found[str(opset)] = {"delivered": exporting.opset_of(proto), "error": error}
+                if opset == opsets[0]:
+                    found[str(opset)]["refused"] = _refused(proto)
             except Exception as problem:  # noqa: BLE001
                 found[str(opset)] = {"reason": _line(problem)}
     return found
+
+
+def _refused(proto: onnx.ModelProto) -> list[str]:
+    """What the preflight of :data:`BOARD` has against it."""
+    with tempfile.TemporaryDirectory() as folder:
+        onnx.save(proto, path := Path(folder) / "model.onnx")
+        verdict = compatibility.preflight(path, find(BOARD), trial=False)
+    return [] if verdict.ok else [one.what for one in verdict.problems if one.level == "error"]
 
 
 @contextmanager

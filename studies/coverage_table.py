@@ -19,6 +19,12 @@ SETS = {
     "timm": "timm families",
     "random": "timm, drawn at random",
     "files": "a user's own file",
+    "detectors": "detectors, small",
+    "segmenters": "segmenters, small",
+    "video": "video",
+    "audio": "audio",
+    "ocr": "text in images",
+    "restoration": "restoration and depth",
 }
 OURS, PEER = "jetpress", "torch-pruning"
 OUTPUT = "output of the network"

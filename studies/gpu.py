@@ -3,9 +3,11 @@
     python -m studies.gpu run OUT [--limit 540] [--earlier gpu.json] [--small]
 
 ResNet-50 and a one-stage detector, dense and pruned to half of their multiply-adds, in FP16 and INT8, by the runner of
-the product with plain TensorRT (target gpu) and TensorRT-RTX (target rtx), and in FP16 by PyTorch, eager and compiled.
-Weights are random: this is about time alone. Each step is a process with a time of its own; what ended well is in
-``gpu.json`` and is not done again, what failed is there with its last words. ``--small`` is the same with a small
+the product with plain TensorRT (target gpu) and TensorRT-RTX (target rtx), and in FP16 by PyTorch, eager and compiled
+(the mode for latency; at the end, where time is left, the one that tries every kernel). Weights are random: this is
+about time alone. Each step is a process with a time of its own; what ended well is in ``gpu.json`` and is not done
+again, what failed is there with its last words. The first step looks which runtimes are here and whether they build
+for this GPU: for one that cannot, nothing is made, and ``gpu.json`` says why. ``--small`` is the same with a small
 network on the CPU (ONNX Runtime in TensorRT's place), to try the script where there is no GPU.
 """
 
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -24,27 +27,14 @@ from statistics import median
 from typing import Any
 
 from jetpress.deploy.runner.files import write_json
+from studies.gpu_files import BACKENDS, NETWORKS, SMALL, Network, files, modules
 
 LEAST_S = 15.0
 """No step is begun with less."""
 WARM, BLOCKS, RUNS = 20, 12, 10
 
 
-@dataclass(frozen=True)
-class Network:
-    """What is measured."""
-
-    name: str
-    builder: str
-    size: int
-
-
-NETWORKS = (
-    Network("resnet50", "torchvision:resnet50", 224),
-    Network("detector", "torchvision:ssdlite320_mobilenet_v3_large", 320),
-)
-SMALL = (Network("resnet18", "torchvision:resnet18", 64),)
-BACKENDS = {"rtx": "tensorrt_rtx", "gpu": "tensorrt"}
+COMPILED = ("reduce-overhead", "max-autotune")
 
 
 @dataclass(frozen=True)
@@ -62,25 +52,36 @@ class Step:
         return all("result" in known.get(name, {}) for name in self.needed_by or (self.name,))
 
 
-def steps(work: Path, small: bool) -> Iterator[Step]:
-    """In the order of worth; what a step needs comes before it."""
+def steps(work: Path, small: bool, known: dict[str, Any]) -> Iterator[Step]:
+    """In the order of worth; what a step needs comes before it, and ``known`` grows by what the last one found."""
 
     def ours(name: str, seconds: float, *words: str, needed_by: tuple[str, ...] = ()) -> Step:
         how = ("--small",) if small else ()
         return Step(name, seconds, (sys.executable, "-m", "studies.gpu", *words, *how), needed_by)
 
-    targets = ("host",) if small else tuple(BACKENDS)
+    networks = SMALL if small else NETWORKS
     yield ours("environment", 60, "environment")
-    for network in SMALL if small else NETWORKS:
-        for precision in ("fp32",) if small else ("fp16", "int8"):
-            made = work / f"{network.name}-{precision}"
-            if precision != "int8":
-                yield ours(f"pytorch {network.name}", 120, "pytorch", network.name)
-            measured = {f"{target} {network.name} {precision}": made / target for target in targets}
-            words = ("files", network.name, precision, str(made))
-            yield ours(f"{words[0]} {words[1]} {words[2]}", 150, *words, needed_by=tuple(measured))
-            for name, place in measured.items():
-                yield ours(name, 120, "engines", str(place))
+    here = ["host"] if small else able(known)
+    for network in networks:
+        yield ours(f"pytorch {network.name} {COMPILED[0]}", 150, "pytorch", network.name, COMPILED[0])
+        measured = {
+            f"{target} {network.name} {precision}": work / network.name / precision / target
+            for precision in (("fp32",) if small else ("fp16", "int8"))
+            for target in here
+        }
+        if measured:
+            words = ("files", network.name, str(work / network.name), ",".join(here))
+            yield ours(f"files {network.name}", 200, *words, needed_by=tuple(measured))
+        for name, place in measured.items():
+            yield ours(name, 120, "engines", str(place))
+    for network in () if small else networks:
+        yield ours(f"pytorch {network.name} {COMPILED[1]}", 240, "pytorch", network.name, COMPILED[1])
+
+
+def able(known: dict[str, Any]) -> list[str]:
+    """The targets whose runtime is here and builds for this GPU."""
+    found = known.get("environment", {}).get("result", {}).get("unable", dict.fromkeys(BACKENDS, "not asked"))
+    return [target for target in BACKENDS if target not in found]
 
 
 def run(out: Path, work: Path, limit: float, earlier: Path | None, small: bool) -> None:
@@ -90,8 +91,9 @@ def run(out: Path, work: Path, limit: float, earlier: Path | None, small: bool) 
     known: dict[str, Any] = next(
         (json.loads(one.read_text()) for one in (path, earlier) if one and one.exists()), {}
     )
+    known.pop("environment", None)  # it may be another machine
     write_json(str(path), known)
-    for step in steps(work, small):
+    for step in steps(work, small, known):
         left = limit - (time.monotonic() - began)
         if step.is_done(known):
             print(f"{step.name}: known", flush=True)
@@ -109,20 +111,21 @@ def run(out: Path, work: Path, limit: float, earlier: Path | None, small: bool) 
 
 
 def _ended(step: Step, seconds: float) -> dict[str, Any]:
-    """What the process printed last, as JSON; or why it did not."""
+    """What the process printed last, as JSON; or why it did not. Nothing that it began outlives its time."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(step.argv, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as child:
+        try:
+            said, told = child.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.communicate()
+            return {"error": f"not done in {seconds:.0f} s"}
+    if child.returncode:
+        return {"error": told.strip()[-2000:]}
     try:
-        done = subprocess.run(step.argv, capture_output=True, text=True, timeout=seconds, check=False)
-    except subprocess.TimeoutExpired:
-        return {"error": f"not done in {seconds:.0f} s"}
-    lines = done.stdout.strip().splitlines()
-    try:
-        return (
-            {"result": json.loads(lines[-1])}
-            if done.returncode == 0
-            else {"error": done.stderr.strip()[-2000:]}
-        )
+        return {"result": json.loads(said.strip().splitlines()[-1])}
     except (IndexError, ValueError):
-        return {"error": f"it printed no JSON: {done.stdout[-500:]}"}
+        return {"error": f"it printed no JSON: {said[-500:]}"}
 
 
 def environment() -> dict[str, Any]:
@@ -136,40 +139,43 @@ def environment() -> dict[str, Any]:
     modules = ("tensorrt", "tensorrt_rtx", "onnxruntime", "onnx", "pycuda", "cuda")
     found = {name: importlib.util.find_spec(name) is not None for name in modules}
     capability = torch.cuda.get_device_capability() if torch.cuda.is_available() else None
+    reasons = {target: _why_not(module, capability) for target, module in BACKENDS.items()}
     return {
         "gpu": gpu_name(),
         "capability": capability,
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
+        "unable": {target: why for target, why in reasons.items() if why},
         **found,
     }
 
 
-def _modules(network: Network) -> dict[str, Any]:
-    """Dense, and with half of its multiply-adds."""
-    import torch
+def _why_not(module: str, capability: tuple[int, int] | None) -> str:
+    """Why a runtime makes no engine for the GPU that is here; empty where it does."""
+    import importlib
 
-    import jetpress
-    from jetpress.pipeline.network import models
-    from jetpress.pipeline.recipe.sections.model import ModelConfig
+    if capability is None:
+        return "no GPU that PyTorch sees"
+    try:
+        library = importlib.import_module(module)
+    except ImportError as error:
+        return str(error)
+    knows = getattr(getattr(library, "ComputeCapability", None), "__members__", None)
+    name = "SM{}{}".format(*capability)
+    return f"{module} {library.__version__} does not build for {name}" if knows and name not in knows else ""
 
-    torch.manual_seed(0)
-    dense = models.build(ModelConfig(builder=network.builder)).eval()
-    image = torch.randn(1, 3, network.size, network.size)
-    return {"dense": dense, "compressed": jetpress.prune(dense, image, macs=0.5).module.eval()}
 
-
-def pytorch(network: Network, small: bool) -> dict[str, Any]:
+def pytorch(network: Network, mode: str, small: bool) -> dict[str, Any]:
     """Median ms of each network by the GPU's clock, eager and compiled, in turns; FP16 and channels last on a GPU."""
     import torch
 
     device, kind = ("cpu", torch.float32) if small else ("cuda", torch.float16)
     calls: dict[str, Callable[[], object]] = {}
-    for name, module in _modules(network).items():
+    for name, module in modules(network).items():
         module = module.to(device, kind, memory_format=torch.channels_last)
         image = torch.randn(1, 3, network.size, network.size, device=device, dtype=kind)
         image = image.contiguous(memory_format=torch.channels_last)
-        for how, run in (("eager", module), ("compiled", torch.compile(module, mode="max-autotune"))):
+        for how, run in (("eager", module), ("compiled", torch.compile(module, mode=mode))):
             if small and how == "compiled":
                 continue
             calls[f"{name} {how}"] = lambda run=run, image=image: run(image)  # type: ignore[misc]
@@ -181,7 +187,7 @@ def pytorch(network: Network, small: bool) -> dict[str, Any]:
         for _ in range(BLOCKS):
             for name, call in calls.items():
                 times[name].append(_block(call, small))
-    return {"ms": {name: median(series) for name, series in times.items()}, "blocks": times}
+    return {"mode": mode, "ms": {name: median(series) for name, series in times.items()}, "blocks": times}
 
 
 def _block(call: Callable[[], object], small: bool) -> float:
@@ -200,76 +206,6 @@ def _block(call: Callable[[], object], small: bool) -> float:
     stop.record()
     torch.cuda.synchronize()
     return float(start.elapsed_time(stop)) / RUNS
-
-
-def files(network: Network, precision: str, folder: Path, small: bool) -> dict[str, Any]:
-    """A bundle for each backend: the same ONNX files, dense and compressed, with types in the graph."""
-    import numpy as np
-    import onnx
-    import torch
-
-    from jetpress.deploy.pack import pack
-    from jetpress.pipeline.store.artifact import listing
-
-    shape = [1, 3, network.size, network.size]
-    made = {name: _graph(module, precision, shape) for name, module in _modules(network).items()}
-    capability = torch.cuda.get_device_capability() if torch.cuda.is_available() else (8, 6)
-    for target, backend in {"host": "onnxruntime"}.items() if small else BACKENDS.items():
-        place = folder / target
-        (place / "samples").mkdir(parents=True, exist_ok=True)
-        for name, proto in made.items():
-            onnx.save(proto, place / f"{name}.onnx")
-        rng = np.random.default_rng(0)
-        entry = next(iter(made.values())).graph.input[0]
-        np.save(
-            place / "samples" / f"{entry.name}.npy", rng.standard_normal((4, *shape[1:])).astype(np.float32)
-        )
-        plan = {
-            "format": 1,
-            "name": network.name,
-            "backend": backend,
-            "precision": precision,
-            "strongly_typed": not small,
-            "models": {name: {"file": f"{name}.onnx"} for name in made},
-            "inputs": [{"name": entry.name, "shape": shape, "profile": None}],
-            "compute_capabilities": [f"{capability[0]}.{capability[1]}"] if target == "rtx" else [],
-            "threads": 1,
-        }
-        (place / "plan.json").write_text(json.dumps(plan))
-        pack(place / "runner.pyz")
-        (place / "manifest.json").write_text(json.dumps({"files": listing(place)}))
-    return {name: proto.ByteSize() for name, proto in made.items()}
-
-
-def _graph(module: Any, precision: str, shape: list[int]) -> Any:
-    """The ONNX graph in FP32, FP16, or INT8 with the rest in FP16, as the stages make it."""
-    import onnx
-    import onnx_ir as ir
-    import torch
-    from onnx_ir.passes import common
-
-    from jetpress.pipeline.graph import fp16_layers
-    from jetpress.pipeline.graph.exporting import to_onnx
-    from jetpress.pipeline.quantization import calibrate
-    from jetpress.pipeline.quantization.dialect import DIALECTS
-    from jetpress.pipeline.quantization.subject import Subject
-    from jetpress.pipeline.recipe.sections.export import ExportConfig
-    from jetpress.pipeline.recipe.sections.model import InputConfig
-
-    made = to_onnx(module, (InputConfig(shape=tuple(shape[1:])),), (), ExportConfig(opset=20))
-    torch.manual_seed(1)
-    images = torch.randn(4, *shape[1:])
-    if precision == "int8":
-        one = Subject(made, DIALECTS["tensorrt"])
-        feeds = [{made.graph.input[0].name: image[None].numpy()} for image in images]
-        seen = calibrate.look(made, one.tensors(), feeds, counted=False)
-        made = one.graph(calibrate.ranges(seen, "max", one.dialect))
-    if precision != "fp32":
-        halved, _ = fp16_layers.to_fp16(onnx.shape_inference.infer_shapes(made), [("drawn", (images[:1],))])
-        common.RemoveUnusedNodesPass()(halved)
-        common.NameFixPass()(halved)
-        made = onnx.shape_inference.infer_shapes(ir.to_proto(halved))
-    return made
 
 
 def engines(place: Path, small: bool) -> dict[str, Any]:
@@ -315,7 +251,10 @@ def main() -> None:
     else:
         network = {one.name: one for one in (*NETWORKS, *SMALL)}[given.words[0]]
         rest = given.words[1:]
-        found = files(network, rest[0], Path(rest[1]), given.small) if rest else pytorch(network, given.small)
+        if given.do == "files":
+            found = files(network, Path(rest[0]), rest[1].split(","), given.small)
+        else:
+            found = pytorch(network, rest[0], given.small)
     print(json.dumps(found))
 
 

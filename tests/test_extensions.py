@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.benchmarks.runs import bare
 from tests.deploy.runner_bundles import bundle
 from tests.extension_tree import Tree, copied
 
@@ -255,6 +256,44 @@ print(json.dumps({
     assert said["version"]
     assert said["dialect"] == "onnxruntime"
     assert "ONNX's reference" in said["why"]
+
+
+def test_a_package(tree: Tree, tmp_path: Path) -> None:
+    """One file and one record, and the command knows it."""
+    records, file = "deploy/formats/__init__.py", "deploy/formats/plain.py"
+    tree.new(
+        file,
+        '''"""A list of labels."""
+
+from pathlib import Path
+
+from jetpress.deploy.formats import written
+from jetpress.deploy.formats.subject import Subject
+
+TRIED = "A test read it."
+
+
+def write(subject: Subject, place: Path) -> None:
+    """Labels and nothing else."""
+    written.labels(place / "labels.txt", subject)
+''',
+    )
+    tree.insert(
+        records,
+        '    "cpp": Format("C++", cpp.write, cpp.TRIED),',
+        '    "plain": Format("plain", plain.write, plain.TRIED),\n',
+    )
+    tree.insert(
+        records,
+        "from jetpress.deploy.formats.subject import Subject",
+        "from jetpress.deploy.formats import plain\n",
+    )
+    assert tree.changed() == {records: 2, file: 1}
+    run = tmp_path / "run"
+    bundle(run / "bundle")
+    (run / "report.json").write_text(json.dumps(bare()))
+    place = tree.run(sys.executable, "-m", "jetpress.pipeline.cli", "package", run, "--for", "plain").strip()
+    assert Path(place, "labels.txt").read_text() == "a\nb\nc\nd\ne\n"
 
 
 def test_a_task(tree: Tree) -> None:

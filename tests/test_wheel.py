@@ -38,7 +38,7 @@ def test_jetpress_is_all_that_is_installed(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"jetpress"}
     assert {name.split("/")[1] for name in names if name.startswith("jetpress/")} == {
-        "__init__.py", "__main__.py", "pipeline", "deploy", "benchmarks", "recipes", "docs", "py.typed",
+        "__init__.py", "__init__.pyi", "__main__.py", "pipeline", "deploy", "benchmarks", "recipes", "docs", "py.typed",
     }  # fmt: skip
 
 

@@ -36,6 +36,9 @@ STANDINGS: Mapping[Standing, Shown] = {
     "slower": Shown("slower than {beside}", "bad", NothingGained.exit_code),
     "at chance": Shown("the dense network guesses", "bad", NothingGained.exit_code),
     "unjudged": Shown("the same function as the file; no labels, so accuracy was not judged", "good", 0),
+    "cut, unjudged": Shown(
+        "not the same function as the file any more; without labels nobody knows its accuracy", "open", 0
+    ),
 }
 """By name, as ``verdict.standing`` has it in ``report.json``."""
 

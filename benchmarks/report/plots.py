@@ -7,6 +7,7 @@ glyphs.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -27,6 +28,7 @@ from jetpress.benchmarks.report.drawing import (
     placed_axes,
     style,
 )
+from jetpress.benchmarks.stats import Interval
 from jetpress.deploy.runner import latencies as runner
 
 WINDOWS, BINS = 60, 120
@@ -206,31 +208,48 @@ def roofline(dense: Dots, compressed: Dots, operations: float, bandwidth: float)
     return as_svg(figure, "roofline")
 
 
+@dataclass(frozen=True)
+class Tried:
+    """The network of a round."""
+
+    cost: Interval
+    points: Interval
+    """In percent."""
+    kept: bool
+
+
 @style()
-def frontier(points: Sequence[tuple[float, float, bool]], label: str) -> str:
+def frontier(networks: Sequence[Tried], label: str) -> str:
     """Points of each round over what the network then costs; the first is dense. Hollow: the round was not kept.
 
     Args:
-        points: of each network its cost, its points in percent, and whether it was kept.
+        networks: of the rounds, each with the interval of both.
         label: of the cost.
     """
     figure = new_figure(240)
     axes = placed_axes(figure, left=58, bottom=50, height=164)
-    kept = np.array([(x, y) for x, y, good in points if good])
+    kept = np.array([(one.cost.value, one.points.value) for one in networks if one.kept])
     axes.plot(*kept.T, color=COMPRESSED, linewidth=1)
-    for number, (x, y, good) in enumerate(points):
-        colour = COMPRESSED if number else DENSE
-        axes.plot(x, y, marker="o", markersize=8, color=colour, markerfacecolor=colour if good else "none")
-        axes.annotate(
-            str(number) if number else "dense", (x, y), (0, 8), textcoords="offset points", ha="center"
+    for number, one in enumerate(networks):
+        colour, at = COMPRESSED if number else DENSE, (one.cost.value, one.points.value)
+        axes.errorbar(
+            *at, _arms(one.points), _arms(one.cost), color=colour, alpha=0.6, linewidth=1, capsize=3
         )
-    heights = [y for _, y, _ in points]
-    room = max(0.25 * (max(heights) - min(heights)), 0.5)
-    axes.set(xlim=(0, 1.1 * max(x for x, _, _ in points)), ylim=(min(heights) - room, max(heights) + room))
+        axes.plot(*at, marker="o", markersize=8, color=colour, markerfacecolor=colour if one.kept else "none")
+        axes.annotate(str(number) if number else "dense", at, (8, 8), textcoords="offset points")
+    low, high = min(one.points.low for one in networks), max(one.points.high for one in networks)
+    room = max(0.15 * (high - low), 0.5)
+    right = 1.15 * max(one.cost.high for one in networks)
+    axes.set(xlim=(0, right), ylim=(low - room, high + room))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}" if value <= 100 else "")
     axes.set(xlabel=label, ylabel="validation, %")
     axes.grid(axis="y")
     return as_svg(figure, "frontier")
+
+
+def _arms(found: Interval) -> list[list[float]]:
+    """Of an error bar, downwards and upwards."""
+    return [[found.value - found.low], [found.high - found.value]]
 
 
 @style()

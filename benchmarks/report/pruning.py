@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from jetpress.benchmarks import accuracy
 from jetpress.benchmarks.report import plots
 from jetpress.benchmarks.report.page import Mark, Plot, Section, Table
 from jetpress.benchmarks.report.record import RunReport
-from jetpress.benchmarks.report.record.changes import Round, Try
-from jetpress.benchmarks.report.wording import number, percent, sentence, value
+from jetpress.benchmarks.report.record.changes import Round, RoundTime, Try
+from jetpress.benchmarks.report.wording import ms, number, percent, sentence, value
+from jetpress.benchmarks.stats import Interval
 
 
 def layers(run: RunReport) -> Section:
@@ -68,11 +70,22 @@ def rounds(run: RunReport) -> Section:
     found = run.rounds
     if not found:
         return Section("rounds", "Rounds of pruning", missing="No channels were pruned.")
-    head = ("Round", "Ratio", "Channels removed", "Pruned", "Recalibrated", "Fine-tuned", "", "Why")
+    times = {one.round: one for one in run.round_times.rounds} if run.round_times else {}
+    head = (
+        "Round",
+        "Ratio",
+        "Channels removed",
+        "Pruned",
+        "Recalibrated",
+        "Fine-tuned",
+        "Latency",
+        "",
+        "Why",
+    )
     text = (
         f"Validation {run.measured} right after pruning, after new batch statistics, and after fine-tuning."
     )
-    table = Table(head, [_row(one) for one in found], "rrrrrrsw", "Rounds of pruning")
+    table = Table(head, [_row(one, times.get(one.round)) for one in found], "rrrrrrrsw", "Rounds of pruning")
     tables = (table, *_tries(found))
     return Section(
         "rounds", "Rounds of pruning", text=(text, *_missed(found)), plots=_frontier(run), tables=tables
@@ -84,33 +97,63 @@ def _frontier(run: RunReport) -> list[Plot]:
     done = [one for one in run.rounds if one.validation is not None]
     if run.dense.validation is None or not done:
         return []
-    times = [one.time.measured_ms for one in done if one.time]
-    macs = [one.macs for one in done if one.macs is not None]
-    if len(times) == len(done) and done[0].time:
-        label, costs = "ms", [done[0].time.dense_ms, *times]
-    elif len(macs) == len(done) and run.dense.macs is not None:
-        label, costs = "million multiply-adds", [n / 1e6 for n in (run.dense.macs, *macs)]
-    else:
+    label, costs, note = _costs(run, done)
+    if not costs:
         return []
     heights = [run.dense.validation, *(one.validation for one in done if one.validation is not None)]
     kept = [True, *(one.kept for one in done)]
-    points = list(zip(costs, heights, kept, strict=True))
+    samples = run.verdict.validation_samples if run.verdict.mean else None
+    networks = [
+        plots.Tried(cost, accuracy.mean(y, samples) if samples else _sure(y), good)
+        for cost, y, good in zip(costs, heights, kept, strict=True)
+    ]
     said = "; ".join(
-        f"{place or 'dense'}: {percent(y)} at {number(x)} {label}" for place, (x, y, _) in enumerate(points)
+        f"{place or 'dense'}: {percent(one.points.value)} at {number(one.cost.value)} {label}"
+        for place, one in enumerate(networks)
     )
-    title, note = (
-        f"{sentence(run.measured)} over the rounds",
-        "Hollow: the round was not kept." if not all(kept) else "",
-    )
-    return [Plot(title, plots.frontier(points, label), f"Points joined by a line. {said}.", note, series=())]
+    title = f"{sentence(run.measured)} against {'latency' if label == 'ms' else label}, over the rounds"
+    upright = "Bars upright: the 95 % interval of the points." if samples else ""
+    notes = [note, upright, "Hollow: the round was not kept." if not all(kept) else ""]
+    drawn = plots.frontier(networks, label)
+    return [Plot(title, drawn, f"Points joined by a line. {said}.", " ".join(filter(None, notes)), series=())]
 
 
-def _row(one: Round) -> tuple[str, ...]:
+def _costs(run: RunReport, done: Sequence[Round]) -> tuple[str, list[Interval], str]:
+    """What the dense network and those of the rounds cost: the unit, the numbers, and what must be known of them."""
+    found = run.round_times
+    times = {one.round: one for one in found.rounds} if found else {}
+    if found and found.dense_ms is not None and times.keys() >= {one.round for one in done}:
+        taken = [_span(times[one.round]) for one in done]
+        note = f"All in turns, {found.turns} each, in one short session and before anything is quantized."
+        if any(one.low < one.high for one in taken):
+            note += " Bars across: the interval of the share of the dense network's time, in that session."
+        return "ms", [_sure(found.dense_ms), *taken], note
+    measured = [one.time for one in done if one.time]
+    if len(measured) == len(done):
+        return "ms", [_sure(measured[0].dense_ms), *(_sure(one.measured_ms) for one in measured)], ""
+    macs = [one.macs for one in done if one.macs is not None]
+    if len(macs) < len(done) or run.dense.macs is None:
+        return "", [], ""
+    why = f"Their latency was not measured: {found.untimed}." if found and found.untimed else ""
+    return "million multiply-adds", [_sure(n / 1e6) for n in (run.dense.macs, *macs)], why
+
+
+def _span(time: RoundTime) -> Interval:
+    low, high = (time.ms if end is None else end for end in (time.low, time.high))
+    return Interval(time.ms, low, high)
+
+
+def _sure(value: float) -> Interval:
+    return Interval(value, value, value)
+
+
+def _row(one: Round, taken: RoundTime | None) -> tuple[str, ...]:
     return (
         str(one.round),
         percent(None if one.ratio is None else 100 * one.ratio, 0),
         value(one.removed_channels),
         *(percent(x) for x in (one.after_pruning, one.after_recalibration, one.validation)),
+        ms(taken.ms if taken else one.time.measured_ms if one.time else None),
         Mark("kept", "good") if one.kept else Mark("rejected", "bad"),
         one.why or ("nothing was removed" if one.pruned is False else ""),
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from jetpress.benchmarks.ratio import Verdict, verdict
 from jetpress.benchmarks.report.page import Mark, Plot, Section, Table, met
 from jetpress.benchmarks.report.record import RunReport
-from jetpress.benchmarks.report.record.networks import Latency, NetworkReport
+from jetpress.benchmarks.report.record.networks import Latency, NetworkReport, Ratio
 from jetpress.benchmarks.report.wording import (
     MISSING,
     amount,
@@ -176,6 +176,7 @@ def benchmark(run: RunReport) -> Section:
     if found:
         text += [f"Before it: {found.machine}."] if found.machine else []
         text += [f"Not known well enough to say: {', '.join(found.unanswered)}."] if found.unanswered else []
+        text += [_without_copies(found.without_copies)] if found.without_copies else []
     reasons = [(reason,) for reason in _together(found.reasons)] if found else []
     knobs = [(name, value(knob)) for name, knob in found.knobs.items()] if found else []
     tables = (
@@ -184,6 +185,16 @@ def benchmark(run: RunReport) -> Section:
     )
     filled = [table for table in tables if table.rows]
     return Section("benchmark", title, text=text, plots=_latency_plots(dense, compressed), tables=filled)
+
+
+def _without_copies(found: Ratio) -> str:
+    """Zero copy beside copies."""
+    what = "Without copies, in memory that CPU and GPU share, the compressed engine is"
+    interval = found.interval
+    if found.state == "unknown" or interval is None:
+        return f"{what} not known well enough to be called faster or slower."
+    noise = ": within noise" if (found.verdict or verdict(interval)) == "noise" else ""
+    return f"{what} {interval.value:.2f} × as fast ({interval.low:.2f} to {interval.high:.2f}){noise}."
 
 
 def _together(reasons: Sequence[str]) -> list[str]:

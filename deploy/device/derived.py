@@ -1,7 +1,9 @@
-"""``--target board``: the target that a board itself is. The record that fits it, or, where none does, what it says.
+"""The target that a board itself is: the record that fits it, or, where none does, what it says.
 
 A module with a JetPack that nobody wrote a record for is no reason to refuse it: all that the pipeline must know of a
-board follows from its TensorRT, its compute capability and its memory, and the board says these.
+board follows from its TensorRT, its compute capability and its memory, and the board says these. With ``--target
+board`` whatever is there is the target. A target asked for by name is a promise about the engine: another module is
+refused, and so is a TensorRT that belongs to another record (``orin-nano`` asked for, JetPack 5 found).
 """
 
 from __future__ import annotations
@@ -9,8 +11,8 @@ from __future__ import annotations
 from dataclasses import replace
 from math import ceil
 
-from jetpress.deploy.device.probe import Facts, fitting
-from jetpress.deploy.errors import DeviceError
+from jetpress.deploy.device.probe import Facts, differences, fitting
+from jetpress.deploy.errors import DeviceError, RecipeError
 from jetpress.deploy.runner.files import safe_name
 from jetpress.deploy.targets import FP8_SINCE, TARGETS, Target, dla_cores, on_jetpack
 
@@ -25,6 +27,17 @@ def target_of(facts: Facts) -> Target:
     if not facts.is_jetson:
         raise DeviceError(f"{facts.name} is no Jetson: it is {facts.title}", "use --target host, gpu or rtx")
     return next(iter(fitting(facts)), None) or derived(facts)
+
+
+def nearest(facts: Facts, asked: Target) -> Target:
+    """``asked``; or, where the board is its module and no record knows the TensorRT there, what the board says."""
+    alike = replace(facts, tensorrt=asked.tensorrt)
+    if not asked.is_board or not facts.tensorrt or fitting(facts) or differences(alike, asked):
+        return asked
+    try:
+        return derived(facts)
+    except RecipeError:  # older than any that is known: refused as another board is
+        return asked
 
 
 def derived(facts: Facts) -> Target:

@@ -119,6 +119,23 @@ class Profile:
 
 
 @dataclass(frozen=True)
+class Slot:
+    """A release on a board, see :mod:`jetpress.deploy.runner.slots`."""
+
+    name: str
+    """Of the network."""
+    number: int
+    state: str
+    reason: str
+    serves: bool
+    sequence: int | None
+    """None: it is not signed."""
+    signer: str | None
+    changed: int
+    """Unix seconds."""
+
+
+@dataclass(frozen=True)
 class Failure:
     """Why the runner ended; ``error`` or ``skipped``."""
 
@@ -134,7 +151,7 @@ class Other:
     source: Source = field(repr=False)
 
 
-Event = Progress | Built | Infer | Result | Ratio | Machine | Profile | Failure | Other
+Event = Progress | Built | Infer | Result | Ratio | Machine | Profile | Slot | Failure | Other
 T = TypeVar("T")
 M = TypeVar("M", Infer, Result, Profile)
 
@@ -297,6 +314,20 @@ def _profile(event: Fields) -> Profile:
     )
 
 
+def _slot(event: Fields) -> Slot:
+    signed = not event.is_null("sequence")
+    return Slot(
+        name=event.text("name"),
+        number=event.count("number"),
+        state=event.text("state"),
+        reason=event.text("reason"),
+        serves=event.flag("serves"),
+        sequence=event.integer("sequence") if signed else None,
+        signer=event.text("signer") if signed else None,
+        changed=event.integer("changed"),
+    )
+
+
 def _failure(event: Fields) -> Failure:
     return Failure(event.text("what"), event.text("hint"))
 
@@ -309,6 +340,7 @@ READERS: Mapping[str, Callable[[Fields], Event]] = {
     "ratio": _ratio,
     "machine": _machine,
     "profile": _profile,
+    "slot": _slot,
     "error": _failure,
     "skipped": _failure,
 }

@@ -18,7 +18,7 @@ from jetpress.deploy.preflight import trial as trials
 from jetpress.deploy.preflight.graph import Graph, inferred
 from jetpress.deploy.preflight.operators import Table
 from jetpress.deploy.preflight.verdict import Collector, Verdict, explain
-from jetpress.deploy.targets import Target, find
+from jetpress.deploy.targets import Target, find, version_of
 
 
 def preflight(
@@ -194,7 +194,8 @@ def _dla(graph: Graph, target: Target, precision: str, problems: Collector) -> d
         share = replace(share, on_dla=0, pieces=0)
     left = ", ".join(f"{op} ({count})" for op, count in list(share.fallback.items())[:4])
     pieces = f"{share.pieces} piece{'' if share.pieces == 1 else 's'}"
-    what = f"the DLA could take {share.on_dla} of {share.nodes} nodes in {pieces} (an estimate)"
+    how = "an estimate" if version_of(target.tensorrt) < dla.LITTLE_KNOWN_SINCE else dla.LITTLE_KNOWN
+    what = f"the DLA could take {share.on_dla} of {share.nodes} nodes in {pieces} ({how})"
     problems.add("note", "dla", f"{what}; the GPU takes {left}" if left else what)
     return share
 

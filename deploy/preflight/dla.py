@@ -33,8 +33,13 @@ FREE = frozenset({"Constant", "Identity", "Dropout", "QuantizeLinear", "Dequanti
 # fmt: on
 
 
+LITTLE_KNOWN_SINCE, LITTLE_KNOWN = (
+    (11, 0),
+    "an estimate; of TensorRT 11's DLA NVIDIA's list of layers alone was read",
+)
+"""Of 11.4.1, the first with one again: its limits on memory pools and on 2:4 were not."""
 MOST_BATCH, MOST_SIZE, MOST_LOADABLES = 4096, 8192, 16
-"""Of every TensorRT: product of all dimensions before the last three; each of those three; loadables of one core."""
+"""Product of all dimensions before the last three; each of those three; loadables of one core."""
 
 
 def taken_by(tensorrt: str, compute_capability: tuple[int, int] | None) -> frozenset[str]:

@@ -43,7 +43,8 @@ class Given(NamedTuple):
     name: str
     value: Value
     place: int | None
-    """Of the node whose first output it is; None where there is none, or a constant."""
+    """Of the node whose first output it is; None where there is none, for a constant, and where the branch itself reads
+    it."""
 
 
 class Graph:
@@ -223,8 +224,11 @@ def _parse(skeleton: Skeleton) -> onnx.ModelProto:
 
 
 def _outputs(graph: onnx.GraphProto) -> tuple[Given, ...]:
+    within = {name for node in graph.node for name in node.input}
     places = {
-        node.output[0]: at for at, node in enumerate(graph.node) if node.output and node.op_type != "Constant"
+        node.output[0]: at
+        for at, node in enumerate(graph.node)
+        if node.output and node.op_type != "Constant" and node.output[0] not in within
     }
     return tuple(Given(entry.name, _value(entry.type), places.get(entry.name)) for entry in graph.output)
 

@@ -16,7 +16,7 @@ from jetpress.deploy.preflight.node import Node
 
 With = Mapping[str, Any]
 Check = Callable[[Graph, Node, With], str]
-UINT8, FLOATS, FP8S = 2, frozenset({1, 10}), frozenset({17, 18, 19, 20})
+UINT8, FLOAT16, FLOATS, FP8S = 2, 10, frozenset({1, 10}), frozenset({17, 18, 19, 20})
 
 
 # -- attributes ----------------------------------------------------------------------------------------------
@@ -152,6 +152,15 @@ def _type(graph: Graph, node: Node, given: With) -> str:
     return ""
 
 
+def _half_state(graph: Graph, node: Node, _: With) -> str:
+    """A recurrent layer starts with zeros in FP32 where it is given no state, whatever it computes in."""
+    states = (5, 6) if node.op == "LSTM" else (5,)
+    missing = [at for at in states if not node.input(at)]
+    if graph.value(node.input(0)).kind != FLOAT16 or not missing:
+        return ""
+    return f"it computes in FP16 and its input {node.formal(missing[0])} is left out, which becomes FP32"
+
+
 def _uint8_cast(graph: Graph, node: Node, _: With) -> str:
     """UINT8 becomes floating point, and floating point UINT8."""
     kinds = (graph.value(node.input(0)).kind, graph.value(node.outputs[0]).kind)
@@ -200,7 +209,9 @@ CHECKS: dict[str, Check] = {
     "branches": shapes.branches,
     "branch_names": shapes.branch_names,
     "branch_order": shapes.branch_order,
+    "branch_outputs": shapes.branch_outputs,
     "uint8_cast": _uint8_cast,
+    "half_state": _half_state,
 }
 
 

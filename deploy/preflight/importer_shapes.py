@@ -12,6 +12,8 @@ from jetpress.deploy.preflight.graph import Given, Graph
 from jetpress.deploy.preflight.node import Node
 
 With = Mapping[str, Any]
+EMPTY_OUTPUTS_SINCE = (10, 6)
+"""An output without a name is none (onnx-tensorrt 10.6, ModelImporter.cpp:226)."""
 
 
 def no_negative(graph: Graph, node: Node, given: With) -> str:
@@ -40,7 +42,8 @@ def inputs_at_most(_: Graph, node: Node, given: With) -> str:
 
 def outputs(_: Graph, node: Node, given: With) -> str:
     """No more outputs than a number, used or not."""
-    return f"it has {len(node.outputs)} outputs" if len(node.outputs) > given["most"] else ""
+    named = [name for name in node.outputs if name or given["version"] < EMPTY_OUTPUTS_SINCE]
+    return f"it has {len(named)} outputs" if len(named) > given["most"] else ""
 
 
 def rank(graph: Graph, node: Node, given: With) -> str:
@@ -154,6 +157,13 @@ def branch_order(graph: Graph, node: Node, _: With) -> str:
         if len(given) > 1 and (len(places) < len(given) or places != sorted(places)):
             return f"a branch gives {', '.join(one.name for one in given)} in another order than it computes them"
     return ""
+
+
+def branch_outputs(graph: Graph, node: Node, _: With) -> str:
+    """TensorRT 8.6 takes a branch's outputs out of a hash map by their addresses: in any order."""
+    if node.input(0) in graph.constants or len(node.outputs) < 2:
+        return ""
+    return f"its branches give {len(node.outputs)} outputs, which are paired in no fixed order"
 
 
 def _pairs(graph: Graph, node: Node) -> Iterator[tuple[Given, Given]]:

@@ -21,8 +21,8 @@ from jetpress.deploy.preflight.node import Node
 from jetpress.deploy.preflight.operators import Version, parse
 
 READS = ("importers.json",)
-READ = ("8.2", "8.5", "8.6", "10.1")
-"""The release branches whose importers were read."""
+READ = ("8.2", "8.4", "8.5", "8.6", "10.1", "10.3", "10.10")
+"""The releases whose importers were read."""
 ANY = "*"
 WORDS = {
     "refused": "its importer refuses it",

@@ -59,9 +59,17 @@ def _conditions(graph: Graph, node: Node, row: Row, table: Table) -> list[tuple[
 
 def _unknown(node: Node, table: Table) -> tuple[str, str, str, str]:
     """Level, kind, reason and remedy for an operator without a row."""
+    if node.op in SHIPPED_PLUGINS and table.version >= (11, 0):
+        what = f"nobody here knows whether the plugin library of TensorRT {table.name} still has it"
+        return "warning", "operator", what, "build it and see, or end the graph with NonMaxSuppression"
     if node.op in SHIPPED_PLUGINS:
         what = "it is a plugin, which TensorRT's own plugin library has"
-        return "warning", "operator", what, "load libnvinfer_plugin before the engine"
+        return (
+            "warning",
+            "operator",
+            what,
+            "load libnvinfer_plugin before the engine, as jetpress's runner does",
+        )
     if node.domain:
         what = f"{node.domain}.{node.op} is not of ONNX: TensorRT needs a plugin {node.op!r}"
         return "error", "operator", what, "load the plugin on the board, or replace the layer"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from jetpress.deploy.draft import folder
 from jetpress.deploy.errors import RecipeError, TrustError
 from jetpress.deploy.release.keys import Key, ssh_keygen
 from jetpress.deploy.runner import release, sshsig
@@ -25,7 +25,9 @@ DAY_S = 86400
 LONGEST_DAYS = 3650
 
 
-def sign(bundle: Path, out: Path | None, key: Key, signer: str | None, days: int) -> tuple[Path, Claims]:
+def sign(
+    bundle: Path, out: Path | None, key: Key, signer: str | None, days: int, beside: Path | None = None
+) -> tuple[Path, Claims]:
     """Copy a bundle and sign its manifest.
 
     Args:
@@ -34,6 +36,7 @@ def sign(bundle: Path, out: Path | None, key: Key, signer: str | None, days: int
         key: whose private half ssh-keygen finds.
         signer: None: the key's comment.
         days: how long boards take it.
+        beside: a folder with what the release has and the bundle has not; it becomes part of the manifest.
 
     Returns:
         the release's folder, and what was signed. Its number is the time in seconds: whoever signs with this key, on
@@ -45,9 +48,9 @@ def sign(bundle: Path, out: Path | None, key: Key, signer: str | None, days: int
     """
     if not 1 <= days <= LONGEST_DAYS:
         raise RecipeError(f"--days {days} is not between 1 and {LONGEST_DAYS}", "a year is 365")
-    with _trusted():
+    with trusted():
         read = Bundle(str(bundle))
-        target, manifest = str(read.part("target").get("name")), (bundle / MANIFEST).read_bytes()
+        target, manifest = str(read.part("target").get("name")), _manifest(bundle, beside)
     now = int(time.time())
     claims = Claims(
         name=str(read.plan["name"]),
@@ -59,19 +62,32 @@ def sign(bundle: Path, out: Path | None, key: Key, signer: str | None, days: int
         manifest=hashlib.sha256(manifest).hexdigest(),
     )
     place = out or bundle.parent / "releases" / str(claims.sequence)
-    if place.exists():
-        raise RecipeError(f"{place} is there already", "name another folder with --out")
-    with _draft(place) as draft:
+    with folder(place) as draft:
         for name in read.files:
             (draft / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(contained(str(bundle), name), draft / name)
+        if beside is not None:
+            shutil.copytree(beside, draft, dirs_exist_ok=True)
         (draft / MANIFEST).write_bytes(manifest)
         (draft / CLAIMS).write_text(json.dumps({"format": FORMAT, **claims._asdict()}, indent=1) + "\n")
         ssh_keygen(["-Y", "sign", "-f", str(key.path.absolute()), "-n", NAMESPACE, str(draft / CLAIMS)])
-        with _trusted():
+        with trusted():
             _tried(draft, key)
             Bundle(str(draft))  # what was copied is what was signed
     return place, claims
+
+
+def _manifest(bundle: Path, beside: Path | None) -> bytes:
+    """The bundle's own, with the files beside it."""
+    written = (bundle / MANIFEST).read_bytes()
+    if beside is None:
+        return written
+    told = json.loads(written)
+    for path in sorted(path for path in beside.rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        entry = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+        told["files"][path.relative_to(beside).as_posix()] = entry
+    return json.dumps(told, indent=1).encode()
 
 
 def verify(folder: Path, signers: Path, target: str, state: str = "") -> Claims:
@@ -80,7 +96,7 @@ def verify(folder: Path, signers: Path, target: str, state: str = "") -> Claims:
     Raises:
         TrustError: what is wrong with it.
     """
-    with _trusted():
+    with trusted():
         return release.check(str(folder), str(signers), target, state)
 
 
@@ -92,34 +108,9 @@ def _tried(draft: Path, key: Key) -> None:
 
 
 @contextmanager
-def _trusted() -> Iterator[None]:
+def trusted() -> Iterator[None]:
     """The runner's refusals as ours."""
     try:
         yield
     except RunnerError as error:
         raise TrustError(error.what, error.hint) from None
-
-
-@contextmanager
-def _draft(place: Path) -> Iterator[Path]:
-    """A folder that gets its name when all in it is on the disk, and is gone where that fails."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    draft = place.with_name(f".{place.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir()
-    try:
-        yield draft
-        for path in [*draft.rglob("*"), draft]:
-            _settle(path)
-        draft.rename(place)
-        _settle(place.parent)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-
-
-def _settle(path: Path) -> None:
-    held = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(held)
-    finally:
-        os.close(held)

@@ -12,6 +12,9 @@ tensorrt_rtx).
     python3 runner.pyz compare --bundle DIR --engines DIR --other-bundle DIR --other-engines DIR
     python3 runner.pyz sensors [--seconds N]                what the board says of power, heat and clocks
     python3 runner.pyz verify  FOLDER [--signers FILE]      who vouches for a release, by this board's own file
+    python3 runner.pyz deploy  FOLDER                       a release into a slot, tried, and then it serves
+    python3 runner.pyz rollback | confirm | boot | status   what serves, and the ways back
+    python3 runner.pyz health  --bundle DIR --engines DIR   does the engine do what was promised of it
     python3 runner.pyz doctor  [--bundle DIR]               what is here, what is missing, and the remedy
 
 Standard output carries JSON, one event a line (`schema.json` has their shapes); prose goes to standard error.

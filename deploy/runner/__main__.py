@@ -1,11 +1,12 @@
 """The command line of the runner; see the package's own text for what it offers."""
 
+import getpass
 import os
 import sys
 import time
 from typing import TYPE_CHECKING, List, Optional
 
-from .arguments import parser
+from .arguments import SLOTS, parser
 from .events import emit, tell
 from .failures import BundleError, NoGpu, RunnerError, ToolMissing
 
@@ -23,6 +24,8 @@ def main(arguments: Optional[List[str]] = None, home: Optional[str] = None) -> i
     words = sys.argv[1:] if arguments is None else arguments
     options = parser(home).parse_args(words)
     command, started = options.command or "all", time.time()
+    if command == "boot" and options.unit:
+        return _unit(options.root)
     try:
         _dispatch(command, options)
         return _end(command, 0, started)
@@ -64,6 +67,8 @@ def _dispatch(command: str, options: "Namespace") -> None:
         _verify(options)
     elif command == "session":
         _session(options)
+    elif command in SLOTS:
+        _slots(command, options)
     else:
         _with_bundle(command, options)
 
@@ -79,12 +84,17 @@ def _with_bundle(command: str, options: "Namespace") -> None:
     if getattr(options, "places", None):
         bundle.place(options.places)
     try:
-        from . import bench, build, infer, profile, session
+        from . import bench, build, health, infer, profile, session, trial
     except ImportError as error:
         raise ToolMissing("numpy cannot be imported: %s" % error, "sudo apt install python3-numpy")
     out = getattr(options, "out", None)
     engines = getattr(options, "engines", None) or os.path.join(options.bundle, "engines")
+    if command == "health":
+        trial.prefer_to_die()
+        health.run(bundle, engines)
     if command in ("build", "all"):
+        if getattr(options, "only_chosen", False):
+            bundle.only_chosen()
         force, other = getattr(options, "force", False), getattr(options, "other_device", False)
         build.run(bundle, out or engines, force, other, getattr(options, "lock_clocks", False))
     if command in ("infer", "all"):
@@ -111,6 +121,31 @@ def _verify(options: "Namespace") -> None:
     emit("release", **claims._asdict())
     told = (claims.name, claims.sequence, claims.target, claims.signer, release.day(claims.expires))
     tell("%s: release %d for %s by %s, until %s" % told)
+
+
+def _slots(command: str, options: "Namespace") -> None:
+    from . import deployment, slots
+
+    if command == "deploy":
+        told = [getattr(options, name) for name in deployment.Asked._fields]
+        deployment.deploy(options.folder, deployment.Asked(*told))
+    elif command in ("rollback", "confirm"):
+        getattr(deployment, command)(slots.only(options.root, options.name))
+    else:
+        for place in slots.places(options.root):
+            if command == "boot":
+                deployment.boot(place)
+                continue
+            for _, slot in sorted(place.slots().items()):
+                deployment.said(place, slot)
+
+
+def _unit(root: str) -> int:
+    """A file, and no events."""
+    from . import deployment
+
+    sys.stdout.write(deployment.unit(root, getpass.getuser()))
+    return 0
 
 
 def _session(options: "Namespace") -> None:

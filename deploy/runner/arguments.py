@@ -6,7 +6,15 @@ from typing import List, Optional
 
 from .release import STATE
 from .signers import FILE
+from .slots import ROOT
 
+SLOTS = {
+    "deploy": "put a release into a slot, build and try its engine, and let it serve if it is good",
+    "rollback": "let the release serve again that served before",
+    "confirm": "say that the release on trial is good",
+    "status": "which releases are here, which one serves, and what became of the others",
+    "boot": "when the board starts: fall back where a trial was not confirmed or a release is not whole",
+}
 ENGINES = "what `build --out` wrote (default: engines/ in the bundle)"
 
 
@@ -31,12 +39,15 @@ def parser(home: Optional[str]) -> argparse.ArgumentParser:
     profile = add("profile", "what each layer of each model takes")
     sensors = add("sensors", "power, heat and clocks, twenty times a second")
     verify = add("verify", "who vouches for a release, by this board's own file")
+    health = add("health", "does the engine do what was promised of it, within half a minute")
+    for word, text in SLOTS.items():
+        _add_slots(add(word, text), word)
     doctor = add("doctor", "what is here, what is missing, and the remedy")
-    for command in (build, infer, bench, compare, profile):
+    for command in (build, infer, bench, compare, profile, health):
         command.add_argument(
             "--bundle", default=place, required=place is None, help="folder with manifest.json"
         )
-    for command in (infer, bench, compare, profile):
+    for command in (infer, bench, compare, profile, health):
         command.add_argument("--engines", help=ENGINES)
     for command in (build, infer, bench):
         command.add_argument(
@@ -67,8 +78,29 @@ def _add_verify(command: argparse.ArgumentParser) -> None:
     command.add_argument("--state", default="", help="keeps the highest numbers seen (default: %s)" % STATE)
 
 
+def _add_slots(command: argparse.ArgumentParser, word: str) -> None:
+    """Releases side by side below one folder."""
+    command.add_argument("--root", default=ROOT, help="where the slots are (default: %s)" % ROOT)
+    if word == "deploy":
+        _add_verify(command)
+        command.add_argument(
+            "--on-trial",
+            action="store_true",
+            help="it is good when `confirm` says so; the third boot falls back",
+        )
+    elif word in ("rollback", "confirm"):
+        command.add_argument("--name", default="", help="of the network, where there are several")
+    elif word == "boot":
+        command.add_argument(
+            "--unit", action="store_true", help="only print a systemd unit that does it at every start"
+        )
+
+
 def _add_build(command: argparse.ArgumentParser) -> None:
     command.add_argument("--out", help="where the engines go (default: engines/ in the bundle)")
+    command.add_argument(
+        "--only-chosen", action="store_true", help="leave out the networks that it is compared with"
+    )
     command.add_argument("--force", action="store_true", help="build again what is there already")
     command.add_argument(
         "--other-device", action="store_true", help="build though the bundle is for another board"

@@ -196,13 +196,13 @@ def _beside(entries: Dict[str, session.Entry], asked: Asked, locked: bool) -> Li
 def _core(entry: session.Entry, name: str) -> Optional[int]:
     """The core of the DLA that an engine is for; engines that are compared have letters for names."""
     models = entry.bundle.models
-    return (models.get(name) or models[session.chosen(entry.bundle)]).dla_core
+    return (models.get(name) or models[entry.bundle.chosen()]).dla_core
 
 
 def _at_once(entries: Dict[str, session.Entry], seconds: float) -> Dict[str, object]:
     """The chosen model on all its places at once."""
     bundle = next(iter(entries.values())).bundle
-    model = session.chosen(bundle)
+    model = bundle.chosen()
     placed = [name for name, placed in bundle.models.items() if (placed.placed_from or name) == model]
     if len(placed) < 2:
         raise BundleError("--concurrent needs more than one place", "for example --places gpu,dla0,dla1")

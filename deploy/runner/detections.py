@@ -53,6 +53,34 @@ def detections(outputs: Mapping[str, Array], rules: Mapping[str, object]) -> Lis
     return [_of_image(boxes[image], scores[image], known) for image in range(len(boxes))]
 
 
+def in_common(one: Mapping[str, Array], other: Mapping[str, Array], score: float, pixels: float) -> float:
+    """The share of detections that two searches in the same images have in common, 0 to 1.
+
+    Args:
+        one: `boxes` [images, n, 4], `scores` [images, n] (0: nothing is there) and `labels` [images, n].
+        other: the same of the other search.
+        score: by how much the scores of two that are the same may differ.
+        pixels: and by how much a side of their boxes.
+    """
+    shares = []
+    for at in range(len(one["scores"])):
+        first, second = (
+            tuple(side[name][at][side["scores"][at] > 0] for name in ("boxes", "scores", "labels"))
+            for side in (one, other)
+        )
+        shares += [_among(first, second, score, pixels), _among(second, first, score, pixels)]
+    return float(np.mean(shares))
+
+
+def _among(some: Tuple[Array, ...], others: Tuple[Array, ...], score: float, pixels: float) -> float:
+    """Share of detections that are among the others: same label, score and box within so much."""
+    if not len(some[1]):
+        return 1.0
+    near = np.abs(some[0][:, None] - others[0]).max(-1, initial=0) < pixels
+    same = (some[2][:, None] == others[2]) & (np.abs(some[1][:, None] - others[1]) < score)
+    return float((near & same).any(1).mean())
+
+
 def read_rules(rules: Mapping[str, object]) -> Rules:
     """The rules of a plan. Raises BundleError where one is missing or is no number."""
     levels = rules.get("levels") or []

@@ -8,6 +8,7 @@ import os
 import platform
 from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence
 
+from . import board_key
 from .failures import DeviceError, DigestMismatch
 from .files import digest, read_json, verify, write_json
 from .identity import Board
@@ -76,7 +77,7 @@ class Stamp:
 
     def write(self, folder: str, device: Dict[str, object]) -> Dict[str, object]:
         """Write it, with what is known of the device and the board; its content."""
-        content = {
+        content: Dict[str, object] = {
             **self.identity._asdict(),
             "format": FORMAT,
             "models": {name: self.engines[name].facts for name in sorted(self.engines)},
@@ -85,6 +86,7 @@ class Stamp:
             "device_facts": device,
             "python": platform.python_version(),
         }
+        content = board_key.sealed(content)
         write_json(os.path.join(folder, STAMP), content)
         return content
 
@@ -125,6 +127,7 @@ def read_stamp(folder: str) -> Stamp:
     models = content.get("models") if isinstance(content, dict) else None
     if not isinstance(content, dict) or content.get("format") != FORMAT or not isinstance(models, dict):
         raise _no_stamp(path)
+    board_key.check(path, content)
     identity = _claimed(content)
     return Stamp(identity, {str(name): engine_of(facts, path) for name, facts in models.items()})
 

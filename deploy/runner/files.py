@@ -99,11 +99,24 @@ def write(path: str, data: Union[bytes, memoryview]) -> None:
 def land(draft: str, path: str) -> None:
     """Rename a finished draft to its name and make the rename survive a power cut."""
     os.replace(draft, path)
-    folder = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY)
+    settle(os.path.dirname(os.path.abspath(path)))
+
+
+def settle(path: str) -> None:
+    """Make what was written into a file, or the names in a folder, survive a power cut."""
+    held = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(held)
     finally:
-        os.close(folder)
+        os.close(held)
+
+
+def settle_all(folder: str) -> None:
+    """The same for all below a folder, and for itself at the end."""
+    for parent, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            settle(os.path.join(parent, name))
+        settle(parent)
 
 
 @contextmanager

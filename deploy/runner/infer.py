@@ -31,7 +31,7 @@ def run(bundle: Bundle, engines: str, out: str) -> None:
             raise BundleError(
                 "the bundle has no samples for its inputs", "make the bundle with samples/<input>.npy"
             )
-        results = _through(session, feeds)
+        results = through(session, feeds)
         files = [
             _save(out, name, place, output, results[output])
             for place, output in enumerate(session.output_names)
@@ -130,7 +130,7 @@ def _filled(array: Array, batch: int) -> Array:
     return array if missing <= 0 else np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
 
 
-def _through(session: "Session", feeds: Feeds) -> Feeds:
+def through(session: "Session", feeds: Feeds) -> Feeds:
     """All samples, batch by batch; what a filled-up last batch adds is cut off again."""
     count = len(next(iter(feeds.values())))
     parts: Dict[str, List[Array]] = {name: [] for name in session.output_names}

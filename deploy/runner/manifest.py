@@ -70,6 +70,14 @@ class Bundle:
         _require(isinstance(part, dict), "%s must be an object" % name)
         return part if isinstance(part, dict) else {}
 
+    def chosen(self) -> str:
+        """The model that it is about."""
+        return "compressed" if "compressed" in self.models else sorted(self.models)[0]
+
+    def only_chosen(self) -> None:
+        """Leave out what is there to be compared with."""
+        self.models = {self.chosen(): self.models[self.chosen()]}
+
     def place(self, places: Sequence[str]) -> None:
         """Every model on each of these places: `gpu` keeps its name, `dla1` makes `<model>-dla1` of it."""
         placed: Dict[str, Model] = {}

@@ -10,8 +10,9 @@ import signal
 import subprocess
 import sys
 import threading
-from typing import Dict, List, Optional
+from typing import Dict, List, NamedTuple, Optional
 
+from .events import emit
 from .failures import (
     BenchmarkInvalid,
     BundleError,
@@ -35,32 +36,58 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    status: int  # below 0: the signal
+    told: Dict[str, object]  # its last event but `done`
+    is_late: bool  # it was killed: its time was up
+
+
 def run(words: List[str]) -> Dict[str, object]:
     """Run one command of the runner in a process of its own; its last event but `done`.
 
     Raises what it failed with, as if it had been raised here.
     """
-    code = START.format(package=os.path.basename(HERE))
+    ended = attempt(words)
+    if ended.status == 0 and ended.told:
+        return ended.told
+    raise _failure(ended.status, ended.told)
+
+
+def attempt(words: List[str], seconds: Optional[float] = None, shows: bool = False) -> Ended:
+    """Run one command to its end, whatever that is. Where it `shows`, its events go where ours go, too."""
+    code, told, late = START.format(package=os.path.basename(HERE)), {}, []  # type: str, Dict[str, object], List[int]
     child = subprocess.Popen(
         [sys.executable, "-c", code, os.path.dirname(HERE)] + words,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
     assert child.stdout is not None
+
+    def end() -> None:
+        late.append(1)
+        child.kill()
+
+    limit = threading.Timer(seconds or 0, end)
     try:
-        output = child.stdout.read()
+        if seconds is not None:
+            limit.start()
+        for line in child.stdout:
+            event = _parsed(line)
+            if event is not None and event.get("event") != "done":
+                told = event
+                if shows:
+                    emit(**event)  # type: ignore[arg-type]
         status = child.wait()
     finally:
+        limit.cancel()
         child.kill()
         child.wait()
         child.stdout.close()
         if child.stdin is not None:
             child.stdin.close()
-    events = [event for event in map(_parsed, output.splitlines()) if event is not None]
-    told = [event for event in events if event.get("event") != "done"]
-    if status == 0 and told:
-        return told[-1]
-    raise _failure(status, told[-1] if told else {})
+    return Ended(status, told, bool(late))
 
 
 def _parsed(line: bytes) -> Optional[Dict[str, object]]:

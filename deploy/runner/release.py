@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import time
-from typing import Any, Dict, List, NamedTuple
+from typing import Any, Dict, List, NamedTuple, Optional
 
 from . import manifest, openssh, signers, sshsig
 from .events import emit
@@ -75,19 +75,20 @@ def check(folder: str, path: str, target: str = "", state: str = "") -> Claims:
     return claims
 
 
-def require(folder: str, path: str = signers.FILE) -> None:
-    """Say whether a bundle is signed; refuse it where this board's file asks for that."""
+def require(folder: str, path: str = signers.FILE, target: str = "", state: str = "") -> Optional[Claims]:
+    """Say whether a bundle is signed, and its claims; refuse it where this board's file asks for that."""
     is_signed, asked = os.path.lexists(os.path.join(folder, SIGNATURE)), os.path.lexists(path)
     if is_signed and asked:
-        claims = check(folder, path)
+        claims = check(folder, path, target, state)
         emit("signature", state="verified", signer=claims.signer, sequence=claims.sequence)
-        return
+        return claims
     if asked and signers.read(path).is_required:
         raise TrustError(
             "%s is not signed, and %s asks for that (require-signature)" % (folder, path),
             "release it, and send the release: jetpress release RUN --key KEY",
         )
     emit("signature", state="not checked" if is_signed else "unsigned", signer=None, sequence=None)
+    return None
 
 
 def default_state() -> str:

@@ -159,17 +159,12 @@ def _read(told: Dict[str, Any]) -> Observed:
     )
 
 
-def chosen(bundle: Bundle) -> str:
-    """The model that a bundle is about."""
-    return "compressed" if "compressed" in bundle.models else sorted(bundle.models)[0]
-
-
 def opened(subjects: Sequence[Subject], backward: bool = False) -> Dict[str, Entry]:
     """Every engine that is to be measured, by its name."""
     entries: Dict[str, Entry] = {}
     for subject in subjects[::-1] if backward else subjects:
         every = entries_of(subject.bundle, subject.engines, backward)
-        entries.update({subject.name: every[chosen(subject.bundle)]} if subject.name else every)
+        entries.update({subject.name: every[subject.bundle.chosen()]} if subject.name else every)
     return entries
 
 

@@ -5,6 +5,7 @@ import time
 from types import ModuleType
 from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+from . import plugins
 from .events import emit, tell
 from .failures import BundleError, DeviceError
 from .files import digest, write
@@ -92,6 +93,7 @@ def _parse(
     config: "IBuilderConfig",
     settings: Settings,
 ) -> None:
+    plugins.register(trt, log, model)
     parser = trt.OnnxParser(network, log)
     adjust_parser(trt, parser, config, settings)
     if parser.parse_from_file(model):

@@ -7,6 +7,7 @@ import os
 from types import ModuleType
 from typing import TYPE_CHECKING, Callable, Deque, Dict, List, Optional, Sequence, Tuple
 
+from . import plugins
 from .clock import now_ns
 from .failures import DeviceError
 from .knobs import DEFAULTS
@@ -100,6 +101,7 @@ class Session:
         self.again = functools.partial(Session, trt, log, device, path, inputs, dla_core=dla_core)
         with open(path, "rb") as source:
             data = source.read()
+        plugins.register(trt, log, data)
         self.runtime = runtime = trt.Runtime(log)
         log.recorder.clear()
         self.errors = functools.partial(last_errors, log.recorder)

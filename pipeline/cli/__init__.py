@@ -1,5 +1,4 @@
-"""The commands: jetpress init, quick, run, plan, engine, check, targets, device, report, compare, runs, gc, key,
-release, verify, docs, completion.
+"""The commands, a module for each group of them: `jetpress --help`.
 
 stdout carries results (one JSON object with --json), stderr the prose. Knobs live in the recipe: ``--set`` takes
 any of its keys, and there is no other. Heavy imports come after the arguments are understood.
@@ -16,7 +15,18 @@ from collections.abc import Sequence
 from jetpress.deploy import console
 from jetpress.deploy.errors import INTERRUPTED, JetpressError, from_os_error, not_ended
 from jetpress.deploy.suggest import misspelt_command, misspelt_option
-from jetpress.pipeline.cli import building, machines, onnx_file, pages, releasing, results, starting
+from jetpress.pipeline.cli import (
+    building,
+    deploying,
+    machines,
+    onnx_file,
+    packaging,
+    pages,
+    releasing,
+    results,
+    starting,
+    sweeping,
+)
 from jetpress.pipeline.cli.arguments import command
 
 EXIT_CODES = """exit codes: 0 done, 2 recipe or input, 3 something is not installed, 4 a stage broke its promise,
@@ -36,7 +46,9 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="store_true", help="print the version and exit")
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
-    for group in (starting, building, onnx_file, machines, results, releasing, pages):
+    for group in (
+        starting, building, onnx_file, sweeping, machines, results, releasing, deploying, packaging, pages,
+    ):  # fmt: skip
         group.add(commands)
     completion = command(commands, "completion", _completion, "print a completion script", results=False)
     completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))

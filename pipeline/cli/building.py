@@ -87,9 +87,12 @@ def _plan(options: argparse.Namespace) -> int:
         return _sparsity(options)
 
     chosen, given = several.pairs(options.target, options.device), recipe(options)
+    from jetpress.pipeline.flow.devices import target_of
     from jetpress.pipeline.run import plan
 
-    plans = {one.target: plan(given, one.target, one.device) for one in chosen}
+    found = {one: target_of(one.target, one.device) for one in chosen}
+    given = several.shared(given, [*found.values()])
+    plans = {one.target: plan(given, target, one.device) for one, target in found.items()}
     if options.json:
         plain = {target: [asdict(step) for step in steps] for target, steps in plans.items()}
         print(json.dumps({"targets": plain} if len(plain) > 1 else {"steps": plain[chosen[0].target]}))

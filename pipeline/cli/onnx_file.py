@@ -30,6 +30,12 @@ def add(commands: Commands) -> None:
         metavar="INPUT=SIZES",
         help="input=1x3x640x640, or MIN:OPT:MAX for several sizes (any axis); repeatable",
     )
+    added.add_argument(
+        "--prune",
+        type=float,
+        metavar="SHARE",
+        help="of the multiply-adds to remove, without training; needs --calibrate, and accuracy is not known then",
+    )
     images = added.add_argument_group("images", "(pixel / SCALE - MEAN) / STD")
     images.add_argument(
         "--mean", default="0", metavar="M[,M,M]", help="subtracted after scaling (default: 0)"
@@ -84,6 +90,7 @@ def _engine(options: argparse.Namespace) -> int:
         input=options.input,
         output=options.output,
         head=options.head,
+        prune=options.prune,
         settings=options.set,
     )
     if options.json:

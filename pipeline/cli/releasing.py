@@ -67,20 +67,25 @@ def _key(options: argparse.Namespace) -> int:
 
 
 def _release(options: argparse.Namespace) -> int:
+    from jetpress.benchmarks.report.record import read
     from jetpress.deploy.release import keys
-    from jetpress.deploy.release.sign import sign
+    from jetpress.deploy.release.sign import sign, trusted
+    from jetpress.pipeline.engine import promise
     from jetpress.pipeline.summary import find_run
 
     out = None if options.out is None else Path(options.out)
-    key, bundle = keys.read(Path(options.key)), find_run(options.run) / "bundle"
-    place, claims = sign(bundle, out, key, options.signer, options.days)
+    key, run = keys.read(Path(options.key)), find_run(options.run)
+    with tempfile.TemporaryDirectory() as beside:
+        with trusted():
+            promise.write(run / "bundle", read(run / "report.json"), Path(beside))
+        place, claims = sign(run / "bundle", out, key, options.signer, options.days, Path(beside))
     if options.json:
         print(json.dumps({"folder": str(place), **claims._asdict()}))
     else:
         print(place)
     console.say(
         f"release {claims.sequence} of {claims.name} for {claims.target}, signed by {claims.signer}; "
-        f"on the board: `jetpress verify {place} --device USER@HOST`"
+        f"on the board: `jetpress deploy {place} --device USER@HOST`"
     )
     return 0
 

@@ -1,6 +1,7 @@
 """``--target a,b``: each target with its device, one after the other, and one table at the end.
 
-What does not depend on the target (the data, the weights, the dense training) is done once: the store has it.
+What does not depend on the target is done once, the store has it: the data, the weights, training, pruning and
+fine-tuning. Widths are in multiples that fill the hardware of all of them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from jetpress.deploy import console
 from jetpress.deploy.errors import DeviceError, RecipeError
 from jetpress.deploy.suggest import did_you_mean
-from jetpress.deploy.targets import BOARD, find
+from jetpress.deploy.targets import BOARD, Target, find
 
 if TYPE_CHECKING:
     from jetpress.pipeline.listing import Listed
@@ -85,16 +86,17 @@ def run_each(recipe: Recipe, chosen: Sequence[Pair]) -> list[Ended]:
     """
     from jetpress.benchmarks.report.headline import shown
     from jetpress.pipeline import listing
-    from jetpress.pipeline.flow.devices import target_of
-    from jetpress.pipeline.recipe.resolve import resolve
     from jetpress.pipeline.run import run
 
-    found = [target_of(one.target, one.device) for one in chosen]
-    for target in found:
-        resolve(recipe, target)  # what a target refuses is said before the first of them runs
+    found = [_target(one) for one in chosen]
+    recipe = shared(
+        recipe, [one for one in found if isinstance(one, Target)]
+    )  # refused before the first of them runs
     ended = []
     for one, target in zip(chosen, found, strict=True):
         try:
+            if isinstance(target, DeviceError):
+                raise target
             report = run(recipe, target, one.device)
         except (DeviceError, RecipeError) as error:
             if len(chosen) == 1:
@@ -112,6 +114,33 @@ def run_each(recipe: Recipe, chosen: Sequence[Pair]) -> list[Ended]:
             row = listing.of(report, report.folder or Path())
             ended.append(Ended(row, report.to_dict(), shown(report).exit_code))
     return ended
+
+
+def _target(pair: Pair) -> Target | DeviceError:
+    """What the device is asked for; why it does not answer, to be said in its turn."""
+    from jetpress.pipeline.flow.devices import target_of
+
+    try:
+        return target_of(pair.target, pair.device)
+    except DeviceError as error:
+        return error
+
+
+def shared(recipe: Recipe, targets: Sequence[Target]) -> Recipe:
+    """The recipe for all targets; says so where one of them would be pruned otherwise by itself.
+
+    Raises:
+        RecipeError: a target refuses the recipe.
+    """
+    from jetpress.pipeline.recipe.resolve import for_all
+
+    common = for_all(recipe, targets)
+    if common is not recipe:
+        console.say(
+            f"jetpress: one pruned network for {len(targets)} targets: widths in multiples of "
+            f"{common.prune.channel_multiple}, which fill the hardware of each (--set prune.channel_multiple=N decides)"
+        )
+    return common
 
 
 def worst(codes: Sequence[int]) -> int:

@@ -8,13 +8,14 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from jetpress.deploy import console
 from jetpress.deploy.errors import JetpressError, RecipeError
 from jetpress.pipeline.cli.arguments import Commands, command, completed
 from jetpress.pipeline.cli.building import on_targets, run
 from jetpress.pipeline.cli.several import pairs
+from jetpress.pipeline.recipe.sections.known import TaskName
 
 if TYPE_CHECKING:
     from jetpress.pipeline.starting import Start
@@ -29,7 +30,10 @@ QUESTIONS = {
     ),
     "data": (
         "data",
-        "a folder of images (train/CLASS, val/CLASS, or just CLASS), digits, cifar10 or file.py:load",
+        (
+            "a folder of images (train/CLASS, or just CLASS), a data.yaml, a folder in COCO's or VOC's layout, of "
+            "images and masks, a .csv, digits, cifar10 or file.py:load"
+        ),
         "digits",
     ),
     "target": ("target", "what to build for: host, orin-nano, xavier, ... (`jetpress targets`)", TARGET),
@@ -53,6 +57,8 @@ def add(commands: Commands) -> None:
     quick.add_argument("--goal", metavar="G", default=GOAL, help=f"{QUESTIONS['goal'][1]} (default: {GOAL})")
     on_targets(quick)
     for either in (init, quick):
+        text = "what the network is for (default: as network and data say)"
+        either.add_argument("--task", metavar="KIND", choices=get_args(TaskName), help=text)
         text = "trained ones: .safetensors, or a state_dict (.pth)"
         completed(either.add_argument("--weights", metavar="FILE", help=text), "file")
         text = "the recipe's file (default: named after the data, here)"
@@ -112,13 +118,15 @@ def _answered(options: argparse.Namespace, flag: str, default: str) -> bool:
 def _checks() -> dict[str, Callable[[str], object]]:
     """What refuses an answer before the next question."""
     from jetpress.deploy.targets import find
-    from jetpress.pipeline.data import glance
+    from jetpress.pipeline.data import glance, layouts
     from jetpress.pipeline.network.glance import library_of
     from jetpress.pipeline.recipe.goals import goal
 
     return {
         "model": library_of,
-        "data": lambda words: glance.look(words, Path()),
+        "data": lambda words: (
+            (Path(words).exists() and layouts.recognised(Path(words))) or glance.look(words, Path())
+        ),
         "target": find,
         "goal": goal,
     }
@@ -138,9 +146,14 @@ def write(started: Start, force: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(started.text)
     data, network = started.data, started.network
-    console.say(f"data: {data.classes} classes; {data.splits}")
+    marks = f" with {data.marks} marked in training" if data.marks else ""
+    console.say(f"data: {data.classes} classes; {data.splits}{marks}")
+    if data.why_kind:
+        console.say(f"task: {data.kind}: {data.why_kind}")
     trained = "from random weights" if network.weights is None else f"weights: {network.weights}"
-    console.say(f"network: {network.builder} at {network.size} pixels, {trained}")
+    side = network.size
+    size = side if isinstance(side, int) else " x ".join(map(str, reversed(side)))
+    console.say(f"network: {network.builder} at {size} pixels, {trained}")
     console.say(f"wrote {path}; next:")
     for line in started.text.splitlines():
         if line.startswith("#   jetpress "):
@@ -163,5 +176,5 @@ def _started(options: argparse.Namespace, target: str) -> Start:
     output = None if options.output is None else Path(options.output)
     if output is not None and output.suffix != ".toml":
         raise RecipeError(f"{output} is not a .toml file", f"name it {output.with_suffix('.toml')}")
-    answers = Answers(options.model, options.data, target, options.goal, options.weights)
+    answers = Answers(options.model, options.data, target, options.goal, options.weights, options.task)
     return start(answers, output)

@@ -23,6 +23,9 @@ from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.fields import is_file_reference
 from jetpress.pipeline.store.artifact import sha256
 
+BY_LOSS = ("taylor", "fisher")
+"""Criteria that ask the loss."""
+
 
 def source_config(recipe: Recipe) -> SourceConfig:
     """What the first stage is told.
@@ -31,7 +34,26 @@ def source_config(recipe: Recipe) -> SourceConfig:
         RecipeError: a file or folder that the recipe names is not there.
     """
     trains = recipe.train.epochs > 0
-    return SourceConfig(recipe.model, recipe.data, recipe.seed, input_digests(recipe), trains, recipe.task)
+    return SourceConfig(
+        recipe.model,
+        recipe.data,
+        recipe.seed,
+        input_digests(recipe),
+        trains,
+        loss=_needs_loss(recipe),
+        task=recipe.task,
+    )
+
+
+def _needs_loss(recipe: Recipe) -> bool:
+    """Whether jetpress itself computes one: a trainer of the user's own has its own."""
+    train, tune = recipe.train, recipe.finetune
+    own = tune.trainer or train.trainer
+    return (
+        (train.epochs > 0 and not train.trainer)
+        or (tune.epochs > 0 and not own)
+        or recipe.prune.criterion in BY_LOSS
+    )
 
 
 def input_digests(recipe: Recipe) -> dict[str, str]:

@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 import os
-import statistics
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-
-from PIL import Image
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.suggest import did_you_mean
-from jetpress.pipeline.data import sources
+from jetpress.pipeline.data import layouts, sources
+from jetpress.pipeline.data.formats.marks import Mark
+from jetpress.pipeline.data.layouts import Layout
 from jetpress.pipeline.data.loading import cut_off
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.fields import is_file_reference
-from jetpress.pipeline.recipe.sections.task import UNDECIDED
-from jetpress.pipeline.recipe.writing import DataSeen
+from jetpress.pipeline.recipe.sections.task import TaskConfig
+from jetpress.pipeline.recipe.seen import DataSeen
 
 BUILT_IN = ("digits", "cifar10", "cifar100")
-LOOKED_AT = 32
-"""Images whose size is read; only their headers are."""
 DIGITS = (178, 182, 177, 183, 181, 182, 181, 179, 174, 180)
 """Images of each class in scikit-learn's digits."""
 
 
-def look(given: str, recipe_folder: Path) -> DataSeen:
+def look(given: str, recipe_folder: Path, asked: str | None = None, network: str | None = None) -> DataSeen:
     """Look at a data set.
 
     Args:
-        given: a folder of images, ``digits``, ``cifar10``, ``cifar100`` or ``file.py:function``; paths are relative to
-            where jetpress was started.
+        given: a folder of images, a data set in one of the formats of docs/data.md, ``digits``, ``cifar10``,
+            ``cifar100`` or ``file.py:function``; paths are relative to where jetpress was started.
         recipe_folder: where the recipe will lie: its paths are relative to that.
+        asked: the task that the user names.
+        network: the task that a library's network is for.
 
     Raises:
         RecipeError: it is not there, or not laid out as it must be; says what was meant, where that is plain.
@@ -45,8 +44,43 @@ def look(given: str, recipe_folder: Path) -> DataSeen:
     if given in BUILT_IN:
         return _cifar(given, recipe_folder)
     if is_file_reference(given):
-        return _function(given, recipe_folder)
+        return _function(given, recipe_folder, asked or network)
+    path = Path(given)
+    layout = layouts.recognised(path) if path.exists() else None
+    if layout is not None:
+        return _marked(layout, recipe_folder, asked, network)
     return _folder(given, recipe_folder)
+
+
+def _marked(layout: Layout, recipe_folder: Path, asked: str | None, network: str | None) -> DataSeen:
+    """Boxes, masks, values or points."""
+    kind, why = layouts.kind_of(layout, asked, network)
+    told = layouts.read(layout, kind)
+    counts = {split: len(rows) for split, rows in told.splits.items()}
+    listed = ", ".join(f"{split} {count}" for split, count in counts.items())
+    missing = [name for name in ("validation", "test") if name not in counts]
+    cut = f"; {' and '.join(missing)} cut off training" if len(missing) == 2 else ""
+    height, width = layouts.sides([path for path, _ in told.splits["train"]])
+    own = counts.get("test", counts.get("validation"))
+    return DataSeen(
+        layout.source,
+        relative(layout.root, recipe_folder),
+        layouts.classes_in(told),
+        counts["train"],
+        round(counts["train"] * DataConfig.test_fraction) if own is None else own,
+        f"{listed} images{cut}",
+        min(height, width),
+        kind=kind,
+        why_kind=why,
+        names=told.classes,
+        sides=(height, width),
+        marks=_marks(told.splits["train"]),
+    )
+
+
+def _marks(rows: Sequence[tuple[str, Mark]]) -> int:
+    """How many boxes or areas there are in all."""
+    return sum(len(getattr(mark, "labels", ())) for _, mark in rows)
 
 
 def relative(path: Path, recipe_folder: Path) -> str:
@@ -72,12 +106,12 @@ def _cifar(given: str, recipe_folder: Path) -> DataSeen:
     )
 
 
-def _function(given: str, recipe_folder: Path) -> DataSeen:
+def _function(given: str, recipe_folder: Path, kind: str | None) -> DataSeen:
     path, _, function = given.rpartition(":")
     if not Path(path).is_file():
         raise RecipeError(f"there is no file {path}", _files_like(path) or "give path/to/file.py:function")
     reference = f"{Path(path).resolve()}:{function}"
-    found = sources.read(DataConfig(source=reference), 0, UNDECIDED)
+    found = sources.read(DataConfig(source=reference), 0, TaskConfig(kind=kind))
     train, labels = found.splits["train"], found.splits["train"].labels
     classes = len(found.classes) or (int(labels.max()) + 1 if labels is not None and len(labels) else 0)
     if not classes:
@@ -96,7 +130,11 @@ def _function(given: str, recipe_folder: Path) -> DataSeen:
         len(train),
         test,
         f"{', '.join(f'{name} {len(split)}' for name, split in found.splits.items())} samples",
-        shape[-1] if len(shape) == 4 else None,
+        min(shape[-2:]) if len(shape) == 4 else None,
+        kind=kind or "classification",
+        why_kind="as asked" if kind else "",
+        names=found.classes,
+        sides=(shape[-2], shape[-1]) if len(shape) == 4 else None,
     )
 
 
@@ -127,7 +165,7 @@ def _folder(given: str, recipe_folder: Path) -> DataSeen:
         counts["train"],
         test,
         splits,
-        _side(paths),
+        min(layouts.sides(paths)),
     )
 
 
@@ -136,30 +174,14 @@ def _cut_off(members: Iterable[int]) -> int:
     return sum(cut_off(count, DataConfig.test_fraction) for count in members)
 
 
-def _side(paths: list[str]) -> int:
-    """Median of the shorter sides of some images, evenly spaced through all, in pixels."""
-    step = max(1, len(paths) // LOOKED_AT)
-    sides = []
-    for path in paths[::step]:
-        try:
-            with Image.open(path) as image:
-                sides.append(min(image.size))
-        except (OSError, SyntaxError, ValueError):
-            continue  # the run counts and names those that cannot be read
-    if not sides:
-        raise RecipeError(
-            f"none of {len(paths[::step])} images can be read, {paths[0]} for one", "check the files"
-        )
-    return int(statistics.median(sides))
-
-
 def _meant(root: Path) -> str:
     """What somebody who named no folder may have meant."""
     folder = root.parent
     names = [entry.name for entry in os.scandir(folder) if entry.is_dir()] if folder.is_dir() else []
     near = did_you_mean(root.name, names) or did_you_mean(str(root), BUILT_IN)
     takes = (
-        "give a folder of images (train/CLASS, val/CLASS, or just CLASS), digits, cifar10 or file.py:function"
+        "give a folder of images (train/CLASS, val/CLASS, or just CLASS), a data.yaml, a folder in COCO's or VOC's "
+        "layout, of images and masks, a .csv, digits, cifar10 or file.py:function"
     )
     return near or takes
 

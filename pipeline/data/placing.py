@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.data.augment import seeded
-from jetpress.pipeline.data.targets import Wrapped, kept
+from jetpress.pipeline.data.targets import Target, Wrapped, kept
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.tasks.segmentation import VOID
 
@@ -89,6 +89,9 @@ def placed(
 def begun(sample: Sample, config: DataConfig, how: str, varied: bool) -> Sample:
     """The part that is the same in every epoch: the image at its size, as far as nothing is drawn."""
     kind = config.augment if varied else "none"
+    target = sample.marks.get("target")
+    if target is not None and target.shape[-2:] != sample.image.shape[-2:]:
+        return _enlarged(sample, target.as_subclass(Tensor), config, how, kind)
     if kind == "resized-crop":
         return sample
     return (
@@ -117,6 +120,20 @@ def finished(
     return Sample(done.image, kept(done.marks, done.size))
 
 
+def _enlarged(sample: Sample, target: Tensor, config: DataConfig, how: str, kind: str) -> Sample:
+    """A target that is some times as large as its image stays so."""
+    if kind != "none":
+        raise RecipeError(
+            f'data.augment = "{kind}", and the targets are larger than their images',
+            'take data.augment = "none"',
+        )
+    times = target.shape[-2] // sample.image.shape[-2]
+    size = times * config.shape[0], times * config.shape[1]
+    large = fitted(Sample(torch.zeros_like(target), {"target": Target(target)}), size, how, config.crop)
+    small = fitted(Sample(sample.image, {}), config.shape, how, config.crop)
+    return Sample(small.image, large.marks)
+
+
 def _varied(
     sample: Sample,
     size: tuple[int, int],
@@ -143,7 +160,11 @@ def _varied(
 
 
 def _fill(image: Tensor, grey: int) -> dict[type, float]:
-    return {tv_tensors.Image: grey if image.dtype == torch.uint8 else grey / 255, tv_tensors.Mask: VOID}
+    return {
+        tv_tensors.Image: grey if image.dtype == torch.uint8 else grey / 255,
+        tv_tensors.Mask: VOID,
+        Target: torch.nan,
+    }
 
 
 def _mirrored(sample: Sample, swaps: Sequence[tuple[int, int]]) -> Sample:

@@ -18,7 +18,7 @@ from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline import tasks
 from jetpress.pipeline.data import digests
 from jetpress.pipeline.data.augment import seeded
-from jetpress.pipeline.data.formats import coco, masks, table, voc, yolo
+from jetpress.pipeline.data.formats import coco, masks, pairs, table, voc, yolo
 from jetpress.pipeline.data.formats.marks import Boxes, Mark, Marked, Values
 from jetpress.pipeline.data.formats.pictures import SUFFIXES, unreadable
 from jetpress.pipeline.data.splits import Files, Images, Samples, Split, tensors_of
@@ -41,6 +41,7 @@ FORMATS = {
     "coco": Format(coco.read, OBJECTS),
     "voc": Format(voc.read, ("detection", "segmentation", "multilabel")),
     "masks": Format(masks.read, ("segmentation",)),
+    "pairs": Format(pairs.read, ("regression",)),
     "csv": Format(table.read, ("regression", "classification", "multilabel", "keypoints")),
 }
 FOLDERS = {"train": "train", "val": "validation", "test": "test"}

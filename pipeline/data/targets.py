@@ -1,28 +1,46 @@
 """What is marked in an image, as tensors that follow it through transforms; and several of them as one target.
 
 A batch's target by what is marked: boxes ``{"boxes": [n, k, 4], "labels": [n, k], "crowd": [n, k]}``, in pixels of the
-network's input, filled up with label -1; masks ``[n, h, w]``, -100 where nothing is known; values ``[n, k]``; points
+network's input, filled up with label -1; masks ``[n, h, w]``, -100 where nothing is known; images and maps
+``[n, channels, h, w]``, NaN where nothing is known; values ``[n, k]``; points
 ``[n, k, 5]``: x, y, whether it is there, height and width of the input.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from jetpress.pipeline.data.formats.marks import Boxes, Mark, MaskFile, Outlines, Points, Values
-from jetpress.pipeline.data.formats.pictures import class_numbers
+from jetpress.pipeline.data.formats.marks import (
+    Boxes,
+    Mark,
+    MaskFile,
+    Outlines,
+    Points,
+    Runs,
+    TargetFile,
+    Values,
+)
+from jetpress.pipeline.data.formats.pictures import class_numbers, numbers
 from jetpress.pipeline.tasks.segmentation import VOID
 
 Wrapped = dict[str, Tensor]
 """What is marked, as torchvision's transforms take it."""
+
+
+class Target(tv_tensors.Image):
+    """What is to be made of an image ``[channels, h, w]``, float32; NaN where it is not known."""
+
+
 NONE = -1
 """Label of a row that only fills up."""
 SMALLEST = 1.0
@@ -42,8 +60,10 @@ def wrapped(mark: Mark, height: int, width: int, void: int) -> Wrapped:
             "crowd": torch.from_numpy(mark.crowd),
         }
     if isinstance(mark, MaskFile):
-        numbers = class_numbers(mark.path)
-        return {"mask": tv_tensors.Mask(torch.where(numbers == void, VOID, numbers)[None])}
+        classes = class_numbers(mark.path)
+        return {"mask": tv_tensors.Mask(torch.where(classes == void, VOID, classes)[None])}
+    if isinstance(mark, TargetFile):
+        return {"target": Target(numbers(mark.path))}
     if isinstance(mark, Outlines):
         return {"mask": tv_tensors.Mask(_painted(mark, height, width)[None])}
     if isinstance(mark, Points):
@@ -62,11 +82,25 @@ def sizes(image: Tensor) -> tuple[int, int]:
 def _painted(mark: Outlines, height: int, width: int) -> Tensor:
     canvas = Image.new("I", (width, height), mark.background)
     pen = ImageDraw.Draw(canvas)
-    for label, outlines in zip(mark.labels, mark.polygons, strict=True):
-        for outline in outlines:
+    for label, area in zip(mark.labels, mark.areas, strict=True):
+        fill = label if label >= 0 else VOID
+        if isinstance(area, Runs):
+            canvas.paste(fill, mask=Image.fromarray(_pixels(area) * 255))
+            continue
+        for outline in area:
             if len(outline) >= 3:
-                pen.polygon([tuple(map(float, corner)) for corner in outline], fill=label)
+                pen.polygon([tuple(map(float, corner)) for corner in outline], fill=fill)
     return torch.from_numpy(np.array(canvas).astype(np.int64))
+
+
+def _pixels(area: Runs) -> NDArray[np.uint8]:
+    """``[h, w]``: 1 where it is."""
+    from pycocotools import mask
+
+    with warnings.catch_warnings():  # pycocotools' arrays are of the time before NumPy 2
+        warnings.simplefilter("ignore", DeprecationWarning)
+        found: NDArray[np.uint8] = mask.decode({"size": list(area.size), "counts": area.counts})
+    return found
 
 
 def kept(marks: Wrapped, size: tuple[int, int]) -> Wrapped:
@@ -92,6 +126,8 @@ def batched(rows: Sequence[Wrapped], size: tuple[int, int]) -> Any:
         }
     if "mask" in rows[0]:
         return torch.stack([one["mask"].as_subclass(Tensor)[0] for one in rows])
+    if "target" in rows[0]:
+        return torch.stack([one["target"].as_subclass(Tensor) for one in rows])
     if "points" in rows[0]:
         frame = torch.tensor(size, dtype=torch.float32)
         return torch.stack(
@@ -101,6 +137,19 @@ def batched(rows: Sequence[Wrapped], size: tuple[int, int]) -> Any:
             ]
         )
     return torch.stack([one["values"] for one in rows])
+
+
+def listed(target: Mapping[str, Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
+    """The boxes of a batch one after another, as Ultralytics has them: ``batch_idx [m]``, ``cls [m, 1]``, ``bboxes
+    [m, 4]``: centre, width, height in shares of the image of (height, width)."""
+    image, place = ((target["labels"] >= 0) & ~target["crowd"]).nonzero(as_tuple=True)
+    low, high = target["boxes"][image, place].split(2, dim=1)
+    shares = low.new_tensor([size[1], size[0]])
+    return {
+        "batch_idx": image.float(),
+        "cls": target["labels"][image, place].float()[:, None],
+        "bboxes": torch.cat([(low + high) / 2 / shares, (high - low) / shares], dim=1),
+    }
 
 
 def _filled(rows: Tensor, count: int, fill: float) -> Tensor:

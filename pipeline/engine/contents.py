@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 MOST_GIVEN, LARGEST_GIVEN = 16, 2**26
 """Samples of a file that was given: how many travel with it, and how many bytes."""
+MAPPED = "compressed-mapped"
+"""What the runner calls the compressed engine in memory that CPU and GPU share (``benchmark.memory``)."""
 DLA_FILE, DLA_RANGES = "dla.onnx", "dla-ranges.json"
 
 
@@ -67,13 +69,15 @@ def complete(
     models: Mapping[str, Mapping[str, object]],
     inputs: Sequence[TensorSpec],
     detection: DetectionRules | None = None,
+    meaning: Mapping[str, object] | None = None,
 ) -> None:
     """Everything beside the ONNX files and the samples, which lie in ``folder`` already.
 
     Args:
         detection: the rules by which the runner makes detections of boxes and scores.
+        meaning: what inputs and outputs mean, see :mod:`jetpress.pipeline.engine.meaning`.
     """
-    plan = _plan(config, models, inputs, detection)
+    plan = {**_plan(config, models, inputs, detection), **(meaning or {})}
     (folder / "plan.json").write_text(json.dumps(plan, indent=1, sort_keys=True))
     pack(folder / "runner.pyz")
     (folder / "README.txt").write_text(

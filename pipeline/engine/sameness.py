@@ -73,7 +73,7 @@ def _scores(
     limits, known = LIMITS[kind], dict[str, list[Score]]()
     whole = samples[0].ndim > len(inputs[0].shape)
     channels = defaultdict[str, Channels](Channels)
-    for at, expected in _expected(path, inputs, samples, kind):
+    for at, expected in reference(path, inputs, samples, kind):
         here = {name: array[at] for name, array in found.items()}
         if decoded := decoded_by(list(here)):
             file, engine = ({k: x[0] if whole else x for k, x in side.items()} for side in (expected, here))
@@ -90,7 +90,7 @@ def _scores(
     return tuple(judged_by_channel(worst(one), channels[name], limits) for name, one in known.items())
 
 
-def _expected(
+def reference(
     path: Path, inputs: Sequence[TensorSpec], samples: list[Array], kind: str
 ) -> Iterator[tuple[slice, dict[str, Array]]]:
     """What ONNX Runtime gives, batch by batch."""

@@ -47,11 +47,13 @@ def profiles(
     protos: Mapping[str, onnx.ModelProto],
     samples: Callable[[Sequence[TensorSpec], Path], object],
     draft: Path,
+    seconds: float | None = None,
 ) -> dict[str, Profile]:
     """Time the networks in one session, interleaved: what undisturbed runs take (`deploy/runner/profile.py`), by name.
 
     Args:
         samples: writes what they are run on into a folder: an array for each input that is described.
+        seconds: no round but a second one is begun after so long; None: all are.
 
     Raises:
         StageError: the runner does not tell of each, or not of as many rounds of one as of another.
@@ -64,7 +66,7 @@ def profiles(
     typed = contents.precision_of(bench.packing, quantized=True)
     listed = {name: {"file": f"{name}.onnx", "sparse": False, **typed} for name in protos}
     first = next(iter(protos.values()))
-    inputs = [exporting.described(value) for value in first.graph.input]
+    inputs = [exporting.input_of(value, bench.export) for value in first.graph.input]
     samples(inputs, folder / "samples")
     contents.complete(folder, bench.packing, listed, inputs)
     digest = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
@@ -72,7 +74,9 @@ def profiles(
         place = device.put(folder, digest)
         engines = f"{device.folder}/engines/{digest}"
         remote_runner.run_detached(device, digest[:32], place, "build", "--bundle", place, "--out", engines)
-        events = remote_runner.run(device, place, "profile", "--bundle", place, "--engines", engines)
+        told = ["--bundle", place, "--engines", engines]
+        told += [] if seconds is None else ["--seconds", str(seconds)]
+        events = remote_runner.run(device, place, "profile", *told)
     shutil.rmtree(folder)
     return side_by_side(by_model(events, Profile, needed=protos))
 

@@ -9,13 +9,13 @@ from jetpress.deploy.device.device import open as open_device
 from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.targets import BOARD, Target, find
 from jetpress.pipeline.engine.place import can_run
-from jetpress.pipeline.flow.rounds import needs_time
 from jetpress.pipeline.recipe.configs import Bench, BundleConfig, Place
 from jetpress.pipeline.recipe.resolve import Plan
 
 
 def target_of(target: str | Target, device: str | None) -> Target:
-    """The record of that name, for the GPU that is there where it is about one; ``board``: what the device says it is.
+    """The record of that name as it is on the device: for the GPU that is there, or for a TensorRT of the same module
+    that no record knows. ``board``: what the device says it is.
 
     Raises:
         RecipeError: there is none of that name.
@@ -23,13 +23,26 @@ def target_of(target: str | Target, device: str | None) -> Target:
     """
     if target != BOARD:
         record = find(target) if isinstance(target, str) else target
-        if record.on_gpu((0, 0)) is record:
-            return record
-        capability = probe.probe(open_device(device)).compute_capability
-        return record.on_gpu(capability) if capability else record
+        return _as_it_is(record, device)
     found = derived.target_of(probe.probe(open_device(device)))
     known = "which no record knows: derived from what it says of itself" if found.derived else found.name
     console.say(f"the board is {found.title}, {known}")
+    return found
+
+
+def _as_it_is(record: Target, device: str | None) -> Target:
+    if record.on_gpu((0, 0)) is not record:
+        capability = probe.probe(open_device(device)).compute_capability
+        return record.on_gpu(capability) if capability else record
+    if not record.is_board or (device is None and not probe.DEVICE_TREE.exists()):
+        return record
+    facts = probe.probe(open_device(device))
+    found = derived.nearest(facts, record)
+    if found is not record:
+        console.say(
+            f"{facts.name} has TensorRT {facts.tensorrt}, which no record knows ({record.name} has {record.tensorrt}): "
+            "the target is derived from what the board says of itself"
+        )
     return found
 
 
@@ -61,6 +74,8 @@ def where(plan: Plan, device: str | None) -> Place | None:
         return None
     with console.progress(f"looking at {opened.name}"):
         found = probe.probe(opened)
+    if found.is_jetson and not target.runtime.needs_gpu:
+        console.say(f"{found.name} is a Jetson: {target.name} is its CPU, --target board its GPU")
     probe.refuse_unsigned(found)
     if not target.runtime.ahead_of_time:  # that is built on whatever machine
         probe.refuse_unless(found, target)
@@ -75,7 +90,7 @@ def bench_for_pruning(plan: Plan, place: Place | None, packing: BundleConfig) ->
     Raises:
         RecipeError: the goal is a time, and there is no device to measure it on.
     """
-    if not needs_time(plan.recipe.prune) or "prune" in plan.skipped:
+    if not plan.recipe.prune.needs_time or "prune" in plan.skipped:
         return None
     if place is None or not can_run(plan.target):
         raise RecipeError(

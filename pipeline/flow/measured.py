@@ -13,6 +13,7 @@ from jetpress.benchmarks.report.latency import summary
 from jetpress.benchmarks.report.record import part
 from jetpress.benchmarks.report.record.engines import MixedLatency
 from jetpress.benchmarks.report.record.networks import Benchmark, Latency, Ratio, State
+from jetpress.pipeline.engine.contents import MAPPED
 from jetpress.pipeline.quantization import NOT_MIXED
 from jetpress.pipeline.recipe.sections.device import BudgetConfig
 from jetpress.pipeline.store.artifact import Measurement
@@ -47,6 +48,8 @@ class Session:
     against: Mapping[str, Ratio] = field(default_factory=dict)
     machine: str = ""
     """How busy the device was before."""
+    without_copies: Ratio | None = None
+    """The compressed engine in memory that CPU and GPU share, against itself with copies."""
 
 
 def session(numbers: Measurement | None) -> Session:
@@ -70,7 +73,8 @@ def session(numbers: Measurement | None) -> Session:
     ratios = [one for one in events if one["event"] == "ratio" and one["of"] == "compressed"]
     against = {one["against"]: _ratio(one) for one in ratios}
     machine = next((one["line"] for one in events if one["event"] == "machine"), "")
-    return Session(engines, against, machine)
+    mapped = [one for one in events if one["event"] == "ratio" and one["of"] == MAPPED]
+    return Session(engines, against, machine, _ratio(mapped[0]) if mapped else None)
 
 
 def _ratio(event: Mapping[str, Any]) -> Ratio:
@@ -104,6 +108,7 @@ def benchmark(found: Session, budget: BudgetConfig) -> Benchmark | None:
         unanswered=unanswered(found, budget),
         sessions=both["compressed"].sessions,
         machine=found.machine,
+        without_copies=found.without_copies,
     )
 
 

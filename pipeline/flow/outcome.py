@@ -16,6 +16,7 @@ from jetpress.pipeline.store.artifact import (
     Inference,
     Measurement,
     OnnxModel,
+    RoundTimes,
 )
 
 
@@ -55,6 +56,10 @@ class OnDevice:
     engine: Engine | None = None
     tried: Inference | None = None
     numbers: Measurement | None = None
+    rounds: RoundTimes | None = None
+    """What the network of every round takes,"""
+    untimed: str = ""
+    """or why that was not measured."""
     next: str = ""
     """What is left to do by hand: on which device to build."""
 

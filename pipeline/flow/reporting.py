@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +23,8 @@ from jetpress.benchmarks.report.record.changes import (
     Histogram,
     Layer,
     Round,
+    RoundTime,
+    RoundTimes,
     SparseLayer,
     SparsityReport,
     Time,
@@ -81,7 +83,7 @@ def report(outcome: Outcome, place: Path, steps: Sequence[Step], digest: str) ->
         compressed=compressed,
         ratios=_ratios(dense, compressed, faster),
         benchmark=judged,
-        layers=_layers(rounds),
+        layers=_cut(outcome) or _layers(rounds),
         unpruned=_unpruned(rounds),
         rounds=tuple(_round(number, one) for number, one in enumerate(rounds, 1)),
         curves=tuple(_curve(stage, made) for stage, made in networks.tuned) if networks else (),
@@ -105,6 +107,7 @@ def report(outcome: Outcome, place: Path, steps: Sequence[Step], digest: str) ->
         samples=pictured(outcome),
         beside=_beside(outcome),
         layer_costs=layers(outcome),
+        round_times=_round_times(device, rounds),
     )
 
 
@@ -144,11 +147,12 @@ def _network(outcome: Outcome, found: Session, name: Literal["dense", "compresse
     accuracy: Points | None = getattr(outcome.accuracy.facts, name) if outcome.accuracy else None
     engine, tried = outcome.device.engine, outcome.device.tried
     timed = found.engines.get(name)
+    cut, after = outcome.exports.compressed.facts.cut, name == "compressed"
     return NetworkReport(
         validation=accuracy.validation if accuracy else None,
         test=accuracy.test if accuracy else None,
-        parameters=made.facts.parameters if made else None,
-        macs=made.facts.macs if made else None,
+        parameters=made.facts.parameters if made else cut.parameters[after] if cut else None,
+        macs=made.facts.macs if made else cut.macs[after] if cut else None,
         onnx_bytes=exported.facts.bytes,
         engine_bytes=engine.facts.bytes.get(name) if engine else None,
         engine_accuracy=tried.facts.points.get(name) if tried else None,
@@ -174,6 +178,12 @@ def _ratios(dense: NetworkReport, compressed: NetworkReport, faster: Ratio | Non
 
 def _over(dense: int | None, compressed: int | None) -> float | None:
     return dense / compressed if dense is not None and compressed else None
+
+
+def _cut(outcome: Outcome) -> tuple[Layer, ...]:
+    """What was removed from a file that was given."""
+    cut = outcome.exports.compressed.facts.cut
+    return tuple(Layer(**as_table(one)) for one in cut.layers) if cut else ()
 
 
 def _layers(rounds: Sequence[Pruned]) -> tuple[Layer, ...]:
@@ -216,6 +226,21 @@ def _round(number: int, one: Pruned) -> Round:
         validation=tuned.validation if tuned else None,
         macs=one.pruned.facts.macs,
         parameters=one.pruned.facts.parameters,
+    )
+
+
+def _round_times(device: OnDevice, rounds: Sequence[Pruned]) -> RoundTimes | None:
+    """What the networks of the rounds take; None where there are none."""
+    if device.rounds is None:
+        return RoundTimes(untimed=device.untimed) if device.untimed else None
+    found = device.rounds.facts
+    trained = [number for number, one in enumerate(rounds, 1) if one.tuned is not None]
+    times = zip(trained, found.rounds, strict=False)  # none where they could not be timed
+    return RoundTimes(
+        dense_ms=found.dense_ms,
+        rounds=tuple(RoundTime(round=number, **asdict(one)) for number, one in times),
+        turns=found.turns,
+        untimed=found.untimed,
     )
 
 
@@ -276,6 +301,10 @@ def _equivalence(outcome: Outcome) -> Iterator[EquivalenceRow]:
     not hold."""
     pair = "PyTorch = ONNX Runtime" if outcome.networks else "as given = as it is now"
     exports, precision = outcome.exports, outcome.plan.recipe.build.precision.upper()
+    if cut := exports.compressed.facts.cut:
+        for one in cut.agreement:
+            yield replace(_row("as given, pruned: agreement", "compressed", one, one.mean_cosine), met=None)
+        pair = "pruned = as it is now"
     for network, same in (
         ("compressed", exports.same),
         (f"compressed, {precision}", exports.same_quantized),

@@ -11,7 +11,6 @@ from jetpress.pipeline.pruning import steps
 from jetpress.pipeline.pruning.steps import goal
 from jetpress.pipeline.recipe.configs import Bench, SensitivityConfig, TimedConfig, TimingsConfig
 from jetpress.pipeline.recipe.resolve import Plan
-from jetpress.pipeline.recipe.sections.compression import PruneConfig
 from jetpress.pipeline.store.artifact import Checkpoint, Timings
 from jetpress.pipeline.store.lazy import lazy_stages
 from jetpress.pipeline.store.steps import Walk
@@ -34,11 +33,6 @@ class Round:
     tuned: Checkpoint | None
     kept: bool
     why: str = ""
-
-
-def needs_time(config: PruneConfig) -> bool:
-    """Whether the goal is a time, which only a device can tell."""
-    return any(getattr(config, key) is not None for key in ("latency", "latency_ms", "fps"))
 
 
 def prune_in_rounds(
@@ -87,7 +81,7 @@ def prune_in_rounds(
 def _timings(plan: Plan, dense: Checkpoint, bench: Bench | None, walk: Walk) -> Timings | None:
     """What layers take on the device, where the goal is a time."""
     config = plan.recipe.prune
-    if bench is None or not needs_time(config):
+    if bench is None or not config.needs_time:
         return None
     assert config.channel_multiple is not None
     return walk.step(

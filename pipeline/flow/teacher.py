@@ -21,5 +21,5 @@ def other_teacher(plan: Plan, walk: Walk) -> Checkpoint | None:
     if model is None:
         return None
     found = input_digests(replace(recipe, model=model))
-    config = SourceConfig(model, recipe.data, recipe.seed, found, trains=False, task=recipe.task)
+    config = SourceConfig(model, recipe.data, recipe.seed, found, trains=False, loss=False, task=recipe.task)
     return walk.step("teacher", source, config, early=True)

@@ -22,6 +22,7 @@ from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS
 from jetpress.pipeline.recipe.sections.device import BudgetConfig
 from jetpress.pipeline.store.artifact import Checkpoint
 from jetpress.pipeline.store.facts.network import AssessmentFacts, Change
+from jetpress.pipeline.store.facts.onnx_file import CutFile
 
 
 def verdict(
@@ -40,7 +41,10 @@ def verdict(
         checks = tuple(timing_limits(budget, compressed.latency))
         found = _all_met(checks)
         came, why = _standing(found, None, True, faster, judged)
-        told_as: Standing = came if came in ("not met", "slower", "unknown") else "unjudged"
+        cut = outcome.exports.compressed.facts.cut
+        usual: Standing = "unjudged" if cut is None else "cut, unjudged"
+        told_as = came if came in ("not met", "slower", "unknown") else usual
+        why = why or (agreement(cut) if cut else "")
         return Verdict(met=found, checks=checks, standing=told_as, why=why or None)
     told, networks = outcome.accuracy.facts, outcome.networks
     measured = networks.dense.facts.measured
@@ -61,6 +65,15 @@ def verdict(
         guessing=told.guessing,
         test_samples=told.test_images,
         validation_samples=told.validation_images,
+    )
+
+
+def agreement(cut: CutFile) -> str:
+    """How near the outputs of a pruned file still are, in words."""
+    worst = min(cut.agreement, key=lambda one: one.mean_cosine)
+    return (
+        f"output {worst.output!r} of the pruned file is the given file's up to a cosine of {worst.mean_cosine:.4f} "
+        f"(mean; at worst {worst.cosine:.4f}) on {worst.samples} samples: agreement, not accuracy"
     )
 
 

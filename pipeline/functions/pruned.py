@@ -62,8 +62,8 @@ class Pruned:
     """What else is not as it was given, in words."""
     history: tuple[Step, ...] = field(repr=False)
     """Every step from the dense network on."""
-    dense_shapes: Shapes = field(repr=False)
-    """Of the dense network's tensors, by name."""
+    original: nn.Module = field(repr=False)
+    """The dense network, without its weights."""
     inputs: tuple[Tensor, ...] = field(repr=False)
     """The example inputs, on the CPU."""
     last: Cut = field(repr=False)

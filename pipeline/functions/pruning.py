@@ -2,42 +2,38 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from functools import cache
 from itertools import islice
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Unpack
 
 import torch
-from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.suggest import did_you_mean
-from jetpress.deploy.targets import Target
 from jetpress.pipeline.data.loading import fit_in_memory
 from jetpress.pipeline.data.splits import Batch
+from jetpress.pipeline.functions.arguments import Cutting, Loss, configured, spelled
 from jetpress.pipeline.functions.given import Given, given, inputs_of
+from jetpress.pipeline.functions.outline import outline
 from jetpress.pipeline.functions.pruned import Cut, Pruned, Size, names_of
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.channels import ChannelGraph, Step, analyse, copied
 from jetpress.pipeline.network.channels.modes import batched, evaluating
 from jetpress.pipeline.pruning.apply import cut_out, fitted, proposed, recorded
 from jetpress.pipeline.pruning.criteria import CRITERIA, Scores, scores
-from jetpress.pipeline.pruning.curves import Curves, curves_of
+from jetpress.pipeline.pruning.curves import Curves
+from jetpress.pipeline.pruning.judged import judged
 from jetpress.pipeline.pruning.reduction import Reduction
-from jetpress.pipeline.pruning.statistics import BATCHES, collected
-from jetpress.pipeline.recipe.configs import Bench, SensitivityConfig
-from jetpress.pipeline.recipe.messages import Written, explain
+from jetpress.pipeline.pruning.statistics import BATCHES
 from jetpress.pipeline.recipe.sections.compression import PruneConfig
 from jetpress.pipeline.store.facts.network import Pruning
 
-Scope = Literal["uniform", "global", "isomorphic", "measured"]
-Loss = Callable[[Any, Any], Tensor]
-"""What the network returned and the target -> a scalar."""
+if TYPE_CHECKING:
+    from jetpress.pipeline.functions.latency import Clock
 
 
 @dataclass(frozen=True)
@@ -49,27 +45,9 @@ class Shown:
     seed: int
 
 
+@spelled
 def prune(
-    model: nn.Module | Pruned,
-    example_inputs: Tensor | Sequence[Tensor],
-    *,
-    ratio: float = 0.5,
-    macs: float | None = None,
-    params: float | None = None,
-    latency: float | None = None,
-    target: str | Target = "host",
-    device: str | None = None,
-    criterion: str = "l2",
-    scope: Scope = "uniform",
-    blocks: bool = True,
-    channel_multiple: int = 8,
-    ignore: Sequence[str] = (),
-    limits: Mapping[str, float] | None = None,
-    batches: Iterable[object] | None = None,
-    loss: Loss | None = None,
-    sensitivity_images: int = 128,
-    reconstruct: bool = False,
-    seed: int = 0,
+    model: nn.Module | Pruned, example_inputs: Tensor | Sequence[Tensor], **how: Unpack[Cutting]
 ) -> Pruned:
     """Remove channels from a network, once. What has a name of the recipe's ``[prune]`` means the same as there.
 
@@ -102,46 +80,23 @@ def prune(
         RecipeError: an impossible value or pattern, inputs that do not fit, FSDP; a latency without its device.
         StageError: the network cannot be traced, or no cut leaves the same function.
     """
-    config = configured(
-        ratio=ratio, macs=macs, params=params, latency=latency, criterion=criterion, scope=scope, blocks=blocks,
-        channel_multiple=channel_multiple, ignore=list(ignore), limits=dict(limits or {}),
-        sensitivity_images=sensitivity_images, reconstruct=reconstruct,
-    )  # fmt: skip
-    bench = _bench(model, config, target, device)
-    return pruned(model, example_inputs, config, shown(config, batches, loss, seed), bench)
+    config = configured(how)
+    data = shown(config, how.get("batches"), how.get("loss"), how.get("seed", 0))
+    return pruned(model, example_inputs, config, data, clock_of(config, how))
 
 
-def _bench(
-    model: nn.Module | Pruned, config: PruneConfig, target: str | Target, device: str | None
-) -> Bench | None:
-    """Where a latency is measured, if one is asked for."""
-    if config.latency is None:
-        return None
-    if isinstance(model, Pruned):
-        raise RecipeError(
-            "jetpress.prune: latency is a share of what the dense network takes, and this one was pruned before",
-            "prune the dense network to the whole share at once, or give macs",
-        )
-    from jetpress.pipeline.functions.latency import bench_of  # with all that a device needs
-
-    return bench_of(config, target, device)
-
-
-def configured(**values: object) -> PruneConfig:
-    """The values as the recipe checks them.
+def clock_of(config: PruneConfig, how: Cutting) -> Clock | None:
+    """What measures a latency, if one is asked for.
 
     Raises:
-        RecipeError: one of them is impossible.
+        RecipeError: there is no such target, or it is not here and no device is given.
+        DeviceError: the device is another one, or cannot be reached.
     """
-    try:
-        return _adapter().validate_json(json.dumps(values, default=str), strict=True)
-    except ValidationError as error:
-        raise explain(error, Written("jetpress.prune"), PruneConfig) from None
+    if config.latency is None:
+        return None
+    from jetpress.pipeline.functions.latency import Clock, bench_of  # with all that a device needs
 
-
-@cache
-def _adapter() -> TypeAdapter[PruneConfig]:
-    return TypeAdapter(PruneConfig)
+    return Clock(bench_of(config, how.get("target", "host"), how.get("device")))
 
 
 def shown(config: PruneConfig, batches: Iterable[object] | None, loss: Loss | None, seed: int = 0) -> Shown:
@@ -186,9 +141,9 @@ def pruned(
     example_inputs: Tensor | Sequence[Tensor],
     config: PruneConfig,
     data: Shown,
-    bench: Bench | None = None,
+    clock: Clock | None = None,
 ) -> Pruned:
-    """The same with everything checked; ``bench`` is where a latency is measured."""
+    """The same with everything checked; ``clock`` measures the latency."""
     earlier = model if isinstance(model, Pruned) else None
     module = earlier.module if earlier else model
     assert isinstance(module, nn.Module) or not earlier
@@ -200,13 +155,12 @@ def pruned(
     history = earlier.history if earlier else ()
     reduction = Reduction.over(graph, config, ranked, curves, history)
     whole = earlier.pruning.whole if earlier else reduction.costs()
-    time = None
-    if bench is None:
-        found = proposed(reduction, whole)
-    else:
-        from jetpress.pipeline.functions.latency import timed
-
-        time, found = timed(bench, network.module, inputs, reduction, whole)
+    original = earlier.original if earlier else outline(network.module)
+    time, found = None, None
+    if clock is not None:
+        before_now = earlier.pruning.time if earlier else None
+        time, found = clock.chosen(original, network.module, inputs, reduction, whole, before_now)
+    found = found or proposed(reduction, whole)
     shapes, before = network.shapes, _size(network.module, inputs)
     smaller, steps, cut_now = network.module, list[Step](), Pruning()
     if found.removal or found.blocks:
@@ -221,7 +175,7 @@ def pruned(
         size=_size(smaller, inputs) if steps else before,
         notes=network.notes,
         history=(*history, *steps),
-        dense_shapes=earlier.dense_shapes if earlier else shapes,
+        original=original,
         inputs=inputs,
         last=Cut(tuple(steps), shapes, names_of(module), network.parts),  # type: ignore[arg-type]
     )
@@ -237,20 +191,12 @@ def _judged(
     config: PruneConfig, network: Given, graph: ChannelGraph, data: Shown
 ) -> tuple[dict[str, Scores], Curves]:
     """What each channel is worth, and each width where that is asked for."""
-    statistics, curves, wanted = None, Curves(), CRITERIA[config.criterion].data
     if not data.batches:
-        return scores(config.criterion, network.module, graph, seed=data.seed), curves
+        return scores(config.criterion, network.module, graph, seed=data.seed), Curves()
     looked_at = network.back(copied(network.module)).eval().requires_grad_()
     place = next((tensor.device for tensor in looked_at.state_dict().values()), torch.device("cpu"))
     batches = pytree.tree_map_only(Tensor, lambda tensor: tensor.to(place), data.batches)
-    if wanted:
-        statistics = collected(wanted, looked_at, batches, data.loss or _no_loss)
-    ranked = scores(config.criterion, network.module, graph, statistics, data.seed)
-    if config.scope == "measured":
-        how = SensitivityConfig.of(config)
-        images = tuple(torch.cat(parts)[: how.images] for parts in zip(*(b[0] for b in batches), strict=True))
-        curves = curves_of(looked_at, graph, ranked, images, how, classes=False)
-    return ranked, curves
+    return judged(config, looked_at, graph, batches, data.loss or _no_loss, data.seed)
 
 
 def _images(data: Shown) -> tuple[Tensor, ...]:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, Unpack
 
 from torch import Tensor, nn
 
 from jetpress.deploy.errors import RecipeError, StageError
+from jetpress.pipeline.functions.arguments import Cutting, configured, spelled
 from jetpress.pipeline.functions.pruned import Pruned
-from jetpress.pipeline.functions.pruning import Loss, Scope, Shown, configured, pruned, shown
+from jetpress.pipeline.functions.pruning import Shown, clock_of, pruned, shown
 from jetpress.pipeline.network.channels.modes import set_modes
 from jetpress.pipeline.pruning import steps as sizes
 from jetpress.pipeline.pruning.steps import goal
 from jetpress.pipeline.recipe.sections.compression import PruneConfig
+
+if TYPE_CHECKING:
+    from jetpress.pipeline.functions.latency import Clock
 
 Accuracy = Callable[[nn.Module], float]
 """A network -> its points on validation data, more is better."""
@@ -32,14 +36,24 @@ class Rounds:
         data: Shown,
         accuracy: Accuracy | None,
         drop: float,
+        clock: Clock | None = None,
     ) -> None:
         self.why = "not begun"
         """Why it ended."""
         self.accuracy: list[float] = []
         """Points of the dense network, and of each round's after training."""
         self._model, self._inputs, self._config, self._data = model, inputs, config, data
-        self._measure, self._drop = accuracy, drop
-        whole = replace(config, ratio=0.0, macs=None, params=None, scope="uniform", criterion="l2")
+        self._measure, self._drop, self._clock = accuracy, drop, clock
+        whole = replace(
+            config,
+            ratio=0.0,
+            macs=None,
+            params=None,
+            latency=None,
+            scope="uniform",
+            criterion="l2",
+            reconstruct=False,
+        )
         self.best = pruned(model, inputs, whole, Shown((), None, 0))
         """The last network that was good enough, as it was trained: at first a copy of the dense one."""
         self._walk = self._rounds()
@@ -55,7 +69,7 @@ class Rounds:
         for number in range(1, config.rounds + 1):
             left, share = config.rounds - number, min(done + step, whole.share)
             step = share - done
-            now = pruned(self._model, self._inputs, whole.at(config, share), self._data)
+            now = pruned(self._model, self._inputs, whole.at(config, share), self._data, self._clock)
             if not now.removed:
                 done, step = share, sizes.even(whole.share - share, left)
                 continue
@@ -104,28 +118,17 @@ class Rounds:
         return "a smaller step is not worth a training"
 
 
+@spelled
 def rounds(
     model: nn.Module | Pruned,
     example_inputs: Tensor | Sequence[Tensor],
     *,
     accuracy: Accuracy | None = None,
     drop: float = 1.0,
-    ratio: float = 0.5,
-    macs: float | None = None,
-    params: float | None = None,
     rounds: int = 3,
     first_step: float = 0.3,
     steps: Literal["adaptive", "even"] = "even",
-    criterion: str = "l2",
-    scope: Scope = "uniform",
-    blocks: bool = True,
-    channel_multiple: int = 8,
-    ignore: Sequence[str] = (),
-    limits: Mapping[str, float] | None = None,
-    batches: Iterable[object] | None = None,
-    loss: Loss | None = None,
-    sensitivity_images: int = 128,
-    seed: int = 0,
+    **how: Unpack[Cutting],
 ) -> Rounds:
     """Prune in rounds: ``for step in jetpress.rounds(...): train(step.module)``.
 
@@ -147,11 +150,8 @@ def rounds(
         RecipeError: as of :func:`jetpress.prune`; ``accuracy`` and ``drop`` are not in one unit.
         StageError: as there; ``accuracy`` gives no number.
     """
-    config = configured(
-        ratio=ratio, macs=macs, params=params, rounds=rounds, first_step=first_step, steps=steps,
-        criterion=criterion, scope=scope, blocks=blocks, channel_multiple=channel_multiple, ignore=list(ignore),
-        limits=dict(limits or {}), sensitivity_images=sensitivity_images,
-    )  # fmt: skip
+    config = configured(how, rounds=rounds, first_step=first_step, steps=steps)
     if not drop >= 0:
         raise RecipeError(f"jetpress.rounds: drop = {drop}", "give the points that may be lost: 0 or more")
-    return Rounds(model, example_inputs, config, shown(config, batches, loss, seed), accuracy, drop)
+    data = shown(config, how.get("batches"), how.get("loss"), how.get("seed", 0))
+    return Rounds(model, example_inputs, config, data, accuracy, drop, clock_of(config, how))

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from jetpress.deploy.errors import TrustError, from_os_error
 from jetpress.pipeline.functions.given import Shapes, plain, shapes_of, uncompiled, unwrapped
+from jetpress.pipeline.functions.outline import outline
 from jetpress.pipeline.functions.pruned import Cut, Pruned, Size, check_same
 from jetpress.pipeline.network import models, weight_files
 from jetpress.pipeline.network.channels import Step
@@ -93,7 +94,7 @@ def save(slim: Pruned, folder: str | Path) -> None:
     saved = {
         "format": 1,
         "history": slim.history,
-        "dense_shapes": slim.dense_shapes,
+        "dense_shapes": shapes_of(slim.original),
         "inputs": [
             {"shape": one.shape, "dtype": str(one.dtype).removeprefix("torch.")} for one in slim.inputs
         ],
@@ -138,6 +139,7 @@ def load(
     notes += uncompiled(module)
     plain(module)
     check_same(shapes_of(module), saved.dense_shapes, "what build() makes", f"the one in {path}")
+    original = outline(module)
     inputs = tuple(_input(path, one) for one in saved.inputs)
     _refuse_impossible(path, history, saved.dense_shapes, module)
     try:
@@ -153,7 +155,7 @@ def load(
     for name, parameter in module.named_parameters():
         parameter.requires_grad_(name not in saved.frozen and parameter.is_floating_point())
     return Pruned(
-        module, saved.pruning, saved.dense, saved.size, saved.notes, tuple(history), saved.dense_shapes, inputs,
+        module, saved.pruning, saved.dense, saved.size, saved.notes, tuple(history), original, inputs,
         Cut(tuple(history), saved.dense_shapes),
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from jetpress.pipeline.graph.primitives import array_of
+from jetpress.pipeline.graph.rewrites.site import array_of
 
 Doubles = NDArray[np.float64]
 

@@ -27,7 +27,9 @@ from jetpress.pipeline.recipe.sections.model import InputConfig
 from jetpress.pipeline.store.facts.onnx_file import DetectionRules, OnnxModelFacts
 
 FRAMES, NETWORK, SCORES, SOFTMAX, ARGMAX = "uint8_nhwc", "network", "scores", "softmax", "argmax"
-DETECTIONS = "detections"
+DETECTIONS, EFFICIENT = "detections", "efficient_nms"
+SEARCHED = (DETECTIONS, EFFICIENT)
+"""How a detector ends with its search."""
 LIGHT = 255
 """What full light is in a frame."""
 Attribute = int | Sequence[int]
@@ -45,7 +47,7 @@ class Ends:
     mean: Sequence[float] = ()
     std: Sequence[float] = ()
     rules: DetectionRules | None = None
-    """Of a detector, for ``detections``."""
+    """Of a detector, for ``detections`` and ``efficient_nms``."""
 
     @classmethod
     def of(cls, facts: OnnxModelFacts, data: DataConfig) -> Ends:
@@ -108,8 +110,8 @@ def attach(model: ir.Model, ends: Ends, inputs: Sequence[InputConfig], int64: bo
                 _take_frames(graph, index, ends)
         said.append(f"{', '.join(images)}: uint8 frames [batch, height, width, 3], normalised in the graph")
     graph.outputs[:] = ends.taken(graph.outputs)
-    if ends.output == DETECTIONS:
-        suppress(graph, ends.rules)
+    if ends.output in SEARCHED:
+        suppress(model, ends.rules, ends.output == EFFICIENT)
         said.append("boxes, scores, labels: what is left after non-maximum suppression in the graph")
     elif ends.output != SCORES:
         _give(graph, ends.output)

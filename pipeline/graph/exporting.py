@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -11,14 +12,15 @@ from torch import nn
 
 from jetpress.deploy.console import progress
 from jetpress.deploy.errors import StageError
-from jetpress.pipeline.graph import downgrade, lowering
+from jetpress.pipeline.graph import lowering
 from jetpress.pipeline.graph.ends import Ends, attach
+from jetpress.pipeline.graph.rewrites import downgrade
 from jetpress.pipeline.graph.simplify import simplify
 from jetpress.pipeline.graph.trace import cause, trace
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.export import ExportConfig
 from jetpress.pipeline.recipe.sections.model import InputConfig
-from jetpress.pipeline.store.facts.onnx_file import DetectionRules, TensorSpec
+from jetpress.pipeline.store.facts.onnx_file import DetectionRules, Profile, TensorSpec
 
 # A protobuf message may not be larger.
 LARGEST_FILE = 2**31 - 2**20  # of weights: the nodes need room, too
@@ -180,3 +182,13 @@ def described(value: onnx.ValueInfoProto) -> TensorSpec:
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
     shape = tuple(d.dim_value if d.HasField("dim_value") else d.dim_param for d in tensor.shape.dim)
     return TensorSpec(value.name, dtype.name, shape)
+
+
+def input_of(value: onnx.ValueInfoProto, config: ExportConfig) -> TensorSpec:
+    """As the device is told: the shape that is measured, and the profile of an open batch."""
+    told = described(value)
+    if not config.dynamic_batch:
+        return told
+    rest = told.shape[1:]
+    least, usual, most = ((size, *rest) for size in (1, config.batch, config.max_batch))
+    return replace(told, shape=usual, profile=Profile(least, usual, most))

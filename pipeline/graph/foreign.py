@@ -8,9 +8,9 @@ from dataclasses import replace
 import onnx
 import onnx_ir as ir
 
-from jetpress.pipeline.graph import downgrade
 from jetpress.pipeline.graph.exporting import to_opset
 from jetpress.pipeline.graph.raising import raised
+from jetpress.pipeline.graph.rewrites import downgrade
 from jetpress.pipeline.graph.simplify import simplify
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.export import ExportConfig

@@ -33,7 +33,10 @@ KEPT = {
     **dict.fromkeys(
         ("ConstantOfShape", "EyeLike", "RandomNormalLike", "RandomUniformLike"), "its type is fixed"
     ),
+    "GRU": "TensorRT before 10.4 computes it wrongly in FP16",  # onnx-tensorrt 10.3, onnxOpImporters.cpp:2497
 }
+STATES = {"LSTM": (5, 6), "RNN": (5,)}
+"""Initial states: left out, TensorRT takes zeros in FP32 (onnx-tensorrt 10.10, onnxOpImporters.cpp:3370)."""
 COORDINATES = ("decode_boxes", "suppress_boxes")
 """Modules of a detector that compute with boxes: FP16 has a quarter of a pixel at 256 pixels."""
 WITH_BIAS = ("Conv", "ConvTranspose", "Gemm", "LayerNormalization")
@@ -88,6 +91,8 @@ def _places(node: ir.Node, opset: int) -> _Places | str | None:
         return None
     if node.op_type in KEPT:
         return KEPT[node.op_type]
+    if any(at >= len(node.inputs) or node.inputs[at] is None for at in STATES.get(node.op_type, ())):
+        return "TensorRT starts it in FP32"
     if (node.name or "").rpartition("/")[0].endswith(COORDINATES):
         return "it computes coordinates"
     if node.domain or any(

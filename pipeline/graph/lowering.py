@@ -1,8 +1,9 @@
 """A graph as a TensorRT's parser takes it: one entry, whoever made the graph.
 
 Three things are done, in this order. What an importer refuses or reads wrongly although the opset has it is written
-another way (:mod:`jetpress.pipeline.graph.rewrites`), operators that the parser lacks become primitives
-(:mod:`jetpress.pipeline.graph.primitives`), and the opset is brought down (:mod:`jetpress.pipeline.graph.downgrade`).
+another way (:mod:`jetpress.pipeline.graph.rewrites.rules`), operators that the parser lacks become primitives
+(:mod:`jetpress.pipeline.graph.rewrites.primitives`), and the opset is brought down
+(:mod:`jetpress.pipeline.graph.rewrites.downgrade`).
 What cannot be written another way stays: the preflight refuses it by name.
 """
 
@@ -15,9 +16,9 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from jetpress.deploy.targets import Target
-from jetpress.pipeline.graph import downgrade, primitives
-from jetpress.pipeline.graph.primitives import RefusedError, Site
-from jetpress.pipeline.graph.rewrites import REWRITES, Rewrite
+from jetpress.pipeline.graph.rewrites import downgrade, primitives
+from jetpress.pipeline.graph.rewrites.rules import REWRITES, Rewrite
+from jetpress.pipeline.graph.rewrites.site import RefusedError, Site
 from jetpress.pipeline.graph.simplify import fold
 
 
@@ -41,7 +42,7 @@ def lower(
     said: Counter[str] = Counter()
     version = tuple(map(int, tensorrt.split("."))) if tensorrt else None
     for rewrite in REWRITES:
-        if version is not None and (rewrite.until is None or version < rewrite.until):
+        if version is not None and rewrite.is_for(version):
             for node in [one for one in model.graph.all_nodes() if one.op_type in rewrite.ops]:
                 said[rewrite.title] += node.domain == "" and _apply(rewrite, node, model)
     _brought_down(primitives.lower(model, operators), model)

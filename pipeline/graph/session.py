@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from jetpress.deploy.errors import StageError
+from jetpress.pipeline.graph.suppress import PLUGIN, standard
 
 Array = NDArray[Any]
 Feed = Mapping[str, Array]
@@ -54,7 +56,7 @@ def load(
     if isinstance(model, Path):
         folder = "session.model_external_initializers_file_folder_path"
         options.add_session_config_entry(folder, str(model.resolve().parent))
-    source = _showing(proto, shown).SerializeToString()
+    source = _showing(_known(proto, model), shown).SerializeToString()
     try:
         opened = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:
@@ -116,6 +118,15 @@ def tensors(model: onnx.ModelProto) -> list[str]:
 
 def _proto(model: onnx.ModelProto | Path) -> onnx.ModelProto:
     return onnx.load(model, load_external_data=False) if isinstance(model, Path) else model
+
+
+def _known(proto: onnx.ModelProto, model: onnx.ModelProto | Path) -> onnx.ModelProto:
+    """Without the plugin of TensorRT that has a form in ONNX."""
+    if not any(node.op_type == PLUGIN for node in proto.graph.node):
+        return proto
+    plain = ir.from_proto(onnx.load(model) if isinstance(model, Path) else proto)
+    standard(plain)
+    return ir.to_proto(plain)
 
 
 def _showing(proto: onnx.ModelProto, names: Collection[str]) -> onnx.ModelProto:

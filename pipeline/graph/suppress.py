@@ -1,10 +1,12 @@
-"""Detections as the last nodes of a detector's graph: ONNX's NonMaxSuppression, and a fixed number of results.
+"""Detections as the last nodes of a detector's graph: a search, and a fixed number of results.
 
 How many boxes survive depends on the image, and an engine's outputs have one shape. So the best ``detections`` of
 each image come out, filled up with zeros: ``boxes [n, detections, 4]``, ``scores [n, detections]`` (0: nothing
 there) and ``labels [n, detections]`` in INT32 (-1: nothing there). The rules are
-:class:`jetpress.pipeline.store.facts.onnx_file.DetectionRules`; TensorRT takes the operator since 8.5 (as INMSLayer),
-and looks at its 5,000 best boxes at most.
+:class:`jetpress.pipeline.store.facts.onnx_file.DetectionRules`. The search is ONNX's NonMaxSuppression, which TensorRT
+takes since 8.5 (as INMSLayer, which looks at its 5,000 best boxes at most), or EfficientNMS_TRT, a plugin of TensorRT
+(github.com/NVIDIA/TensorRT, plugin/efficientNMSPlugin). ONNX Runtime has no such plugin: :func:`standard` writes in its
+place the NonMaxSuppression that does the same.
 """
 
 from __future__ import annotations
@@ -21,6 +23,10 @@ from jetpress.pipeline.store.facts.onnx_file import DetectionRules
 PART = "suppress_boxes"
 """Nodes made here are called ``jetpress/suppress_boxes/TopK_7``; they stay in FP32."""
 LABELS = "labels"
+STANDARD = "standard_suppression"
+"""What is written in the place of the plugin."""
+PLUGIN, PLUGINS = "EfficientNMS_TRT", "TRT"
+"""Operator and domain; the parser goes by the operator's name alone."""
 
 
 def raw(rules: DetectionRules) -> tuple[str, ...]:
@@ -28,12 +34,18 @@ def raw(rules: DetectionRules) -> tuple[str, ...]:
     return tuple(f"{name}_raw" for name in rules.reads)
 
 
-def suppress(graph: ir.Graph, rules: DetectionRules | None) -> None:
+def suppress(model: ir.Model, rules: DetectionRules | None, plugin: bool = False) -> None:
     """Put head and search behind the network's outputs, in place.
+
+    Args:
+        model: of the network alone.
+        rules: of the search.
+        plugin: by EfficientNMS_TRT.
 
     Raises:
         RecipeError: the network is no detector, or its batch is open.
     """
+    graph = model.graph
     outputs = {str(one.name): one for one in graph.outputs}
     if rules is None or not set(rules.reads) <= set(outputs):
         raise RecipeError(
@@ -52,10 +64,39 @@ def suppress(graph: ir.Graph, rules: DetectionRules | None) -> None:
     for one, name in zip(read, raw(rules), strict=True):
         one.name = name
     boxes, scores = clean(write, read, head, rules.size, rules.classes)
-    found = _Tail(write, rules, *sizes).all_images(boxes, scores)
+    if plugin:
+        model.opset_imports[PLUGINS] = 1
+    found = _Tail(write, rules, *sizes).all_images(boxes, scores, plugin)
     for name, value in zip(("boxes", "scores", LABELS), found, strict=True):
         value.name = name
     graph.outputs[:] = [*found, *rest]
+
+
+def standard(model: ir.Model) -> None:
+    """Every EfficientNMS_TRT written as NonMaxSuppression that finds the same, in place."""
+    graph = model.graph
+    for node in [one for one in graph if one.op_type == PLUGIN]:
+        boxes, scores = node.inputs
+        assert boxes is not None
+        assert scores is not None
+        batch, most, _ = (int(str(size)) for size in node.outputs[1].shape or ())
+        _, anchors, classes = (int(str(size)) for size in scores.shape or ())
+        asked = {name: node.attributes[name].as_float() for name in ("score_threshold", "iou_threshold")}
+        rules = DetectionRules(
+            score=asked["score_threshold"],
+            iou=asked["iou_threshold"],
+            candidates=anchors * classes,
+            detections=most,
+            first_label=0,
+        )
+        write = Writer(graph, STANDARD)
+        tail = _Tail(write, rules, batch, classes, anchors)
+        found = tail.by_operator(boxes, write.op("Transpose", scores, perm=[0, 2, 1]))
+        for old, new in zip(node.outputs[1:], found, strict=True):
+            ir.convenience.replace_all_uses_with(old, new)
+        graph.remove(node, safe=True)
+    graph.sort()
+    model.opset_imports.pop(PLUGINS, None)
 
 
 class _Tail:
@@ -66,29 +107,71 @@ class _Tail:
         self.batch, self.classes, self.anchors = batch, classes, anchors
         self.most = rules.detections
 
-    def all_images(self, boxes: ir.Value, scores: ir.Value) -> list[ir.Value]:
+    def all_images(self, boxes: ir.Value, scores: ir.Value, plugin: bool) -> list[ir.Value]:
         """Boxes, scores and labels of every image, one behind the other."""
-        columns = zip(
-            *(
-                self.one_image(self.write.cut(boxes, at, at + 1, 0), self.write.cut(scores, at, at + 1, 0))
-                for at in range(self.batch)
-            ),
-            strict=True,
-        )
-        shapes = [[self.batch, self.most, 4], [self.batch, self.most], [self.batch, self.most]]
-        kinds = [ir.DataType.FLOAT, ir.DataType.FLOAT, ir.DataType.INT32]
-        found = []
-        for column, shape, kind in zip(columns, shapes, kinds, strict=True):
-            value = self.write.op(
-                "Reshape", self.write.op("Concat", *column, axis=0), self.write.constant(*shape)
-            )
-            value.shape, value.type = ir.Shape(shape), ir.TensorType(kind)
-            found.append(value)
+        search = self.by_plugin if plugin else self.by_operator
+        boxes, scores, labels = search(boxes, self.candidates(scores))
+        write = self.write
+        there = write.op("Greater", scores, write.constant(0.0, kind=np.float32))
+        labels = write.op("Add", labels, write.array(np.array([self.rules.first_label], np.int32)))
+        labels = write.op("Where", there, labels, write.array(np.array([-1], np.int32)))
+        weight = write.op("Unsqueeze", write.op("Cast", there, to=ir.DataType.FLOAT), write.constant(2))
+        found = [write.op("Mul", boxes, weight), write.op("Identity", scores), labels]
+        for value, like in zip(found, self.shaped(), strict=True):
+            value.shape, value.type = like
         return found
+
+    def shaped(self) -> list[tuple[ir.Shape, ir.TensorType]]:
+        """Shapes and types of boxes, scores and labels."""
+        each, kinds = (self.batch, self.most), (ir.DataType.FLOAT, ir.DataType.FLOAT, ir.DataType.INT32)
+        shapes = ([*each, 4], each, each)
+        return [(ir.Shape(shape), ir.TensorType(kind)) for shape, kind in zip(shapes, kinds, strict=True)]
+
+    def by_plugin(self, boxes: ir.Value, scores: ir.Value) -> list[ir.Value]:
+        """Boxes, scores and class numbers from boxes ``[n, anchors, 4]`` and scores ``[n, classes, anchors]``.
+
+        Background and activation are ours, corners x1, y1, x2, y2; what is missing has the score 0.
+        """
+        scores = self.write.op("Transpose", scores, perm=[0, 2, 1])
+        scores.shape = ir.Shape([self.batch, self.anchors, self.classes])
+        scores.type = ir.TensorType(ir.DataType.FLOAT)
+        node = ir.node(
+            PLUGIN,
+            [boxes, scores],
+            {
+                "plugin_version": "1",
+                "score_threshold": float(self.rules.score),
+                "iou_threshold": float(self.rules.iou),
+                "max_output_boxes": self.most,
+                "background_class": -1,
+                "score_activation": 0,
+                "box_coding": 0,
+            },
+            domain=PLUGINS,
+            num_outputs=4,
+            name=f"jetpress/{PART}/{PLUGIN}",
+        )
+        shapes = [(ir.Shape([self.batch, 1]), ir.TensorType(ir.DataType.INT32)), *self.shaped()]
+        for place, (value, like) in enumerate(zip(node.outputs, shapes, strict=True)):
+            value.name = f"{PART}/{PLUGIN}_{place}"
+            value.shape, value.type = like
+        self.write.graph.append(node)
+        return [*node.outputs[1:]]
+
+    def by_operator(self, boxes: ir.Value, scores: ir.Value) -> list[ir.Value]:
+        """The same by NonMaxSuppression, image by image."""
+        parts = [
+            self.one_image(self.write.cut(boxes, at, at + 1, 0), self.write.cut(scores, at, at + 1, 0))
+            for at in range(self.batch)
+        ]
+        shapes = ([self.batch, self.most, 4], [self.batch, self.most], [self.batch, self.most])
+        return [
+            self.write.op("Reshape", self.write.op("Concat", *column, axis=0), self.write.constant(*shape))
+            for column, shape in zip(zip(*parts, strict=True), shapes, strict=True)
+        ]
 
     def one_image(self, boxes: ir.Value, scores: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
         """Of boxes ``[1, anchors, 4]`` and scores ``[1, classes, anchors]`` the best that stay."""
-        scores = self.candidates(scores)
         chosen = self.write.op(
             "NonMaxSuppression",
             boxes,
@@ -116,16 +199,10 @@ class _Tail:
         place = self.write.op("Gather", place, order)
         label = self.write.op("Div", place, self.write.constant(self.anchors))
         anchor = self.write.op("Sub", place, self.write.op("Mul", label, self.write.constant(self.anchors)))
-        there = self.write.op("Greater", best, self.write.constant(0.0, kind=np.float32))
-        label = self.write.op("Add", label, self.write.constant(self.rules.first_label))
-        label = self.write.op("Where", there, label, self.write.constant(-1))
         box = self.write.op(
             "Gather", self.write.op("Reshape", boxes, self.write.constant(self.anchors, 4)), anchor, axis=0
         )
-        weight = self.write.op(
-            "Unsqueeze", self.write.op("Cast", there, to=ir.DataType.FLOAT), self.write.constant(1)
-        )
-        return self.write.op("Mul", box, weight), best, self.write.op("Cast", label, to=ir.DataType.INT32)
+        return box, best, self.write.op("Cast", label, to=ir.DataType.INT32)
 
     def candidates(self, scores: ir.Value) -> ir.Value:
         """The scores of the best of each level or class; all others are 0."""
@@ -136,8 +213,9 @@ class _Tail:
         for count in levels:
             part, flat = self.write.cut(scores, first, first + count, 2), self.classes * count
             if flat > most:
-                row = self.best(self.write.op("Reshape", part, self.write.constant(1, 1, flat)), most)
-                part = self.write.op("Reshape", row, self.write.constant(1, self.classes, count))
+                row = self.write.op("Reshape", part, self.write.constant(self.batch, 1, flat))
+                shape = self.write.constant(self.batch, self.classes, count)
+                part = self.write.op("Reshape", self.best(row, most), shape)
             parts.append(part)
             first += count
         return self.write.op("Concat", *parts, axis=2) if len(parts) > 1 else parts[0]  # type: ignore[no-any-return]

@@ -69,6 +69,10 @@ def load_stored(
     new = _left_out(loaded, wanted, choice)
     others = {name for one in fits if one.same == fit.same for name in one.names.values()}
     beside, unknown = _beside(stored, fit, used | others, choice)
+    auxiliary = [name for name in unknown if "aux" in name.lower()]
+    if unknown and len(auxiliary) == len(unknown):  # a network without such a head computes the same
+        notes.append(f"auxiliary heads, which only help to train, are left out: {_listed(auxiliary, 3)}")
+        unknown = []
     if beside:
         notes.append(f"not loaded, as no part of the network: {_listed(beside)}")
     state = {name: tensor for name, tensor in loaded.items() if name not in new}

@@ -191,7 +191,13 @@ def rules_of(module: nn.Module, shape: Sequence[int]) -> DetectionRules | None:
     find = getattr(module, "rules", None)
     if not callable(find):
         return None
-    found = find(shape)
+    modes = [(one, one.training) for one in module.modules()]
+    module.eval()  # it may have to run for them: BatchNorm would learn of it, and cannot with one sample of one pixel
+    try:
+        found = find(shape)
+    finally:
+        for one, mode in modes:
+            one.training = mode
     try:
         return found if isinstance(found, DetectionRules) else DetectionRules(**dict(found))
     except (TypeError, ValueError) as error:
@@ -216,6 +222,37 @@ def of_head(task: TaskConfig, model: ModelConfig) -> DetectionRules:
     )
     found = replace(limits, head=str(task.head), reads=names[: len(head.outputs)], size=size)
     return asked(replace(found, classes=len(task.classes)), task)
+
+
+def head_of(outputs: Sequence[Tensor], size: tuple[int, int], builder: str) -> str:
+    """The name of the head whose layout a network's outputs have, for a recipe that is yet to be written.
+
+    Args:
+        outputs: of an image of ``size``, in evaluation mode.
+        size: height and width.
+        builder: names it in the message.
+
+    Raises:
+        RecipeError: they have none, or one of several.
+    """
+    shapes = [list(one.shape) for one in outputs]
+    first, second = shapes[0], shapes[1] if len(shapes) > 1 else []
+    cells = sum((size[0] // stride) * (size[1] // stride) for stride in HEADS["yolox"].strides)
+    if len(first) == 3:
+        if len(second) == 3 and first[2] == 4 and second[1:] == [second[1], first[1]]:
+            return "ours"
+        if len(second) == 3 and second[1:] == [first[1], 4]:
+            return "detr"
+        if first[2] > 5 and first[1] in (cells, 3 * cells) and first[2] != cells:
+            return "yolox" if first[1] == cells else "yolov5"
+        if first[2] == 6 and first[1] > 6:
+            return "yolov10"
+        if 4 < first[1] <= first[2]:
+            return "yolov8"
+    raise RecipeError(
+        f"the outputs of {builder} have the shapes {', '.join(map(str, shapes))}: no layout of boxes that is known",
+        "`jetpress docs detection` has the layouts of task.head; or give the network a method rules(shape)",
+    )
 
 
 def asked(rules: DetectionRules, task: TaskConfig) -> DetectionRules:

@@ -2,32 +2,46 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import inspect
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.suggest import did_you_mean
-from jetpress.pipeline.network import heads, models, user_code
+from jetpress.pipeline.network import detectors, heads, models, user_code
+from jetpress.pipeline.network.heads import Counted
 from jetpress.pipeline.network.models import Network, example_inputs, outputs_of
 from jetpress.pipeline.recipe.checks import LIBRARIES
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.fields import is_file_reference
 from jetpress.pipeline.recipe.sections.model import InputConfig, ModelConfig
-from jetpress.pipeline.recipe.writing import IMAGENET, DataSeen, NetworkSeen
+from jetpress.pipeline.recipe.sections.task import TaskConfig
+from jetpress.pipeline.recipe.seen import IMAGENET, DataSeen, NetworkSeen
 
 OTHER_TASKS = {
-    "detection": "finds boxes: `jetpress docs detection`, and recipes/detect.toml to begin with",
-    "segmentation": "labels pixels: write a recipe with data.loss and data.metric of your own",
     "video": 'takes clips: write a recipe with data.source = "file.py:function"',
     "optical_flow": 'takes pairs of images: write a recipe with data.source = "file.py:function"',
     "quantization": "is quantized already: take the one without `quantized_`",
 }
-"""Packages of torchvision.models that are not classifiers."""
+"""Packages of torchvision.models that no recipe is written for."""
+PLACES = {
+    "detection": "it finds boxes: give a data.yaml, or a folder in COCO's or Pascal VOC's layout",
+    "segmentation": "it labels pixels: give a folder of images and masks, a data.yaml, or a folder in COCO's or VOC's "
+    "layout",
+}
+"""Packages whose networks are for one task, and the data that it needs."""
+LARGEST = {"detection": 640, "segmentation": 512, "keypoints": 512}
+"""Pixels of the longer side where nothing says another number; YOLO's 640."""
+SHOWN = 2
+"""New layers that are named."""
 MULTIPLE = 32
 """Most networks halve an image five times."""
+SSD = {"ssdlite320_": 320, "ssd300_": 300}
+"""Names that say a size: their anchors are made for it."""
 
 
 @dataclass(frozen=True)
@@ -39,41 +53,86 @@ class Library:
     """It takes no other size."""
     mean: tuple[float, ...] = IMAGENET[0]
     std: tuple[float, ...] = IMAGENET[1]
+    kind: str | None = None
+    """What its networks are for, as ``task.kind``; None: the user knows."""
 
 
-def look(given: str, weights: Path | None, data: DataSeen, place: str, written: str | None) -> NetworkSeen:
+def look(
+    given: str, weights: Path | None, data: DataSeen, place: str, written: str | None, counted: Counted
+) -> NetworkSeen:
     """Build a network for these classes and try it on a sample of the size that it will see.
 
     Args:
         given: ``torchvision:NAME``, ``timm:NAME`` or ``file.py:function``.
         weights: trained ones, or None.
-        data: whose classes it is to tell apart.
+        data: whose classes it is to tell apart, or to find.
         place: ``given`` as the recipe will name it.
         written: the path of the weights as the recipe will name it.
+        counted: how many classes its outputs have scores for.
 
     Raises:
         RecipeError: no such network (the nearest is named), it is for another task, or the weights are another one's.
     """
     library = library_of(given)
+    if library.kind in PLACES and data.kind != library.kind:
+        raise RecipeError(f"{given} tells no classes apart", PLACES[str(library.kind)])
     size, why = _size(library, data, weights is not None)
-    image = InputConfig(shape=(3, size, size))
-    model = ModelConfig(given, weights=None if weights is None else str(weights), inputs=(image,))
-    network, samples = Network(models.build(model).eval(), model, DataConfig()), example_inputs((image,))
-    new = []
+    height, width = (size, size) if isinstance(size, int) else size
+    image = InputConfig(shape=(3, height, width))
+    arguments = _required(given, data.classes)
+    model = ModelConfig(given, arguments, None if weights is None else str(weights), inputs=(image,))
+    task = TaskConfig(kind=data.kind, classes=data.names)
+    network = Network(models.build(model).eval(), model, DataConfig(size=size), task=task)
+    samples, new, head = example_inputs((image,)), list[heads.NewLayer](), None
     if data.side is not None:
-        network = heads.fit_classes(network, data.classes, samples)
-        _try(network, samples, data)
-        new = [] if weights is None else heads.load(network, samples, trains=True)
+        if data.kind == "detection" and not callable(getattr(network.module, "rules", None)):
+            head = detectors.head_of(outputs_of(_run(network, samples)), (height, width), given)
+            network = replace(network, task=replace(task, head=head))
+        network = heads.fit_classes(network, data.classes, samples, counted)
+        _try(network, samples, data, counted)
+        new = [] if weights is None else heads.load(network, samples, trains=True, counted=counted)
+    detector = isinstance(network.module, detectors.Detector)
     return NetworkSeen(
         builder=place,
         size=size,
         why_size=why,
-        mean=library.mean,
-        std=library.std,
+        mean=network.module.mean if detector else library.mean,  # type: ignore[arg-type]
+        std=network.module.std if detector else library.std,  # type: ignore[arg-type]
         weights=written,
-        new="; ".join(map(str, new)),
+        new="; ".join(map(str, new[:SHOWN])) + (f"; ... ({len(new)} layers)" if len(new) > SHOWN else ""),
         layer_norm=any(isinstance(one, nn.LayerNorm) for one in network.module.modules()),
+        head=head,
+        arguments=arguments,
+        loss=_loss(network, given, place) if data.kind == "detection" else None,
     )
+
+
+def _required(given: str, classes: int) -> dict[str, Any]:
+    """The number of classes, where the builder does not do without."""
+    name = heads.argument_of(given) if is_file_reference(given) else None
+    if name is None:
+        return {}
+    needed = inspect.signature(user_code.load(given)).parameters[name].default is inspect.Parameter.empty
+    return {name: classes} if needed else {}
+
+
+def _loss(network: Network, given: str, place: str) -> str | None:
+    """``data.loss`` of a detector without a loss of its own: the function ``loss`` of its file.
+
+    Raises:
+        RecipeError: there is none.
+    """
+    if callable(getattr(network.module, "loss", None)):
+        return None
+    try:
+        user_code.load(f"{user_code.split(given)[0]}:loss")
+    except RecipeError:
+        raise RecipeError(
+            f"{given} has no loss, and none fits every detector",
+            "write a function loss(outputs, target), or loss(model, outputs, target), into the same file, or a method "
+            "loss(outputs, target) of the network: `jetpress docs detection`",
+        ) from None
+    return f"{place.rpartition(':')[0]}:loss"
 
 
 def library_of(given: str) -> Library:
@@ -112,12 +171,15 @@ def _torchvision(name: str) -> Library:
     package = get_model_builder(name).__module__.split(".")[2]
     if package in OTHER_TASKS:
         raise RecipeError(f"torchvision:{name} tells no classes apart", f"it {OTHER_TASKS[package]}")
+    if package in PLACES:
+        size = next((side for start, side in SSD.items() if name.startswith(start)), None)
+        return Library(size, size is not None, kind=package)
     default = getattr(get_model_weights(name), "DEFAULT", None)
     if default is None:
-        return Library()
+        return Library(kind="classification")
     shown, least = default.transforms(), default.meta.get("min_size", (1, 1))
     size = shown.crop_size[0]
-    return Library(size, min(least) >= size, tuple(shown.mean), tuple(shown.std))
+    return Library(size, min(least) >= size, tuple(shown.mean), tuple(shown.std), "classification")
 
 
 def _timm(name: str) -> Library:
@@ -125,15 +187,17 @@ def _timm(name: str) -> Library:
 
     known = timm.get_pretrained_cfg(name)
     if known is None:
-        return Library()
+        return Library(kind="classification")
     fixed = bool(known.fixed_input_size)
-    return Library(known.input_size[-1], fixed, tuple(known.mean), tuple(known.std))
+    return Library(known.input_size[-1], fixed, tuple(known.mean), tuple(known.std), "classification")
 
 
-def _size(library: Library, data: DataSeen, trained: bool) -> tuple[int, str]:
+def _size(library: Library, data: DataSeen, trained: bool) -> tuple[int | tuple[int, int], str]:
     """Pixels that the network will see, and why."""
     if data.side is None:
         return 32, ""
+    if (data.kind in LARGEST or data.source == "pairs") and data.root and not library.fixed and data.sides:
+        return _of_places(data.kind, data.sides)
     if library.fixed and library.size:
         return library.size, f"the network takes no other size; the images' shorter side is {data.side}"
     if data.source == "digits":
@@ -151,21 +215,44 @@ def _size(library: Library, data: DataSeen, trained: bool) -> tuple[int, str]:
     ), f"the images' shorter side is {data.side} pixels (median), in a multiple of {MULTIPLE}"
 
 
-def _try(network: Network, samples: tuple[Tensor, ...], data: DataSeen) -> None:
-    """A forward pass works, and gives a score for every class."""
-    given, size = network.model.builder, network.model.inputs[0].shape[-1]
+def _of_places(kind: str, sides: tuple[int, int]) -> tuple[int | tuple[int, int], str]:
+    """Where the target is places in the image: all of it is seen, a detector's in a square."""
+    most = LARGEST.get(kind, LARGEST["segmentation"])
+    scale = min(1.0, most / max(sides))
+    height, width = (max(MULTIPLE, MULTIPLE * round(scale * side / MULTIPLE)) for side in sides)
+    words = f"the images have {sides[1]} x {sides[0]} pixels (median); in multiples of {MULTIPLE}"
+    if kind == "detection":
+        longer = max(height, width)
+        return longer, f"{words}, at most {most}; [height, width] where all are wide"
+    return (height if height == width else (height, width)), f"{words}, at most {most}"
+
+
+def _run(network: Network, samples: tuple[Tensor, ...]) -> object:
+    """What it returns.
+
+    Raises:
+        RecipeError: it does not take images of this size.
+    """
+    given, (_, height, width) = network.model.builder, network.model.inputs[0].shape
     try:
         with torch.no_grad():
-            scores = outputs_of(network.module(*samples))[0]
+            return network.module(*samples)
     except RecipeError:
         raise
     except Exception as error:  # the user's network may raise anything
         raise RecipeError(
-            f"{given} does not take images of {size} x {size}: {type(error).__name__}: {error}",
+            f"{given} does not take images of {width} x {height}: {type(error).__name__}: {error}",
             "it is called with a tensor [batch, 3, height, width]",
         ) from error
-    if scores.ndim < 2 or scores.shape[1] != data.classes:
+
+
+def _try(network: Network, samples: tuple[Tensor, ...], data: DataSeen, counted: Counted) -> None:
+    """A forward pass works, and gives a score for every class."""
+    given, outputs = network.model.builder, outputs_of(_run(network, samples))
+    scored = counted(network, outputs)
+    if scored not in (None, data.classes) or (outputs[0].ndim < 2 and data.kind == "classification"):
         raise RecipeError(
-            f"{given} gives scores of shape {list(scores.shape)} for 2 images, and the data has {data.classes} classes",
+            f"{given} gives scores of shape {list(outputs[0].shape)} for 2 images, and the data has {data.classes} "
+            "classes",
             f"let {given.rpartition(':')[2]} take num_classes, and give a score for each class",
         )

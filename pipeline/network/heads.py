@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,10 +25,18 @@ from jetpress.pipeline.network.models import Network, build, outputs_of
 from jetpress.pipeline.recipe.sections.fields import is_file_reference
 from jetpress.pipeline.recipe.sections.model import ModelConfig
 
-ARGUMENTS = ("num_classes", "n_classes", "nb_classes")
+ARGUMENTS = ("num_classes", "n_classes", "nb_classes", "classes", "nc")
 """What builders call the number of classes."""
+Counted = Callable[[Network, tuple[Tensor, ...]], int | None]
+"""A network and its outputs -> for how many classes they have scores; None: they do not say."""
 OTHER = 7
 """Classes more, for a look at what changes with them."""
+
+
+def first_output(network: Network, outputs: tuple[Tensor, ...]) -> int | None:
+    """Scores along dimension 1 of the first output."""
+    del network
+    return outputs[0].shape[1] if outputs[0].ndim > 1 else None
 
 
 @dataclass(frozen=True)
@@ -48,13 +56,21 @@ class NewLayer:
         return f"{self.name}: {changed}{self.classes} classes"
 
 
-def fit_classes(network: Network, classes: int, samples: tuple[Tensor, ...]) -> Network:
+def fit_classes(
+    network: Network, classes: int, samples: tuple[Tensor, ...], counted: Counted = first_output
+) -> Network:
     """The network with a score for each of ``classes``; as it is where it has, or does not run on ``samples``.
+
+    Args:
+        network: in eval mode.
+        classes: of the data.
+        samples: two of the data.
+        counted: how many the outputs have scores for.
 
     Raises:
         RecipeError: the recipe asks for another number of classes than the data has.
     """
-    model, scores = network.model, _scores(network.module, samples)
+    model, scores = network.model, scored(network, samples, counted)
     if scores in (None, classes):
         return network
     argument = argument_of(model.builder)
@@ -65,15 +81,19 @@ def fit_classes(network: Network, classes: int, samples: tuple[Tensor, ...]) -> 
             "last layer",
         )
     if argument is not None:
-        wider = replace(model, arguments={**model.arguments, argument: classes})
-        module = build(wider, network.seed).eval()
-        if _scores(module, samples) == classes:
-            return replace(network, module=module, model=wider)
+        asked = classes
+        for _ in range(2):
+            wider = replace(model, arguments={**model.arguments, argument: asked})
+            wide = replace(network, module=build(wider, network.seed).eval(), model=wider)
+            there = scored(wide, samples, counted)
+            if there == classes:
+                return wide
+            asked += classes - (there or classes)  # of some the background counts
     layer = last_layer(network.module, samples, int(scores or 0))
     if layer is None:
         return network
     resize(network.module, layer, classes, network.seed)
-    if _scores(network.module, samples) != classes:
+    if scored(network, samples, counted) != classes:
         return replace(network, module=build(model, network.seed).eval())
     say(f"    {layer} is replaced: the network scores {scores} classes, the data has {classes}")
     return replace(network, history=[*network.history, {"head": layer, "classes": classes}])
@@ -90,13 +110,16 @@ def argument_of(builder: str) -> str | None:
     return next((name for name in ARGUMENTS if name in known), None)
 
 
-def load(network: Network, samples: tuple[Tensor, ...], trains: bool) -> list[NewLayer]:
+def load(
+    network: Network, samples: tuple[Tensor, ...], trains: bool, counted: Counted = first_output
+) -> list[NewLayer]:
     """Fill the network from the recipe's weights; one line says what is new.
 
     Args:
         network: as :func:`fit_classes` gave it.
         samples: two of the data.
         trains: whether training follows.
+        counted: how many the outputs have scores for.
 
     Returns:
         the layers that were not loaded
@@ -105,9 +128,9 @@ def load(network: Network, samples: tuple[Tensor, ...], trains: bool) -> list[Ne
         RecipeError: the weights do not fit, or a new layer would stay untrained.
     """
     model, path = network.model, Path(str(network.model.weights))
-    last = () if model.head == "keep" else parameters_of_classes(network, samples)
+    last = () if model.head == "keep" else parameters_of_classes(network, samples, counted)
     missing = load_weights(network.module, path, Choice(model.skip, model.head, last))
-    classes = model.arguments.get(argument_of(model.builder) or "") or _scores(network.module, samples)
+    classes = model.arguments.get(argument_of(model.builder) or "") or scored(network, samples, counted)
     new = _layers(network.module, missing, last, classes)
     if not new:
         return []
@@ -121,7 +144,7 @@ def load(network: Network, samples: tuple[Tensor, ...], trains: bool) -> list[Ne
     return new
 
 
-def parameters_of_classes(network: Network, samples: tuple[Tensor, ...]) -> tuple[str, ...]:
+def parameters_of_classes(network: Network, samples: tuple[Tensor, ...], counted: Counted) -> tuple[str, ...]:
     """Names of all weights and buffers whose shape depends on the number of classes."""
     model, module = network.model, network.module
     replaced = [step["head"] for step in network.history if "head" in step]
@@ -133,7 +156,7 @@ def parameters_of_classes(network: Network, samples: tuple[Tensor, ...]) -> tupl
         return tuple(
             name for name, one in module.state_dict().items() if other.get(name, one.shape) != one.shape
         )
-    scores = _scores(module, samples)
+    scores = scored(network, samples, counted)
     layer = replaced[-1] if replaced else last_layer(module, samples, scores) if scores else None
     return tuple(name for name in module.state_dict() if layer and name.startswith(f"{layer}."))
 
@@ -146,14 +169,13 @@ def _shapes(model: ModelConfig, seed: int) -> Mapping[str, torch.Size]:
     return {}
 
 
-def _scores(module: nn.Module, samples: tuple[Tensor, ...]) -> int | None:
-    """How many classes the first output has; None where the network does not run, which is said elsewhere."""
+def scored(network: Network, samples: tuple[Tensor, ...], counted: Counted) -> int | None:
+    """For how many classes it has scores; None where it does not run, which is said elsewhere."""
     try:
         with torch.no_grad():
-            first = outputs_of(module(*samples))[0]
+            return counted(network, outputs_of(network.module(*samples)))
     except Exception:  # noqa: BLE001  (a network may raise anything)
         return None
-    return first.shape[1] if first.ndim > 1 else None
 
 
 def _layers(

@@ -18,8 +18,8 @@ from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.pruning.criteria import CRITERIA, Scores, Statistics, scores
 from jetpress.pipeline.sparse.products import products
 from jetpress.pipeline.sparse.reconstruct import columns, operand, samples, walk
-from jetpress.pipeline.tasks.task import Judge
-from jetpress.pipeline.training.evaluate import device, loss, to_device
+from jetpress.pipeline.training.evaluate import device, to_device
+from jetpress.pipeline.training.losses import Loss, loss
 from jetpress.pipeline.training.norms import as_in_training
 
 BATCHES = 8
@@ -41,21 +41,21 @@ def judged(criterion: str, network: Network, graph: ChannelGraph) -> dict[str, S
     return scores(criterion, network.module, graph, statistics, network.seed)
 
 
-def collected(wanted: str, module: nn.Module, batches: Iterable[Batch], objective: Judge) -> Statistics:
+def collected(wanted: str, module: nn.Module, batches: Iterable[Batch], objective: Loss) -> Statistics:
     """What a criterion wants to see (``Criterion.data``), of ``module`` in the mode and the place that it is in."""
     if wanted == "gradients":
         return gradients(module, batches, objective)
     return grams(module, batches) if wanted == "grams" else activations(module, batches)
 
 
-def gradients(module: nn.Module, batches: Iterable[Batch], objective: Judge) -> Statistics:
+def gradients(module: nn.Module, batches: Iterable[Batch], objective: Loss) -> Statistics:
     """Gradients of ``objective`` over some batches, and their squares."""
     sums: dict[str, Tensor] = {}
     squares: dict[str, Tensor] = {}
     count = 0
     for inputs, target in batches:
         module.zero_grad()
-        objective(module(*inputs), target).backward()
+        objective(module(*inputs), target, inputs).backward()
         count += 1
         for name, parameter in module.named_parameters():
             if parameter.grad is not None:

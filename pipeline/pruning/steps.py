@@ -8,13 +8,18 @@ it a half step is tried from the last good network.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from jetpress.pipeline.recipe.sections.compression import PruneConfig
 
 GROWTH = 1.5
 SMALLEST = 0.02
 """Share of the network: steps below it are not worth a fine-tuning."""
+NOT_OF_A_CUT = ("ratio", "macs", "params", "latency", "latency_ms", "fps", "rounds", "first_step", "steps")
+"""Keys that decide what a round's goal is, and which rounds there are."""
+OF_MEASURED = ("blocks", "sensitivity_images")
+"""Keys of ``scope = "measured"``."""
 
 
 @dataclass(frozen=True)
@@ -28,14 +33,14 @@ class Goal:
     """Other keys that hold, too, and their shares."""
 
     def at(self, config: PruneConfig, share: float) -> PruneConfig:
-        """The configuration of a round: this share of the original is gone after it, and as much of the others'."""
+        """The configuration of a round: this share of the original is gone after it, and as much of the others'.
+
+        Keys that have no part in the cut have their default: equal cuts are equal, whatever led to them.
+        """
         gone = {kind: round(whole * share / self.share, 6) for kind, whole in self.also.items()}
-        gone[self.kind] = round(share, 6)
-        macs, params, latency = (gone.get(kind) for kind in ("macs", "params", "latency"))
-        ratio = gone.get("ratio", config.ratio)
-        return replace(
-            config, ratio=ratio, macs=macs, params=params, latency=latency, latency_ms=None, fps=None
-        )
+        unread = NOT_OF_A_CUT if config.scope == "measured" else NOT_OF_A_CUT + OF_MEASURED
+        plain: dict[str, Any] = {one.name: one.default for one in fields(config) if one.name in unread}
+        return replace(config, **plain | gone | {self.kind: round(share, 6)})
 
 
 def goal(config: PruneConfig, batch: int, dense_ms: float | None) -> Goal:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from jetpress.deploy.targets import Target
-from jetpress.pipeline.recipe.sections.compression import PruneConfig
+from jetpress.pipeline.recipe.given import Calibration, Pixels, Sizing
+from jetpress.pipeline.recipe.sections.compression import PruneConfig, QuantizeConfig
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.device import BenchmarkConfig, BuildConfig
-from jetpress.pipeline.recipe.sections.export import ExportConfig
+from jetpress.pipeline.recipe.sections.export import EquivalenceConfig, ExportConfig
 from jetpress.pipeline.recipe.sections.model import ModelConfig
 from jetpress.pipeline.recipe.sections.task import UNDECIDED, TaskConfig
 
@@ -71,6 +72,8 @@ class BundleConfig:
     seed: int
     alone: bool = False
     """Nothing was compressed: there is one network, and nothing to measure it against."""
+    pixels: Pixels | None = None
+    """How an image becomes the input of a file that was given; a network's data says it otherwise."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,8 @@ class SourceConfig:
     """Digests of everything outside of the recipe, taken when the run began, by recipe key."""
     trains: bool = True
     """Whether training follows, so that a layer may be new."""
+    loss: bool = True
+    """Whether a loss is needed, so that it is tried."""
     task: TaskConfig = UNDECIDED
 
 
@@ -120,3 +125,59 @@ class SensitivityConfig:
             config.blocks,
             config.sensitivity_images,
         )
+
+
+@dataclass(frozen=True)
+class GivenConfig:
+    """The file, and the shapes that it is to take."""
+
+    path: str
+    digest: str
+    """Of the file and of the weights beside it."""
+    shapes: Mapping[str, Sizing] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True)
+class LowerConfig:
+    """How the file is written for a target."""
+
+    export: ExportConfig
+    pixels: Pixels
+    task: TaskConfig = UNDECIDED
+    """The head of a detector, and how its detections are searched for."""
+
+
+@dataclass(frozen=True)
+class PruneFileConfig:
+    """What goes from the file, by what its samples show."""
+
+    prune: PruneConfig
+    equivalence: EquivalenceConfig
+    """Within this the network that is pruned is the file."""
+
+
+@dataclass(frozen=True)
+class SameConfig:
+    """How far the file may differ from what it became."""
+
+    equivalence: EquivalenceConfig
+    pixels: Pixels
+
+
+@dataclass(frozen=True)
+class QuantizeFileConfig:
+    """How the file is brought to eight bits."""
+
+    quantize: QuantizeConfig
+    pixels: Pixels
+
+
+@dataclass(frozen=True)
+class OnnxRun:
+    """All that is told of a file."""
+
+    given: GivenConfig
+    calibration: Calibration
+    reproduce: str
+    """The command line, without the device."""
+    prunes: bool = False

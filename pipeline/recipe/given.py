@@ -1,14 +1,10 @@
-"""What the stages are told of an ONNX file that is given, and how its inputs come about. Imports no torch."""
+"""What is said of an ONNX file that is given: its shapes, and how its inputs come about. Imports no torch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
-
-from jetpress.pipeline.recipe.sections.compression import QuantizeConfig
-from jetpress.pipeline.recipe.sections.export import EquivalenceConfig, ExportConfig
-from jetpress.pipeline.recipe.sections.task import UNDECIDED, TaskConfig
 
 TABLES = ("task", "export", "quantize", "equivalence", "build", "benchmark", "budget")
 """Tables of a recipe that mean something where there is no network to train."""
@@ -61,49 +57,3 @@ class Calibration:
     pixels: Pixels = Pixels()
     count: int = 16
     """Samples at most."""
-
-
-@dataclass(frozen=True)
-class GivenConfig:
-    """The file, and the shapes that it is to take."""
-
-    path: str
-    digest: str
-    """Of the file and of the weights beside it."""
-    shapes: Mapping[str, Sizing] = field(default_factory=dict, hash=False)
-
-
-@dataclass(frozen=True)
-class LowerConfig:
-    """How the file is written for a target."""
-
-    export: ExportConfig
-    pixels: Pixels
-    task: TaskConfig = UNDECIDED
-    """The head of a detector, and how its detections are searched for."""
-
-
-@dataclass(frozen=True)
-class SameConfig:
-    """How far the file may differ from what it became."""
-
-    equivalence: EquivalenceConfig
-    pixels: Pixels
-
-
-@dataclass(frozen=True)
-class QuantizeFileConfig:
-    """How the file is brought to eight bits."""
-
-    quantize: QuantizeConfig
-    pixels: Pixels
-
-
-@dataclass(frozen=True)
-class OnnxRun:
-    """All that is told of a file."""
-
-    given: GivenConfig
-    calibration: Calibration
-    reproduce: str
-    """The command line, without the device."""

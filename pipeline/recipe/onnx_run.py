@@ -14,10 +14,17 @@ from pathlib import Path
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.targets import Target
-from jetpress.pipeline.recipe.given import COLOURS, FITS, LIGHT, TABLES, OnnxRun, Pixels, Sizing
+from jetpress.pipeline.recipe.configs import OnnxRun
+from jetpress.pipeline.recipe.given import COLOURS, FITS, LIGHT, TABLES, Pixels, Sizing
 from jetpress.pipeline.recipe.reading import Recipe, named, overridden
 from jetpress.pipeline.recipe.resolve import Plan, resolve
-from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS
+from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS, PruneConfig
+
+UNTRAINED = {"scope": "measured", "criterion": "obs", "rounds": 1, "sensitivity_images": 16}
+"""How channels are chosen where nothing is trained afterwards."""
+LABELLED = ("taylor", "fisher")
+SAMPLES = 128
+"""That the channels that stay are fitted to."""
 
 
 def planned(
@@ -26,6 +33,7 @@ def planned(
     precision: str | None,
     settings: Sequence[str],
     tables: Mapping[str, Mapping[str, str]],
+    prune: float | None = None,
 ) -> Plan:
     """What a target makes of it: every value decided.
 
@@ -34,26 +42,31 @@ def planned(
         precision: ``fp32``, ``fp16``, ``int8``, ``fp8``; None: what the target has by default.
         settings: ``table.key=value``, as of ``jetpress run --set``, of :data:`TABLES`.
         tables: what is said of the tables ``export`` and ``task``.
+        prune: share of the multiply-adds that goes; None: none.
 
     Raises:
         RecipeError: the target has no such precision; an unknown key; eight bits, and nothing to calibrate on.
     """
     table: dict[str, object] = {
         "name": named(Path(told.given.path)),
-        "prune": {"ratio": 0.0},
+        "prune": {"ratio": 0.0} if prune is None else {**UNTRAINED, "macs": prune},
+        "finetune": {"epochs": 0},
         "sparsify": {"mode": "off"},
         "quantize": {"qat": "off"},
         "build": {} if precision is None else {"precision": precision},
         **{name: dict(keys) for name, keys in tables.items()},
     }
+    counting = TABLES if prune is None else (*TABLES, "prune")
     for setting in settings:
-        if setting.partition(".")[0] not in TABLES:
-            known = ", ".join(TABLES)
+        if setting.partition(".")[0] not in counting:
+            known = ", ".join(counting)
             raise RecipeError(f"--set {setting}: there is no recipe here", f"tables that count: {known}")
         overridden(table, setting)
     plan = resolve(Recipe.parse(table), target)
     if plan.recipe.export.dynamic_batch or plan.recipe.export.batch != 1:
         raise RecipeError("export.batch is of a network", "give the file's shapes: --shape INPUT=MIN:OPT:MAX")
+    if prune is not None:
+        told = _pruned(told, plan.recipe.prune)
     quantizes = plan.recipe.build.precision in EIGHT_BITS
     if quantizes and not told.calibration.source:
         raise RecipeError(
@@ -63,9 +76,36 @@ def planned(
         )
     if quantizes:
         quantize = plan.recipe.quantize
-        wanted = replace(told.calibration, count=quantize.images + quantize.sensitivity_images)
+        count = max(told.calibration.count, quantize.images + quantize.sensitivity_images)
+        wanted = replace(told.calibration, count=count)
         told = replace(told, calibration=wanted)
     return replace(plan, file=told)
+
+
+def _pruned(told: OnnxRun, config: PruneConfig) -> OnnxRun:
+    """With as many samples as pruning looks at.
+
+    Raises:
+        RecipeError: what is asked for needs labels, training or a device, or there are no samples.
+    """
+    if any((config.latency, config.latency_ms, config.fps)):
+        raise RecipeError(
+            "--prune: a time is reached in rounds with training between them, and a file has none",
+            "--prune SHARE (of the multiply-adds), or --set prune.params=SHARE",
+        )
+    if config.criterion in LABELLED:
+        raise RecipeError(
+            f"prune.criterion = {config.criterion!r} looks at the gradients of a loss, and there are no labels",
+            'leave it out: "obs" asks what the channels that stay can take over',
+        )
+    if not told.calibration.source:
+        raise RecipeError(
+            "--prune needs real inputs: what a channel is worth shows on them, and the others are fitted to them",
+            "--calibrate FOLDER (of images), FILE.npz (arrays by the names of inputs) or FILE.py:FUNCTION; "
+            "some 100 samples are enough",
+        )
+    calibration = replace(told.calibration, count=max(told.calibration.count, SAMPLES))
+    return replace(told, prunes=True, calibration=calibration)
 
 
 Shape = Sequence[int] | Sequence[Sequence[int]] | Sizing
@@ -158,6 +198,7 @@ def reproduce(
     output: str,
     head: str | None,
     settings: Sequence[str],
+    prune: float | None = None,
 ) -> str:
     """The command that does the same."""
     words = ["jetpress", "engine", str(model), "--target", target]
@@ -177,6 +218,7 @@ def reproduce(
         "--input": (input, input == "network"),
         "--output": (output, output == "scores"),
         "--head": (str(head), head is None),
+        "--prune": (f"{prune:g}" if prune is not None else "", prune is None),
     }
     words += [word for name, (value, plain) in told.items() if not plain for word in (name, value)]
     return shlex.join([*words, *(word for setting in settings for word in ("--set", setting))])

@@ -119,9 +119,9 @@ class Recipe(Section):
         for name, value in as_table(self).items():
             if isinstance(value, dict):
                 sections += ["", f"[{name}]"]
-                sections += [f"{key} = {_toml(one)}" for key, one in value.items() if one is not None]
+                sections += [f"{key} = {in_toml(one)}" for key, one in value.items() if one is not None]
             else:
-                lines.append(f"{name} = {_toml(value)}")
+                lines.append(f"{name} = {in_toml(value)}")
         return "\n".join([*lines, *sections]) + "\n"
 
     def located(self, folder: Path) -> Recipe:
@@ -299,11 +299,11 @@ def _absolute(folder: Path, value: str) -> str:
         raise RecipeError(f"{value!r} is not a path: {error}", "name a file or a folder") from None
 
 
-def _toml(value: object) -> str:
+def in_toml(value: object) -> str:
     """One value in TOML's inline form; JSON's scalars are TOML's, but for DEL, which TOML wants escaped."""
     if isinstance(value, dict):
-        entries = (f"{_toml(key)} = {_toml(one)}" for key, one in value.items() if one is not None)
+        entries = (f"{in_toml(key)} = {in_toml(one)}" for key, one in value.items() if one is not None)
         return "{ " + ", ".join(entries) + " }"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_toml, value)) + "]"
+        return "[" + ", ".join(map(in_toml, value)) + "]"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

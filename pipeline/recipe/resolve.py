@@ -5,13 +5,14 @@ The target first refuses what it does not have, in a fixed order: one thing is s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.targets import Target
-from jetpress.pipeline.recipe.given import OnnxRun
+from jetpress.pipeline.recipe.configs import OnnxRun
 from jetpress.pipeline.recipe.reading import Recipe
 from jetpress.pipeline.recipe.retraining import Retraining, finetuning, with_rounding, written
 from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS, PruneConfig, QuantizeConfig
@@ -66,6 +67,21 @@ def resolve(recipe: Recipe, target: Target) -> Plan:
         build=replace(recipe.build, precision=precision),
     )
     return Plan(decided, target, tuned, rounded, _skipped(recipe, target))
+
+
+def for_all(recipe: Recipe, targets: Sequence[Target]) -> Recipe:
+    """The recipe with widths in multiples that fill the hardware of every target, where it leaves them open.
+
+    Then one pruned and fine-tuned network serves all of them. A goal in time is measured on each target by itself.
+
+    Raises:
+        RecipeError: a target refuses the recipe.
+    """
+    asked = recipe.prune
+    multiples = {resolve(recipe, target).recipe.prune.channel_multiple or 1 for target in targets}
+    if len(multiples) < 2 or asked.channel_multiple or asked.ratio == 0 or asked.needs_time:
+        return recipe
+    return replace(recipe, prune=replace(asked, channel_multiple=math.lcm(*multiples)))
 
 
 def _prune(recipe: Recipe, target: Target, precision: str) -> PruneConfig:
@@ -200,7 +216,15 @@ def _refuse_ends(config: ExportConfig, target: Target) -> None:
     if config.output == "detections" and not target.suppression:
         raise RecipeError(
             f'export.output = "detections", but the TensorRT of {target.title} has no NonMaxSuppression of its own',
-            "leave export.output out: the runner searches the raw boxes and scores (TensorRT 8.5 has it)",
+            "leave export.output out: the runner searches the raw boxes and scores (TensorRT 8.5 has it)"
+            + ('; its plugin EfficientNMS_TRT does it with "efficient_nms"' if target.efficient_nms else ""),
+        )
+    if config.output == "efficient_nms" and not target.efficient_nms:
+        raise RecipeError(
+            f'export.output = "efficient_nms": {target.title} is not known to have the plugin EfficientNMS_TRT',
+            'take "detections"'
+            if target.suppression
+            else "leave export.output out: the runner searches the raw boxes",
         )
 
 

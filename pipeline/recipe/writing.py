@@ -3,59 +3,43 @@
 from __future__ import annotations
 
 import json
-import math
-from dataclasses import dataclass
 from pathlib import Path
 
 from jetpress.deploy.targets import Target
+from jetpress.pipeline.recipe.amounts import Amounts
 from jetpress.pipeline.recipe.goals import Goal
 from jetpress.pipeline.recipe.reading import named
+from jetpress.pipeline.recipe.seen import IMAGENET, DataSeen, NetworkSeen
 
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Mean and standard deviation that ``[data]`` has by itself."""
-
+CALLED = {"regression": "values", "keypoints": "points", "multilabel": "labels"}
+"""What the network tells apart, where these are no classes."""
+FITS = {
+    "detection": ("letterbox", "whole images, with a grey border, as YOLO has it"),
+    "segmentation": ("letterbox", "whole images; the border is not judged"),
+    "keypoints": ("letterbox", "whole images"),
+    "regression": ("stretch", "whole images: nothing that is measured may be cropped away"),
+}
+"""As ``data.fit``, and why."""
+AUGMENTS = {
+    "detection": ("jitter", 'mirrored, scaled, moved, colours; "mosaic" is YOLO\'s'),
+    "segmentation": ("jitter", "mirrored, scaled, moved, colours; masks follow"),
+    "keypoints": ("shift", 'points follow; "jitter" mirrors, too: name left and right points in the data'),
+    "regression": ("none", 'a value may depend on place and colours; "shift" and "jitter" are to be had'),
+}
+"""As ``data.augment``, and why."""
+FIGURES = {
+    "detection": "points of mAP that may be lost",
+    "segmentation": "points of mIoU that may be lost",
+    "keypoints": "points of PCK@0.1 that may be lost",
+    "multilabel": "points of macro F1 that may be lost",
+    "regression": "mean absolute error that may be added, IN THE UNIT OF THE VALUES: CHECK IT",
+}
+"""The budget, where its unit is not one of the samples."""
+MOST_NAMES = 8
 GAP = "\t"
 """Between a setting and its reason, until all of a table are known."""
 WIDE = 40
 """Characters of a setting beyond which others are not moved for it."""
-
-
-@dataclass(frozen=True)
-class DataSeen:
-    """What was seen of a data set without reading it whole."""
-
-    source: str
-    """As ``data.source``."""
-    root: str | None
-    """As ``data.root``: relative to the recipe."""
-    classes: int
-    train: int
-    """Samples that there are to learn from, before missing splits are cut off."""
-    test: int
-    """Samples that the result is judged on, as the recipe splits them."""
-    splits: str
-    """Where validation and test samples come from, in words."""
-    side: int | None = None
-    """Median of the images' shorter sides in pixels; None: not images."""
-    download: bool = False
-
-
-@dataclass(frozen=True)
-class NetworkSeen:
-    """What was seen of a network by building it."""
-
-    builder: str
-    size: int
-    """Pixels that it will see."""
-    why_size: str
-    mean: tuple[float, ...] = IMAGENET[0]
-    std: tuple[float, ...] = IMAGENET[1]
-    weights: str | None = None
-    """Relative to the recipe."""
-    new: str = ""
-    """The layers that the weights do not fit, in words."""
-    layer_norm: bool = False
-    """It normalises as transformers do, so it learns with AdamW."""
 
 
 def commented(
@@ -74,61 +58,17 @@ def commented(
     Returns:
         TOML that :meth:`jetpress.pipeline.recipe.reading.Recipe.load` takes
     """
-    training = _Training.of(data, network)
+    amounts = Amounts.of(data, network)
     parts = [
         _head(path, data, network, goal, target),
         _model(network),
-        _data(data, network, training, workers),
-        _train(training, network),
-        _compression(goal, training),
+        _task(data, network),
+        _data(data, network, amounts, workers),
+        _train(amounts, network),
+        _compression(goal, amounts),
         _budget(goal, data),
     ]
-    return "\n".join("\n".join(_aligned(part)) + "\n" for part in parts)
-
-
-@dataclass(frozen=True)
-class _Training:
-    """Passes, rate and batch that suit the amount of data."""
-
-    given: bool
-    """The weights are the dense baseline as they are."""
-    epochs: int
-    finetune: int
-    batch: int
-    rate: float
-    why_epochs: str
-    why_rate: str
-    measured: bool
-    """The numbers are those of recipes/digits.toml, whose results are known."""
-
-    @classmethod
-    def of(cls, data: DataSeen, network: NetworkSeen) -> _Training:
-        """Scratch takes about 300,000 samples, weights that know images a tenth of that; each within bounds."""
-        given = network.weights is not None and not network.new
-        scratch = network.weights is None
-        if given:
-            epochs, why = 0, "the weights given are the dense baseline"
-        elif not scratch:
-            epochs, why = _passes(30_000, data.train, 4, 15), "the new last layer is learnt, the rest adapts"
-        elif data.source == "digits":
-            epochs, why = (
-                8,
-                "97.8 % on the test split, measured with a ResNet-18 (studies/log/default-recipe.md)",
-            )
-        else:
-            epochs = _passes(300_000, data.train, 10, 100)
-            why = "from random weights; with trained ones (model.weights) a tenth of it would do"
-        batch = min(64 if network.size < 160 else 32, 2 ** max(2, int(math.log2(max(4, data.train // 6)))))
-        rate = (5e-4 if scratch else 1e-4) if network.layer_norm else (0.05 if scratch else 0.01)
-        why_rate = (
-            "large steps for random weights" if scratch else "small steps: the weights are good already"
-        )
-        tuning = 8 if data.source == "digits" else _passes(30_000, data.train, 3, 10)
-        return cls(given, epochs, tuning, batch, rate, why, why_rate, data.source == "digits")
-
-
-def _passes(samples: int, train: int, least: int, most: int) -> int:
-    return min(most, max(least, math.ceil(samples / max(1, train))))
+    return "\n".join("\n".join(_aligned(part)) + "\n" for part in parts if part)
 
 
 def _head(path: Path, data: DataSeen, network: NetworkSeen, goal: Goal, target: Target) -> list[str]:
@@ -150,6 +90,10 @@ def _head(path: Path, data: DataSeen, network: NetworkSeen, goal: Goal, target: 
 
 def _model(network: NetworkSeen) -> list[str]:
     lines = ["[model]", _line(f"builder = {_toml(network.builder)}", "num_classes is taken from the data")]
+    if network.arguments:
+        lines[1] = f"builder = {_toml(network.builder)}"
+        inner = ", ".join(f"{name} = {_toml(value)}" for name, value in network.arguments.items())
+        lines.append(_line(f"arguments = {{ {inner} }}", "as many as the data has"))
     if network.weights is None:
         lines.append(
             "# Trained weights make a better network in a tenth of the time, also those of other classes:"
@@ -160,6 +104,20 @@ def _model(network: NetworkSeen) -> list[str]:
         lines.append(f"# {network.new}: new, learnt from the data (model.head)")
     else:
         lines.append(_line(f"weights = {_toml(network.weights)}", "they fit as they are"))
+    return lines
+
+
+def _task(data: DataSeen, network: NetworkSeen) -> list[str]:
+    if (data.kind == "classification" and data.root is None) or data.source == "imagefolder":
+        return []
+    lines = ["[task]", _line(f"kind = {_toml(data.kind)}", data.why_kind)]
+    names = ", ".join(data.names[:MOST_NAMES]) + (", ..." if len(data.names) > MOST_NAMES else "")
+    if names:
+        lines.append(f"# {CALLED.get(data.kind, 'classes')}, as the data has them: {names}")
+    if network.head is not None:
+        lines.append(
+            _line(f"head = {_toml(network.head)}", "by the shapes of its outputs: `jetpress docs detection`")
+        )
     return lines
 
 
@@ -175,24 +133,30 @@ def _fetched(builder: str) -> list[str]:
     return [f"  python -c \"import torch, {library}; torch.save({made}.state_dict(), 'trained.pth')\""]
 
 
-def _data(data: DataSeen, network: NetworkSeen, training: _Training, workers: int) -> list[str]:
-    lines = ["[data]", _line(f"source = {_toml(data.source)}", f"{data.classes} classes; {data.splits}")]
+def _data(data: DataSeen, network: NetworkSeen, amounts: Amounts, workers: int) -> list[str]:
+    words = f"{data.classes} {CALLED.get(data.kind, 'classes')}; {data.splits}"
+    lines = ["[data]", _line(f"source = {_toml(data.source)}", words)]
     if data.root is not None:
         lines.append(f"root = {_toml(data.root)}")
     if data.download:
         lines.append(_line("download = true", "torchvision fetches it there once, about 170 MB"))
     if data.side is not None:
-        lines.append(_line(f"size = {network.size}", network.why_size))
+        lines.append(_line(f"size = {_toml(network.size)}", network.why_size))
+        if (fit := FITS.get(data.kind)) and data.sides:
+            lines.append(_line(f"fit = {_toml(fit[0])}", fit[1]))
         if (network.mean, network.std) != IMAGENET:
             lines.append(_line(f"mean = {_toml(network.mean)}", "as the network was trained"))
             lines.append(f"std = {_toml(network.std)}")
         lines.append(_augment(data, network))
-    lines.append(
-        _line(
-            f"batch_size = {training.batch}", f"{data.train} images: {_steps(data, training)} steps in a pass"
-        )
-    )
-    if data.source == "imagefolder" and workers:
+    if data.source == "masks":
+        lines.append(_line("void = 255", "the value of pixels that are neither learnt nor judged"))
+    if data.source == "pairs":
+        lines.append(_line('metric = "psnr"', 'in dB, of values 0 to 1; of depth and other numbers "mae"'))
+    if network.loss is not None:
+        lines.append(_line(f"loss = {_toml(network.loss)}", "the network has none of its own"))
+    steps = max(1, data.train // amounts.batch)
+    lines.append(_line(f"batch_size = {amounts.batch}", f"{data.train} images: {steps} steps in a pass"))
+    if data.root is not None and not data.source.startswith("cifar") and workers:
         lines.append(
             _line(f"workers = {workers}", "processes that decode images: one for each core here, at most 4")
         )
@@ -202,30 +166,34 @@ def _data(data: DataSeen, network: NetworkSeen, training: _Training, workers: in
 def _augment(data: DataSeen, network: NetworkSeen) -> str:
     if data.source == "digits":
         return _line('augment = "shift"', "a mirrored digit is another sign")
-    if network.size >= 96:
+    if data.kind in AUGMENTS:
+        kind, why = AUGMENTS[data.kind]
+        return _line(f"augment = {_toml(kind)}", why)
+    if network.longest >= 96:
         return _line(
             'augment = "resized-crop"', 'ImageNet\'s; mirrors: take "shift" where left and right matter'
         )
     return _line('augment = "flip-crop"', 'CIFAR\'s; mirrors: take "shift" where left and right matter')
 
 
-def _steps(data: DataSeen, training: _Training) -> int:
-    return max(1, data.train // training.batch)
-
-
-def _train(training: _Training, network: NetworkSeen) -> list[str]:
-    lines = ["[train]", _line(f"epochs = {training.epochs}", training.why_epochs)]
-    if network.layer_norm:
-        lines.append(_line('optimizer = "adamw"', "networks with LayerNorm learn badly with SGD"))
-    lines.append(_line(f"learning_rate = {training.rate:g}", training.why_rate))
-    if training.measured:
+def _train(amounts: Amounts, network: NetworkSeen) -> list[str]:
+    lines = ["[train]", _line(f"epochs = {amounts.epochs}", amounts.why_epochs)]
+    if amounts.adamw:
+        why = (
+            "networks with LayerNorm learn badly with SGD"
+            if network.layer_norm
+            else "its steps fit losses of any size"
+        )
+        lines.append(_line('optimizer = "adamw"', why))
+    lines.append(_line(f"learning_rate = {amounts.rate:g}", amounts.why_rate))
+    if amounts.measured:
         lines.append(
             _line('precision = "float32"', '"auto" takes bf16 where it is faster: other weights elsewhere')
         )
     return lines
 
 
-def _compression(goal: Goal, training: _Training) -> list[str]:
+def _compression(goal: Goal, amounts: Amounts) -> list[str]:
     lines = ["[prune]"]
     if goal.key == "ratio":
         lines.append(_line("ratio = 0", "no channel goes: INT8 alone"))
@@ -239,14 +207,14 @@ def _compression(goal: Goal, training: _Training) -> list[str]:
             lines.append(
                 _line("rounds = 3", "small steps lose less; one that breaks the budget is tried smaller")
             )
-    rate = "" if not training.given else f"learning_rate = {training.rate:g}"
+    rate = "" if not amounts.given else f"learning_rate = {amounts.rate:g}"
     lines += [
         "",
         "[finetune]",
-        _line(f"epochs = {training.finetune}", "after each round; most of the time of a run goes here"),
+        _line(f"epochs = {amounts.finetune}", "after each round; most of the time of a run goes here"),
     ]
     if rate:
-        lines.append(_line(rate, training.why_rate))
+        lines.append(_line(rate, amounts.why_rate))
     if goal.int8:
         lines += [
             "",
@@ -273,7 +241,11 @@ def _why_goal(goal: Goal) -> str:
 def _budget(goal: Goal, data: DataSeen) -> list[str]:
     worth = 100 / max(1, data.test)
     why = f"points that may be lost; of {data.test} test samples one is worth {worth:.2g}"
-    if worth > goal.accuracy_drop:
+    if data.source == "pairs":
+        why = "dB that may be lost"
+    elif data.kind in FIGURES:
+        why = f"{FIGURES[data.kind]}; the report says how finely {data.test} test images see"
+    elif worth > goal.accuracy_drop:
         why += ": ONE DECIDES, add test images or raise it"
     lines = ["[budget]", _line(f"accuracy_drop = {goal.accuracy_drop:g}", why)]
     if goal.key in ("latency_ms", "fps"):

@@ -8,14 +8,12 @@ from pathlib import Path
 
 from jetpress.deploy.device import remote_runner
 from jetpress.deploy.device.events import Event, Machine, Other, Ratio, Result, by_model
+from jetpress.pipeline.engine.contents import MAPPED
 from jetpress.pipeline.engine.place import clock_offset, deliver, opened
 from jetpress.pipeline.recipe.configs import Timing
 from jetpress.pipeline.recipe.sections.device import BenchmarkConfig
 from jetpress.pipeline.store.artifact import Bundle, Engine, Measurement
 from jetpress.pipeline.store.facts.device import MeasurementFacts
-
-MAPPED = "compressed-mapped"
-"""The compressed engine with memory that CPU and GPU share (``benchmark.memory``)."""
 
 
 def bench(config: Timing, bundle: Bundle, engine: Engine, draft: Path) -> Measurement:

@@ -7,7 +7,7 @@
                                is no twin
     throughout.onnx            where layers stay in higher precision: the same with all of them in eight bits,
                                measured beside it
-    plan.json                  what to build, and how to measure it
+    plan.json                  what to build, how to measure it, what inputs and outputs mean
     samples/                   real inputs (``<input>.npy``) and ``labels.npy``: the engine's own accuracy; of a file
                                that was given whole inputs ``[samples, *shape]``, and no labels
     runner.pyz                 builds, infers and benchmarks; needs only the board's own Python and TensorRT
@@ -22,8 +22,10 @@ import shutil
 from pathlib import Path
 
 from jetpress.pipeline.engine.contents import complete, for_dla, precision_of, write_given, write_samples
+from jetpress.pipeline.engine.meaning import of_file, of_network
 from jetpress.pipeline.quantization import NOT_MIXED, THROUGHOUT
 from jetpress.pipeline.recipe.configs import BundleConfig
+from jetpress.pipeline.recipe.given import Pixels
 from jetpress.pipeline.sparse.kernels import TWIN
 from jetpress.pipeline.store.artifact import Bundle, Checkpoint, OnnxModel, Samples
 from jetpress.pipeline.store.facts.device import BundleFacts
@@ -65,7 +67,12 @@ def bundle(
     facts = compressed.facts
     detection = None if decoded_as(facts.ends.output) else facts.detection  # else it is in the graph
     samples = _samples(model, compressed, draft / "samples")
-    complete(draft, config, models, facts.inputs, detection)
+    meaning = (
+        of_network(model, facts)
+        if isinstance(model, Checkpoint)
+        else of_file(config.pixels or Pixels(), facts)
+    )
+    complete(draft, config, models, facts.inputs, detection, meaning)
     return Bundle(draft, BundleFacts(config.target.name, facts.opset, samples))
 
 

@@ -3,9 +3,9 @@
 PyTorch's exporter writes opset 18 well and, asked for less, quietly still writes 18. So it always exports at
 18 (or above, where that is asked for), and everything after is done on the graph: constants folded, BatchNorm
 into convolutions, dead nodes removed (:mod:`jetpress.pipeline.graph.simplify`), operators that the parser lacks as
-primitives (:mod:`jetpress.pipeline.graph.primitives`), the older opset (:mod:`jetpress.pipeline.graph.downgrade`),
-camera frames and classes at the ends (:mod:`jetpress.pipeline.graph.ends`), FP16
-(:mod:`jetpress.pipeline.graph.fp16_layers`). What was asked for is read again from the result.
+primitives, the older opset (:mod:`jetpress.pipeline.graph.rewrites`), camera frames and classes at the ends
+(:mod:`jetpress.pipeline.graph.ends`), FP16 (:mod:`jetpress.pipeline.graph.fp16_layers`). What was asked for is read
+again from the result.
 
 Nodes are named after the PyTorch module they came from (``layer1.0.conv1/Conv``), weights keep their names,
 and nothing else of the machine or its versions is in the file: equal checkpoints give equal bytes.
@@ -14,7 +14,6 @@ and nothing else of the machine or its versions is in the file: equal checkpoint
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -32,6 +31,7 @@ from jetpress.pipeline.graph.exporting import (
     bytes_of,
     checked,
     described,
+    input_of,
     opset_of,
     tidy,
     to_graph,
@@ -46,8 +46,6 @@ from jetpress.pipeline.store.facts.onnx_file import (
     FileEnds,
     Fp16,
     OnnxModelFacts,
-    Profile,
-    TensorSpec,
 )
 
 FILE = "model.onnx"
@@ -104,7 +102,7 @@ def written(
         nodes=len(proto.graph.node),
         bytes=sum(one.stat().st_size for one in (path, beside) if one.exists()),
         max_batch=config.max_batch if config.dynamic_batch else config.batch,
-        inputs=tuple(_input(value, config) for value in proto.graph.input),
+        inputs=tuple(input_of(value, config) for value in proto.graph.input),
         outputs=tuple(described(value) for value in proto.graph.output),
         ends=FileEnds(config.input, config.output, tuple(said)),
         detection=rules,
@@ -128,13 +126,3 @@ def _to_fp16(
         halved, found = fp16_layers.to_fp16(checked(graph), cases(fed, batch, edges=True))
     tidy(halved, config.ir_version)
     return halved, found
-
-
-def _input(value: onnx.ValueInfoProto, config: ExportConfig) -> TensorSpec:
-    """As the device is told: the shape that is measured, and the profile of an open batch."""
-    told = described(value)
-    if not config.dynamic_batch:
-        return told
-    rest = told.shape[1:]
-    least, usual, most = ((size, *rest) for size in (1, config.batch, config.max_batch))
-    return replace(told, shape=usual, profile=Profile(least, usual, most))

@@ -15,7 +15,7 @@ from jetpress.deploy.onnx_file import guard
 from jetpress.pipeline.graph import session
 from jetpress.pipeline.graph.exporting import LARGEST_FILE, described, opset_of
 from jetpress.pipeline.graph.shapes import settle
-from jetpress.pipeline.recipe.given import GivenConfig
+from jetpress.pipeline.recipe.configs import GivenConfig
 from jetpress.pipeline.store.artifact import OnnxModel
 from jetpress.pipeline.store.facts.onnx_file import FileEnds, OnnxModelFacts, TensorSpec
 

@@ -20,7 +20,7 @@ from jetpress.pipeline.graph import refeed
 from jetpress.pipeline.graph.ends import FRAMES
 from jetpress.pipeline.graph.exporting import described, opset_of, write
 from jetpress.pipeline.graph.foreign import as_taken, opset_for
-from jetpress.pipeline.recipe.given import LowerConfig
+from jetpress.pipeline.recipe.configs import LowerConfig
 from jetpress.pipeline.recipe.sections.export import ExportConfig
 from jetpress.pipeline.recipe.sections.model import InputConfig, ModelConfig
 from jetpress.pipeline.recipe.sections.task import TaskConfig

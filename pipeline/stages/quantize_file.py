@@ -17,7 +17,7 @@ from jetpress.deploy import console
 from jetpress.deploy.console import progress
 from jetpress.deploy.errors import StageError
 from jetpress.pipeline.graph import refeed
-from jetpress.pipeline.graph.ends import DETECTIONS
+from jetpress.pipeline.graph.ends import SEARCHED
 from jetpress.pipeline.graph.session import Feed
 from jetpress.pipeline.graph.suppress import raw
 from jetpress.pipeline.quantization import THROUGHOUT, bias, calibrate, qdq
@@ -27,7 +27,7 @@ from jetpress.pipeline.quantization.outputs import balanced, last
 from jetpress.pipeline.quantization.probe import Probe
 from jetpress.pipeline.quantization.result import checked, layers, rest_in_fp16, tell, tensors
 from jetpress.pipeline.quantization.subject import Subject
-from jetpress.pipeline.recipe.given import QuantizeFileConfig
+from jetpress.pipeline.recipe.configs import QuantizeFileConfig
 from jetpress.pipeline.recipe.sections.compression import QuantizeConfig
 from jetpress.pipeline.store.artifact import OnnxModel, Samples
 from jetpress.pipeline.store.facts.onnx_file import Quantization
@@ -50,7 +50,7 @@ def quantize_file(
         raise StageError("the file has more than 2 GiB of weights", "take --precision fp16 or fp32")
     proto = onnx.load(lowered.path / FILE)
     ends, rules = lowered.facts.ends.output, lowered.facts.detection
-    counts = raw(rules) if rules and ends == DETECTIONS else ()
+    counts = raw(rules) if rules and ends in SEARCHED else ()
     facts = rounded(config.quantize, proto, *_feeds(config, lowered, given, samples), draft / FILE, counts)
     size, nodes = (draft / FILE).stat().st_size, len(onnx.load(draft / FILE).graph.node)
     said = _words(facts, lowered.facts.bytes / size)

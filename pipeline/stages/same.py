@@ -14,12 +14,12 @@ from pathlib import Path
 from jetpress.pipeline.data import feeds
 from jetpress.pipeline.graph import refeed
 from jetpress.pipeline.graph.cases import IMAGES
-from jetpress.pipeline.graph.ends import DETECTIONS, SCORES
+from jetpress.pipeline.graph.ends import SCORES, SEARCHED
 from jetpress.pipeline.graph.held import Pair, hold
 from jetpress.pipeline.graph.shapes import each
 from jetpress.pipeline.graph.suppress import raw
 from jetpress.pipeline.graph.tolerance import LIMITS, worst
-from jetpress.pipeline.recipe.given import SameConfig
+from jetpress.pipeline.recipe.configs import SameConfig
 from jetpress.pipeline.store.artifact import Equivalence, OnnxModel, Samples
 from jetpress.pipeline.store.facts.onnx_file import EquivalenceFacts
 
@@ -44,7 +44,7 @@ def same(config: SameConfig, given: OnnxModel, made: OnnxModel, samples: Samples
         limits = replace(limits, max_relative=most, channel=most)
     if not samples.facts.real and limits.cosine:  # what is made for images may do anything on noise
         limits = replace(limits, cosine=min(limits.cosine, ON_NOISE))
-    found = facts.ends.output == DETECTIONS
+    found = facts.ends.output in SEARCHED
     end = "" if found or facts.ends.output == SCORES else facts.ends.output
     read = raw(facts.detection) if found and facts.detection else facts.detection and facts.detection.reads
     pairs = list(_pairs(config, given, made, samples))

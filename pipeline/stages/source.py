@@ -47,14 +47,14 @@ def source(config: SourceConfig, draft: Path) -> Checkpoint:
     named = () if data.task.head else task.outputs
     model = replace(config.model, inputs=inputs, outputs=config.model.outputs or named)
     network = Network(module.eval(), model, config.data, config.seed, task=data.task)
-    if task.class_scores and (classes := _classes(data)):
-        network = heads.fit_classes(network, classes, samples)
+    if classes := _classes(data) if task.class_scores else len(data.classes):
+        network = heads.fit_classes(network, classes, samples, task.counted)
     new = list[heads.NewLayer]()
     if config.model.weights is not None:
-        new = heads.load(network, samples, config.trains)
+        new = heads.load(network, samples, config.trains, task.counted)
     _fits(network, data)
     by = judges(network, data)
-    if config.trains:
+    if config.loss:
         learns(network, data)
     points = None
     if config.model.weights is not None and not new:
@@ -115,8 +115,9 @@ def _fits(network: Network, data: Data) -> None:
         raise RecipeError(
             f"{named} gives NaN or Inf on the data", "check the weights, data.mean and data.std"
         )
-    shown = Shown(named, outputs, len(samples[0]), _classes(data), target)
-    tasks.task_of(network.task).check_outputs(shown)
+    task = tasks.task_of(network.task)
+    scored = heads.scored(network, samples, task.counted)
+    task.check_outputs(Shown(named, outputs, len(samples[0]), _classes(data), target, scored))
 
 
 def _classes(data: Data) -> int:

@@ -25,6 +25,7 @@ from jetpress.pipeline.store.facts.device import (
     EngineFacts,
     InferenceFacts,
     MeasurementFacts,
+    RoundTimesFacts,
     TimingsFacts,
 )
 from jetpress.pipeline.store.facts.network import AssessmentFacts, CheckpointFacts, SensitivityFacts
@@ -115,6 +116,10 @@ class Sensitivity(Artifact[SensitivityFacts]):
 
 class Timings(Artifact[TimingsFacts]):
     """``timings.json``: what each layer takes on the device at each width, measured."""
+
+
+class RoundTimes(Artifact[RoundTimesFacts]):
+    """What the network of every round of pruning takes on the device, measured; no files."""
 
 
 class Assessment(Artifact[AssessmentFacts]):

@@ -43,6 +43,7 @@ from jetpress.pipeline.recipe.sections.fields import as_table
 from jetpress.pipeline.store.artifact import DESCRIPTION, Artifact, canonical, describe, verify
 from jetpress.pipeline.store.fingerprint import fingerprint
 from jetpress.pipeline.store.lazy import kind_of
+from jetpress.pipeline.store.measuring import exclusive
 
 Config = TypeVar("Config")
 Inputs = TypeVarTuple("Inputs")
@@ -145,9 +146,11 @@ class Store:
                 return *found, True
             self.verify(*inputs)  # type: ignore[arg-type]
             draft = self._emptied(key)
-            start = time.monotonic()
-            made = stage(config, *inputs, draft)
-            memo = self._publish(made, key, stage.__name__, time.monotonic() - start)
+            with exclusive(config, self.locked):
+                start = time.monotonic()
+                made = stage(config, *inputs, draft)
+                took = time.monotonic() - start
+            memo = self._publish(made, key, stage.__name__, took)
             return replace(made, path=self.objects / memo.digest), memo, False
 
     def verify(self, *artifacts: Artifact[object]) -> None:

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from jetpress.pipeline.graph.ends import DETECTIONS
+from jetpress.pipeline.graph.ends import DETECTIONS, SEARCHED
 from jetpress.pipeline.graph.suppress import LABELS, raw
+from jetpress.pipeline.network.heads import first_output
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.fields import is_file_reference
 from jetpress.pipeline.recipe.sections.task import TaskConfig
@@ -37,6 +38,7 @@ TASKS: dict[str, Task] = {
             "macro_f1": classification.macro_f1,
         },
         class_scores=True,
+        counted=first_output,
         imitation=imitation.classes,
         check_labels=classification.check_labels,
         check_outputs=classification.check_outputs,
@@ -47,6 +49,7 @@ TASKS: dict[str, Task] = {
         loss=multilabel.binary_cross_entropy,
         loss_name="binary_cross_entropy",
         metrics={"f1": multilabel.f1, "right_labels": multilabel.right_labels},
+        counted=first_output,
         check_outputs=multilabel.check_outputs,
         draw=multilabel.draw,
     ),
@@ -54,10 +57,12 @@ TASKS: dict[str, Task] = {
         loss=detection.no_loss,
         metrics={"map": detection_metric.mean_ap, "map50": detection_metric.mean_ap50},
         places=True,
+        counted=detection.counted,
         imitation=imitation.dense,
         scores=detection.scores_output,
         outputs=detection.OUTPUTS,
         check_network=detection.check_network,
+        check_outputs=detection.check_outputs,
         found=detection_metric.as_targets,
         draw=detection.draw,
     ),
@@ -67,6 +72,7 @@ TASKS: dict[str, Task] = {
         metrics={"miou": segmentation.miou, "dice": segmentation.dice, "pixels": segmentation.pixels},
         places=True,
         class_scores=True,
+        counted=first_output,
         imitation=imitation.classes,
         check_outputs=segmentation.check_outputs,
         found=segmentation.as_targets,
@@ -76,6 +82,7 @@ TASKS: dict[str, Task] = {
         loss=regression.smooth_l1,
         loss_name="smooth_l1",
         metrics={"mae": regression.mae, "rmse": regression.rmse, "psnr": regression.psnr},
+        counted=first_output,
         check_outputs=regression.check_outputs,
         draw=regression.draw,
     ),
@@ -94,6 +101,7 @@ TASKS: dict[str, Task] = {
 DECODED: tuple[Decoded, ...] = (
     Decoded(
         name=DETECTIONS,
+        asked=SEARCHED,
         raw=raw,
         outputs=(*detection.OUTPUTS, LABELS),
         held=detection.search,
@@ -107,6 +115,7 @@ FORMATS = {
     "coco": "detection",
     "voc": "detection",
     "masks": "segmentation",
+    "pairs": "regression",
     "csv": "regression",
 }
 """Formats of data whose targets say what the network is for."""
@@ -130,7 +139,7 @@ def task_of(task: TaskConfig) -> Task:
 
 def decoded_as(output: str) -> Decoded | None:
     """How a graph with this ``export.output`` is decoded; None where it ends with the network's own outputs."""
-    return next((one for one in DECODED if one.name == output), None)
+    return next((one for one in DECODED if output in one.asked), None)
 
 
 def decoded_by(outputs: Sequence[str]) -> Decoded | None:

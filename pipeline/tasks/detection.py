@@ -12,16 +12,18 @@ import numpy as np
 from torch import Tensor, nn
 
 from jetpress.deploy.errors import RecipeError
-from jetpress.deploy.runner.detections import detections
-from jetpress.deploy.runner.heads import HEADS
+from jetpress.deploy.runner.detections import detections, in_common
+from jetpress.deploy.runner.heads import HEADS, sizes_of
 from jetpress.pipeline.graph.cases import IMAGES
 from jetpress.pipeline.graph.ends import DETECTIONS
 from jetpress.pipeline.graph.session import Array
 from jetpress.pipeline.graph.suppress import LABELS, raw
-from jetpress.pipeline.network import detectors
+from jetpress.pipeline.network import detectors, models
+from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.store.facts.onnx_file import DetectionRules, Score
 from jetpress.pipeline.tasks.drawing import Drawn
+from jetpress.pipeline.tasks.task import Shown
 
 OUTPUTS = detectors.OUTPUTS
 DETECTED = 0.98
@@ -49,6 +51,24 @@ def check_network(module: nn.Module, data: DataConfig) -> None:
     detectors.fits(module, data)
 
 
+def counted(network: Network, outputs: tuple[Tensor, ...]) -> int | None:
+    """Classes that it has scores for; None where the head gives their numbers instead, or nothing says how it is
+    read."""
+    rules = models.rules(network)
+    if rules is None or HEADS[rules.head].scores == "label":
+        return None
+    return sizes_of([list(one.shape) for one in outputs], HEADS[rules.head], 0)[1]
+
+
+def check_outputs(shown: Shown) -> None:
+    """There is a score for every class."""
+    if shown.classes and shown.scored not in (None, shown.classes):
+        raise RecipeError(
+            f"{shown.builder} has scores for {shown.scored} classes, the data has {shown.classes}",
+            "set the number of classes in model.arguments",
+        )
+
+
 def is_detector(module: nn.Module) -> bool:
     """Whether it says by which rules its boxes and scores become detections."""
     return callable(getattr(module, "rules", None))
@@ -65,25 +85,18 @@ def search(case: str, rules: DetectionRules, given: Mapping[str, Array], found: 
     outputs = {name: given[inside] for name, inside in zip(rules.reads, raw(rules), strict=True)}
     shares, finite = [], all(bool(np.isfinite(one).all()) for one in found.values())
     for at, wanted in enumerate(detections(outputs, asdict(rules))):
-        there = found["scores"][at] > 0
-        mine = (found["boxes"][at][there], found["scores"][at][there], found[LABELS][at][there])
-        shares += [_matched(mine, wanted, EXACT), _matched(wanted, mine, EXACT)]
+        here = {name: array[at : at + 1] for name, array in found.items()}
+        there = {name: array[None] for name, array in zip(("boxes", "scores", LABELS), wanted, strict=True)}
+        shares.append(in_common(here, there, *EXACT))
     share = float(np.mean(shares))
     return Score(DETECTIONS, case, len(found["scores"]), finite, 0.0, 0.0, 0.0, 1.0, share, DETECTED)
 
 
 def found_again(expected: Mapping[str, Array], found: Mapping[str, Array], kind: str) -> Score:
     """Detections of an engine among those of its file, both with the suppression in the graph."""
-    within, shares = EXACT if kind == "fp32" else NEAR, []
-    for at in range(len(found["scores"])):
-        one, other = (
-            tuple(side[name][at][side["scores"][at] > 0] for name in ("boxes", "scores", LABELS))
-            for side in (found, expected)
-        )
-        shares += [_matched(one, other, within), _matched(other, one, within)]
+    share = in_common(found, expected, *(EXACT if kind == "fp32" else NEAR))
     finite = all(bool(np.isfinite(one).all()) for one in found.values())
     needed = DETECTED if kind == "fp32" else DETECTED_NEAR
-    share = float(np.mean(shares))
     return Score(DETECTIONS, IMAGES, len(found["scores"]), finite, 0.0, 0.0, 0.0, 1.0, share, needed)
 
 
@@ -98,12 +111,3 @@ def draw(picture: Drawn, target: Mapping[str, Tensor], classes: Sequence[str]) -
         if label >= 0:
             name = classes[label] if label < len(classes) else str(label)
             picture.box(sides, label, name + "*" * bool(crowd) + score)
-
-
-def _matched(some: tuple[Array, ...], others: tuple[Array, ...], within: tuple[float, float]) -> float:
-    """Share of detections that are among the others: same label, score and box within so much."""
-    if not len(some[1]):
-        return 1.0
-    near = np.abs(some[0][:, None] - others[0]).max(-1, initial=0) < within[1]
-    same = (some[2][:, None] == others[2]) & (np.abs(some[1][:, None] - others[1]) < within[0])
-    return float((near & same).any(1).mean())

@@ -2,15 +2,16 @@
 
 ``logits``   softened class scores (Hinton et al., 2015); of every pixel where there are some
 ``values``   numbers that are no class scores: depths, points, raw maps
-``dense``    a detector's classes and boxes, where its teacher is sure of something (after Zheng et al., 2022,
-             Localization Distillation for Dense Object Detection)
+``dense``    a detector's classes and boxes, where its teacher is sure of something: places as numbers, or as the
+             distributions over bins that many heads give (Zheng et al., 2022, Localization Distillation for Dense
+             Object Detection)
 
 What the two do not have in common is left out; None: there is nothing left to compare.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -18,8 +19,9 @@ from torch.nn import functional as F
 
 from jetpress.pipeline.network.models import outputs_of
 
-Imitation = Callable[[object, object, float], Tensor | None]
-"""What the network returned, what its teacher did, temperature -> a scalar."""
+Imitation = Callable[..., Tensor | None]
+"""What the network returned, what its teacher did, temperature, how many classes there are (0: that is not known) -> a
+scalar."""
 SIDES = 4
 """Numbers of a box."""
 
@@ -41,14 +43,15 @@ def values(student: Tensor, teacher: Tensor) -> Tensor:
     return F.mse_loss(ours, theirs) / theirs.var(correction=0).clamp_min(1e-6)
 
 
-def numbers(student: object, teacher: object, temperature: float) -> Tensor | None:
+def numbers(student: object, teacher: object, temperature: float, known: int = 0) -> Tensor | None:
     """Mean of ``values`` over all outputs."""
-    del temperature
+    del temperature, known
     return _mean([values(*pair) for pair in _pairs(student, teacher)])
 
 
-def classes(student: object, teacher: object, temperature: float) -> Tensor | None:
+def classes(student: object, teacher: object, temperature: float, known: int = 0) -> Tensor | None:
     """Mean of ``logits`` of the first output and ``values`` of the others."""
+    del known
     first = outputs_of(student)[0]
     return _mean(
         [
@@ -58,28 +61,78 @@ def classes(student: object, teacher: object, temperature: float) -> Tensor | No
     )
 
 
-def dense(student: object, teacher: object, temperature: float) -> Tensor | None:
+def dense(student: object, teacher: object, temperature: float, known: int = 0) -> Tensor | None:
     """Of a detector that returns its class scores (before a sigmoid) and boxes by names such as ``logits`` and
-    ``boxes``; of raw maps all numbers."""
+    ``boxes``, or maps ``[n, 4 * bins + classes, h, w]`` (YOLOv8's); of other raw maps all numbers.
+
+    A box is four numbers, or four distributions over bins (Li et al., 2020), which are compared as such.
+    """
     if isinstance(student, Mapping) and isinstance(teacher, Mapping):
+        if nested := [name for name in student if isinstance(student[name], Mapping) and name in teacher]:
+            each = [dense(student[name], teacher[name], temperature, known) for name in nested]
+            return _mean([one for one in each if one is not None])
         scores, boxes = _named(student, "logit", "cls", "score"), _named(student, "box", "reg")
-        if scores and boxes and student[scores].shape == teacher[scores].shape:
-            ours, theirs = ([side[name].float() for name in (scores, boxes)] for side in (student, teacher))
-            if ours[1].shape == theirs[1].shape and ours[1].shape[-1] == SIDES:
-                return _where_sure(*ours, *theirs)
+        if scores and boxes and boxes in teacher and scores in teacher:
+            sides = [_anchors_first(side[scores], side[boxes]) for side in (student, teacher)]
+            alike = all(a.shape == b.shape for a, b in zip(*sides, strict=True))
+            if alike and sides[0][1].shape[-1] % SIDES == 0:
+                return _where_sure(*sides[0], *sides[1], temperature)
+    maps = _pairs(student, teacher)
+    if maps and all(_has_bins(ours, known) for ours, _ in maps):
+        sides = [_of_maps([pair[at] for pair in maps], known) for at in (0, 1)]
+        return _where_sure(*sides[0], *sides[1], temperature)
     return numbers(student, teacher, temperature)
 
 
-def _where_sure(scores: Tensor, boxes: Tensor, their_scores: Tensor, their_boxes: Tensor) -> Tensor:
-    """Boxes ``[n, anchors, 4]`` and logits ``[n, anchors, classes]`` or ``[n, classes, anchors]``."""
-    if scores.shape[1] != boxes.shape[1]:
-        scores, their_scores = scores.mT, their_scores.mT
+def bins(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Divergence of the softened distributions of four sides, their mean (Zheng et al., 2022): ``[n, anchors]``.
+
+    Args:
+        student: ``[n, anchors, 4 * bins]``, before a softmax.
+        teacher: the same of the teacher.
+        temperature: of both; its square keeps the size of gradients.
+    """
+    ours, theirs = (
+        (one.unflatten(-1, (SIDES, -1)) / temperature).log_softmax(-1) for one in (student, teacher)
+    )
+    each = F.kl_div(ours, theirs, reduction="none", log_target=True).sum(-1)
+    return each.mean(-1) * temperature**2
+
+
+def _has_bins(raw: Tensor, known: int) -> bool:
+    sides = raw.shape[1] - known if raw.ndim == 4 and known else 0
+    return sides > SIDES and sides % SIDES == 0
+
+
+def _of_maps(maps: Sequence[Tensor], known: int) -> tuple[Tensor, Tensor]:
+    """Logits ``[n, anchors, classes]`` and boxes ``[n, anchors, 4 * bins]`` of maps that have the boxes first."""
+    whole = torch.cat([one.float().flatten(2) for one in maps], 2).mT
+    return whole[..., -known:], whole[..., :-known]
+
+
+def _anchors_first(scores: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits ``[n, anchors, classes]`` and boxes ``[n, anchors, numbers]`` of either layout: anchors are what both have
+    as many of."""
+    for one in (scores, scores.mT):
+        for other in (boxes, boxes.mT):
+            if one.shape[1] == other.shape[1]:
+                return one.float(), other.float()
+    return scores.float(), boxes.float()
+
+
+def _where_sure(
+    scores: Tensor, boxes: Tensor, their_scores: Tensor, their_boxes: Tensor, temperature: float
+) -> Tensor:
+    """Logits ``[n, anchors, classes]`` and boxes ``[n, anchors, 4]``, or of so many bins a side."""
     wanted = their_scores.sigmoid()
     sure = wanted.amax(2)
     known = F.binary_cross_entropy_with_logits(their_scores, wanted, reduction="none")
     apart = F.binary_cross_entropy_with_logits(scores, wanted, reduction="none") - known
-    scale = their_boxes.flatten(0, 1).var(0, correction=0).clamp_min(1e-6)
-    moved = ((boxes - their_boxes).square() / scale).mean(2)
+    if boxes.shape[-1] > SIDES:
+        moved = bins(boxes, their_boxes, temperature)
+    else:
+        scale = their_boxes.flatten(0, 1).var(0, correction=0).clamp_min(1e-6)
+        moved = ((boxes - their_boxes).square() / scale).mean(2)
     return (apart.sum() + (sure * moved).sum()) / sure.sum().clamp_min(1.0)
 
 

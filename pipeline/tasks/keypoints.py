@@ -25,6 +25,12 @@ NEAR = 0.1
 """Share of the extent of all points within which a point is found (PCK@0.1; Yang and Ramanan, 2013)."""
 FALLOFF = 0.1
 """Of object keypoint similarity where no data set says another: twice COCO's hips."""
+PERSON = (
+    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
+    "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle",
+    "right_ankle",
+)  # fmt: skip
+"""The points of COCO, in its order."""
 SPREAD = 1.5
 """Standard deviation of the maps that are learnt, in pixels of the map."""
 
@@ -93,15 +99,27 @@ def pck(setting: Setting) -> Metric:
 
 
 def oks(setting: Setting) -> Metric:
-    """Mean object keypoint similarity, one fall-off for all points, the extent's square as the area."""
-    del setting
+    """Mean object keypoint similarity, the extent's square as the area: for the 17 points of COCO's persons with COCO's
+    fall-off of each, otherwise with one for all."""
+    falloff = falloffs(setting.classes)
 
     def total(seen: Sequence[Array]) -> float:
         whole = np.stack(seen).astype(np.float64)
         known = np.isfinite(whole)
-        return 100 * float(np.exp(-np.square(whole[known] / FALLOFF) / 2).mean()) if known.any() else 0.0
+        return 100 * float(np.exp(-np.square(whole / falloff)[known] / 2).mean()) if known.any() else 0.0
 
     return Metric("OKS", _apart, total)
+
+
+def falloffs(names: Sequence[str]) -> Array:
+    """Of each point, or ``[1]`` for all: twice pycocotools' sigmas where the names are those of COCO's persons."""
+    from pycocotools.cocoeval import Params
+
+    plain = tuple(name.lower().replace(" ", "_") for name in names)
+    if plain != PERSON:
+        return np.array([FALLOFF])
+    found: Array = 2 * np.asarray(Params(iouType="keypoints").kpt_oks_sigmas, np.float64)
+    return found
 
 
 def check_outputs(shown: Shown) -> None:

@@ -1,4 +1,4 @@
-"""Regression: numbers, of a whole image or of each place of it (depth, restoration)."""
+"""Regression: numbers, of a whole image or of each place of it (depth, restoration); NaN where none is known."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ NO_ERROR = 1e-10
 def smooth_l1(outputs: object, target: Tensor, smoothing: float) -> Tensor:
     """Of the first output, of the target's shape (Girshick, 2015)."""
     del smoothing
-    return F.smooth_l1_loss(_values(outputs, target).float(), target.float())
+    found, known = _values(outputs, target).float(), target.isfinite()
+    return F.smooth_l1_loss(found[known], target[known].float()) if known.any() else found.sum() * 0
 
 
 def _values(outputs: object, target: Tensor) -> Tensor:
@@ -30,13 +31,13 @@ def _values(outputs: object, target: Tensor) -> Tensor:
 
 def _squares(outputs: object, target: Tensor) -> list[float]:
     error = _values(outputs, target).double() - target.double()
-    squares: list[float] = error.square().reshape(len(target), -1).mean(1).tolist()
+    squares: list[float] = error.square().reshape(len(target), -1).nanmean(1).nan_to_num(0.0).tolist()
     return squares
 
 
 def _lengths(outputs: object, target: Tensor) -> list[float]:
     error = _values(outputs, target).double() - target.double()
-    lengths: list[float] = error.abs().reshape(len(target), -1).mean(1).tolist()
+    lengths: list[float] = error.abs().reshape(len(target), -1).nanmean(1).nan_to_num(0.0).tolist()
     return lengths
 
 

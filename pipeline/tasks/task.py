@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from jetpress.pipeline.graph.session import Array
+from jetpress.pipeline.network.heads import Counted
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.store.facts.onnx_file import DetectionRules, Score
 from jetpress.pipeline.tasks import imitation
@@ -31,6 +32,8 @@ class Shown:
     """0: the data does not say."""
     target: Any = None
     """Of the samples."""
+    scored: int | None = None
+    """Classes that the outputs have scores for; None: they do not say."""
 
 
 def nothing_to_check(*_: object) -> None:
@@ -42,7 +45,9 @@ class Decoded:
     """A graph that ends with what is made of the network's outputs, as numbers that can be used."""
 
     name: str
-    """Of ``export.output``, and what is compared in the report."""
+    """What is compared in the report."""
+    asked: tuple[str, ...]
+    """As ``export.output`` asks for it."""
     raw: Callable[[DetectionRules], tuple[str, ...]]
     """What the network's own outputs are called inside of the graph."""
     outputs: tuple[str, ...]
@@ -68,6 +73,8 @@ class Task:
     class_scores: bool = False
     """The first output has scores along dimension 1, of classes of which one is right: they are softened where a
     teacher is followed, and compared by their divergence. Otherwise numbers are compared as numbers."""
+    counted: Counted = lambda network, outputs: None
+    """For how many classes, labels or values the outputs have a number: as many as the data has are asked for."""
     imitation: Imitation = imitation.numbers
     """How far what a network returns is from what its teacher does."""
     scores: Callable[[DetectionRules | None], int] = lambda rules: 0

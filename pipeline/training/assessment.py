@@ -26,8 +26,8 @@ from jetpress.pipeline.training.predictions import Named, keep
 class Look:
     """Keeps of the outputs on the test split what the report shows; for ``see`` of ``judged``."""
 
-    def __init__(self, data: Data) -> None:
-        self.named, self.kept = Named(data), shown.Kept(data)
+    def __init__(self, network: Network, data: Data) -> None:
+        self.named, self.kept = Named(data), shown.Kept(network, data)
 
     def __call__(self, outputs: object) -> None:
         """The outputs of one batch."""
@@ -58,7 +58,7 @@ def opened(made: Checkpoint) -> tuple[Network, Data]:
 
 def scored(network: Network, data: Data, name: str) -> Scored:
     """On both splits; ``name`` stands in the progress line."""
-    look = Look(data)
+    look = Look(network, data)
     validation = judged(network, data.validation, f"{name}, validation")
     return Scored(validation, judged(network, data.test, f"{name}, test", look), look)
 
@@ -81,7 +81,8 @@ def written(network: Network, dense: Scored, compressed: Scored, data: Data, dra
     classes = dense.look.named.classes, compressed.look.named.classes
     if classes[0] is not None and classes[1] is not None:
         keep(data.test, classes[0], classes[1], draft)
-    shown.keep(network, data, dense.look.kept, compressed.look.kept, draft)
+    kept = dense.look.kept, compressed.look.kept
+    shown.keep(network, data, *kept, shown.gains(dense.test, compressed.test, kept[0].found), draft)
     return Assessment(draft, facts)
 
 

@@ -72,7 +72,7 @@ def similarity(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def objective(
-    of_labels: Callable[[object, object], Tensor],
+    of_labels: Callable[[object, object, tuple[Tensor, ...]], Tensor],
     forward: Callable[..., Any],
     teacher: Teacher | None,
     names: Sequence[str],
@@ -81,7 +81,7 @@ def objective(
     """The loss of the labels, and of all that the teacher shows.
 
     Args:
-        of_labels: what the network returned and the target -> a scalar.
+        of_labels: what the network returned, the target, the inputs -> a scalar.
         forward: the network; with ``names`` a :class:`jetpress.pipeline.training.features.Student`.
         teacher: None: the labels alone.
         names: weights of the teacher whose feature maps are learnt.
@@ -89,14 +89,14 @@ def objective(
     """
 
     if teacher is None or not (teacher.how.weight or names):
-        return lambda inputs, target: of_labels(forward(*inputs), target)
+        return lambda inputs, target: of_labels(forward(*inputs), target, inputs)
     module, how = teacher.module, teacher.how
 
     def one(inputs: tuple[Tensor, ...], target: object) -> Tensor:
         result, maps, adapted = forward(*inputs) if names else (forward(*inputs), [], [])
         with torch.no_grad():
             shown, theirs = maps_of(module, names, inputs)
-        loss = of_labels(result, target)
+        loss = of_labels(result, target, inputs)
         apart = imitation(result, shown, how.temperature) if how.weight else None
         if apart is not None:
             loss = (1 - how.weight) * loss + how.weight * apart

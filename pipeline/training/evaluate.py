@@ -1,8 +1,7 @@
-"""How good a network is: the loss of a batch, and the figure of a split."""
+"""How good a network is: the figure of a split."""
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -46,37 +45,6 @@ def to_device(values: Moved, place: torch.device) -> Moved:
 
     moved: Moved = pytree.tree_map_only(Tensor, move, values)
     return moved
-
-
-def loss(network: Network, smoothing: float = 0.0) -> Judge:
-    """``data.loss``, otherwise the network's own, otherwise the task's: a scalar."""
-    task, given = task_of(network.task), network.data.loss
-    if given not in (None, task.loss_name):
-        function = user_code.load(
-            _reference("data.loss", str(given), [task.loss_name] if task.loss_name else [])
-        )
-        if next(iter(inspect.signature(function).parameters), "") == "model":
-            function = partial(function, network.module)
-        return _summed(function)
-    own = getattr(network.module, "loss", None)
-    if given is None and callable(own):
-        return _summed(own)
-    return lambda outputs, target: task.loss(outputs, target, smoothing)
-
-
-def own_loss(module: nn.Module) -> bool:
-    """Whether it has a method ``loss(outputs, target)``."""
-    return callable(getattr(module, "loss", None))
-
-
-def _summed(function: Callable[[object, Any], Tensor | Mapping[str, Tensor]]) -> Judge:
-    """A scalar also where it gives several losses by their names, as torchvision's detectors do."""
-
-    def one(outputs: object, target: Any) -> Tensor:
-        found = function(outputs, target)
-        return torch.stack([*found.values()]).sum() if isinstance(found, Mapping) else found
-
-    return one
 
 
 def metric(network: Network) -> Metric:

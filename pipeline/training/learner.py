@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,8 @@ from jetpress.pipeline.recipe.sections.training import TrainConfig
 from jetpress.pipeline.tasks import task_of
 from jetpress.pipeline.training import distill, features, numerics
 from jetpress.pipeline.training.distill import Teacher
-from jetpress.pipeline.training.evaluate import device, loss, to_device
+from jetpress.pipeline.training.evaluate import device, to_device
+from jetpress.pipeline.training.losses import loss
 from jetpress.pipeline.training.updates import Updates
 
 Learn = Callable[[tuple[Tensor, ...], object, float, int], Tensor]
@@ -65,7 +67,8 @@ def learner(
     averaging = ranks.averaging(trained)
     forward = torch.compile(averaging) if settings.compile else averaging
     labels = loss(network, settings.label_smoothing)
-    objective = distill.objective(labels, forward, teacher, theirs, task_of(network.task).imitation)
+    imitation = partial(task_of(network.task).imitation, known=len(network.task.classes))
+    objective = distill.objective(labels, forward, teacher, theirs, imitation)
     mixed = mixing(settings.mixup, settings.cutmix, _classes(data))
 
     def learn(inputs: tuple[Tensor, ...], target: object, rate: float, seed: int) -> Tensor:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from jetpress.deploy.console import say
@@ -22,7 +23,9 @@ Entry = Mapping[str, float]
 Sink = Callable[[Entry], None]
 FILE = "metrics.jsonl"
 NOWHERE = TrackingConfig()
+Listener = Callable[[str, Entry], None]
 _asked: ContextVar[TrackingConfig] = ContextVar("tracking", default=NOWHERE)
+_listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 
 @contextmanager
@@ -33,6 +36,16 @@ def tracked(config: TrackingConfig) -> Iterator[None]:
         yield
     finally:
         _asked.reset(before)
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Every training within the block tells ``listener`` its name and the entry of each epoch."""
+    before = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(before)
 
 
 def write(folder: Path, curve: Sequence[Epoch]) -> None:
@@ -61,6 +74,8 @@ def sinks(name: str, config: Mapping[str, object], done: int = 0) -> Iterator[Si
         opened.append(_tensorboard(Path(asked.tensorboard) / name, done))
     if asked.mlflow:
         opened.append(_mlflow(asked.mlflow, name, config))
+    if (listener := _listener.get()) is not None:
+        opened.append((partial(listener, name), lambda: None))
 
     def take(entry: Entry) -> None:
         for pair in [*opened]:

@@ -9,8 +9,10 @@ from jetpress.deploy.errors import JetpressError, RecipeError
 from jetpress.pipeline.data.loading import Data
 from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.recipe.sections.fields import is_file_reference
+from jetpress.pipeline.tasks import task_of
 from jetpress.pipeline.tasks.metric import Metric
-from jetpress.pipeline.training.evaluate import loss, metric, own_loss, points_of
+from jetpress.pipeline.training.evaluate import metric, points_of
+from jetpress.pipeline.training.losses import loss, own_loss
 
 MOST = 8
 """Samples of the batch."""
@@ -44,16 +46,14 @@ def learns(network: Network, data: Data) -> None:
     Raises:
         RecipeError: it does not.
     """
-    named, count = str(network.data.loss), min(MOST, len(data.train))
-    if not is_file_reference(network.data.loss):
-        if network.data.loss is not None or not own_loss(network.module):
-            return
+    count, named = min(MOST, len(data.train)), network.data.loss or task_of(network.task).loss_name
+    if network.data.loss is None and own_loss(network.module):
         named = f"loss() of {network.model.builder}"
     inputs, target = data.train.batch(range(count), None)
     module, before = network.module, torch.get_rng_state()
     kept = {name: value.clone() for name, value in module.named_buffers()}
     try:
-        found = loss(network)(module.train()(*inputs), target)
+        found = loss(network)(module.train()(*inputs), target, inputs)
     except JetpressError:
         raise
     except Exception as error:  # the same

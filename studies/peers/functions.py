@@ -4,12 +4,15 @@
 
 Ten networks of torchvision with new weights, at 64 x 64 pixels: half of the multiply-adds is asked for, widths in
 multiples of 8. The code of each library is what its own documentation shows; it is run as it stands here, and its
-lines are counted. Each case has a process of its own, with one thread and three minutes.
+lines are counted. Each case has a process of its own, with one thread and ten minutes of processor time, which is what
+is measured: others may use the machine.
 """
 
 from __future__ import annotations
 
 import json
+import resource
+import signal
 import subprocess
 import sys
 import time
@@ -62,7 +65,7 @@ IMPORTS = {
     "torch-pruning": "import torch_pruning as tp",
     "ModelOpt": "import modelopt.torch.prune as mtp",
 }
-SECONDS = 180
+SECONDS = 600
 
 
 def lines(library: str) -> int:
@@ -87,9 +90,10 @@ def case(library: str, network: str, folder: Path) -> dict[str, Any]:
         "loader": [(example, labels)], "checkpoint": str(folder / f"{network}.pth"),
     }  # fmt: skip
     exec(IMPORTS[library], names)  # noqa: S102  (our own text)
-    began = time.perf_counter()
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    began = time.process_time()
     exec(CODE[library], names)  # noqa: S102
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     pruned = names["pruned"]
     assert isinstance(pruned, nn.Module)
     gone = 1 - macs(pruned, (example,)) / dense
@@ -127,9 +131,8 @@ def survives(module: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor
 def measured(library: str, network: str, folder: Path) -> dict[str, Any]:
     """The same in a process of its own, or why there is none."""
     command = [sys.executable, "-m", "studies.peers.functions", "case", library, network, str(folder)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
-    except subprocess.TimeoutExpired:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
         return {"failed": f"more than {SECONDS} s"}
     if done.returncode:
         return {"failed": done.stderr.strip().splitlines()[-1][:160]}

@@ -79,7 +79,7 @@ def bundle(folder: Path, *, samples: int = 5, batch: int | str = 2, **changes: A
     plan = {
         "format": 1,
         "name": "toy",
-        "target": {"name": "host", "tensorrt": "", "compute_capability": None},
+        "target": {"name": "host", "title": "this computer", "tensorrt": "", "compute_capability": None},
         "backend": "onnxruntime",
         "precision": "fp32",
         "models": {
@@ -87,6 +87,19 @@ def bundle(folder: Path, *, samples: int = 5, batch: int | str = 2, **changes: A
             "dense": {"file": "dense.onnx", "sparse": False},
         },
         "inputs": [{"name": "images", "shape": SHAPE, "dtype": "float32", "profile": None}],
+        "outputs": [{"name": "logits", "shape": [SHAPE[0], CLASSES], "dtype": "float32"}],
+        "image": {
+            "input": "images",
+            "layout": "nchw",
+            "colour": "rgb",
+            "scale": 255,
+            "mean": [0.5, 0.5, 0.5],
+            "std": [0.5, 0.5, 0.5],
+            "fit": "stretch",
+            "crop": 1.0,
+            "border": 114,
+        },
+        "task": {"kind": "classification", "output": "scores", "classes": [*"abcde"]},
         "workspace_mb": None,
         "threads": 1,
         "benchmark": {"seconds": 0.3, "runs": 64, "warmup_ms": 50, "warmup_max_ms": 500},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import pty
 import re
@@ -170,7 +171,7 @@ with console.progress("work"):
 
 def test_nothing_heavy_is_imported_to_speak() -> None:
     script = "import sys; from jetpress.deploy import console; console.say('x')\n"
-    script += "print([m for m in ('rich', 'IPython', 'numpy') if m in sys.modules])"
+    script += "print([m for m in ('rich', 'IPython', 'tqdm', 'numpy') if m in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -193,23 +194,43 @@ def test_a_reader_that_goes_away_ends_nothing(closed: bool) -> None:
         os.close(reader)
 
 
-def test_a_notebook_has_one_output_that_is_rewritten_and_prose_on_stdout() -> None:
-    """In a real kernel. The progress of work that has ended is gone from the page."""
+def in_a_kernel(program: str) -> tuple[str, list[str], dict[str, Any]]:
+    """What a notebook's only cell prints, what its bars said, and the widgets that are left on the page."""
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
-    program = PROGRAM.replace("live.Terminal.every", "live.Notebook.every").replace("sys.argv[1]", "'NORMAL'")
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(program)])
-    updates: list[str] = []
+    lines: list[str] = []
 
     class Client(nbclient.NotebookClient):  # type: ignore[misc, name-defined]
         def process_message(self, message: dict[str, Any], cell: object, index: int) -> object:
-            if message["header"]["msg_type"] in ("display_data", "update_display_data"):
-                updates.append(message["content"]["data"]["text/plain"])
+            state = message["content"].get("data", {}).get("state", {})
+            lines.append(html.unescape(str(state.get("value", ""))).replace("\u2007", " "))
             return super().process_message(message, cell, index)
 
-    Client(book, timeout=60, resources={"metadata": {"path": str(ROOT)}}).execute()
-    printed = "".join(one["text"] for one in book.cells[0].outputs if one["output_type"] == "stream")
+    client = Client(book, timeout=60, resources={"metadata": {"path": str(ROOT)}})
+    client.execute()
+    (cell,) = book.cells
+    assert not [one for one in cell.outputs if one.get("name") == "stderr"]
+    printed = "".join(one["text"] for one in cell.outputs if one["output_type"] == "stream")
+    return printed, lines, client.widget_state
+
+
+def test_a_notebook_has_bars_and_prose_on_stdout() -> None:
+    """In a real kernel. The bars of work that has ended are gone from the page."""
+    pytest.importorskip("ipywidgets")
+    program = PROGRAM.replace("live.Terminal.every", "live.Notebook.every").replace("sys.argv[1]", "'NORMAL'")
+    printed, lines, left = in_a_kernel(program)
     assert printed.startswith("prose before\nprose within")
     assert printed.endswith("budget met\na result\n")
-    assert not [one for one in book.cells[0].outputs if one.get("name") == "stderr"]
-    assert any("[2 of 7] train" in text and "epochs 40 %" in text for text in updates)
-    assert [one["data"]["text/plain"] for one in book.cells[0].outputs if "data" in one] == [""]
+    assert any(line.startswith("[2 of 7] train, ") for line in lines)
+    assert any(line.startswith("epochs 40 %, ") and line.endswith("loss 3") for line in lines)
+    assert [one["visibility"] for one in left.values() if one.get("visibility")] == ["hidden"] * 3
+
+
+def test_a_notebook_without_widgets_gets_plain_lines() -> None:
+    program = PROGRAM.replace("sys.argv[1]", "'NORMAL'")
+    program = program.replace("console.speak", "live.find_spec = lambda name: None\nconsole.speak", 1)
+    printed, lines, left = in_a_kernel(program)
+    assert "\n    epochs " in printed
+    assert printed.endswith("budget met\na result\n")
+    assert not any(lines)
+    assert not left

@@ -44,6 +44,7 @@ ALONE = {("run",): ["RECIPE"], ("plan",): ["RECIPE"], ("report",): ["RUN"], ("co
 """What commands need that are only named."""
 RUNS = ("digits-host-0123abcd", "digits-host-4567cdef")
 """The runs that pages speak of."""
+BOARD = "digits-orin-nano-0123abcd"
 
 BLOCKS = [block for page in commands.read() for block in commands.blocks(page)]
 OURS = [block for block in BLOCKS if block.ours]
@@ -73,6 +74,16 @@ def _finished(runs: Path, name: str, width: int) -> None:
     seal(run / "bundle")
 
 
+def _for_a_board(run: Path, copy: Path) -> None:
+    """The same run, as if it had been for a board: there is no engine here."""
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("engine"))
+    plan = json.loads((copy / "bundle" / "plan.json").read_text())
+    (copy / "bundle" / "plan.json").write_text(
+        json.dumps({**plan, "backend": "tensorrt", "precision": "fp16"})
+    )
+    seal(copy / "bundle")
+
+
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     folder = tmp_path_factory.mktemp("desk")
@@ -83,6 +94,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
             Image.new("RGB", (40, 30), (30 * number, 0, 0)).save(folder / "photos" / name / f"{number}.jpg")
     for name, width in zip(RUNS, (32, 8), strict=True):
         _finished(folder / "runs", name, width)
+    _for_a_board(folder / "runs" / RUNS[0], folder / "runs" / BOARD)
     onnx.save(network(8), folder / "model.onnx")
     torch.save(torchvision.models.mobilenet_v2().state_dict(), folder / "mobilenet_v2.pth")
     (folder / "net.py").write_text(NETWORK)

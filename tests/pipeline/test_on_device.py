@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from jetpress import Recipe
 from jetpress.deploy.targets import find
-from jetpress.pipeline.api import Recipe
 from jetpress.pipeline.recipe.configs import Place
 from jetpress.pipeline.recipe.resolve import resolve
 from jetpress.pipeline.run import on_device

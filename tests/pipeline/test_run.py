@@ -14,9 +14,9 @@ import numpy as np
 import onnx
 import pytest
 
+from jetpress import Recipe, plan, run
 from jetpress.benchmarks.report.record import RunReport, read
 from jetpress.deploy.errors import DeviceError, JetpressError, NothingGained, RecipeError
-from jetpress.pipeline.api import Recipe, plan, run
 from jetpress.pipeline.store.steps import Step
 from tests.deploy import sshd
 
@@ -112,6 +112,9 @@ def test_the_main_job_runs_to_an_engine_and_a_report(finished: RunReport) -> Non
     assert (agreement.both + agreement.only_compressed) == sum(
         c.compressed for c in finished.predictions.classes
     )
+    assert finished.round_times is not None
+    assert [one.round for one in finished.round_times.rounds] == [one.round for one in finished.rounds]
+    assert all(one.low <= one.ms <= one.high for one in finished.round_times.rounds)
     assert finished.layer_costs is not None
     for name, whole in (("dense", finished.dense), ("compressed", finished.compressed)):
         costs = [getattr(pair, name) for pair in finished.layer_costs.layers]

@@ -16,6 +16,7 @@ SHORT = (
     "finetune.epochs=1",
     "prune.rounds=1",
     "benchmark.seconds=0.2",
+    "benchmark.rounds=false",
     "benchmark.runs=11",
 )
 

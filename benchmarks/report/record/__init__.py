@@ -22,6 +22,7 @@ from jetpress.benchmarks.report.record.changes import (
     Histogram,
     Layer,
     Round,
+    RoundTimes,
     SparsityReport,
     Unpruned,
 )
@@ -119,6 +120,8 @@ class RunReport:
     samples: tuple[SamplePictures, ...] = ()
     """A few of the test split, where the task draws what networks find."""
     layer_costs: LayerReport | None = None
+    round_times: RoundTimes | None = None
+    """None: no network of a round was trained, or an earlier version wrote the report."""
     measured: str = "accuracy"
     """What the points of both networks are called."""
     beside: str = "dense"

@@ -91,6 +91,29 @@ class Round:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RoundTime:
+    """What the network of a round takes, in ms; the ends are those of its share of the dense network's time."""
+
+    round: int
+    ms: float
+    low: float | None
+    high: float | None
+    """None: too few turns for an interval."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundTimes:
+    """The networks of the rounds, timed beside the dense one in one short session."""
+
+    dense_ms: float | None = None
+    rounds: tuple[RoundTime, ...] = ()
+    turns: int = 0
+    """That each took."""
+    untimed: str = ""
+    """Why there are no times; empty where there are."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Epoch:
     """One epoch of training."""
 

@@ -28,6 +28,7 @@ Standing = Literal[
     "at chance",
     "unknown",
     "unjudged",
+    "cut, unjudged",
 ]
 """What a run came to: :data:`jetpress.benchmarks.report.headline.STANDINGS` says what each means."""
 
@@ -218,3 +219,5 @@ class Benchmark:
     """Processes that it was measured in."""
     machine: str = ""
     """How busy the machine was before anything was measured, in a line."""
+    without_copies: Ratio | None = None
+    """How many times as fast the compressed engine is in memory that CPU and GPU share; None: not asked for."""

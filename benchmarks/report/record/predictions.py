@@ -80,3 +80,5 @@ class SamplePictures:
     """Place in the test split, from 0."""
     picture: Annotated[str, Field(pattern=r"^data:image/(png|jpeg);base64,[A-Za-z0-9+/]+=*$")]
     """A data URI."""
+    gained: float | None = None
+    """Points that the compressed network gains on this sample alone; None where that is not known."""

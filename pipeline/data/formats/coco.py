@@ -23,6 +23,7 @@ from jetpress.pipeline.data.formats.marks import (
     Marked,
     Outlines,
     Points,
+    Runs,
     Values,
     boxes_of,
     text_of,
@@ -48,6 +49,12 @@ def read(config: DataConfig, task: TaskConfig) -> Marked:
     findings, splits, told = Findings(str(root)), dict[str, list[tuple[str, Mark]]](), dict[str, Row]()
     for split, path in files.items():
         told[split] = _told(path)
+    if task.kind == "segmentation" and not any(
+        one.get("segmentation") for one in told["train"]["annotations"]
+    ):
+        raise RecipeError(
+            f"{files['train']}: no annotation has a segmentation", 'it has boxes: task.kind = "detection"'
+        )
     order = _categories(told["train"], task.classes, files["train"])
     names = tuple(name for name, _ in order.values())
     numbers = {category: number for number, category in enumerate(order)}
@@ -70,6 +77,11 @@ def _files(root: Path) -> Iterator[tuple[str, Path]]:
         given += sorted(root.glob(f"annotations/instances_{name}*.json"))
         if given:
             yield split, given[0]
+
+
+def holds(root: Path) -> bool:
+    """Whether a folder is laid out so."""
+    return "train" in dict(_files(root))
 
 
 def _told(path: Path) -> Row:
@@ -197,26 +209,38 @@ def _mark(
 
 
 def _areas(rows: Sequence[Row], labels: Sequence[int], path: Path, findings: Findings) -> Outlines:
-    """Outlines, the largest first, so that small ones lie on top."""
-    kept = []
+    """Outlines or coded pixels, the largest first, so that small ones lie on top; crowds are void."""
+    kept = list[tuple[float, int, tuple[Any, ...] | Runs]]()
     for one, label in zip(rows, labels, strict=True):
-        shape = one.get("segmentation")
+        shape, place = one.get("segmentation"), f"{path}: annotation {one.get('id')}"
+        if one.get("iscrowd"):
+            findings.note(place, "areas are crowds: what is there is neither learnt nor judged")
+            label = -2
+        area: tuple[Any, ...] | Runs | None
         if isinstance(shape, dict):
-            findings.note(
-                f"{path}: annotation {one.get('id')}", "areas are run-length coded crowds and are left out"
-            )
-        elif not isinstance(shape, list) or not shape:
-            findings.wrong(f"{path}: annotation {one.get('id')}", "has no segmentation")
+            area = _runs(shape)
         else:
-            kept.append(
-                (
-                    float(one.get("area", 0)),
-                    label + 1,
-                    tuple(np.array(s, np.float32).reshape(-1, 2) for s in shape),
-                )
-            )
+            area = tuple(np.array(s, np.float32).reshape(-1, 2) for s in shape) if shape else None
+        if area is None:
+            findings.wrong(place, "has no segmentation that can be read")
+        else:
+            kept.append((float(one.get("area", 0)), label + 1, area))
     kept.sort(key=lambda one: -one[0])
     return Outlines(tuple(one[1] for one in kept), tuple(one[2] for one in kept), 0)
+
+
+def _runs(shape: Row) -> Runs | None:
+    """Run lengths, compressed or as a list; None where they are neither."""
+    from pycocotools import mask
+
+    try:
+        height, width = (int(side) for side in shape["size"])
+        counts = shape["counts"]
+        if isinstance(counts, list):
+            counts = mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)["counts"]
+        return Runs((height, width), counts.encode() if isinstance(counts, str) else bytes(counts))
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _pose(rows: Sequence[Row], path: Path, findings: Findings) -> Points:

@@ -37,13 +37,31 @@ class MaskFile:
     path: str
 
 
+@dataclass(frozen=True)
+class TargetFile:
+    """What is to be made of an image: an image, or an array of numbers."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class Runs:
+    """An area as COCO's run-length coding has it."""
+
+    size: tuple[int, int]
+    """Height and width."""
+    counts: bytes
+    """Compressed, as pycocotools has them."""
+
+
 @dataclass(frozen=True, eq=False)
 class Outlines:
     """Areas, each with a class; later ones lie over earlier ones."""
 
     labels: tuple[int, ...]
-    polygons: tuple[tuple[NDArray[np.float32], ...], ...]
-    """Of each area its outlines ``[k, 2]``: x, y in pixels of the upright image."""
+    """Below 0: what is there is neither learnt nor judged."""
+    areas: tuple[tuple[NDArray[np.float32], ...] | Runs, ...]
+    """Of each its outlines ``[k, 2]``: x, y in pixels of the upright image, or its pixels."""
     background: int
 
 
@@ -62,7 +80,7 @@ class Points:
     """``[k, 3]``: x, y in pixels of the upright image, and whether it is there."""
 
 
-Mark = Boxes | MaskFile | Outlines | Values | Points
+Mark = Boxes | MaskFile | TargetFile | Outlines | Values | Points
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def read(config: DataConfig, task: TaskConfig) -> Marked:
         RecipeError: the folders are others, a mask is missing, of another size, or has a class that there is not.
     """
     root = Path(str(config.root))
-    folders = dict(_folders(root))
+    folders = dict(folders_in(root))
     if "train" not in folders:
         raise RecipeError(
             f"{root} holds no images and masks",
@@ -41,7 +41,7 @@ def read(config: DataConfig, task: TaskConfig) -> Marked:
         )
     findings, splits = Findings(str(root)), {}
     for split, (images, masks) in folders.items():
-        splits[split] = list(_pairs(images, masks, findings))
+        splits[split] = [(image, MaskFile(mask)) for image, mask in pairs(images, masks, "mask", findings)]
     classes = task.classes or _listed(root)
     highest = _look(splits, len(classes), config.void, findings)
     findings.tell()
@@ -50,15 +50,17 @@ def read(config: DataConfig, task: TaskConfig) -> Marked:
     return Marked(splits, origin, names)
 
 
-def _folders(root: Path) -> Iterator[tuple[str, tuple[Path, Path]]]:
-    """Split -> folder of images, folder of masks."""
+def folders_in(
+    root: Path, of_images: tuple[str, ...] = IMAGES, of_masks: tuple[str, ...] = MASKS
+) -> Iterator[tuple[str, tuple[Path, Path]]]:
+    """Split, and its folder of images, folder of masks."""
     for name, split in SPLITS.items():
         for base, below in ((root / name, ""), (root, name)):
-            pair = _first(base, IMAGES, below), _first(base, MASKS, below)
+            pair = _first(base, of_images, below), _first(base, of_masks, below)
             if pair[0] and pair[1]:
                 yield split, (pair[0], pair[1])
                 break
-    images, masks = _first(root, IMAGES), _first(root, MASKS)
+    images, masks = _first(root, of_images), _first(root, of_masks)
     if images and masks and not any((images / name).is_dir() for name in SPLITS):
         yield "train", (images, masks)
 
@@ -67,19 +69,21 @@ def _first(base: Path, names: tuple[str, ...], below: str = "") -> Path | None:
     return next((base / name / below for name in names if (base / name / below).is_dir()), None)
 
 
-def _pairs(images: Path, masks: Path, findings: Findings) -> Iterator[tuple[str, MaskFile]]:
+def pairs(images: Path, masks: Path, what: str, findings: Findings) -> list[tuple[str, str]]:
+    """Every image with the file of its name in the other folder; ``what`` that is."""
     there = {path.relative_to(masks).with_suffix(""): path for path in images_in(masks)}
-    found = images_in(images)
+    found, both = images_in(images), list[tuple[str, str]]()
     if not found:
         findings.wrong(images, "holds no images")
     for path in found:
         mask = there.pop(path.relative_to(images).with_suffix(""), None)
         if mask is None:
-            findings.wrong(path, f"has no mask in {masks}")
+            findings.wrong(path, f"has no {what} in {masks}")
         else:
-            yield str(path), MaskFile(str(mask))
+            both.append((str(path), str(mask)))
     for mask in there.values():
-        findings.note(mask, "masks have no image and are left out")
+        findings.note(mask, f"{what}s have no image and are left out")
+    return both
 
 
 def _listed(root: Path) -> tuple[str, ...]:
@@ -89,7 +93,7 @@ def _listed(root: Path) -> tuple[str, ...]:
 
 def _look(splits: dict[str, list[tuple[str, MaskFile]]], classes: int, void: int, findings: Findings) -> int:
     """The highest class; every mask is read once, so that a wrong one is not met after hours."""
-    highest, pairs = 0, [pair for split in splits.values() for pair in split]
+    highest, whole = 0, [pair for split in splits.values() for pair in split]
 
     def look(pair: tuple[str, MaskFile]) -> tuple[set[int], str]:
         try:
@@ -105,8 +109,8 @@ def _look(splits: dict[str, list[tuple[str, MaskFile]]], classes: int, void: int
         )
         return set(np.unique(numbers).tolist()) - {void}, words
 
-    with progress("reading masks", len(pairs)) as line, ThreadPoolExecutor(2) as pool:
-        for pair, (found, fault) in zip(pairs, pool.map(look, pairs), strict=True):
+    with progress("reading masks", len(whole)) as line, ThreadPoolExecutor(2) as pool:
+        for pair, (found, fault) in zip(whole, pool.map(look, whole), strict=True):
             line.step()
             highest = max(highest, *found, 0)
             if fault:

@@ -85,6 +85,25 @@ def class_numbers(path: str) -> Tensor:
         raise RecipeError(f"{path} cannot be read: {error}", "check the mask") from error
 
 
+def numbers(path: str) -> Tensor:
+    """``[channels, h, w]``, float32: of an image 0 to 1, of a ``.npy`` file of floats as they are.
+
+    Raises:
+        RecipeError: it cannot be read.
+    """
+    found = decoded(path, channels_of(path))
+    return found / 255 if found.dtype == torch.uint8 else found.float()
+
+
+def channels_of(path: str) -> int:
+    """How many a file has: 1 for grey, 3 for colours and palettes, 4 with transparency."""
+    if path.endswith(".npy"):
+        shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
+        return int(shape[2]) if len(shape) > 2 else 1
+    with Image.open(path) as image:
+        return 1 if image.mode in ("1", "L", *DEEP) else 4 if image.mode in ("RGBA", "LA") else 3
+
+
 def size_of(path: str) -> tuple[int, int] | None:
     """Width and height of the upright image, of its header alone; None where it cannot be read."""
     try:

@@ -63,6 +63,11 @@ def read(config: DataConfig, task: TaskConfig) -> Marked:
     return Marked(splits, {split: files.get(split, root).name for split in splits}, names)
 
 
+def holds(root: Path) -> bool:
+    """Whether a folder is laid out so."""
+    return (root / "train.csv").is_file()
+
+
 def _rows(path: Path, findings: Findings) -> tuple[tuple[str, ...], list[tuple[str, str, list[float]]]]:
     """Names of the values; of each line its split, the image, the values."""
     lines = list(csv.reader(text_of(path).splitlines()))

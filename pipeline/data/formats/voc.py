@@ -61,6 +61,11 @@ def read(config: DataConfig, task: TaskConfig) -> Marked:
     return Marked(marked, {split: f"{split} of {root.name}" for split in marked}, names)
 
 
+def holds(root: Path) -> bool:
+    """Whether a folder is laid out so."""
+    return (root / IMAGES).is_dir() and ((root / BOXES).is_dir() or (root / MASKS).is_dir())
+
+
 def _listed(root: Path, kind: str) -> Iterator[tuple[str, list[str]]]:
     """Names of the images of each split."""
     for name, split in SPLITS.items():

@@ -45,7 +45,7 @@ def recorded(module: nn.Module, inputs: tuple[Tensor, ...], training: bool = Fal
         ReadsDataError: its code looks at the values of tensors, which one run cannot follow.
         Exception: whatever the network raises.
     """
-    mode = _Recorder("training_" if training else "")
+    mode = Recorder("training_" if training else "")
     with quiet(), torch.no_grad(), evaluating(module), mode.following(module), ExitStack() as more:
         if training:
             more.enter_context(in_training(module))
@@ -80,7 +80,7 @@ def plain_tensors(module: nn.Module) -> dict[str, Tensor]:
     }
 
 
-class _Recorder(SchemaCheckMode):
+class Recorder(SchemaCheckMode):
     """Notes every operator before it is decomposed.
 
     torch takes only its own kinds of modes there; this one is meant for running on real tensors, as we do.

@@ -68,12 +68,18 @@ class PruneConfig(Section):
     """``measured`` only: training images that the loss of accuracy is measured on."""
     channel_multiple: AtLeastOne | None = None
     """Surviving channel counts are multiples of this. None: what fills the target's hardware (8 in FP16 and 32 in INT8
-    for tensor cores, 16 for a host's SIMD)."""
+    for tensor cores, 16 for a host's SIMD); with several targets what fills that of all of them, so that they share one
+    pruned network."""
     ignore: tuple[str, ...] = ()
     """Parameters (shell patterns such as ``layer4.*``) whose layers keep all their channels."""
     limits: dict[str, Fraction] = field(default_factory=dict)
     """Parameters (shell patterns) -> largest share of their layers' channels that may go, for example
     ``{ "layer1.*" = 0.25 }``."""
+
+    @property
+    def needs_time(self) -> bool:
+        """Whether the goal is a time, which only a device can tell."""
+        return any(goal is not None for goal in (self.latency, self.latency_ms, self.fps))
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,9 @@ class DataConfig(Section):
     source: str = "digits"
     """``digits`` (ships with scikit-learn), ``cifar10``, ``cifar100``, ``imagefolder``, ``yolo`` (data.yaml
     and label files), ``coco`` (JSON), ``voc`` (Pascal VOC's XML), ``masks`` (a folder of images and one of masks),
-    ``csv`` (a column of paths, columns of values), or ``path/to/file.py:function`` returning ``{"train": dataset,
-    "validation": dataset, "test": dataset}``; it is given ``root`` and ``config`` if it takes them. docs/data.md."""
+    ``pairs`` (a folder of images and one of what is to be made of them: depth, clean or larger images), ``csv`` (a
+    column of paths, columns of values), or ``path/to/file.py:function`` returning ``{"train": dataset, "validation":
+    dataset, "test": dataset}``; it is given ``root`` and ``config`` if it takes them. docs/data.md."""
     root: str | None = None
     """Folder of the data: torchvision's layout for CIFAR; for ``imagefolder`` ``train/CLASS/*.jpg`` and
     ``val/CLASS/*.jpg`` (and ``test/``, if there is one; without it ``val/`` is the test split and validation images

@@ -52,6 +52,9 @@ class BenchmarkConfig(Section):
     threads: AtLeastOne = 1
     """Threads of the host engine. More are faster where the machine is idle, and worth little as a measurement: ONNX
     Runtime's threads spin while they wait for each other, so a neighbour on one core holds up all of them."""
+    rounds: bool | None = None
+    """Time the network of every round of pruning, for the report's accuracy over latency; nothing is decided by it.
+    None: on the host, where it takes seconds; elsewhere an engine is built for each."""
     transfers: bool = True
     """TensorRT: copy inputs to the GPU and outputs back in every run, and count it in the latency."""
     overlap: bool = True

@@ -32,9 +32,10 @@ class ExportConfig(Section):
     input: Literal["network", "uint8_nhwc"] = "network"
     """What images come as. ``network``: as the network takes them; ``uint8_nhwc``: as a camera gives them, ``uint8
     [batch, height, width, 3]`` (RGB), and the graph normalises with ``data.mean`` and ``data.std``."""
-    output: Literal["scores", "softmax", "argmax", "detections"] = "scores"
+    output: Literal["scores", "softmax", "argmax", "detections", "efficient_nms"] = "scores"
     """What the first output ends with, over the axis of classes. ``argmax`` gives INT32 class numbers; ``detections``
-    ends a detector with non-maximum suppression in the graph (TensorRT 8.5 and newer): see docs/detection.md."""
+    ends a detector with non-maximum suppression in the graph (TensorRT 8.5 and newer); ``efficient_nms`` does that with
+    the plugin EfficientNMS_TRT of TensorRT 8 and 10: see docs/detection.md."""
     int64_io: bool | None = None
     """Leave INT64 inputs and outputs as they are; otherwise they become INT32. None: where the target has INT64."""
     fp16: bool | None = None

@@ -110,6 +110,28 @@ class InferenceFacts:
 
 
 @dataclass(frozen=True)
+class RoundTime:
+    """What the network of one round takes, in ms; the ends are those of its share of the dense network's time."""
+
+    ms: float
+    low: float | None = None
+    high: float | None = None
+    """None: too few turns for an interval."""
+
+
+@dataclass(frozen=True)
+class RoundTimesFacts:
+    """The networks of all rounds that were trained, timed beside the dense one in one session."""
+
+    dense_ms: float | None = None
+    rounds: tuple[RoundTime, ...] = ()
+    turns: int = 0
+    headline: str = ""
+    untimed: str = ""
+    """Why there are no times; empty where there are."""
+
+
+@dataclass(frozen=True)
 class MeasurementFacts:
     """A session in which the engines were timed; the latencies are in ``bench.json``."""
 

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from jetpress.pipeline.store.facts.network import Width
+
 Shape = tuple[int | str, ...]
 """With the batch dimension first; an open dimension by its name."""
 
@@ -163,45 +165,6 @@ class Quantization:
 
 
 @dataclass(frozen=True)
-class OnnxModelFacts:
-    """Of a graph at a stated opset."""
-
-    opset: int
-    ir_version: int
-    nodes: int
-    bytes: int
-    """Of the file, with the weights beside it."""
-    max_batch: int
-    """Samples that it takes at once."""
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    ends: FileEnds
-    detection: DetectionRules | None = None
-    """Of a detector; None for other networks."""
-    fp16: Fp16 | None = None
-    """None where the graph has no FP16."""
-    quantization: Quantization | None = None
-    """None where the graph has no Q/DQ."""
-    headline: str = ""
-
-
-@dataclass(frozen=True)
-class SamplesFacts:
-    """Inputs of a file."""
-
-    count: int
-    real: bool
-    """False: seeded noise, because none were given."""
-    said: str
-    """Where they come from, in words."""
-
-    @property
-    def headline(self) -> str:
-        """As a step says it."""
-        return self.said
-
-
-@dataclass(frozen=True)
 class Score:
     """How far one output differs between two runtimes on one case."""
 
@@ -228,6 +191,59 @@ class Score:
     there are too few values to tell."""
     channel_at: int = 0
     """Which channel that is."""
+
+
+@dataclass(frozen=True)
+class CutFile:
+    """What was removed from a file that was given, and how near its outputs still are."""
+
+    layers: tuple[Width, ...]
+    parameters: tuple[int, int]
+    """Before and after."""
+    macs: tuple[int, int]
+    agreement: tuple[Score, ...]
+    """Of the outputs before and after, on samples without labels: no statement about accuracy."""
+
+
+@dataclass(frozen=True)
+class OnnxModelFacts:
+    """Of a graph at a stated opset."""
+
+    opset: int
+    ir_version: int
+    nodes: int
+    bytes: int
+    """Of the file, with the weights beside it."""
+    max_batch: int
+    """Samples that it takes at once."""
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    ends: FileEnds
+    detection: DetectionRules | None = None
+    """Of a detector; None for other networks."""
+    fp16: Fp16 | None = None
+    """None where the graph has no FP16."""
+    quantization: Quantization | None = None
+    """None where the graph has no Q/DQ."""
+    cut: CutFile | None = None
+    """None where nothing was pruned from the file."""
+    headline: str = ""
+
+
+@dataclass(frozen=True)
+class SamplesFacts:
+    """Inputs of a file."""
+
+    count: int
+    real: bool
+    """False: seeded noise, because none were given."""
+    said: str
+    """Where they come from, in words."""
+
+    @property
+    def headline(self) -> str:
+        """As a step says it."""
+        return self.said
 
 
 @dataclass(frozen=True)

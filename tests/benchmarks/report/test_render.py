@@ -258,6 +258,16 @@ class TestTheVerdictComesFirst:
         invalid = {"verdict": "invalid", "reasons": ["clocks fell by 20 %"], "knobs": {}}
         assert "clocks fell by 20 %" in self.said(tmp_path, benchmark=invalid)[0]
 
+    @pytest.mark.parametrize(("changes", "said"), [
+        ({}, "is 1.10 × as fast (1.05 to 1.15)."),
+        ({"low": 0.9, "verdict": "noise"}, "is 1.10 × as fast (0.90 to 1.15): within noise."),
+        ({"state": "unknown"}, "is not known well enough"),
+    ])  # fmt: skip
+    def test_zero_copy_beside_copies(self, changes: dict[str, Any], said: str, tmp_path: Path) -> None:
+        ratio = {"value": 1.1, "low": 1.05, "high": 1.15, **changes}
+        measured = {"verdict": "valid", "reasons": [], "knobs": {}, "without_copies": ratio}
+        assert said in self.said(tmp_path, benchmark=measured)[0]
+
     @pytest.mark.parametrize(("value", "low", "high"), [(1.2, 0.9, 1.5), (1.005, 1.004, 1.006)])
     def test_noise(self, value: float, low: float, high: float, tmp_path: Path) -> None:
         text, headline, _ = self.said(tmp_path, ratios=ratios({"value": value, "low": low, "high": high}))
@@ -320,6 +330,31 @@ def test_time_that_does_not_fall_as_the_layers_promise_is_said(tmp_path: Path) -
         assert "25 % slower than the sum" in text
     run["rounds"][1]["time"]["met"] = True
     assert "missed its time" not in report(run, tmp_path)[1]
+
+
+def test_accuracy_is_drawn_against_the_latency_of_every_round(tmp_path: Path) -> None:
+    run = realistic()
+    for place, one in enumerate(run["rounds"], 1):
+        one["macs"] = run["dense"]["macs"] // (place + 1)
+    html, markdown, _ = report(run, tmp_path)
+    assert "Accuracy against million multiply-adds, over the rounds" in html
+    numbers = [one["round"] for one in run["rounds"] if one["validation"] is not None]
+    times = [{"round": n, "ms": 2.0 / n, "low": 1.9 / n, "high": 2.2 / n} for n in numbers]
+    run["round_times"] = {"dense_ms": 3.5, "rounds": times, "turns": 16}
+    html, markdown, _ = report(run, tmp_path)
+    text = " ".join(Page(html).text.split())
+    assert "Accuracy against latency, over the rounds" in text
+    assert "All in turns, 16 each, in one short session" in text
+    assert "Bars across: the interval of the share" in text
+    assert "| 1.00 ms |" in markdown
+    assert re.search(r"dense: [\d.]+ % at 3.50 ms; 1: [\d.]+ % at 2.00 ms", html)
+    for one in times:
+        one["low"] = one["high"] = None
+    assert "Bars across" not in report(run, tmp_path)[0]
+    run["round_times"] = {"untimed": "benchmark.rounds = false"}
+    html = report(run, tmp_path)[0]
+    assert "Their latency was not measured: benchmark.rounds = false." in Page(html).text
+    assert "Accuracy against million multiply-adds, over the rounds" in html
 
 
 def test_what_disturbed_both_is_said_once(tmp_path: Path) -> None:

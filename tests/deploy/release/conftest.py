@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -38,3 +39,9 @@ def board(tmp_path: Path, key: Key, made: tuple[Path, Claims]) -> Board:
     place = Board(tmp_path / "release", tmp_path / "allowed_signers", tmp_path / "state" / "sequences.json")
     place.trust(key.line(SIGNER))
     return place
+
+
+@pytest.fixture
+def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No power fails here, and a busy disk would be waited for hundreds of times."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)

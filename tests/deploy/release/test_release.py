@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from jetpress.deploy.pack import pack
 from jetpress.deploy.release.keys import Key
+from jetpress.deploy.release.sign import sign
 from jetpress.deploy.runner import release
 from jetpress.deploy.runner.__main__ import main
 from jetpress.deploy.runner.failures import DigestMismatch, RunnerError, TrustError
@@ -204,7 +206,7 @@ def test_a_bundle_is_not_built_where_signatures_are_required(
     board: Board, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     board.trust("require-signature")
-    monkeypatch.setattr(release.require, "__defaults__", (str(board.signers),))
+    monkeypatch.setattr(release.require, "__defaults__", (str(board.signers), "", ""))
     assert (
         main(["build", "--bundle", str(bundle(tmp_path / "unsigned")), "--out", str(tmp_path / "out")]) == 6
     )
@@ -223,3 +225,31 @@ def test_damage_at_any_place_is_refused(board: Board) -> None:
             assert caught.value.code == 6
         path.write_bytes(whole)
     board.check()
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from jetpress.deploy.release import keys, sign
+real = sign.ssh_keygen
+sign.ssh_keygen = lambda words: os.kill(os.getpid(), 9)
+sign.sign(Path(sys.argv[1]), None, keys.read(Path(sys.argv[2])), None, 30)
+"""
+
+
+def test_what_a_killed_call_left_is_removed_by_the_next(tmp_path: Path, key: Key) -> None:
+    """By number or by name: it may have another one."""
+    made = bundle(tmp_path / "run" / "bundle")
+    killed = subprocess.run([sys.executable, "-c", KILLED, made, key.path])
+    assert killed.returncode == -9
+    (left,) = (tmp_path / "run/releases").iterdir()
+    assert left.name.endswith(".draft")
+    held = tmp_path / "run/releases/.7.jetpress.draft"  # of a call that is at work
+    held.mkdir()
+    handle = os.open(held, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    place, claims = sign(made, None, key, None, 30)
+    assert {path.name for path in place.parent.iterdir()} == {str(claims.sequence), held.name}
+    os.close(handle)
+    sign(made, tmp_path / "run/releases/other", key, None, 30)
+    assert not held.exists()

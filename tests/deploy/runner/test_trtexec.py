@@ -15,7 +15,7 @@ from jetpress.deploy.runner import gpu, trtexec
 from jetpress.deploy.runner.__main__ import main
 from jetpress.deploy.runner.failures import DeviceError, ToolMissing
 from tests.deploy.api import fake
-from tests.deploy.runner.test_tensorrt import PLAN
+from tests.deploy.runner.plans import PLAN
 from tests.deploy.runner_bundles import bundle
 from tests.deploy.runner_schema import faults
 

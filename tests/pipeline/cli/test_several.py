@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[3]
 TINY = (
     '[model]\nbuilder = "network.py:build"\n[data]\nsize = 8\nbatch_size = 512\ncalibration_images = 8\n'
     "sample_images = 8\n[train]\nepochs = 1\n[prune]\nrounds = 1\n[finetune]\nepochs = 1\n"
-    "[benchmark]\nseconds = 0.2\nwarmup_ms = 1\n"
+    "[benchmark]\nseconds = 0.2\nwarmup_ms = 1\nrounds = false\n"
 )
 
 
@@ -62,33 +63,39 @@ def test_the_worst_code_of_several() -> None:
     assert set(WORST) == {0, *range(2, 10)}
 
 
-def test_two_targets_share_the_training_and_end_in_one_table(
+SHARED = {"source", "train", "judge 1", "prune 1", "finetune 1", "fold", "assess"}
+"""Done once for host (FP32, multiples of 16), orin-nano (FP16, 8, another opset) and xavier (8, its own opset)."""
+
+
+def test_targets_share_all_that_needs_no_target_and_end_in_one_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("JETPRESS_RUNS", str(tmp_path / "runs"))
     small.model(tmp_path)
     (tmp_path / "tiny.toml").write_text(TINY)
-    code = main(["run", str(tmp_path / "tiny.toml"), "--target", "xavier,orin-nano", "--json"])
+    three = ["--target", "host,orin-nano,xavier", "--set", 'sparsify.mode="off"']
+    code = main(["run", str(tmp_path / "tiny.toml"), *three, "--json"])
     told = capsys.readouterr()
     ended = json.loads(told.out)["runs"]
-    assert [one["target"]["name"] for one in ended] == ["xavier", "orin-nano"]
-    stages = [{stage["name"]: stage["state"] for stage in one["stages"]} for one in ended]
-    assert (stages[0]["train"], stages[1]["train"]) == ("ran", "cached")
+    assert [one["target"]["name"] for one in ended] == ["host", "orin-nano", "xavier"]
+    ran = Counter(stage["name"] for one in ended for stage in one["stages"] if stage["state"] == "ran")
+    assert {name: ran[name] for name in SHARED} == dict.fromkeys(SHARED, 1)
+    assert ran["bundle"] == 3
+    assert "one pruned network for 3 targets: widths in multiples of 16" in told.err
     table = told.err[told.err.index("RUN ") :].splitlines()
-    assert [line.split()[1] for line in table] == ["TARGET", "xavier", "orin-nano"]
-    assert code in (0, 8, 9)
+    assert [line.split()[1] for line in table] == ["TARGET", "host", "orin-nano", "xavier"]
+    assert code in (0, 7, 8, 9)
 
-    assert main(["plan", str(tmp_path / "tiny.toml"), "--target", "xavier,orin-nano"]) == 0
+    assert main(["plan", str(tmp_path / "tiny.toml"), *three]) == 0
     planned = capsys.readouterr().out
-    assert planned.startswith("xavier:\n")
+    assert planned.startswith("host:\n")
     assert "\norin-nano:\n" in planned
     assert "will run" not in planned
 
     assert main(["runs", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)["runs"]
     assert [(row["target"], row["state"]) for row in listed] == [
-        ("xavier", "finished"),
-        ("orin-nano", "finished"),
+        (name, "finished") for name in ("host", "orin-nano", "xavier")
     ]
 
 

@@ -23,6 +23,7 @@ QUICK = [
     "finetune.epochs=1",
     "prune.rounds=1",
     "benchmark.seconds=0.2",
+    "benchmark.rounds=false",
     "benchmark.warmup_ms=1",
 ]
 

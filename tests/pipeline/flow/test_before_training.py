@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from jetpress import Recipe, plan, run
 from jetpress.deploy.errors import DeviceError, JetpressError, RecipeError
-from jetpress.pipeline.api import Recipe, plan, run
 from jetpress.pipeline.flow.before_training import few_images, little_space
 from jetpress.pipeline.store.facts.network import CheckpointFacts, DataFacts
 from jetpress.pipeline.store.store import Store
@@ -39,6 +39,13 @@ class Branches(Tiny):
     def forward(self, x):
         y = super().forward(x)
         return y if y.sum() > 0 else y * 2
+
+class Stubborn(Tiny):
+    def forward(self, x):
+        x = torch.relu(self.bn1(self.conv1(x))).view(-1, 16, 8, 8)
+        x = torch.relu(self.bn2(self.conv2(x))).view(-1, 32, 4, 4)
+        scores = self.head(nn.functional.max_pool2d(x, 2).flatten(1))
+        return (scores, scores) if self.training else scores
 
 class Determinant(Tiny):
     def forward(self, x):
@@ -100,6 +107,26 @@ def test_an_operator_that_the_boards_parser_lacks(folder: Path) -> None:
     refused(RecipeError, "before anything was trained: ", given, "xavier", home=folder / "r")
 
 
+def test_a_network_that_no_channel_can_be_removed_from(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = "before anything was trained: no channel can be removed .*conv1.weight: 16 channels.*nothing else"
+    narrow = ("network.py:build", "prune.channel_multiple=64")
+    refused(RecipeError, said, recipe(folder, *narrow), "host", home=folder / "r")
+    plan(recipe(folder, *narrow, "build.precision=int8"), "host", home=folder / "r")
+    assert "WARNING: no channel can be removed from this network (" in capsys.readouterr().err
+
+
+def test_a_network_whose_every_group_is_refused(folder: Path) -> None:
+    refused(
+        RecipeError,
+        "before anything was trained: none of .* can be removed",
+        recipe(folder, "odd.py:Stubborn"),
+        "host",
+        home=folder / "r",
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -124,12 +151,14 @@ def test_a_plan_takes_what_is_early_and_nothing_else(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     steps = plan(recipe(folder, "network.py:build", "budget.accuracy_drop=0.5"), "host", home=folder / "r")
-    early = {"source", "try export", "try preflight"}
+    early = {"source", "try export", "try preflight", "try judge", "try prune"}
     assert {step.name for step in steps if step.state == "ran"} == early
     assert {memo.stage for memo in Store(folder / "r" / ".store").known().values()} == {
         "source",
         "export",
         "preflight",
+        "sensitivity",
+        "prune",
     }
     said = capsys.readouterr().err
     assert (

@@ -58,6 +58,11 @@ def test_the_worse_of_both_verdicts_counts_with_all_reasons(tmp_path: Path) -> N
     assert found.engines["compressed"].batch == 2
     assert found.engines["compressed"].samples_ms[-2:] == (1.0, 2.0)
     assert found.against == {"dense": known(3.0)}
+    assert found.without_copies is None
+    mapped = ratio("compressed", 1.4, of="compressed-mapped")
+    judged = benchmark(session_of(tmp_path, result("compressed", "valid", 1.0), mapped), BudgetConfig())
+    assert judged is not None
+    assert judged.without_copies == known(1.4)
     judged = benchmark(found, BudgetConfig())
     assert judged is not None
     assert (judged.verdict, judged.reasons) == ("noisy", ("dense: drift",))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from jetpress.deploy.targets import find
-from jetpress.pipeline.flow.rounds import Round, needs_time, prune_in_rounds
+from jetpress.pipeline.flow.rounds import Round, prune_in_rounds
 from jetpress.pipeline.pruning.steps import Goal, goal
 from jetpress.pipeline.recipe.reading import Recipe
 from jetpress.pipeline.recipe.resolve import Plan, resolve
@@ -164,7 +164,7 @@ def test_sensitivity_is_measured_once_for_all_goals(tmp_path: Path) -> None:
 def test_goals_are_shares(prune: dict[str, float], dense_ms: float | None, expected: Goal) -> None:
     config = PruneConfig(**prune)  # type: ignore[arg-type]
     assert goal(config, 4, dense_ms) == expected
-    assert needs_time(config) == ("latency" in (expected.kind, *expected.also))
+    assert config.needs_time == ("latency" in (expected.kind, *expected.also))
     at = expected.at(config, expected.share / 2)
     for kind, share in {expected.kind: expected.share, **expected.also}.items():
         assert getattr(at, kind) == share / 2

@@ -135,6 +135,26 @@ def test_what_the_opset_does_not_define_in_fp16_stays() -> None:
     assert "opset 18 does not define it in FP16" in why(model, x)
 
 
+def test_recurrent_layers_that_tensorrt_would_start_or_compute_wrongly_stay() -> None:
+    """10.3 reads the 1 of an FP16 GRU as 0; a layer without initial states gets them in FP32."""
+    rng = np.random.default_rng(0)
+
+    def draw(*shape: int) -> Array:
+        return rng.normal(size=shape).astype(np.float32)
+
+    x, state = draw(2, 5, 3), draw(1, 5, 4)
+    layers = {
+        "GRU": ((draw(1, 12, 3), draw(1, 12, 4), draw(1, 24), np.full(5, 2, np.int32), state), "10.4"),
+        "LSTM": ((draw(1, 16, 3), draw(1, 16, 4)), "starts it in FP32"),
+    }
+    for op, (constants, why) in layers.items():
+        _, facts = fp16(one_node(op, x, *constants, hidden_size=4), (torch.from_numpy(x),))
+        assert why in facts.fp32[f"layer/{op}"]
+    given = (draw(1, 16, 3), draw(1, 16, 4), draw(1, 32), np.full(5, 2, np.int32), state, state)
+    _, facts = fp16(one_node("LSTM", x, *given, hidden_size=4), (torch.from_numpy(x),))
+    assert not facts.fp32
+
+
 def test_a_constant_read_in_both_types_is_there_twice() -> None:
     x = np.full((1, 4), 2.0, np.float32)
     model = helper.make_model(

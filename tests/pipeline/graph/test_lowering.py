@@ -23,7 +23,7 @@ from jetpress.deploy.preflight.graph import inferred
 from jetpress.deploy.targets import find
 from jetpress.pipeline.graph.exporting import tidy
 from jetpress.pipeline.graph.lowering import for_target, lower
-from jetpress.pipeline.graph.rewrites import REWRITES
+from jetpress.pipeline.graph.rewrites.rules import REWRITES
 
 X = "float[1,4,6,6] x"
 AXES = "int64[1] a = {1}"
@@ -40,7 +40,7 @@ def inputs_of(model: onnx.ModelProto, seed: int = 0) -> dict[str, Any]:
         shape = [d.dim_value or 3 for d in one.type.tensor_type.shape.dim]
         dtype = onnx.helper.tensor_dtype_to_np_dtype(one.type.tensor_type.elem_type)
         values = rng.normal(size=shape) * 3
-        found[one.name] = (values > 0) if dtype == np.bool_ else np.asarray(values, dtype)
+        found[one.name] = np.asarray(values > 0 if dtype == np.bool_ else values, dtype)
     return found
 
 
@@ -97,6 +97,7 @@ CASES = {
     "batch first by Transpose": (14, "g (float[2,5,3] x, float[1,16,3] w, float[1,16,4] r, float[2,1,4] h, float[2,1,4] c) => (float[2,5,1,4] y, float[2,1,4] p) { y, p, q = LSTM<hidden_size = 4, layout = 1>(x, w, r, , , h, c) }"),
     "GroupNormalization as InstanceNormalization": (21, f"g ({X}, float[4] s, float[4] b) => (float[1,4,6,6] y) {{ y = GroupNormalization<num_groups = 2>(x, s, b) }}"),
     "Loop with a condition": (13, "g (float[2] x) => (float[2] y) <int64 n = {3}> { y = Loop(n, , x) <body = b (int64 i, bool c, float[2] v) => (bool d, float[2] w) { d = Identity(c) w = Add(v, v) }> }"),
+    "If of several outputs as one for each": (13, "g (bool c, float[4] x) => (float[4] y, float[4] z) { y, z = If(c) <then_branch = t () => (float[4] a, float[4] b) { b = Relu(x) a = Neg(b) }, else_branch = e () => (float[4] d, float[4] f) { h = Abs(x) d = Sqrt(h) f = Exp(h) }> }"),
 }  # fmt: skip
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime as ort
 import pytest
 import torch
 from hypothesis import given, settings
@@ -106,9 +105,9 @@ def test_in_onnx_runtime_at_the_oldest_opset(name: str) -> None:
     _, ours, _, inputs = prepared(name)
     shape = InputConfig((3, SIZES[name], SIZES[name]), "images")
     proto = to_onnx(ours, (shape,), detectors.OUTPUTS, ExportConfig(opset=13, batch=len(inputs)))
-    session = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
-    assert [one.name for one in session.get_outputs()] == ["boxes", "scores"]
-    boxes, scores = session.run(None, {"images": inputs.numpy()})
+    run = load(proto)
+    assert [one.name for one in proto.graph.output] == ["boxes", "scores"]
+    boxes, scores = run({"images": inputs.numpy()}).values()
     for one, theirs in zip(
         detections({"boxes": boxes, "scores": scores}, asdict(rules(name))), expected(name), strict=True
     ):
@@ -184,9 +183,9 @@ def test_rules_of_networks_of_ones_own() -> None:
 
 
 @cache
-def searched(opset: int = 13) -> onnx.ModelProto:
+def searched(opset: int = 13, output: Any = "detections") -> onnx.ModelProto:
     """With the suppression in the graph, for two images."""
-    config = ExportConfig(opset=opset, batch=2, output="detections")
+    config = ExportConfig(opset=opset, batch=2, output=output)
     shape = InputConfig((3, SIZES[FAST], SIZES[FAST]), "images")
     return to_onnx(prepared(FAST)[1], (shape,), detectors.OUTPUTS, config, rules=rules(FAST))
 
@@ -238,7 +237,8 @@ def test_a_wrong_search_is_caught() -> None:
         )
 
 
-def test_few_detections_are_filled_up() -> None:
+@pytest.mark.parametrize("plugin", [False, True])
+def test_few_detections_are_filled_up(plugin: bool) -> None:
     """A tail of its own: 3 classes, 6 anchors in two levels, one image of two with nothing in it."""
     few = replace(rules(FAST), levels=(4, 2), candidates=3, detections=5, score=0.3, iou=0.5)
     names = {"boxes": [2, 6, 4], "scores": [2, 3, 6]}
@@ -250,20 +250,15 @@ def test_few_detections_are_filled_up() -> None:
         same.outputs[0].name, same.outputs[0].shape, same.outputs[0].type = name, given.shape, given.type
         graph.append(same)
         graph.outputs.append(same.outputs[0])
-    suppress_in(graph, few)
-    proto = ir.to_proto(ir.Model(graph, ir_version=8))
+    model = ir.Model(graph, ir_version=8)
+    suppress_in(model, few, plugin)
+    proto = ir.to_proto(model)
+    assert plugin == ("EfficientNMS_TRT" in {node.op_type for node in proto.graph.node})
     rng = np.random.default_rng(0)
     boxes = np.concatenate([low := rng.uniform(0, 20, (2, 6, 2)), low + 15], -1).astype(np.float32)
     scores = rng.uniform(0, 1, (2, 3, 6)).astype(np.float32)
     scores[1] = 0.1
-    session = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
-    found = dict(
-        zip(
-            ("boxes", "scores", "labels"),
-            session.run(None, {"boxes_in": boxes, "scores_in": scores}),
-            strict=True,
-        )
-    )
+    found = load(proto)({"boxes_in": boxes, "scores_in": scores})
     wanted = detections({"boxes": boxes, "scores": scores}, asdict(few))
     count = len(wanted[0][1])
     assert 0 < count <= 5
@@ -282,6 +277,30 @@ def test_a_search_needs_a_detector_and_a_fixed_batch() -> None:
         resolve(Recipe("r", export=ExportConfig(output="detections")), find("nano"))
 
 
+@pytest.mark.parametrize("name", ["nano", "xavier", "orin-nano"])
+def test_the_plugin_where_the_board_has_it(name: str, tmp_path: Path) -> None:
+    """The graph has the plugin's node with what it is asked for, the preflight knows it, and it finds the same."""
+    wanted = resolve(Recipe("r", export=ExportConfig(output="efficient_nms")), TARGETS[name]).recipe.export
+    proto = searched(int(str(wanted.opset)), "efficient_nms")
+    (node,) = [one for one in proto.graph.node if one.op_type == "EfficientNMS_TRT"]
+    asked = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
+    assert asked["max_output_boxes"] == rules(FAST).detections
+    assert asked["iou_threshold"] == pytest.approx(rules(FAST).iou)
+    onnx.save(proto, tmp_path / "model.onnx")
+    found = preflight(tmp_path / "model.onnx", TARGETS[name], precision="fp32", trial=False)
+    assert found.ok
+    assert any("plugin" in one.what for one in found.problems)
+    feed = {"images": prepared(FAST)[3][:2].numpy()}
+    both = [load(one)(feed) for one in (proto, searched(int(str(wanted.opset))))]
+    assert all(np.array_equal(both[0][key], both[1][key]) for key in ("boxes", "scores", "labels"))
+
+
+def test_the_plugin_is_refused_where_it_is_not_known_to_be() -> None:
+    for name in ("host", "rtx", "gpu"):
+        with pytest.raises(RecipeError, match="not known to have the plugin"):
+            resolve(Recipe("r", export=ExportConfig(output="efficient_nms")), find(name))
+
+
 @pytest.mark.parametrize("name", [name for name, target in TARGETS.items() if target.suppression])
 def test_every_target_with_suppression_takes_the_graph(name: str, tmp_path: Path) -> None:
     """From JetPack 5 to 7 and on the host: the recipe is not refused, and the tables take every node."""
@@ -290,3 +309,17 @@ def test_every_target_with_suppression_takes_the_graph(name: str, tmp_path: Path
     onnx.save(searched(wanted.opset), tmp_path / "model.onnx")
     found = preflight(tmp_path / "model.onnx", TARGETS[name], precision="fp32", trial=False)
     assert not [one.what for one in found.problems if one.level == "error"]
+
+
+def test_asking_for_the_rules_in_training_teaches_nothing() -> None:
+    """SSDlite's last map is one pixel: in training mode a single image has no spread there."""
+    detector = models.build(
+        ModelConfig("torchvision:ssdlite320_mobilenet_v3_large", {"num_classes": 4})
+    ).train()
+    frozen = next(one for one in detector.modules() if isinstance(one, torch.nn.BatchNorm2d)).eval()
+    before = [value.clone() for value in detector.buffers()]
+    rules = detectors.rules_of(detector, (3, 320, 320))
+    assert rules is not None
+    assert all(torch.equal(a, b) for a, b in zip(before, detector.buffers(), strict=True))
+    assert detector.training
+    assert not frozen.training

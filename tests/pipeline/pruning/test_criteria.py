@@ -32,7 +32,7 @@ def network(seed: int = 0) -> nn.Sequential:
 def statistics(module: nn.Module) -> Statistics:
     """All that the criteria may look at: on one batch, with the mean square of the outputs as loss."""
     batches = [((INPUTS[0],), None)]
-    slopes = gradients(module, batches, lambda outputs, _: outputs.square().mean())
+    slopes = gradients(module, batches, lambda outputs, *_: outputs.square().mean())
     shown = activations(module, batches)
     return Statistics(slopes.gradients, slopes.squares, shown.means, shown.zeros)
 

@@ -9,7 +9,7 @@ from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.targets import TARGETS, find
 from jetpress.pipeline.data.digests import identified
 from jetpress.pipeline.recipe.reading import Recipe
-from jetpress.pipeline.recipe.resolve import Plan, resolve
+from jetpress.pipeline.recipe.resolve import Plan, for_all, resolve
 from jetpress.pipeline.recipe.sections.device import BenchmarkConfig, BuildConfig
 from jetpress.pipeline.recipe.sections.fields import as_table
 from tests.pipeline.recipe.helpers import DIGITS, written
@@ -129,3 +129,22 @@ def test_a_trainer_counts_with_its_file_and_knows_no_rounding(tmp_path: Path) ->
     assert after.recipe == before.recipe
     other = resolve(Recipe.load(DIGITS), find("host"))
     assert identified(other) is other
+
+
+@pytest.mark.parametrize(
+    ("names", "sets", "multiple"),
+    [
+        (["host", "orin-nano", "xavier"], [], 16),
+        (["host", "orin-nano"], ["build.precision=int8"], 32),
+        (["orin-nano", "xavier"], [], None),
+        (["host", "orin-nano"], ["prune.channel_multiple=4"], 4),
+        (["host", "orin-nano"], ["prune.latency=0.3"], None),
+        (["host", "orin-nano"], ["prune.ratio=0"], None),
+    ],
+)
+def test_widths_for_several_targets_fill_the_hardware_of_all(
+    names: list[str], sets: list[str], multiple: int | None
+) -> None:
+    """Then they share one pruned network: unless the recipe says the width, or each is timed by itself."""
+    recipe = Recipe.load(DIGITS, sets)
+    assert for_all(recipe, [find(name) for name in names]).prune.channel_multiple == multiple

@@ -124,3 +124,36 @@ def test_a_teacher_shows_its_training_form_and_nothing_random() -> None:
     same = module.layers.train()
     as_in_training(same, (x,))
     assert not same.training
+
+
+@pytest.mark.parametrize("layout", ["maps", "names", "names flipped", "nested"])
+def test_distributions_over_bins_are_compared_as_such(layout: str) -> None:
+    """Localization distillation: what is added to all bins of a side is no other place, and sure anchors count."""
+    logits, boxes = torch.full((2, 6, 3), -9.0), 3 * scores(0, 2, 6, 4 * 16)
+    logits[:, 1, 2] = 4.0
+
+    def returned(logits: torch.Tensor, boxes: torch.Tensor) -> object:
+        if layout == "maps":
+            whole = torch.cat([boxes, logits], 2).mT
+            return [whole[..., :4].unflatten(2, (2, 2)), whole[..., 4:].unflatten(2, (2, 1))]
+        named = {"boxes": boxes, "scores": logits, "feats": torch.zeros(2, 5)}
+        if layout == "names flipped":
+            named |= {"boxes": boxes.mT, "scores": logits.mT}
+        return {"one2many": named, "one2one": named} if layout == "nested" else named
+
+    def apart(our_boxes: torch.Tensor, temperature: float = 1.0) -> float:
+        found = imitation.dense(returned(logits, our_boxes), returned(logits, boxes), temperature, 3)
+        assert found is not None
+        return found.item()
+
+    assert apart(boxes) == pytest.approx(0, abs=1e-5)
+    assert apart(boxes.unflatten(2, (4, 16)).add(scores(1, 2, 6, 4, 1)).flatten(2)) == pytest.approx(
+        0, abs=1e-5
+    )
+    sure, unsure = boxes.clone(), boxes.clone()
+    sure[:, 1], unsure[:, 4] = boxes[:, 1].roll(1, -1), boxes[:, 4].roll(1, -1)
+    assert apart(sure) > 100 * apart(unsure) > 0
+    p, q = (one[:, 1].unflatten(1, (4, 16)).double().softmax(-1) for one in (boxes, sure))
+    weight = torch.sigmoid(torch.tensor([4.0, -9.0])).double()
+    expected = weight[0] * (p * (p / q).log()).sum(-1).mean() * 2 / (2 * (weight[0] + 5 * weight[1]))
+    assert apart(sure) == pytest.approx(expected.item(), rel=1e-3)

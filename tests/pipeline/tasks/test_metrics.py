@@ -228,3 +228,27 @@ def test_a_state_of_the_users_own_has_no_interval() -> None:
     assert result.points == 75
     assert result.change(result) is None
     assert result.error == 0
+
+
+def test_a_persons_points_fall_off_as_coco_has_it() -> None:
+    """Against pycocotools: one person, each point off by so much; other names have one fall-off."""
+    from pycocotools.cocoeval import COCOeval
+
+    from jetpress.pipeline.tasks.keypoints import FALLOFF, PERSON, falloffs
+
+    rng = np.random.default_rng(0)
+    right = rng.uniform(10, 90, (17, 2))
+    right[0], right[1] = (0, 0), (100, 100)  # the extent: its square is the area
+    found = right + rng.normal(0, 3, (17, 2))
+    judge = COCOeval(iouType="keypoints")
+    there = np.full((17, 1), 2.0)
+    rows = {"keypoints": np.hstack([right, there]).ravel(), "bbox": [0, 0, 100, 100], "area": 1e4, "id": 1}
+    judge._gts[0, 0] = [rows]
+    judge._dts[0, 0] = [{"keypoints": np.hstack([found, there]).ravel(), "score": 1.0, "id": 1}]
+    wanted = 100 * float(judge.computeOks(0, 0)[0, 0])
+    metric = TASKS["keypoints"].metrics["oks"](Setting(PERSON))
+    target = torch.tensor(np.hstack([right, there, np.full((17, 2), 100.0)]))[None].float()
+    assert metric.total(metric.shown(torch.tensor(found)[None].float(), target)) == pytest.approx(
+        wanted, abs=0.01
+    )
+    assert falloffs(("tip", "end")).tolist() == [FALLOFF]

@@ -31,7 +31,7 @@ def test_feature_losses_take_pruned_features() -> None:
     assert distill.similarity(ours[:, [5, 4, 3, 2, 1, 0]], ours).item() == pytest.approx(0, abs=1e-9)
 
 
-def head(outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+def head(outputs: torch.Tensor, target: torch.Tensor, *_: object) -> torch.Tensor:
     return F.cross_entropy(outputs, target)
 
 

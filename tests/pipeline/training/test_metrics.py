@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from jetpress import Recipe, run
 from jetpress.deploy.errors import JetpressError, RecipeError, ToolMissing
-from jetpress.pipeline.api import Recipe, run
 from jetpress.pipeline.recipe.sections.tracking import TrackingConfig
 from jetpress.pipeline.store.facts.network import Epoch
 from jetpress.pipeline.training import metrics

@@ -55,7 +55,7 @@ def test_yolo_for_other_tasks(tmp_path: Path) -> None:
     assert found.classes == ("background", "cat", "dog")
     assert isinstance(mark, Outlines)
     assert mark.labels == (2,)
-    assert mark.polygons[0][0].tolist() == [[0, 0], [20, 0], [20, 20]]
+    assert mark.areas[0][0].tolist() == [[0, 0], [20, 0], [20, 20]]
     several = read("yolo", root, "multilabel").splits["train"][0][1]
     assert isinstance(several, Values)
     assert several.values.tolist() == [0, 1]
@@ -319,3 +319,39 @@ def test_images_beside_the_yaml_are_in_the_digest(tmp_path: Path) -> None:
     assert digests.fingerprint(config) != before
     split = load(config, 0).train
     assert isinstance(split, Files)
+
+
+def test_run_lengths_of_coco(tmp_path: Path) -> None:
+    """Compressed or not, they are the pixels that they say; a crowd is neither learnt nor judged."""
+    from pycocotools import mask
+
+    pixels = np.zeros((20, 40), np.uint8, order="F")
+    pixels[5:10, 8:30] = 1
+    coded = mask.encode(pixels)
+    runs = np.diff(np.flatnonzero(np.diff(pixels.T.ravel(), prepend=0, append=1)), prepend=0)
+    rows = [
+        {"segmentation": {"size": [20, 40], "counts": coded["counts"].decode()}, "area": 110},
+        {
+            "segmentation": {"size": [20, 40], "counts": [int(one) for one in runs]},
+            "area": 110,
+            "image_id": 1,
+        },
+        {"segmentation": {"size": [20, 40], "counts": coded["counts"].decode()}, "iscrowd": 1, "image_id": 2},
+    ]
+    root = small.coco(tmp_path, rows)
+    config = DataConfig(
+        source="coco", root=str(root), size=(20, 40), validation_fraction=0.3, test_fraction=0.3
+    )
+    data = load(config, 0, TaskConfig("segmentation"))
+    seen = {
+        path: split.batch([n], None)[1][0].numpy()
+        for split in (data.train, data.validation, data.test)
+        if isinstance(split, Files)
+        for n, path in enumerate(Path(one).stem for one in split.paths)
+    }
+    for name, inside in (("0", 1), ("1", 1), ("2", -100)):
+        assert (seen[name][pixels == 1] == inside).all()
+        assert (seen[name][pixels == 0] == 0).all()
+    wrong = small.coco(tmp_path / "wrong", [{"segmentation": {"size": [20, 40], "counts": 3}}])
+    with pytest.raises(RecipeError, match="has no segmentation that can be read"):
+        read("coco", wrong, "segmentation")

@@ -1,0 +1,128 @@
+"""A file that was given loses channels: held against what it was before and after, and refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+
+import jetpress
+from jetpress.deploy.errors import JetpressError
+from jetpress.pipeline.graph import onnx_operators, session
+from jetpress.pipeline.graph.converted import network_of
+from jetpress.pipeline.recipe.onnx_run import sizings
+
+pytest.importorskip("onnx2torch")
+NET = """<ir_version: 7, opset_import: ["" : 11]>
+net (float[N, 3, H, W] image) => (float[N, 5] out) {
+  a = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2]> (image, w0)
+  b = Relu (a)
+  c = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (b, w1)
+  d = HardSigmoid (c)
+  e = Mul (c, d)
+  f = GlobalMaxPool (e)
+  shape = Constant <value = int64[2] {1, 32}> ()
+  g = Reshape (f, shape)
+  h = MatMul (g, w2)
+  out = Sigmoid (h)
+}"""
+SHAPE = "image=1x3x16x16"
+
+
+def saved(path: Path, text: str = NET) -> Path:
+    model, draw = onnx.parser.parse_model(text), np.random.default_rng(0)
+    shapes = {"w0": (32, 3, 3, 3), "w1": (32, 32, 3, 3), "w2": (32, 5)}
+    for name, shape in shapes.items():
+        if name in text:
+            array = draw.standard_normal(shape).astype(np.float32) / np.sqrt(np.prod(shape[1:])).astype(
+                np.float32
+            )
+            model.graph.initializer.append(numpy_helper.from_array(array, name))
+    onnx.save(model, path)
+    return path
+
+
+def samples(count: int = 24) -> list[dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]]:
+    draw = np.random.default_rng(1)
+    return [{"image": draw.random((1, 3, 16, 16), np.float32)} for _ in range(count)]
+
+
+def test_the_file_loses_channels_and_the_report_says_what_is_known(tmp_path: Path) -> None:
+    report = jetpress.engine(
+        saved(tmp_path / "net.onnx"), "xavier", calibration=samples(), shapes=dict(sizings([SHAPE])), prune=0.3,
+        home=tmp_path / "runs",
+    )  # fmt: skip
+    assert report.verdict.standing == "cut, unjudged"
+    assert report.verdict.why is not None
+    assert "agreement, not accuracy" in report.verdict.why
+    assert report.ratios.macs is not None
+    assert report.ratios.macs >= 1 / 0.7
+    assert any(layer.after < layer.before for layer in report.layers)
+    told = [row for row in report.equivalence if row.pair == "as given, pruned: agreement"]
+    assert [(row.output, row.met) for row in told] == [("out", None)]
+    assert told[0].cosine is not None
+    assert 0.9 < told[0].cosine < 1
+    assert {row.pair for row in report.equivalence} == {
+        "as given, pruned: agreement",
+        "pruned = as it is now",
+    }
+    assert report.reproduce.endswith("--prune 0.3")
+    assert report.folder is not None
+    bundle = report.folder / "bundle"
+    smaller, dense = (onnx.load(bundle / f"{name}.onnx").graph for name in ("model", "dense"))
+    assert [one.name for one in smaller.output] == ["out"]
+    assert max(len(one.raw_data) for one in smaller.initializer) < max(
+        len(one.raw_data) for one in dense.initializer
+    )
+
+
+LSTM = """<ir_version: 8, opset_import: ["" : 14]>
+net (float[6, 2, 4] x, float[2, 2, 8] h, float[2, 2, 8] c) => (float[6, 2, 2, 8] y, float[2, 2, 8] last) {
+  y, last = LSTM <hidden_size = 8, direction = "bidirectional"> (x, w, r, b, , h, c)
+}"""
+
+
+@pytest.mark.parametrize("opset", [13, 14])
+def test_operators_that_the_library_lacks_are_those_of_onnx(opset: int) -> None:
+    model, draw = onnx.parser.parse_model(LSTM), np.random.default_rng(0)
+    model.opset_import[0].version = opset
+    for name, shape in {"w": (2, 32, 4), "r": (2, 32, 8), "b": (2, 64)}.items():
+        array = draw.standard_normal(shape).astype(np.float32)
+        model.graph.initializer.append(numpy_helper.from_array(array, name))
+    feed = {"x": draw.standard_normal((6, 2, 4)), "h": draw.random((2, 2, 8)), "c": draw.random((2, 2, 8))}
+    arrays = {name: one.astype(np.float32) for name, one in feed.items()}
+    tensors = tuple(map(torch.from_numpy, arrays.values()))
+    with torch.no_grad():
+        found = network_of(model, tensors)(*tensors)
+    for wanted, got in zip(session.load(model)(arrays).values(), found, strict=True):
+        np.testing.assert_allclose(got, wanted, atol=1e-5)
+    assert {"LSTM", "GlobalMaxPool", "Conv"} <= onnx_operators.known(13)
+
+
+IF = NET.replace("out = Sigmoid (h)", """s = ReduceMax <axes = [0, 1], keepdims = 0> (h)
+  zero = Constant <value = float {0.0}> ()
+  yes = Greater (s, zero)
+  out = If (yes) <then_branch = t () => (float[1, 5] p) { p = Sigmoid (h) },
+                  else_branch = e () => (float[1, 5] q) { q = Relu (h) }>""")  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "how", "words"), [
+    (NET, {"calibration": None}, "--prune needs real inputs"),
+    (NET, {"settings": ["prune.latency=0.3"]}, "a time is reached in rounds"),
+    (NET, {"settings": ["prune.criterion=taylor"]}, "there are no labels"),
+    (NET, {"shapes": ["image=1x3x8x8:1x3x16x16:1x3x16x32"]}, "several sizes"),
+    (NET, {"settings": ["prune.ignore=['*']"]}, "nothing could be removed"),
+    (IF, {}, "onnx2torch does not read the file: it has no If"),
+    (NET.replace("int64[2] {1, 32}", "int64[2] {-1, 32}").replace("out = ", """k = ReduceMean <axes = [0]> (h)
+  out = Add (k, h)
+  unused = """), {}, "fixes how many samples"),
+])  # fmt: skip
+def test_what_cannot_be_pruned_is_said(tmp_path: Path, text: str, how: dict[str, object], words: str) -> None:
+    shapes = dict(sizings(how.pop("shapes", [SHAPE])))  # type: ignore[arg-type]
+    told = {"calibration": samples(4), "shapes": shapes, **how}
+    with pytest.raises(JetpressError, match=words):
+        jetpress.engine(saved(tmp_path / "net.onnx", text), "xavier", prune=0.3, home=tmp_path, **told)  # type: ignore[arg-type]
