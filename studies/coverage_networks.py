@@ -12,7 +12,13 @@ from torch import Tensor, nn
 from jetpress.pipeline.network import models
 from jetpress.pipeline.recipe.sections.model import InputConfig, ModelConfig
 
-READS = ("coverage_files.py", "coverage_dense.py", "coverage_sequences.py", "coverage_transformers.py")
+READS = (
+    "coverage_files.py",
+    "coverage_dense.py",
+    "coverage_restoration.py",
+    "coverage_sequences.py",
+    "coverage_transformers.py",
+)
 SEED = 0
 RANDOM_COUNT = 100
 LARGEST_PARAMETERS, LARGEST_SIDE = 60e6, 288
@@ -52,7 +58,8 @@ _FILES = {
 
 
 _CLIP, _LINE, _SOUND = InputConfig((3, 8, 32, 32)), InputConfig((1, 32, 64)), InputConfig((1, 1600))
-_DENSE, _SEQUENCES, _TRANSFORMERS = "coverage_dense.py", "coverage_sequences.py", "coverage_transformers.py"
+_DENSE, _RESTORATION = "coverage_dense.py", "coverage_restoration.py"
+_SEQUENCES, _TRANSFORMERS = "coverage_sequences.py", "coverage_transformers.py"
 _TASKS: dict[str, dict[str, tuple[str, InputConfig]]] = {
     "detectors": {
         **dict.fromkeys(("Yolo", "Yolox", "CenterNet", "Detr", "BiFpn"), (_DENSE, _IMAGE)),
@@ -89,10 +96,10 @@ _TASKS: dict[str, dict[str, tuple[str, InputConfig]]] = {
     },
     "restoration": {
         **{
-            name: (_DENSE, InputConfig((3, 32, 32)))
+            name: (_RESTORATION, InputConfig((3, 32, 32)))
             for name in ("Edsr", "Espcn", "DnCnn", "NafNet", "Restormer")
         },
-        "Depth": (_DENSE, _IMAGE),
+        "Depth": (_RESTORATION, _IMAGE),
         "swin2sr": (_TRANSFORMERS, _IMAGE),
         "glpn": (_TRANSFORMERS, _IMAGE),
     },

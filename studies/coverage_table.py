@@ -26,6 +26,8 @@ SETS = {
     "ocr": "text in images",
     "restoration": "restoration and depth",
 }
+TASKS = ("detectors", "segmenters", "video", "audio", "ocr", "restoration")
+"""Sets of :mod:`studies.coverage_dense`, ``coverage_sequences``, ``coverage_transformers`` and torchvision's video."""
 OURS, PEER = "jetpress", "torch-pruning"
 OUTPUT = "output of the network"
 _PACKAGES = ("torch", "torchvision", "timm", "torch-pruning", "onnx", "onnxruntime", "onnxruntime-gpu")
@@ -63,7 +65,17 @@ def records(*paths: Path) -> dict[tuple[str, str], Record]:
 def table(*paths: Path) -> str:
     """Per set ours beside torch-pruning; opsets; what stays and why; every failure."""
     found = [r for r in records(*paths).values() if "skipped" not in r]
-    parts = [_head(), *_whole_path(found), "", *_opsets(found), "", *_stays(found), "", *_failures(found)]
+    parts = [
+        _head(),
+        *_whole_path(found),
+        "",
+        *_opsets(found),
+        "",
+        *_stays(found),
+        "",
+        *_removed(found),
+        *_failures(found),
+    ]
     return "\n".join(parts) + "\n"
 
 
@@ -159,6 +171,21 @@ def _oracle(ours: list[Record]) -> str:
     text = f"The check's largest relative error, over {len(double)} of them in double precision, is {max(double):.0e}"
     text += f"; {len(single)} that insist on single precision: {max(single):.0e}" if single else ""
     return f"{text}.\n"
+
+
+def _removed(found: list[Record]) -> Iterator[str]:
+    """What each network of the sets for other tasks than classification loses."""
+    ours = [r for r in found if r["tool"] == OURS and r["network"].partition(":")[0] in TASKS]
+    rows = [r for r in ours if "parameters" in r]
+    if not rows:
+        return
+    yield "| network | parameters | removed | groups cut | whole path |"
+    yield "|---|---|---|---|---|"
+    for r in rows:
+        gone = 100 * (1 - r["parameters"] / r["parameters_before"])
+        cells = r["network"], f"{r['parameters_before']:,}", f"{gone:.0f} %", f"{r['cut']} of {r['groups']}"
+        yield f"| {' | '.join(cells)} | {'yes' if r['ok'] else 'no'} |"
+    yield ""
 
 
 def _failures(found: list[Record]) -> Iterator[str]:

@@ -6,12 +6,12 @@
 #   SMALL=1 OUT=folder studies/gpu.sh         the same with a small network on the CPU: tries the script
 #
 # Nothing is fetched: it runs where there is no network. What the machine must have, or WHEELS (a folder) must bring:
-#   - PYTHON (python3, 3.11 or newer) with torch, torchvision, numpy, onnx, onnx_ir, onnxscript, onnxruntime, safetensors
-#     and scipy, as CUDA images with PyTorch have them
+#   - PYTHON (python3, 3.11 or newer) with torch, torchvision, numpy, onnx, onnx_ir, onnxscript, onnxruntime,
+#     safetensors, scipy, PyYAML, filelock, packaging and pillow, as CUDA images with PyTorch have them
 #   - pydantic with its three packages: 4 MB of wheels for that Python
-#   - tensorrt and the CUDA runtime that it is for: about a gigabyte, so an image that has it is the way. Where it cannot
-#     be imported no bundle is made for it, and gpu.json says so. TensorRT-RTX 1.7 builds for compute capability 7.5,
-#     8.0, 8.6, 8.9 and 12.x: not for an H100 or H200.
+#   - tensorrt and the CUDA runtime that it is for: hundreds of megabytes, so an image that has it is the way. Where it
+#     cannot be imported no bundle is made for it, and gpu.json says so. TensorRT-RTX 1.7 builds for compute capability
+#     7.5, 8.0, 8.6, 8.9 and 12.x: not for an H100 or H200.
 # Wheels go into a folder of their own ($WORK/site); nothing that is installed is changed. LIMIT: seconds of it all
 # (540). WORK: scratch (/tmp/...). It is for a GPU that nobody else uses.
 set -euo pipefail

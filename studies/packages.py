@@ -155,6 +155,24 @@ def photographs(folder: Path, count: int) -> list[Array]:
     ]
 
 
+def asked() -> argparse.Namespace:
+    """The command line."""
+    told = argparse.ArgumentParser(description=__doc__)
+    told.add_argument("model")
+    told.add_argument("images", type=Path)
+    told.add_argument("--frames", type=int, default=50)
+    for name, value in {
+        "head": "yolox",
+        "colour": "rgb",
+        "fit": "letterbox",
+        "mean": "0",
+        "std": "1",
+    }.items():
+        told.add_argument(f"--{name}", default=value)
+    told.add_argument("--scale", type=float, default=255.0)
+    return told.parse_args()
+
+
 def main() -> None:
     """Run the example on the photographs, compare."""
     import cv2

@@ -149,7 +149,7 @@ def main() -> int:
 
 def cuts(folder: Path, given: argparse.Namespace) -> dict[str, int]:
     """How often it came back with what."""
-    chance, found, begun, last = random.Random(1), Counter[str](), 0, list[str]()
+    chance, found, begun, last = random.Random(1), Counter[str](), 0, list[str]()  # noqa: S311
     ends = time.monotonic() + 60 * given.minutes
     initramfs, disk = memory(folder, given.modules, given.busybox, given.python), folder / "disk"
     with disk.open("wb") as file:
@@ -160,10 +160,11 @@ def cuts(folder: Path, given: argparse.Namespace) -> dict[str, int]:
             break
         machine = started(given.kernel, initramfs, disk, given.qemu)
         result, said = point(machine, chance.uniform(0.2, given.longest))
+        if not result:  # a machine that is too busy to start one is no cut
+            print("\n".join(["no answer:", *said[-20:]]), file=sys.stderr)
+            continue
         if number:
             found[judged(result, last)] += 1
-        if not result:
-            print("\n".join(said[-20:]), file=sys.stderr)
         begun += sum(line.startswith("BEGIN") for line in said)
         last = said
         print(f"{number}: {dict(found)}", file=sys.stderr, flush=True)

@@ -63,7 +63,10 @@ def test_every_stage_is_a_file_with_a_function_of_its_name() -> None:
             ]
             (stage,) = (function for function in functions if function.name == path.stem)
             assert stage.args.args[0].arg == "config"
-            assert stage.args.args[-1].arg == "draft"
+            last = stage.args.vararg or stage.args.args[-1]
+            assert last.arg in ("draft", "files_and_draft"), (
+                "the draft comes last, also of any number of inputs"
+            )
 
 
 def test_every_stage_stands_in_the_flow() -> None:

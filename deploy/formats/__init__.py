@@ -71,7 +71,7 @@ def package(run: Path, kind: str, out: Path | None = None) -> Path:
     with draft.folder(place) as folder:
         FORMATS[kind].write(made, folder)
         with (folder / "README.md").open("a") as readme:
-            readme.write(f"\n## What was tried\n\n{FORMATS[kind].tried}\n")
+            readme.write(f"\n## What was tried\n\n{written.wrapped(FORMATS[kind].tried)}\n")
     return place
 
 
@@ -79,6 +79,3 @@ def tree(folder: Path) -> list[str]:
     """Its files, with their sizes in bytes."""
     files = sorted(one for one in folder.rglob("*") if one.is_file())
     return [f"{one.stat().st_size:>10,}  {one.relative_to(folder)}" for one in files]
-
-
-__all__ = ["FORMATS", "Format", "package", "tree", "written"]

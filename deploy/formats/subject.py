@@ -17,7 +17,6 @@ from jetpress.deploy.runner.failures import RunnerError
 from jetpress.deploy.runner.files import digest
 from jetpress.deploy.runner.heads import HEADS, sizes_of
 from jetpress.deploy.runner.manifest import Bundle
-from jetpress.deploy.runner.session import chosen
 
 AGAIN = "run it again with this jetpress: what was done is not done anew"
 RUNTIME_FILES = {"tensorrt": ".engine"}
@@ -150,7 +149,7 @@ def read(run: Path, kind: str) -> Subject:
 
 
 def _subject(run: Path, bundle: Bundle, plan: Fields, image: Image) -> Subject:
-    task, model = plan.inside("task"), chosen(bundle)
+    task, model = plan.inside("task"), bundle.chosen()
     profile = bundle.inputs[0].profile or {}
     least, usual, most = (int(profile.get(bound, image.tensor.shape)[0]) for bound in ("min", "opt", "max"))
     return Subject(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from functools import cache
 from pathlib import Path
 
@@ -24,8 +25,17 @@ def _environment() -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     made.filters["number"] = number
+    made.filters["wrapped"] = wrapped
     made.filters["quoted"] = lambda text: json.dumps(text, ensure_ascii=False)
     return made
+
+
+def wrapped(text: str, bullet: str = "") -> str:
+    """A paragraph in lines that an editor shows whole."""
+    return textwrap.fill(
+        text, 118, initial_indent=bullet, subsequent_indent=" " * len(bullet), break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip
 
 
 def number(value: float) -> str:
@@ -65,7 +75,7 @@ def summary(subject: Subject) -> str:
     done = "by the graph itself" if image.in_graph else "before it"
     mean, std = (", ".join(f"{one:g}" for one in values) for values in (image.mean, image.std))
     lines = [
-        f"Made by `jetpress package` from the run `{subject.run}`, for {subject.target['title']}.",
+        wrapped(f"Made by `jetpress package` from the run `{subject.run}`, for {subject.target['title']}."),
         "",
         "| | |",
         "|---|---|",

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,9 +45,11 @@ def deploy(device: Device, release: Path, terms: Terms) -> Slot:
     words = ["deploy", sent, "--root", terms.root, "--signers", terms.signers, "--target", terms.target]
     words += ["--on-trial"] if terms.on_trial else []
     name = hashlib.sha256("\0".join([runner, *words]).encode()).hexdigest()[:16]
-    slot = events.last(remote_runner.run_detached(device, f"deploy{name}", runner, *words), Slot)
-    _forget(device, sent)
-    return slot
+    try:
+        return events.last(remote_runner.run_detached(device, f"deploy{name}", runner, *words), Slot)
+    finally:
+        if sys.exc_info()[0] is not KeyboardInterrupt:  # then it goes on there
+            _forget(device, sent)
 
 
 def rollback(device: Device, name: str, root: str) -> Slot:

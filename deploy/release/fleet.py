@@ -11,7 +11,7 @@ import os
 import threading
 import time
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -201,8 +201,7 @@ def _one(name: str, act: Deploy, journal: Journal) -> Outcome:
     try:
         outcome = Outcome(name, "good", act(name))
     except JetpressError as error:
-        said = error.what.replace(f" on {name}", "").replace(f"{name}: ", "")  # alike on others
-        outcome = Outcome(name, "failed", said, error.exit_code)
+        outcome = Outcome(name, "failed", error.what, error.exit_code)
     except OSError as error:
         outcome = Outcome(name, "failed", str(error), DeviceError.exit_code)
     outcome = replace(outcome, seconds=round(time.monotonic() - started, 2))
@@ -217,10 +216,13 @@ def _say(one: Outcome, done: int, of: int) -> None:
 
 
 def table(fleet: Fleet) -> list[str]:
-    """What became of each, for people; many alike are one line."""
-    groups: Mapping[tuple[str, str], list[str]] = {}
+    """What became of each, for people; those that failed alike are one line."""
+    groups = dict[tuple[State, str], list[str]]()
     for one in fleet.outcomes:
-        groups.setdefault((one.state, one.said if one.state == "failed" else ""), []).append(one.device)  # type: ignore[attr-defined]
+        why = (
+            one.said.replace(f" on {one.device}", "").replace(f"{one.device}: ", "").replace(one.device, "it")
+        )
+        groups.setdefault((one.state, why if one.state == "failed" else ""), []).append(one.device)
     lines = [f"{'state':<8} {'devices':>7}  which, why"]
     for (state, said), names in groups.items():
         which = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from jetpress.deploy.errors import JetpressError, RecipeError, StageError
+from jetpress.pipeline.graph.projected import LSTM, is_projected, unprojected
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.channels.inside import inside, outside
 from jetpress.pipeline.recipe.sections.model import InputConfig
@@ -77,7 +78,7 @@ def capture(
     failures = list[Exception]()
     for strict in (False, True):  # what fails without PyTorch's compiler sometimes works with it
         try:
-            with quiet(), _PlainAttention():
+            with quiet(), _Plain():
                 return torch.export.export(inside(module.eval()), given, dynamic_shapes=shapes, strict=strict)
         except Exception as error:  # noqa: BLE001 - PyTorch raises whatever forward raises
             failures.append(error)
@@ -102,7 +103,7 @@ def translate(
     is_open = bool(program.range_constraints)
     named = tuple({0: BATCH} for _ in inputs) if is_open else None
     try:
-        with quiet(), _PlainAttention():  # it is traced once more
+        with quiet(), _Plain():  # it is traced once more
             made = torch.onnx.export(
                 program,
                 dynamo=True,
@@ -177,12 +178,12 @@ def _untranslated(program: ExportedProgram, error: Exception) -> StageError:
     return StageError(f"ONNX has no operator for {name}{place}, and PyTorch cannot write it out", remedy)
 
 
-class _PlainAttention(TorchFunctionMode):
-    """Attention in a form that the exporter takes: four axes, and results that lie as they are counted.
+class _Plain(TorchFunctionMode):
+    """Attention and projected LSTMs in a form that the exporter takes.
 
-    It translates no other number of axes (Twins has five). And where it decomposes attention (a mask that is
-    computed, as in BEiT), the result lies otherwise in memory than that of the fused kernel which was traced, so
-    that a ``view`` recorded after it cannot be taken.
+    Attention has four axes, and results that lie as they are counted: the exporter translates no other number of axes
+    (Twins has five). And where it decomposes attention (a mask that is computed, as in BEiT), the result lies otherwise
+    in memory than that of the fused kernel which was traced, so that a ``view`` recorded after it cannot be taken.
     """
 
     def __torch_function__(
@@ -196,7 +197,11 @@ class _PlainAttention(TorchFunctionMode):
             F.scaled_dot_product_attention,
             torch.ops.aten.scaled_dot_product_attention.default,
         )
-        return _attention(func, *args, **(kwargs or {})) if attends else func(*args, **(kwargs or {}))
+        if attends:
+            return _attention(func, *args, **(kwargs or {}))
+        if func in LSTM and len(args) == 9 and is_projected(args[2], args[3], args[4], args[7]):
+            return unprojected(func, *args)
+        return func(*args, **(kwargs or {}))
 
 
 def _attention(

@@ -12,7 +12,7 @@ from jetpress.pipeline.recipe.sections.fields import is_file_reference
 from jetpress.pipeline.recipe.sections.model import ModelConfig
 from jetpress.pipeline.recipe.sections.training import FinetuneConfig, TrainConfig
 
-SOURCES = ("digits", "cifar10", "cifar100", "imagefolder", "yolo", "coco", "voc", "masks", "csv")
+SOURCES = ("digits", "cifar10", "cifar100", "imagefolder", "yolo", "coco", "voc", "masks", "pairs", "csv")
 LIBRARIES = ("torchvision", "timm")
 
 

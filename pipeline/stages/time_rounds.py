@@ -23,15 +23,15 @@ SECONDS = 10.0
 
 
 def time_rounds(
-    config: Bench, packed: Bundle, dense: OnnxModel, *rest: *tuple[*tuple[OnnxModel, ...], Path]
+    config: Bench, packed: Bundle, dense: OnnxModel, *files_and_draft: *tuple[*tuple[OnnxModel, ...], Path]
 ) -> RoundTimes:
     """One short session in which all take turns. No run is worse because its rounds are not timed: facts say why.
 
     Args:
         packed: has the samples that they are run on.
-        rest: the files of the rounds, and the draft.
+        files_and_draft: the files of the rounds, then the draft.
     """
-    *rounds, draft = rest
+    *rounds, draft = files_and_draft
     exported = [dense, *rounds]
     if max(one.facts.bytes for one in exported) > LARGEST_FILE:
         return _untimed(draft, "files of more than 2 GiB are not timed for this")

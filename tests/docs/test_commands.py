@@ -40,7 +40,8 @@ from tests.test_prose import ROOT
 BUSY = 7
 """The code of a measurement that may not be used: a machine that runs tests is busy."""
 SHIM = '#!/bin/sh\n{program} {options} "$@"\ncode=$?\n[ $code = {busy} ] && exit 0\nexit $code\n'
-ALONE = {("run",): ["RECIPE"], ("plan",): ["RECIPE"], ("report",): ["RUN"], ("compare",): ["A", "B"]}
+ALONE = {("run",): ["RECIPE"], ("plan",): ["RECIPE"], ("report",): ["RUN"], ("compare",): ["A", "B"],
+         ("package",): ["RUN", "--for", "python"]}  # fmt: skip
 """What commands need that are only named."""
 RUNS = ("digits-host-0123abcd", "digits-host-4567cdef")
 """The runs that pages speak of."""

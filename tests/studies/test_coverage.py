@@ -7,7 +7,19 @@ import os
 import signal
 from pathlib import Path
 
-from studies import coverage, coverage_path, coverage_table
+import pytest
+import torchvision
+
+from studies import (
+    coverage,
+    coverage_dense,
+    coverage_networks,
+    coverage_path,
+    coverage_restoration,
+    coverage_sequences,
+    coverage_table,
+    coverage_transformers,
+)
 
 
 def test_a_process_gives_its_record_or_says_why_not() -> None:
@@ -94,3 +106,28 @@ def test_the_page_counts_the_last_record_of_a_network(tmp_path: Path) -> None:
     assert "| gru | 2 | 1 |" in page
     assert "| timm:y | export | a / b |" in page
     assert "random:z" not in page
+
+
+def test_the_networks_of_other_tasks_are_there() -> None:
+    """At least forty, each in the file that it is said to be in."""
+    files = {
+        "coverage_dense.py": vars(coverage_dense),
+        "coverage_restoration.py": vars(coverage_restoration),
+        "coverage_sequences.py": vars(coverage_sequences),
+        "coverage_transformers.py": coverage_transformers.NETWORKS,
+        "": set(torchvision.models.list_models()),
+    }
+    named = [(file, name) for some in coverage_networks._TASKS.values() for name, (file, _) in some.items()]
+    assert len(named) >= 40
+    assert not [name for file, name in named if name not in files[file]]
+    assert set(coverage_networks._TASKS) == set(coverage_table.TASKS) <= set(coverage_table.SETS)
+
+
+def test_a_network_that_loses_nothing_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coverage_path, "RATIO", 0.0)
+    record = coverage_path.one("files:own_widths", "jetpress", (18,))
+    assert (record["ok"], record["stage"], record["error"]) == (
+        False,
+        "prune",
+        "no group of channels was cut",
+    )

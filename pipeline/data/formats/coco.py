@@ -236,6 +236,8 @@ def _runs(shape: Row) -> Runs | None:
     try:
         height, width = (int(side) for side in shape["size"])
         counts = shape["counts"]
+        if not isinstance(counts, list | str | bytes):
+            return None
         if isinstance(counts, list):
             counts = mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)["counts"]
         return Runs((height, width), counts.encode() if isinstance(counts, str) else bytes(counts))

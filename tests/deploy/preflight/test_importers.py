@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from jetpress.deploy.preflight import importers
 from jetpress.deploy.preflight.compatibility import judge
 from jetpress.deploy.preflight.graph import Graph, _parse
 from jetpress.deploy.preflight.importer_checks import CHECKS, TAKEN
-from jetpress.deploy.targets import find
+from jetpress.deploy.targets import Target, find
 
 VERSIONS = {
     "8.2": replace(find("nano"), tensorrt="8.2.1"),
@@ -33,7 +34,9 @@ BIAS = "float[4] b = {1.0, 1.0, 1.0, 1.0}"
 AXES = "int64[1] a = {1}"
 
 
-def refusals(folder: Path, text: str, opset: int) -> dict[str, str]:
+def refusals(
+    folder: Path, text: str, opset: int, versions: Mapping[str, Target] = VERSIONS
+) -> dict[str, str]:
     """The errors about a graph, by version."""
     model = parser.parse_model(f'<ir_version: 8, opset_import: ["" : {opset}]> {text}')
     path = folder / "model.onnx"
@@ -41,7 +44,7 @@ def refusals(folder: Path, text: str, opset: int) -> dict[str, str]:
     skeleton = guard.check_onnx(path)
     graph = Graph(_parse(skeleton), skeleton.path)
     found = {}
-    for version, target in VERSIONS.items():
+    for version, target in versions.items():
         errors = [one.what for one in judge(graph, target, trial=False).problems if one.level == "error"]
         if errors:
             found[version] = " | ".join(errors)
@@ -175,6 +178,15 @@ def test_branches_of_8_5_give_their_outputs_in_the_order_of_their_layers(tmp_pat
     same = "() => (float[4] b) { b = Relu(x) }"
     text = f"g (bool c, float[4] x) => (float[4] y) {{ y = If(c) <then_branch = t {same}, else_branch = e {same}> }}"
     assert list(refusals(tmp_path, text, 13)) == ["8.2"]
+
+
+@pytest.mark.parametrize(("opset", "text"), [
+    (13, "g (bool c, float[4] x) => (float[4] y) { y = If(c) <then_branch = t () => (float[4] b) { b = Relu(x) }, else_branch = e () => (float[4] b) { b = Neg(x) }> }"),
+    (13, "g (float s, float e) => (float[N] y) <float d = {1.0}> { y = Range(s, e, d) }"),
+    (13, "g (float[1,1,3,3,3] x) => (float[1,1,3,3,3] y) <float[1,1,2,2,2] w = {1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0}> { y = ConvTranspose<pads = [0, 0, 0, 1, 1, 1]>(x, w) }"),
+])  # fmt: skip
+def test_8_4_takes_what_8_2_refuses(tmp_path: Path, opset: int, text: str) -> None:
+    assert list(refusals(tmp_path, text, opset, {"8.2": find("nano"), "8.4": find("xavier-jp50")})) == ["8.2"]
 
 
 def test_what_is_said_of_versions_whose_importers_were_not_read(tmp_path: Path) -> None:

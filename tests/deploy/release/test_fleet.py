@@ -102,7 +102,7 @@ def test_names_are_read(tmp_path: Path) -> None:
 
 
 def test_many_alike_are_one_line() -> None:
-    failed = [Outcome(f"d{number}", "failed", "disk full", 5) for number in range(40)]
+    failed = [Outcome(f"d{number}", "failed", f"deploy on d{number}: disk full", 5) for number in range(40)]
     lines = table(Fleet((*failed, Outcome("e", "good", "slot 1")), ""))
-    assert lines[1] == "failed        40  d0, d1, d2 and 37 more: disk full"
+    assert lines[1] == "failed        40  d0, d1, d2 and 37 more: deploy: disk full"
     assert json.dumps(lines)

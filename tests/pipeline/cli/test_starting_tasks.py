@@ -183,3 +183,14 @@ def test_a_detector_from_init_to_report(here: Path, capsys: pytest.CaptureFixtur
     assert main(["run", "mine.toml", "--target", "host", *more, "--json"]) in (0, 7, 8)
     report = json.loads(capsys.readouterr().out)
     assert report["accuracy"]["measured"] == "mAP"
+
+
+def test_images_from_images_become_a_recipe(here: Path) -> None:
+    root = small.masks(here / "mine", [1, 2, 3])
+    (root / "train" / "masks").rename(root / "train" / "targets")
+    (here / "net.py").write_text(
+        "from torch import nn\n\ndef build():\n    return nn.Conv2d(3, 1, 3, padding=1)\n"
+    )
+    recipe = written("net.py:build", "mine")
+    assert (recipe.data.source, recipe.task.kind, recipe.data.metric) == ("pairs", "regression", "psnr")
+    assert "dB that may be lost" in (here / "mine.toml").read_text()

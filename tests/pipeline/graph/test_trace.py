@@ -13,7 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from jetpress.deploy.errors import StageError
+from jetpress.pipeline.graph import session
+from jetpress.pipeline.graph.exporting import to_onnx
 from jetpress.pipeline.graph.trace import trace
+from jetpress.pipeline.recipe.sections.export import ExportConfig
 from jetpress.pipeline.recipe.sections.model import InputConfig
 
 TOKENS, WIDTH = 7, 16
@@ -96,3 +99,26 @@ def test_the_true_cause_is_said(module: nn.Module, what: str, hint: str, largest
         trace(module.eval(), (InputConfig((3, 8, 7)),), (), 18, 1, largest)
     assert hint in error.value.hint
     assert "branch" not in error.value.hint
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
+@pytest.mark.parametrize("ways", [1, 2])
+def test_a_projected_lstm_exports_as_a_plain_one(ways: int) -> None:
+    class Projected(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm = nn.LSTM(6, 10, 2, proj_size=4, batch_first=True, bidirectional=ways == 2)
+            self.last = nn.Linear(4 * ways, 3)
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            found, (state, _) = self.lstm(x)
+            return self.last(found), state.transpose(0, 1)
+
+    torch.manual_seed(0)
+    module, x = Projected().eval(), torch.randn(1, 7, 6)
+    proto = to_onnx(module, (InputConfig((7, 6), "x"),), (), ExportConfig(opset=17))
+    assert [node.op_type for node in proto.graph.node].count("LSTM") == 2
+    with torch.no_grad():
+        wanted = module(x)
+    for got, expected in zip(session.load(proto)({"x": x.numpy()}).values(), wanted, strict=True):
+        assert np.allclose(got, expected.numpy(), atol=1e-5)
