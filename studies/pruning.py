@@ -72,7 +72,7 @@ def ours(path: Path, sets: list[str], out: Path) -> None:
     bench = bench_for_pruning(plan, here(), packing)
     best, _ = prune_in_rounds(plan, dense, bench, walk)
     network = models.load(best)
-    name = named(as_table(recipe.prune))
+    name = named(as_table(recipe.prune), taught=recipe.finetune.distill > 0)
     found = best.facts
     facts = {
         "name": name,
@@ -162,13 +162,14 @@ def table(places: list[Path], recipe: Path) -> str:
     return "\n".join(lines)
 
 
-def named(prune: dict[str, Any]) -> str:
+def named(prune: dict[str, Any], *, taught: bool) -> str:
     """A method of ours in words."""
     goal = next(
         (f"{k} {prune[k]:g}" for k in ("latency", "macs", "params") if prune.get(k)),
         f"ratio {prune['ratio']:g}",
     )
-    return f"jetpress {prune['scope']}, {prune['criterion']}, {goal}"
+    how = ", reconstructed" * bool(prune["reconstruct"]) + ", with a teacher" * taught
+    return f"jetpress {prune['scope']}, {prune['criterion']}, {goal}{how}"
 
 
 def main() -> None:

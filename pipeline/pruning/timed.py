@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 import onnx
@@ -121,9 +120,7 @@ def for_time(
             break
         smaller, *_ = cut_out(copied(timer.network.module), timer.inputs, reduction.graph, found)
         timed = timer.timed({"dense": dense_proto, "pruned": timer.exported(smaller)})
-        # Side by side in every round: what disturbs a session disturbs both.
-        pairs = zip(timed["pruned"].rounds, timed["dense"].rounds, strict=True)
-        taken = times.latency_ms * median(pruned / dense for pruned, dense in pairs)
+        taken = times.latency_ms * undisturbed(timed["pruned"]) / undisturbed(timed["dense"])
         estimate = cost.total(reduction.sizes.after(found.removal), found.blocks)
         tries.append((Try(estimate, taken), found))
         say(f"    estimated {estimate * correction:.3g} ms, measured {taken:.3g} ms, wanted {limit:.3g} ms")
@@ -141,6 +138,15 @@ def for_time(
         tries=tuple(tried for tried, _ in tries),
     )
     return time, found
+
+
+def undisturbed(profile: Profile) -> float:
+    """What a network takes, of rounds of which most may have been disturbed.
+
+    Other programs take the processor from the longer of two networks in more of its rounds: beside forty of them the
+    median of the rounds' ratios was 0.08 where 0.30 was estimated.
+    """
+    return min(profile.rounds)
 
 
 def _best(tries: list[tuple[Try, Proposal]], limit: float) -> tuple[Try, Proposal]:

@@ -92,8 +92,8 @@ def in_yolos_layout(bccd: Path, place: Path) -> None:
         lines: dict[int, list[str]] = {number: [] for number in known}
         for one in told["annotations"]:
             (x, y, w, h), image = one["bbox"], known[one["image_id"]]
-            shares = ((x + w / 2) / image["width"], (y + h / 2) / image["height"])
-            shares += (w / image["width"], h / image["height"])
+            middle = ((x + w / 2) / image["width"], (y + h / 2) / image["height"])
+            shares = (*middle, w / image["width"], h / image["height"])
             lines[image["id"]].append(
                 f"{one['category_id'] - 1} {' '.join(f'{share:.6f}' for share in shares)}"
             )
@@ -115,7 +115,7 @@ def main(python: str, bccd: str, folder: str, epochs: str = "10", again: str = "
     options = {
         "model": "yolov8n.yaml", "data": str(place / "data.yaml"), "imgsz": SIZE, "batch": 8, "workers": 0,
         "device": "cpu", "val": False, "plots": False, "save": False, "amp": False, "verbose": False,
-        "optimizer": "AdamW", "lr0": 0.001, "close_mosaic": 3, "cache": True,
+        "optimizer": "AdamW", "lr0": 0.001, "close_mosaic": 3, "cache": True, "nbs": 8, "warmup_epochs": 1,
     }  # fmt: skip
     head = f"OPTIONS = {options!r}\nSIZE = {SIZE}\n"
     (place / "yolo.py").write_text(head + TRAINER)
