@@ -92,7 +92,8 @@ class NafBlock(nn.Module):
         normed = self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         one, other = self.depth(self.wide(normed)).chunk(2, 1)
         gated = one * other
-        return x + self.scale * self.back(gated * self.attend(F.adaptive_avg_pool2d(gated, 1)))
+        attended = gated * self.attend(F.adaptive_avg_pool2d(gated, 1))
+        return torch.as_tensor(x + self.scale * self.back(attended))
 
 
 class NafNet(nn.Module):

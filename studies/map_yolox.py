@@ -64,7 +64,7 @@ def as_ours(split: Files) -> Iterator[tuple[Tensor, Any]]:
 def searched(path: Path, rules: DetectionRules) -> onnx.ModelProto:
     """The file with head and search as its last nodes."""
     model = ir.from_proto(version_converter.convert_version(onnx.load(path), 17))
-    suppress(model.graph, rules)
+    suppress(model, rules)
     return ir.to_proto(model)
 
 

@@ -177,20 +177,7 @@ def main() -> None:
     """Run the example on the photographs, compare."""
     import cv2
 
-    told = argparse.ArgumentParser(description=__doc__)
-    told.add_argument("model")
-    told.add_argument("images", type=Path)
-    told.add_argument("--frames", type=int, default=50)
-    for name, value in {
-        "head": "yolox",
-        "colour": "rgb",
-        "fit": "letterbox",
-        "mean": "0",
-        "std": "1",
-    }.items():
-        told.add_argument(f"--{name}", default=value)
-    told.add_argument("--scale", type=float, default=255.0)
-    options = told.parse_args()
+    options = asked()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         run = a_run(root, options)

@@ -175,7 +175,7 @@ def one(reference: str, opened: bool, sparse: bool, work: Work) -> dict[str, Any
 
 def judged(made: Subgraph, variants: tuple[str, ...], target: Target) -> dict[str, Any]:
     """What every reader of a target says of the file that is written for it."""
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         said, precision = made.written(target, variants, path)
@@ -186,8 +186,8 @@ def judged(made: Subgraph, variants: tuple[str, ...], target: Target) -> dict[st
             verdict = judge(graph, reader, precision=precision, trial=False)
             errors = [f"{p.op}: {p.what}" for p in verdict.problems if p.level == "error"]
             found[f"{target.name}{version}"] = {"rewritten": said, "refused": errors}
-            if "sparse" in variants:
-                found[f"{target.name}{version}"]["sparse"] = [verdict.sparsity.are, verdict.sparsity.could_be]
+            if (layers := verdict.sparsity) and "sparse" in variants:
+                found[f"{target.name}{version}"]["sparse"] = [layers.are, layers.could_be]
     return found
 
 

@@ -37,7 +37,7 @@ Wrapped = dict[str, Tensor]
 """What is marked, as torchvision's transforms take it."""
 
 
-class Target(tv_tensors.Image):
+class Target(tv_tensors.Image):  # type: ignore[misc]  # torchvision has no types
     """What is to be made of an image ``[channels, h, w]``, float32; NaN where it is not known."""
 
 

@@ -29,7 +29,7 @@ from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.runner.heads import HEADS
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.model import ModelConfig
-from jetpress.pipeline.recipe.sections.task import TaskConfig
+from jetpress.pipeline.recipe.sections.task import Head, TaskConfig
 from jetpress.pipeline.store.facts.onnx_file import DetectionRules
 
 OUTPUTS = ("boxes", "scores")
@@ -224,7 +224,7 @@ def of_head(task: TaskConfig, model: ModelConfig) -> DetectionRules:
     return asked(replace(found, classes=len(task.classes)), task)
 
 
-def head_of(outputs: Sequence[Tensor], size: tuple[int, int], builder: str) -> str:
+def head_of(outputs: Sequence[Tensor], size: tuple[int, int], builder: str) -> Head:
     """The name of the head whose layout a network's outputs have, for a recipe that is yet to be written.
 
     Args:

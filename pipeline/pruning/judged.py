@@ -34,7 +34,7 @@ def judged(
     """
     statistics, curves, wanted = None, Curves(), CRITERIA[config.criterion].data
     if wanted:
-        statistics = collected(wanted, module, batches, loss)
+        statistics = collected(wanted, module, batches, lambda outputs, target, _: loss(outputs, target))
     ranked = scores(config.criterion, module, graph, statistics, seed)
     if config.scope == "measured":
         how = SensitivityConfig.of(config)

@@ -20,7 +20,7 @@ def assess_file(
     network, data = opened(compressed)
     judge = Judge(network, Ends.of(onnx_model.facts, network.data), onnx_model.facts.max_batch)
     proto = onnx.load(onnx_model.path / "model.onnx")
-    look = Look(data)
+    look = Look(network, data)
     validation = judge.judged(proto, data.validation, "quantized, validation")
     found = Scored(validation, judge.judged(proto, data.test, "quantized, test", look), look)
     return written(network, scored(*opened(dense), "dense"), found, data, draft)

@@ -10,6 +10,8 @@ from pydantic import Field
 from jetpress.pipeline.recipe.sections.fields import AtLeastOne, Section, Share
 from jetpress.pipeline.recipe.sections.known import TaskName
 
+Head = Literal["ours", "torchvision", "yolov5", "yolov8", "yolov10", "yolox", "detr"]
+
 
 @dataclass(frozen=True)
 class TaskConfig(Section):
@@ -21,7 +23,7 @@ class TaskConfig(Section):
     function, otherwise ``classification``."""
     classes: tuple[str, ...] = ()
     """Names of the classes, in the order of the network's scores. Empty: those of the data."""
-    head: Literal["ours", "torchvision", "yolov5", "yolov8", "yolov10", "yolox", "detr"] | None = None
+    head: Head | None = None
     """How a detector's outputs are to be read: docs/detection.md has the layouts. Outputs that the head does not read
     are left out of the file. None: the network says it by its method ``rules``."""
     score: Share | None = None
