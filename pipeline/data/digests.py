@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from jetpress.deploy.errors import RecipeError
-from jetpress.pipeline.data.folders import files_below
 from jetpress.pipeline.data.formats import data_yaml
+from jetpress.pipeline.data.formats.folders import files_below
 from jetpress.pipeline.network import user_code
 from jetpress.pipeline.recipe.configs import SourceConfig
 from jetpress.pipeline.recipe.reading import Recipe

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from jetpress.deploy.errors import RecipeError
-from jetpress.pipeline.data.folders import files_below
+from jetpress.pipeline.data.formats.folders import files_below
 from jetpress.pipeline.data.formats.pictures import opened
 from jetpress.pipeline.network import user_code
 from jetpress.pipeline.recipe.given import Calibration, Pixels, Sizes

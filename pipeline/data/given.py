@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.onnx_file import guard
-from jetpress.pipeline.data.folders import files_below
+from jetpress.pipeline.data.formats.folders import files_below
 from jetpress.pipeline.network import user_code
 from jetpress.pipeline.recipe.given import Calibration, Pixels
 from jetpress.pipeline.recipe.sections.fields import is_file_reference

@@ -18,8 +18,8 @@ from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline import tasks
 from jetpress.pipeline.data import digests
 from jetpress.pipeline.data.augment import seeded
-from jetpress.pipeline.data.folders import files_below
 from jetpress.pipeline.data.formats import coco, masks, pairs, table, voc, yolo
+from jetpress.pipeline.data.formats.folders import files_below
 from jetpress.pipeline.data.formats.marks import Boxes, Mark, Marked, Values
 from jetpress.pipeline.data.formats.pictures import SUFFIXES, unreadable
 from jetpress.pipeline.data.splits import Files, Images, Samples, Split, tensors_of

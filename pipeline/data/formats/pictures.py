@@ -18,7 +18,7 @@ from torch import Tensor
 
 from jetpress.deploy.console import progress
 from jetpress.deploy.errors import JetpressError, RecipeError
-from jetpress.pipeline.data.folders import files_below
+from jetpress.pipeline.data.formats.folders import files_below
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".npy")
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM", "GIF")

@@ -19,7 +19,7 @@ from PIL import Image
 from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.data import augment, digests
 from jetpress.pipeline.data.feeds import picture
-from jetpress.pipeline.data.folders import files_below
+from jetpress.pipeline.data.formats.folders import files_below
 from jetpress.pipeline.data.formats.pictures import decoded
 from jetpress.pipeline.data.loading import (
     Data,
