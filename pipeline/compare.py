@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import tempfile
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from jetpress.deploy.device import remote_runner
 from jetpress.deploy.device.device import open as open_device
 from jetpress.deploy.device.events import Machine, Ratio, Result, by_model
 from jetpress.deploy.errors import BenchmarkInvalid, DeviceError, RecipeError, ToolMissing
-from jetpress.deploy.fields import made_plain
+from jetpress.deploy.fields import made_plain, parse
 from jetpress.deploy.pack import pack
 from jetpress.deploy.runner.bench import RULER
 from jetpress.deploy.runner.intervals import TELLS
@@ -236,7 +235,7 @@ class Recorded:
 
 
 def _origin(folder: Path) -> dict[str, JsonValue]:
-    stamp = made_plain(json.loads((folder / "engine" / "engine.json").read_text()))
+    stamp = made_plain(parse((folder / "engine" / "engine.json").read_text(errors="replace")) or {})
     return {key: stamp.get(key) for key in ORIGIN}
 
 

@@ -111,7 +111,7 @@ def devices(path: Path) -> tuple[str, ...]:
     """
     try:
         told = tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RecipeError(f"{path} cannot be read: {error!s:.200}", EXAMPLE) from None
     names = told.get("devices")
     if set(told) != {"devices"} or not isinstance(names, list) or not names:

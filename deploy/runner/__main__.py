@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, List, Optional
 
 from .arguments import SLOTS, parser
-from .events import emit, tell
+from .events import Unheard, deafen, emit, put, stand, tell
 from .failures import BundleError, NoGpu, RunnerError, ToolMissing
 
 if TYPE_CHECKING:
@@ -17,15 +17,27 @@ if TYPE_CHECKING:
     from .manifest import Bundle
 
 INTERRUPTED = 130
+UNHEARD = 5
 
 
 def main(arguments: Optional[List[str]] = None, home: Optional[str] = None) -> int:
     """Run one command; every foreseen failure becomes one `error` event and its exit code."""
+    stand()
     words = sys.argv[1:] if arguments is None else arguments
     options = parser(home).parse_args(words)
-    command, started = options.command or "all", time.time()
-    if command == "boot" and options.unit:
-        return _unit(options.root)
+    try:
+        if options.command == "boot" and options.unit:
+            return _unit(options.root)
+        return _run(options.command or "all", options)
+    except Unheard as error:
+        deafen()
+        tell("error: events go to standard output, which cannot be written: %s" % error)
+        tell("  hint: leave it open, and read it to its end; a file needs room on its disk")
+        return UNHEARD
+
+
+def _run(command: str, options: "Namespace") -> int:
+    started = time.time()
     try:
         _dispatch(command, options)
         return _end(command, 0, started)
@@ -144,7 +156,7 @@ def _unit(root: str) -> int:
     """A file, and no events."""
     from . import deployment
 
-    sys.stdout.write(deployment.unit(root, getpass.getuser()))
+    put(deployment.unit(root, getpass.getuser()))
     return 0
 
 

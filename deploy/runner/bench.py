@@ -108,18 +108,28 @@ def _measured(
     before = machine.look(board)
     events = [emit("machine", is_busy=before.is_busy(), line=before.in_words(), **before._asdict())]
     tell("machine: %s" % before.in_words())
-    with clocks.locked(board, asked.lock_clocks) as locked:
+    with machine.measuring() as others, clocks.locked(board, asked.lock_clocks) as locked:
+        beside: List[str] = []
+
+        def look_around() -> None:
+            if others() and not beside:
+                beside.append("another benchmark ran on this machine at the same time")
+                tell("warning: another benchmark runs on this machine now: both disturb each other")
 
         def begin(number: int) -> Dict[str, Observed]:
+            look_around()
             terms = asked.terms(len(names), locked, number)
             if asked.sessions == 1:  # it needs no other process to be a fresh one
                 return session.read(session.as_plain(session.run(subjects, terms)))
             return session.read(processes.run(_words(subjects, terms, places))["engines"])
 
         sessions = _sessions(begin, pairs, asked)
+        look_around()
         _refuse_unlike(sessions[0])
         remedy = machine.remedy(before, clocks.held(board) is not None)
-        disturbed = ["the machine was busy before: %s" % before.in_words()] if before.is_busy() else []
+        disturbed = beside + (
+            ["the machine was busy before: %s" % before.in_words()] if before.is_busy() else []
+        )
         found = [results.result(name, sessions, disturbed, remedy) for name in names]
         for one in found:
             wanted = {"seconds": asked.seconds, "runs": asked.runs}

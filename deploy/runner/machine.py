@@ -1,12 +1,20 @@
-"""How busy the machine is before anything is measured: load, pressure, and what the host of a virtual machine takes."""
+"""How busy the machine is before anything is measured: load, pressure, and what the host of a virtual machine takes.
 
+And whether another benchmark runs meanwhile, of whatever user: each holds a shared lock on one folder, and who gets
+it alone is alone.
+"""
+
+import fcntl
 import os
 import re
+import tempfile
 import time
-from typing import Dict, List, NamedTuple, Optional
+from contextlib import contextmanager
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional
 
 from .identity import Board
 
+MEASURING = "jetpress-measuring"  # below the folder for temporary files
 WINDOW_S = 0.3
 BUSY = 0.20  # of all processors; the kernel's own work and a desktop stay below
 STOLEN = 0.02
@@ -58,6 +66,36 @@ def look(board: Board, window_s: float = WINDOW_S) -> Machine:
         stolen=stolen / float(total) if total > 0 else None,
         virtual=is_virtual(board),
     )
+
+
+@contextmanager
+def measuring() -> Iterator[Callable[[], bool]]:
+    """Tells others that a benchmark runs, as long as this lasts; what is given says whether another one runs now."""
+    folder = os.path.join(tempfile.gettempdir(), MEASURING)
+    try:
+        os.makedirs(folder, exist_ok=True)
+        held = os.open(folder, os.O_RDONLY)
+    except OSError:  # somebody keeps it to himself: then nobody knows
+        yield lambda: False
+        return
+
+    def others() -> bool:
+        alone = _take(held, fcntl.LOCK_EX)
+        _take(held, fcntl.LOCK_SH)
+        return not alone
+
+    try:
+        yield others
+    finally:
+        os.close(held)
+
+
+def _take(held: int, lock: int) -> bool:
+    try:
+        fcntl.flock(held, lock | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _ticks(board: Board) -> List[int]:

@@ -94,7 +94,7 @@ def _parsed(line: bytes) -> Optional[Dict[str, object]]:
     """A library may print to standard output, too."""
     try:
         event = json.loads(line.decode("utf-8", "replace"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return event if isinstance(event, dict) and "event" in event else None
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.data.formats import data_yaml
+from jetpress.pipeline.data.formats.folders import files_below
 from jetpress.pipeline.network import user_code
 from jetpress.pipeline.recipe.configs import SourceConfig
 from jetpress.pipeline.recipe.reading import Recipe
@@ -131,9 +131,6 @@ def digits() -> Path:
 def _files(root: Path) -> Iterator[tuple[str, int, int]]:
     if not root.is_dir():
         raise RecipeError(f"there is no folder {root}", "data.root is relative to the recipe")
-    for folder, folders, names in os.walk(root, followlinks=True):
-        folders.sort()
-        for name in sorted(names):
-            path = Path(folder, name)
-            stat = path.stat()
-            yield str(path.relative_to(root)), stat.st_size, stat.st_mtime_ns
+    for path in files_below(root):
+        stat = path.stat() if path.exists() else path.lstat()  # a link that leads nowhere is what it says
+        yield str(path.relative_to(root)), stat.st_size, stat.st_mtime_ns

@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from jetpress.deploy.errors import RecipeError
+from jetpress.pipeline.data.formats.folders import files_below
+from jetpress.pipeline.data.formats.pictures import opened
 from jetpress.pipeline.network import user_code
 from jetpress.pipeline.recipe.given import Calibration, Pixels, Sizes
 from jetpress.pipeline.recipe.sections.fields import is_file_reference
@@ -68,7 +70,7 @@ def noise(seed: int, inputs: Sequence[TensorSpec], shapes: Mapping[str, Sizes] |
 
 def files(folder: Path) -> list[Path]:
     """The images below a folder, in the order of their names."""
-    return sorted(one for one in folder.rglob("*") if one.suffix.lower() in SUFFIXES and one.is_file())
+    return sorted(one for one in files_below(folder) if one.suffix.lower() in SUFFIXES)
 
 
 def _images(folder: Path, inputs: Sequence[TensorSpec], pixels: Pixels) -> Iterator[Feed]:
@@ -98,9 +100,9 @@ def picture(path: Path, pixels: Pixels, channels: int, height: int, width: int) 
         RecipeError: it is none.
     """
     try:
-        with Image.open(path) as file:
+        with opened(path) as file:
             image = ImageOps.exif_transpose(file).convert("L" if channels == 1 else "RGB")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except OSError as error:
         raise RecipeError(
             f"{path} is no image that can be read: {error}", "take it out of the folder"
         ) from None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.onnx_file import guard
+from jetpress.pipeline.data.formats.folders import files_below
 from jetpress.pipeline.network import user_code
 from jetpress.pipeline.recipe.given import Calibration, Pixels
 from jetpress.pipeline.recipe.sections.fields import is_file_reference
@@ -77,11 +77,9 @@ def given_samples(given: Given, pixels: Pixels, root: Path) -> Calibration:
 def _folder(root: Path) -> str:
     """By path, size and time of each file: reading them all would cost as much as using them."""
     digest = hashlib.sha256()
-    for folder, folders, names in os.walk(root):
-        folders.sort()
-        for name in sorted(names):
-            stat = Path(folder, name).stat()
-            digest.update(f"{folder}/{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    for path in files_below(root):
+        stat = path.stat() if path.exists() else path.lstat()
+        digest.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.data import sources
 from jetpress.pipeline.data.formats import coco, data_yaml, masks, table, voc
 from jetpress.pipeline.data.formats import pairs as pair_files
-from jetpress.pipeline.data.formats.marks import Mark, Marked, Outlines, Points, TargetFile, Values, text_of
+from jetpress.pipeline.data.formats.marks import Mark, Marked, Outlines, Points, TargetFile, Values
 from jetpress.pipeline.data.formats.pictures import channels_of, images_in, size_of
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.task import TaskConfig
@@ -116,7 +115,7 @@ def kind_of(layout: Layout, asked: str | None, network: str | None) -> tuple[str
 def _of_columns(root: Path) -> tuple[str, str]:
     """By the names of a table's columns, and by what stands in them."""
     path = root / "train.csv" if root.is_dir() else root
-    first, *rows = csv.reader(text_of(path).splitlines())
+    first, *rows = table.lines_of(path) or [[]]
     columns = [n for n in range(1, len(first)) if first[n].strip() != table.SPLIT]
     values = {row[n].strip() for row in rows if len(row) == len(first) for n in columns}
     names = [first[n].strip().lower() for n in columns]

@@ -81,7 +81,7 @@ def load(config: DataConfig, seed: int, task: TaskConfig = UNDECIDED) -> Data:
     with progress("reading the data"):
         found = sources.read(config, seed, task)
     if len(found.corrupt) > config.max_corrupt:
-        listed = "\n    ".join(found.corrupt[:10])
+        listed = "\n    ".join(f"{path}: {why}" for path, why in sorted(found.corrupt.items())[:10])
         more = f"\n    ... and {len(found.corrupt) - 10} more" if len(found.corrupt) > 10 else ""
         raise RecipeError(
             f"{len(found.corrupt)} images cannot be read, data.max_corrupt is {config.max_corrupt}:\n"
@@ -89,7 +89,9 @@ def load(config: DataConfig, seed: int, task: TaskConfig = UNDECIDED) -> Data:
             f"mend or remove them, or set data.max_corrupt = {len(found.corrupt)} to leave them out",
         )
     if found.corrupt:
-        say(f"    {len(found.corrupt)} unreadable images are left out: {', '.join(found.corrupt[:3])} ...")
+        say(
+            f"    {len(found.corrupt)} unreadable images are left out: {', '.join(sorted(found.corrupt)[:3])} ..."
+        )
     splits, origin = _complete(found.splits, found.origin, config, seed)
     classes = _classes(task, found)
     for name, split in splits.items():
@@ -107,7 +109,7 @@ def load(config: DataConfig, seed: int, task: TaskConfig = UNDECIDED) -> Data:
         classes=classes,
         names=found.names,
         origin=origin,
-        corrupt=found.corrupt,
+        corrupt=tuple(sorted(found.corrupt)),
         task=task,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from jetpress.pipeline import tasks
 from jetpress.pipeline.data import digests
 from jetpress.pipeline.data.augment import seeded
 from jetpress.pipeline.data.formats import coco, masks, pairs, table, voc, yolo
+from jetpress.pipeline.data.formats.folders import files_below
 from jetpress.pipeline.data.formats.marks import Boxes, Mark, Marked, Values
 from jetpress.pipeline.data.formats.pictures import SUFFIXES, unreadable
 from jetpress.pipeline.data.splits import Files, Images, Samples, Split, tensors_of
@@ -56,7 +57,7 @@ class Found:
     origin: Mapping[str, str]
     classes: tuple[str, ...]
     names: tuple[str, ...] = ("input",)
-    corrupt: tuple[str, ...] = ()
+    corrupt: Mapping[str, str] = field(default_factory=dict)
 
 
 def read(config: DataConfig, seed: int, task: TaskConfig) -> Found:
@@ -122,7 +123,7 @@ def _image_folder(config: DataConfig, seed: int) -> Found:
         )
     names = {split: f"{name}/" for name, split in FOLDERS.items()}
     origin = {split: names[split] if (root / "train").is_dir() else f"{root.name}/" for split in splits}
-    return Found(splits, origin, classes, corrupt=tuple(sorted(corrupt)))
+    return Found(splits, origin, classes, corrupt=corrupt)
 
 
 def _marked(config: DataConfig, seed: int, task: TaskConfig) -> Found:
@@ -145,7 +146,7 @@ def _marked(config: DataConfig, seed: int, task: TaskConfig) -> Found:
             splits[split] = Files(config, seed, paths, labels, fit=how)
         else:
             splits[split] = Files(config, seed, paths, _kinds(marks), marks, how, told.swaps)
-    return Found(splits, told.origin, told.classes, corrupt=tuple(sorted(corrupt)))
+    return Found(splits, told.origin, told.classes, corrupt=corrupt)
 
 
 def _kinds(marks: Sequence[Mark]) -> Tensor | None:
@@ -203,10 +204,7 @@ def _listing(folder: Path, classes: tuple[str, ...]) -> list[tuple[str, int]]:
     files = []
     for label, name in enumerate(classes):
         found = sorted(
-            str(Path(where, file))
-            for where, _, names in os.walk(folder / name, followlinks=True)
-            for file in names
-            if file.lower().endswith(SUFFIXES)
+            str(path) for path in files_below(folder / name) if path.name.lower().endswith(SUFFIXES)
         )
         if not found:
             raise RecipeError(f"{folder / name} holds no images", f"add images ({' '.join(SUFFIXES)})")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jetpress.benchmarks.report.record.layers import LayerCost, LayerPair, LayerReport, Profiled, Roof
-from jetpress.deploy.fields import made_plain
 from jetpress.deploy.peaks import PEAKS
 from jetpress.pipeline.flow.outcome import OnDevice, Outcome
 from jetpress.pipeline.store.artifact import OnnxModel
@@ -45,9 +44,9 @@ def layers(outcome: Outcome) -> LayerReport:
 
 
 def _profiles(device: OnDevice) -> dict[str, Mapping[str, Any]]:
-    """The runner's events by engine."""
+    """The runner's :class:`~jetpress.deploy.device.events.Profile` of each engine."""
     path = None if device.tried is None else device.tried.path / PROFILE
-    told = made_plain(json.loads(path.read_text())) if path and path.is_file() else []
+    told = json.loads(path.read_text()) if path and path.is_file() else []
     return {one["model"]: one for one in told}
 
 
@@ -68,7 +67,7 @@ def _of(
     if profile is None:
         return known, None
     rest = sum(ms for name, ms in taken.items() if name not in known)
-    return known, Profiled(whole=profile["latency_ms"], rest=rest)
+    return known, Profiled(whole=profile["latency"], rest=rest)
 
 
 def _graph(path: Path, inputs: Mapping[str, tuple[int | str, ...]]) -> tuple[dict[str, Cost], dict[str, str]]:

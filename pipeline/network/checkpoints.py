@@ -61,7 +61,7 @@ def load_stored(
     }
     fits = fits_of(tensors, wanted)
     if not fits:
-        raise _no_weights(path, stored)
+        raise _without_values(path, stored) if stored.empty else _no_weights(path, stored)
     fit, notes = _chosen(path, fits, tensors, len(wanted))
     used = set(fit.names.values())
     used |= {part for name in used if name in merged for part in merged[name].parts}
@@ -77,6 +77,8 @@ def load_stored(
         notes.append(f"not loaded, as no part of the network: {_listed(beside)}")
     state = {name: tensor for name, tensor in loaded.items() if name not in new}
     missing = _missing(wanted, state.keys() | new.keys())
+    if missing and stored.empty:
+        raise _without_values(path, stored)
     _refuse_misfit(path, stored, state, wanted, missing, unknown, choice.last)
     _refuse_not_finite(path, state)
     for note in notes:
@@ -262,6 +264,13 @@ def _contents(stored: Stored) -> str:
 
 def _listed(names: Sequence[str], most: int = SHOWN) -> str:
     return ", ".join(names[:most]) + (f", ... ({len(names)})" if len(names) > most else "")
+
+
+def _without_values(path: Path, stored: Stored) -> RecipeError:
+    return RecipeError(
+        f"{path} holds shapes without values (PyTorch's meta device): {_listed(stored.empty, 5)}",
+        "save the network after its weights were loaded or trained",
+    )
 
 
 def _no_weights(path: Path, stored: Stored) -> RecipeError:

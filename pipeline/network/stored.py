@@ -37,6 +37,8 @@ class Stored:
     """Of each tensor, the dictionary that it lies in."""
     networks: dict[str, str] = field(default_factory=dict)
     """Whole networks, which are not read: name -> class."""
+    empty: list[str] = field(default_factory=list)
+    """Tensors without values, of the meta device."""
     top: tuple[str, ...] = ()
     """The keys on the outside."""
 
@@ -75,6 +77,8 @@ def flattened(content: object) -> Stored:
             todo += [(f"{name}.{key}" if name else str(key), name, one) for key, one in reversed([*inner])]
         elif (tensor := weight_files.tensor_of(value)) is not None:
             stored.tensors[name], stored.folders[name] = tensor, folder
+        elif isinstance(value, Tensor):
+            stored.empty.append(name)
     return stored
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 from jetpress.deploy import console
 from jetpress.deploy.device import remote_runner
 from jetpress.deploy.device.device import Device
-from jetpress.deploy.device.events import Infer, by_model
+from jetpress.deploy.device.events import Infer, Profile, by_model
 from jetpress.deploy.errors import JetpressError
 from jetpress.pipeline.engine.place import deliver, opened
 from jetpress.pipeline.recipe.configs import Place
 from jetpress.pipeline.store.artifact import Bundle, Checkpoint, Engine, Inference, Samples
 from jetpress.pipeline.store.facts.device import InferenceFacts
 
+PROFILE = "profile.json"
 PROFILED_S = 8.0
 """Seconds of profiling, where the layers are slow."""
 
@@ -36,8 +39,13 @@ def infer(
     with opened(config, draft) as device:
         folder, arguments = deliver(device, bundle, engine)
         events = remote_runner.run(device, folder, "infer", *arguments)
-        untimed = profiled(device, folder, arguments)
+        profiles, untimed = profiled(device, folder, arguments)
         device.get(arguments[-1], draft)
+    (draft / PROFILE).unlink(
+        missing_ok=True
+    )  # the device's own: what it said of it was checked, the file was not
+    if profiles:
+        (draft / PROFILE).write_text(json.dumps([asdict(one) for one in profiles]))
     tried = by_model(events, Infer)
     same = sameness.held(bundle.path, draft, tried)
     points = of_engines(tested, draft, tried) if isinstance(tested, Checkpoint) else {}
@@ -47,11 +55,11 @@ def infer(
     )
 
 
-def profiled(device: Device, folder: str, arguments: tuple[str, ...]) -> str:
-    """Leave ``profile.json`` among the results; why there is none. No engine is worse because it tells no layers."""
+def profiled(device: Device, folder: str, arguments: tuple[str, ...]) -> tuple[list[Profile], str]:
+    """What each layer takes, or why it is not known. No engine is worse because it tells no layers."""
     try:
-        remote_runner.run(device, folder, "profile", *arguments, "--seconds", str(PROFILED_S))
+        events = remote_runner.run(device, folder, "profile", *arguments, "--seconds", str(PROFILED_S))
+        return list(by_model(events, Profile, needed=("compressed",)).values()), ""
     except JetpressError as error:
         console.say(f"    its layers are not timed: {error.what}")
-        return error.what
-    return ""
+        return [], error.what

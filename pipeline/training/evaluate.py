@@ -82,6 +82,11 @@ def _of_the_user(name: str, function: Judge, outputs: object, target: object) ->
             "data.metric returns the points of each sample, a tensor of batch length; for a figure over the whole data "
             "set name a class with update(outputs, target) and compute()",
         )
+    if bad := [one for one in scored.tolist() if not math.isfinite(one)]:
+        raise RecipeError(
+            f"{name} gave {bad[0]} for {len(bad)} of the {count} samples of a batch",
+            "it must give a number for every sample: is there a division by 0 in it?",
+        )
     return scored
 
 

@@ -34,6 +34,7 @@ from jetpress.pipeline.recipe.sections.task import TaskConfig
 
 SPLITS = {"train": "train", "val": "validation", "valid": "validation", "test": "test"}
 Row = Mapping[str, Any]
+COLUMNS = ("images", "annotations", "categories")
 
 
 def read(config: DataConfig, task: TaskConfig) -> Marked:
@@ -89,11 +90,12 @@ def _told(path: Path) -> Row:
         told = json.loads(text_of(path))
     except json.JSONDecodeError as error:
         raise RecipeError(f"{path}:{error.lineno}: not JSON: {error.msg}", "mend the file") from None
-    missing = [
-        key
-        for key in ("images", "annotations", "categories")
-        if not isinstance(told, dict) or key not in told
-    ]
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists without end
+        raise RecipeError(f"{path} is not JSON that can be read: {error}", "mend the file") from None
+    missing = [key for key in COLUMNS if not isinstance(told, dict) or key not in told]
+    odd = [key for key in COLUMNS if key not in missing and not _is_table(told[key])]
+    if odd:
+        raise RecipeError(f"{path}: {odd[0]} is no list of objects", "see COCO's format")
     if "categories" in missing and len(missing) == 1:
         ids = sorted({one.get("category_id") for one in told["annotations"]})
         return {**told, "categories": [{"id": one, "name": str(one)} for one in ids]}
@@ -102,6 +104,10 @@ def _told(path: Path) -> Row:
             f"{path} has no {', '.join(missing)}", "COCO's format: images, annotations, categories"
         )
     return told  # type: ignore[no-any-return]
+
+
+def _is_table(rows: object) -> bool:
+    return isinstance(rows, list) and all(isinstance(one, dict) for one in rows)
 
 
 def _categories(told: Row, wanted: Sequence[str], path: Path) -> dict[int, tuple[str, Row]]:

@@ -13,6 +13,8 @@ from jetpress.pipeline.data.formats.marks import text_of
 
 SPLITS = {"train": "train", "val": "validation", "test": "test"}
 """Key of the file -> split."""
+MOST = 1_000_000
+"""Values in a file, however short it is."""
 
 
 def described(root: Path) -> Path:
@@ -54,9 +56,26 @@ def told_by(path: Path) -> Mapping[str, Any]:
         raise RecipeError(
             f"{path} is not YAML: {str(error).replace(chr(10), ' ')}", "mend the file"
         ) from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists without end
+        raise RecipeError(f"{path} is not YAML that can be read: {error}", "mend the file") from None
     if not isinstance(told, dict):
         raise RecipeError(f"{path} is no table", "it has the keys train, val and names")
+    if _is_endless(told):
+        raise RecipeError(
+            f"{path} stands for more than {MOST} values", "its aliases multiply: write it without"
+        )
     return told
+
+
+def _is_endless(told: object) -> bool:
+    """An alias is one word and stands for a whole list, which may hold aliases."""
+    todo, count = [told], 0
+    while todo and count <= MOST:
+        one = todo.pop()
+        inner = list(one.values()) if isinstance(one, dict) else one if isinstance(one, list) else []
+        todo += inner
+        count += 1 + len(inner)
+    return count > MOST
 
 
 def base_of(told: Mapping[str, Any], folder: Path) -> Path:

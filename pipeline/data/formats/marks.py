@@ -169,6 +169,8 @@ def text_of(path: Path) -> str:
     Raises:
         RecipeError: it cannot be read, or is no text.
     """
+    if path.exists() and not path.is_file():  # to open a pipe would wait for whoever writes into it
+        raise RecipeError(f"{path} is no file: a pipe or a folder", "check the file")
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:

@@ -68,9 +68,23 @@ def holds(root: Path) -> bool:
     return (root / "train.csv").is_file()
 
 
+def lines_of(path: Path) -> list[list[str]]:
+    """The cells of each line.
+
+    Raises:
+        RecipeError: it is no such file.
+    """
+    try:
+        return list(csv.reader(text_of(path).splitlines()))
+    except csv.Error as error:
+        raise RecipeError(
+            f"{path} does not read as a table: {error}", "path,value: a line for each image"
+        ) from None
+
+
 def _rows(path: Path, findings: Findings) -> tuple[tuple[str, ...], list[tuple[str, str, list[float]]]]:
     """Names of the values; of each line its split, the image, the values."""
-    lines = list(csv.reader(text_of(path).splitlines()))
+    lines = lines_of(path)
     if not lines or len(lines[0]) < 2:
         raise RecipeError(
             f"{path}:1: has no columns path and value", "path,value on the first line, then a line an image"
@@ -100,7 +114,7 @@ def _read(
         if len(line) != width:
             findings.wrong(place, f"{len(line)} columns, the first line has {width}")
         elif wrong := [line[n] for n in columns if not _is_number(line[n])]:
-            findings.wrong(place, f"{wrong[0]!r} is no number")
+            findings.wrong(place, f"{wrong[0][:60]!r} is no number")
         elif not image.is_file():
             findings.wrong(place, f"there is no image {line[0]}")
         elif at is not None and line[at] not in SPLITS:

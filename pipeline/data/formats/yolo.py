@@ -155,8 +155,8 @@ def _row(place: str, line: str, names: Sequence[str], findings: Findings) -> lis
         findings.wrong(
             place, f"{len(row)} numbers: class x y width height, or class and at least three points"
         )
-    elif row[0] != int(row[0]) or not 0 <= row[0] < len(names):
-        findings.wrong(place, f"class {words[0]}, and there are {len(names)}, from 0")
+    elif not 0 <= row[0] < len(names) or row[0] != int(row[0]):
+        findings.wrong(place, f"class {words[0]:.20}, and there are {len(names)}, from 0")
     elif not all(-BEYOND <= one <= 1 + BEYOND for one in row[1:5]):
         worst = max(row[1:5], key=lambda one: abs(one - 0.5))
         findings.wrong(place, f"{worst:g} is no share of the image, 0 to 1")

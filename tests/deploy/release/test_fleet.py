@@ -101,6 +101,13 @@ def test_names_are_read(tmp_path: Path) -> None:
         devices(tmp_path / "hosts.toml")
 
 
+@pytest.mark.parametrize("text", ["[" * 5000, "devices = " + "9" * 6000, "devices = [1e999]", "\xff"])
+def test_a_list_that_is_none_is_one_message(tmp_path: Path, text: str) -> None:
+    (tmp_path / "hosts.toml").write_text(text, encoding="latin-1")
+    with pytest.raises(RecipeError):
+        devices(tmp_path / "hosts.toml")
+
+
 def test_many_alike_are_one_line() -> None:
     failed = [Outcome(f"d{number}", "failed", f"deploy on d{number}: disk full", 5) for number in range(40)]
     lines = table(Fleet((*failed, Outcome("e", "good", "slot 1")), ""))

@@ -19,7 +19,7 @@ import pytest
 
 from jetpress.deploy import runner
 from jetpress.deploy.pack import pack
-from jetpress.deploy.runner import backend_onnxruntime
+from jetpress.deploy.runner import backend_onnxruntime, machine
 from jetpress.deploy.runner.__main__ import main
 from jetpress.deploy.runner.detections import detections
 from jetpress.deploy.runner.failures import BundleError, DeviceError, DigestMismatch
@@ -529,6 +529,58 @@ def test_ctrl_c(pyz: Path, built: tuple[Path, Path, list[dict[str, Any]]], tmp_p
     assert child.returncode == 130
     assert json.loads(out.read_text().splitlines()[-1])["exit"] == 130
     assert "Traceback" not in err.read_text()
+
+
+@pytest.mark.parametrize(
+    ("streams", "code", "said"),
+    [
+        (">&-", 5, "it is closed"),
+        (">/dev/full", 5, "No space left"),
+        ("2>&- >/dev/null", 2, ""),
+        ("2>/dev/full >/dev/null", 2, ""),
+        (">&- 2>&-", 5, ""),
+    ],
+)
+def test_streams_that_nobody_reads(pyz: Path, streams: str, code: int, said: str) -> None:
+    command = f'"$0" "$1" build --bundle nowhere {streams}'
+    words = ["sh", "-c", command, sys.executable, str(pyz)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == code
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_two_benches_at_once_say_so(
+    built: tuple[Path, Path, list[dict[str, Any]]],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    place, engines, _ = built
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    words = (
+        "bench",
+        "--bundle",
+        place,
+        "--engines",
+        engines,
+        "--seconds",
+        0.05,
+        "--runs",
+        5,
+        "--sessions",
+        1,
+    )
+    with machine.measuring() as others:
+        assert not others()
+        _, events, prose = inside(capsys, *words)
+        assert not others()
+    together = "another benchmark ran on this machine at the same time"
+    assert all(any(together in one for one in event["reasons"]) for event in only(events, "result"))
+    assert "another benchmark runs on this machine now" in prose
+    _, events, prose = inside(capsys, *words)
+    assert together not in str(events)
+    assert "another benchmark" not in prose
 
 
 def test_usage_error_is_no_traceback(pyz: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,9 @@ from PIL import Image
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.data import augment, digests
+from jetpress.pipeline.data.feeds import picture
+from jetpress.pipeline.data.formats.folders import files_below
+from jetpress.pipeline.data.formats.pictures import decoded
 from jetpress.pipeline.data.loading import (
     Data,
     batches,
@@ -31,6 +35,7 @@ from jetpress.pipeline.data.loading import (
 from jetpress.pipeline.data.placing import Sample, fitted
 from jetpress.pipeline.data.ranks import Part
 from jetpress.pipeline.data.splits import Files, Images
+from jetpress.pipeline.recipe.given import Pixels
 from jetpress.pipeline.recipe.reading import Recipe
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.model import ModelConfig
@@ -222,6 +227,87 @@ def test_a_few_corrupt_images_are_left_out(tmp_path: Path, capsys: pytest.Captur
     assert data.facts().corrupt == (str(root / "train/a/3.jpg"),)
     assert "3.jpg" in capsys.readouterr().err
     assert sum(len(t) for _, t in batches(data.test)) == 16
+
+
+def bitmap(path: Path, width: int, height: int) -> None:
+    """A BMP of one bit a pixel, which is its header and a hole."""
+    row = (width + 31) // 32 * 4
+    head = struct.pack("<2sIHHI", b"BM", 62 + row * height, 0, 0, 62)
+    head += struct.pack("<IiiHHIIiiII", 40, width, height, 1, 1, 0, row * height, 0, 0, 2, 2)
+    path.write_bytes(head + b"\0\0\0\0\xff\xff\xff\0")
+    os.truncate(path, 62 + row * height)
+
+
+def circle(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 16\n%%EndComments\nshowpage\n%%EOF\n"
+
+
+@pytest.mark.parametrize(
+    ("put", "why"),
+    [
+        (lambda path: path.write_bytes(EPS), "cannot identify"),
+        (lambda path: os.mkfifo(path), "no file"),
+        (lambda path: path.symlink_to("nowhere.png"), "leads nowhere"),
+        (circle, "leads nowhere"),
+        (lambda path: bitmap(path, 13_000, 13_000), "13000 x 13000"),
+        (lambda path: bitmap(path, 40_000, 40_000), "pixels"),
+    ],
+    ids=["eps", "pipe", "dangling", "circle", "large", "huge"],
+)
+def test_what_is_no_image_is_named_and_starts_nothing(
+    tmp_path: Path, put: Callable[[Path], object], why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow would have Ghostscript draw an EPS, and a pipe is read for ever."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "gs").write_text(f"#!/bin/sh\ntouch {programs}/started\n")
+    (programs / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    put(folder(tmp_path / "data") / "train/a/9.jpg")
+    config = folders(tmp_path / "data")
+    assert digests.fingerprint(config) == digests.fingerprint(config)
+    with pytest.raises(RecipeError, match=f"1 images cannot be read.*\n.*9.jpg: .*{why}"):
+        load(config, 0)
+    with pytest.raises(RecipeError, match=r"9.jpg .*" + why):
+        decoded(str(tmp_path / "data/train/a/9.jpg"), 3)
+    with pytest.raises(RecipeError, match=r"9.jpg .*" + why):
+        picture(tmp_path / "data/train/a/9.jpg", Pixels(), 3, 8, 8)
+    assert not (programs / "started").exists()
+
+
+def test_a_link_that_leads_back_and_a_name_that_is_no_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "val/a/other").symlink_to("../../train/a")
+    count = len(list(files_below(Path())))
+    assert count == 4 * 8 + 8
+    (tmp_path / "train/a/up").symlink_to("..")
+    for root in (tmp_path, Path()):
+        with pytest.raises(RecipeError, match="link to a folder that it lies in"):
+            digests.fingerprint(folders(root))
+        with pytest.raises(RecipeError, match="link to a folder that it lies in"):
+            load(folders(root), 0)
+    (tmp_path / "train/a/up").unlink()
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/train/\xff")).mkdir()
+    with pytest.raises(RecipeError, match="no name in UTF-8"):
+        digests.fingerprint(folders(tmp_path))
+
+
+def test_an_image_lies_as_the_camera_was_held(tmp_path: Path) -> None:
+    """Orientation 6: what was stored on the left is above."""
+    stored = Image.fromarray(np.repeat(np.array([[0, 255]], np.uint8), 8, 1).repeat(8, 0))
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    stored.save(tmp_path / "one.png", exif=tags)
+    assert decoded(str(tmp_path / "one.png"), 1)[0, :, 0].tolist() == [0] * 8 + [255] * 8
+    assert (
+        picture(tmp_path / "one.png", Pixels(), 1, 16, 8)[0, :, 0].round().tolist() == [0.0] * 8 + [1.0] * 8
+    )
 
 
 def test_an_image_that_goes_bad_later_is_named(tmp_path: Path) -> None:

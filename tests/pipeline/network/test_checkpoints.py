@@ -423,6 +423,40 @@ def test_a_torch_script_archive_is_named_and_the_line_converts_it(tmp_path: Path
     converts_to_the_same(tmp_path, error)
 
 
+def circle() -> Weights:
+    whole = dict(network(1).state_dict())
+    whole["itself"] = {"again": [whole]}
+    return whole
+
+
+def test_a_file_that_holds_itself_is_read_once(tmp_path: Path) -> None:
+    expect(loaded(tmp_path, circle()), network(1).state_dict())
+
+
+def test_sparse_weights_are_what_they_stand_for(tmp_path: Path) -> None:
+    weights = network(1).state_dict()
+    expect(loaded(tmp_path, {name: one.to_sparse() for name, one in weights.items()}), weights)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda one: one.to("meta"), "shapes without values"),
+        (lambda one: one.to(torch.complex64), "complex64 in the file, float32 in the network"),
+        (lambda one: one.to(torch.int8), "int8 in the file, float32 in the network"),
+        (lambda one: one > 0, "bool in the file, float32 in the network"),
+    ],
+)
+@pytest.mark.parametrize("every", [True, False])
+def test_what_could_only_be_loaded_with_loss_is_refused(
+    tmp_path: Path, change: Any, what: str, every: bool
+) -> None:
+    weights = network().state_dict()
+    first = next(iter(weights))
+    changed = {name: change(one) if every or name == first else one for name, one in weights.items()}
+    assert what in refused(tmp_path, changed).what
+
+
 def test_several_files_become_one(tmp_path: Path) -> None:
     names = list(MEANT)
     for number, part in enumerate((names[:3], names[3:])):

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -26,11 +25,28 @@ def test_layers_are_timed_or_it_is_said_why_not(tmp_path: Path, capsys: pytest.C
             "--out",
             str(tmp_path / "out"),
         )
-        assert profiled(device, str(tmp_path), arguments) == ""
+        told, why = profiled(device, str(tmp_path), arguments)
+        assert ({one.model for one in told}, why) == ({"compressed", "dense"}, "")
+        assert all(one.layers for one in told)
         (tmp_path / "engines" / "engine.json").unlink()
-        assert "engine.json" in profiled(device, str(tmp_path), arguments)
+        told, why = profiled(device, str(tmp_path), arguments)
+        assert not told
+        assert "engine.json" in why
     finally:
         device.close()
-    told = json.loads((tmp_path / "out" / "profile.json").read_text())
-    assert {one["model"] for one in told} == {"compressed", "dense"}
+    assert "its layers are not timed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["{}", '{"layers": [1]}', '{"layers": {"conv": "1"}}', "[" * 5000, '{"latency_ms": %s}' % ("9" * 6000)],
+)
+def test_a_profile_that_makes_no_sense_is_said_and_none(
+    tmp_path: Path, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    event = said[:-1] + ("," if len(said) > 2 else "") + '"event": "profile", "model": "compressed"}'
+    pack(tmp_path / "runner.pyz")
+    (tmp_path / "runner.pyz").write_text(f"print({event!r})\n")
+    device = open_device(None, tmp_path / "device")
+    assert profiled(device, str(tmp_path), ())[0] == []
     assert "its layers are not timed" in capsys.readouterr().err

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from PIL import Image
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.data import digests
-from jetpress.pipeline.data.formats.marks import Boxes, Marked, MaskFile, Outlines, Points, Values
+from jetpress.pipeline.data.formats.marks import Boxes, Marked, MaskFile, Outlines, Points, Values, text_of
 from jetpress.pipeline.data.loading import load
 from jetpress.pipeline.data.sources import FORMATS
 from jetpress.pipeline.data.splits import Files
@@ -285,6 +287,44 @@ def test_a_wrong_csv(tmp_path: Path, text: str, told: str) -> None:
     (tmp_path / "train.csv").write_text(text)
     with pytest.raises(RecipeError, match=told):
         read("csv", tmp_path, "regression")
+
+
+DIGITS = "9" * 6000
+"""More than Python makes a number of."""
+ALIASES = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n" for before, name in pairwise("abcdefgh")
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("train.json", "[" * 100_000),
+        ("train.json", '{"images": [{"id": ' + DIGITS + "}]}"),
+        ("train.json", '{"images": [[]], "annotations": [], "categories": []}'),
+        ("train.json", '{"images": [], "annotations": 1, "categories": []}'),
+        ("data.yaml", "train: " + "[" * 5000),
+        ("data.yaml", "train: images/train\nnames: [a]\nnc: " + DIGITS),
+        ("data.yaml", ALIASES + "train: images/train\nnames: *h\n"),
+        ("labels/train/0.txt", DIGITS + " .5 .5 .2 .2"),
+        ("train.csv", 'path,v\n0.png,"' + "9" * 200_000 + '"'),
+    ],
+    ids=lambda value: value[:24],
+)
+def test_what_no_reader_could_hold_is_one_short_message(tmp_path: Path, name: str, text: str) -> None:
+    small.yolo(tmp_path, {})
+    (tmp_path / name).write_text(text)
+    source = {"train.json": "coco", "train.csv": "csv"}.get(name, "yolo")
+    with pytest.raises(RecipeError) as caught:
+        load(DataConfig(source=source, root=str(tmp_path)), 0)
+    assert len(caught.value.what) < 600
+
+
+@pytest.mark.parametrize("name", ["data.yaml", "train.json", "train.csv"])
+def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(RecipeError, match="is no file"):
+        text_of(tmp_path / name)
 
 
 def test_what_a_format_cannot_be_is_refused(tmp_path: Path) -> None:
