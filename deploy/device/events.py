@@ -315,15 +315,14 @@ def _profile(event: Fields) -> Profile:
 
 
 def _slot(event: Fields) -> Slot:
-    signed = not event.is_null("sequence")
     return Slot(
         name=event.text("name"),
         number=event.count("number"),
         state=event.text("state"),
         reason=event.text("reason"),
         serves=event.flag("serves"),
-        sequence=event.integer("sequence") if signed else None,
-        signer=event.text("signer") if signed else None,
+        sequence=None if event.is_null("sequence") else event.integer("sequence"),
+        signer=None if event.is_null("signer") else event.text("signer"),
         changed=event.integer("changed"),
     )
 

@@ -46,7 +46,7 @@ def time_rounds(
     whole = median(first)
     timed = tuple(_beside(first, taken, whole) for taken in others)
     said = f"{whole:.3g} ms dense, " + ", ".join(f"{one.ms:.3g}" for one in timed)
-    return RoundTimes(draft, RoundTimesFacts(whole, timed, len(first), f"{said} ms by rounds"))
+    return RoundTimes(draft, RoundTimesFacts(f"{said} ms by rounds", whole, timed, len(first)))
 
 
 def _beside(dense: Sequence[float], taken: Sequence[float], whole: float) -> RoundTime:
@@ -59,4 +59,4 @@ def _beside(dense: Sequence[float], taken: Sequence[float], whole: float) -> Rou
 
 def _untimed(draft: Path, why: str) -> RoundTimes:
     console.say(f"    the rounds are not timed: {why}")
-    return RoundTimes(draft, RoundTimesFacts(untimed=why, headline=why))
+    return RoundTimes(draft, RoundTimesFacts(why, untimed=why))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from studies import calibration
-from studies.calibration import LOADS, Load, Rates, simulate, simulated
+from studies.calibration import LOADS, Load, Rates, Told, simulate, simulated
 
 
 def test_false_claims_and_refusals_are_rare_under_every_load() -> None:
@@ -35,7 +35,18 @@ def test_a_rule_that_would_stop_on_good_luck_is_caught() -> None:
 @pytest.mark.parametrize(("layers", "verdict"), [(12, "faster")])
 def test_a_real_benchmark(layers: int, verdict: str, tmp_path: Path) -> None:
     place = calibration.bundle(tmp_path / "bundle", layers)
-    with calibration.neighbours(1):
-        told = calibration.measured(place, 0.3)
+    told = calibration.measured(place, 0.3)
     assert (told.verdict, told.level) == (verdict, 95)
     assert len(told.session_ratios) >= 3
+
+
+def test_benchmarks_are_kept_and_go_on(tmp_path: Path) -> None:
+    file = tmp_path / "kept.jsonl"
+    one = simulated(LOADS["quiet"], 1.0, np.random.default_rng(0))
+    Told(file).add(1, "same", one)
+    again = Told(file)
+    assert [(len(again.of(1, "same")), len(again.of(0, "same"))), again.of(1, "same")[0].verdict] == [
+        (1, 0),
+        "noise",
+    ]
+    assert again.loads(1).startswith("1 neighbours, load ")

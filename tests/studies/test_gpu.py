@@ -19,12 +19,25 @@ def test_the_script_is_bash() -> None:
 
 
 def test_all_that_is_promised_is_a_step() -> None:
-    names = [step.name for step in gpu.steps(Path("work"), small=False)]
+    able = {"environment": {"result": {"unable": {}}}}
+    names = [step.name for step in gpu.steps(Path("work"), small=False, known=able)]
     for network in ("resnet50", "detector"):
-        assert f"pytorch {network}" in names
-        for precision in ("fp16", "int8"):
-            at = names.index(f"files {network} {precision}")
-            assert names[at + 1 : at + 3] == [f"rtx {network} {precision}", f"gpu {network} {precision}"]
+        assert {f"pytorch {network} {how}" for how in gpu.COMPILED} <= set(names)
+        at = names.index(f"files {network}")
+        engines = {
+            f"{target} {network} {precision}" for target in gpu.BACKENDS for precision in ("fp16", "int8")
+        }
+        assert set(names[at + 1 : at + 5]) == engines
+
+
+def test_nothing_is_made_for_a_runtime_that_does_not_build_here() -> None:
+    unable = {"environment": {"result": {"unable": {"rtx": "no SM90"}}}}
+    names = [step.name for step in gpu.steps(Path("work"), small=False, known=unable)]
+    assert "gpu resnet50 fp16" in names
+    assert not [name for name in names if name.startswith("rtx")]
+    assert not [
+        step for step in gpu.steps(Path("work"), small=False, known={}) if step.name.startswith("files")
+    ]
 
 
 def test_what_is_known_is_not_done_again_and_failures_are_kept(
@@ -37,7 +50,7 @@ def test_what_is_known_is_not_done_again_and_failures_are_kept(
     log = str(tmp_path / "log")
     plan = [step("files", say.format(log, "f"), "host"), step("host", say.format(log, "h")),
             step("gpu", "raise SystemExit('no GPU here')"), step("slow", "import time; time.sleep(60)")]  # fmt: skip
-    monkeypatch.setattr(gpu, "steps", lambda work, small: plan)
+    monkeypatch.setattr(gpu, "steps", lambda work, small, known: plan)
     monkeypatch.setattr(gpu, "LEAST_S", 0.0)
     plan[3] = gpu.Step("slow", 0.2, plan[3].argv)
     (out := tmp_path / "out").mkdir()

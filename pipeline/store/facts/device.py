@@ -123,10 +123,10 @@ class RoundTime:
 class RoundTimesFacts:
     """The networks of all rounds that were trained, timed beside the dense one in one session."""
 
+    headline: str
     dense_ms: float | None = None
     rounds: tuple[RoundTime, ...] = ()
     turns: int = 0
-    headline: str = ""
     untimed: str = ""
     """Why there are no times; empty where there are."""
 

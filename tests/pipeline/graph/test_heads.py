@@ -156,7 +156,7 @@ def test_what_is_found_is_the_same(name: str, seed: int) -> None:
     """With the search, against torchvision's suppression; where the head needs none, none is made."""
     given, how = outputs(name, seed), rules(name, score=0.3, detections=20)
     graph = graph_of(given)
-    suppress(graph, how)
+    suppress(ir.Model(graph, ir_version=8), how)
     inside = run(graph, given)
     outside = detections({f"out{place}": one for place, one in enumerate(given)}, asdict(how))
     boxes, scores = PUBLISHED[name](*map(torch.from_numpy, given))

@@ -21,7 +21,8 @@ from jetpress.pipeline.stages import assess, train
 from jetpress.pipeline.stages import source as baseline
 from jetpress.pipeline.training import fit, resume, updates
 from jetpress.pipeline.training.distill import Teacher
-from jetpress.pipeline.training.evaluate import evaluate, guessing, loss
+from jetpress.pipeline.training.evaluate import evaluate, guessing
+from jetpress.pipeline.training.losses import loss
 from tests.pipeline import small
 
 QUICK = TrainConfig(epochs=3, learning_rate=0.1, precision="float32")
@@ -285,7 +286,7 @@ def test_two_inputs_a_dict_of_outputs_and_functions_of_the_users_own(tmp_path: P
 def test_a_class_that_the_network_has_no_score_for(tmp_path: Path) -> None:
     judge = loss(network(tmp_path))
     with pytest.raises(RecipeError, match="the data has class 12, the network scores 10 classes"):
-        judge(torch.zeros(2, 10), torch.tensor([3, 12]))
+        judge(torch.zeros(2, 10), torch.tensor([3, 12]), ())
 
 
 def test_a_metric_must_give_one_number_a_sample(tmp_path: Path) -> None:

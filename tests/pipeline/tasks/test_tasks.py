@@ -22,7 +22,8 @@ from jetpress.pipeline.recipe.sections.model import ModelConfig
 from jetpress.pipeline.recipe.sections.task import TaskConfig
 from jetpress.pipeline.stages.source import SourceConfig, source
 from jetpress.pipeline.tasks import DECODED, TASKS, decided, decoded_as, decoded_by, task_of
-from jetpress.pipeline.training.evaluate import loss, metric
+from jetpress.pipeline.training.evaluate import metric
+from jetpress.pipeline.training.losses import loss
 from tests.pipeline import small
 
 OPEN = TaskConfig()
@@ -68,7 +69,7 @@ def test_an_unknown_name_is_refused(key: str) -> None:
 @pytest.mark.parametrize("name", [name for name, task in TASKS.items() if not task.loss_name])
 def test_a_task_without_a_loss_says_what_to_do(name: str) -> None:
     with pytest.raises(RecipeError) as caught:
-        loss(network(TaskConfig(kind=name)))(torch.zeros(2, 3), torch.zeros(2))
+        loss(network(TaskConfig(kind=name)))(torch.zeros(2, 3), torch.zeros(2), ())
     assert "data.loss" in caught.value.hint
 
 
@@ -85,7 +86,7 @@ def test_classification_is_a_loss_and_points() -> None:
     assert by.shown(scores, target) == [100, 0]
     assert by.total([100, 0]) == 50
     expected = float((np.log1p(np.exp(-2.0)) + np.log1p(np.exp(1.0))) / 2)
-    assert float(loss(network())(scores, target)) == pytest.approx(expected)
+    assert float(loss(network())(scores, target, ())) == pytest.approx(expected)
     assert task_of(OPEN).guessing(torch.tensor([0, 1, 1, 1])) == 75
 
 
