@@ -64,7 +64,7 @@ class JobConfig(Section):
     target: str = "host"
     device: str | None = None
     data: str | None = None
-    """With ``onnx``: what it is calibrated on, as ``jetpress engine --calibration`` takes it."""
+    """With ``onnx``: what it is calibrated on, as ``jetpress engine --calibrate`` takes it."""
     precision: str | None = None
     """With ``onnx``."""
     set: tuple[str, ...] = ()

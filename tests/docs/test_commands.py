@@ -29,6 +29,7 @@ from jetpress.deploy.pack import pack
 from jetpress.deploy.runner.arguments import parser as runner_parser
 from jetpress.pipeline.cli import main, parser
 from jetpress.pipeline.recipe.reading import Recipe, schema
+from jetpress.pipeline.sweep import batch, reading
 from tests.deploy import sshd
 from tests.deploy.runner_bundles import network, seal
 from tests.docs import commands
@@ -41,7 +42,10 @@ BUSY = 7
 """The code of a measurement that may not be used: a machine that runs tests is busy."""
 SHIM = '#!/bin/sh\n{program} {options} "$@"\ncode=$?\n[ $code = {busy} ] && exit 0\nexit $code\n'
 ALONE = {("run",): ["RECIPE"], ("plan",): ["RECIPE"], ("report",): ["RUN"], ("compare",): ["A", "B"],
-         ("package",): ["RUN", "--for", "python"]}  # fmt: skip
+         ("package",): ["RUN", "--for", "python"], ("key",): ["FILE"], ("release",): ["RUN", "--key", "KEY"],
+         ("deploy",): ["RELEASE", "--device", "DEVICE"], ("fleet",): ["RELEASE", "--devices", "FILE"],
+         ("status",): ["--device", "DEVICE"], ("rollback",): ["--device", "DEVICE"],
+         ("sweep",): ["SWEEP"], ("batch",): ["FOLDER"]}  # fmt: skip
 """What commands need that are only named."""
 RUNS = ("digits-host-0123abcd", "digits-host-4567cdef")
 """The runs that pages speak of."""
@@ -96,7 +100,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     for name, width in zip(RUNS, (32, 8), strict=True):
         _finished(folder / "runs", name, width)
     _for_a_board(folder / "runs" / RUNS[0], folder / "runs" / BOARD)
-    onnx.save(network(8), folder / "model.onnx")
+    onnx.save(network(32), folder / "model.onnx")
     torch.save(torchvision.models.mobilenet_v2().state_dict(), folder / "mobilenet_v2.pth")
     (folder / "net.py").write_text(NETWORK)
     names: dict[str, Any] = {}
@@ -187,12 +191,19 @@ def test_a_page_is_one_session_in_a_shell(desk: Desk, page: str, tmp_path: Path)
     script = "\n".join(["set -euo pipefail", *lines])
     # scp lands in the account's own home, whatever HOME says
     script = script.replace(" user@host:", f" scp://{desk.server.name}/{tmp_path}/")
+    script = script.replace("--device user@host", f"--device {desk.server.name}")
+    (tmp_path / "hosts.toml").write_text(f'devices = ["{desk.server.name}"]\n')
+    # what a board trusts lies where only root may write
+    script = re.sub(
+        r"^jetpress (deploy|fleet) .*", rf"\g<0> --signers {tmp_path}/allowed_signers", script, flags=re.M
+    )
     environment = {
         **os.environ,
         "PATH": f"{desk.shims}:{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
         "HOME": str(tmp_path),
         "OMP_NUM_THREADS": "1",
+        "JETPRESS_SSH_CONFIG": str(desk.server.config),
     }
     done = subprocess.run(
         ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
@@ -228,9 +239,17 @@ def test_recipe_keys_within_the_text_exist(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", commands.read())
-def test_recipes_shown_are_valid(page: str) -> None:
+def test_recipes_shown_are_valid(page: str, tmp_path: Path) -> None:
+    """And sweeps and jobs, by the keys that no other file has."""
     for shown in commands.fences(page, "toml"):
-        Recipe.parse({"name": "shown", **tomllib.loads(shown)})
+        table = tomllib.loads(shown)
+        (tmp_path / "job.toml").write_text(shown)
+        if "recipes" in table:
+            reading.load(tmp_path / "job.toml")
+        elif table.keys() & {"recipe", "onnx"}:
+            batch.read_job(tmp_path)
+        else:
+            Recipe.parse({"name": "shown", **table})
 
 
 @pytest.mark.parametrize("page", commands.read())

@@ -182,7 +182,8 @@ def test_a_detector_from_init_to_report(here: Path, capsys: pytest.CaptureFixtur
     more = [word for one in sets for word in ("--set", one)]
     assert main(["run", "mine.toml", "--target", "host", *more, "--json"]) in (0, 7, 8)
     report = json.loads(capsys.readouterr().out)
-    assert report["accuracy"]["measured"] == "mAP"
+    assert report["measured"] == "mAP"
+    assert report["verdict"]["checks"][0]["what"] == "mAP drop on the test split"
 
 
 def test_images_from_images_become_a_recipe(here: Path) -> None:

@@ -46,7 +46,7 @@ def folder(tmp_path: Path) -> Path:
         (tmp_path / name / "run.py").write_text("raise RuntimeError('theirs')")
     for name in ("deploy", "recipes"):
         (tmp_path / f"{name}.py").write_text('WHOSE = "theirs"')
-    (tmp_path / "blocks.py").write_text("width = 16")
+    (tmp_path / "blocks.py").write_text("width = 32")
     (tmp_path / "network.py").write_text(BUILDER)
     (tmp_path / "mine.toml").write_text(RECIPE)
     return tmp_path
@@ -77,7 +77,7 @@ def test_their_builder_gets_theirs_and_ours_stays_ours(folder: Path, where: str,
     elsewhere.mkdir()
     done = jetpress(folder if where == "their folder" else elsewhere, code)
     assert done.returncode == 0, done.stderr
-    assert "out_features=16" in done.stdout
+    assert "out_features=32" in done.stdout
 
 
 def test_a_plan_of_theirs(folder: Path) -> None:
