@@ -125,7 +125,6 @@ def _measured(
 
         sessions = _sessions(begin, pairs, asked)
         look_around()
-        _refuse_unlike(sessions[0])
         remedy = machine.remedy(before, clocks.held(board) is not None)
         disturbed = beside + (
             ["the machine was busy before: %s" % before.in_words()] if before.is_busy() else []
@@ -156,6 +155,7 @@ def _sessions(
     rule, started = intervals.Rule(asked.sessions, asked.max_seconds), clock.seconds()
     while not rule.is_over(ratios, len(sessions), clock.seconds() - started):
         sessions.append(begin(len(sessions)))
+        _refuse_unlike(sessions[0])  # said at once, not after the last session
         for (of, to), ratio in zip(pairs, ratios):  # noqa: B905 - Python 3.6
             ratio.append(results.pairs_of(sessions[-1], of, to))
         said = [
