@@ -14,6 +14,7 @@ from jetpress.pipeline.data import glance as data_glance
 from jetpress.pipeline.data.glance import relative
 from jetpress.pipeline.engine.place import can_run
 from jetpress.pipeline.network import glance as network_glance
+from jetpress.pipeline.network.glance import library_of
 from jetpress.pipeline.recipe.goals import Goal, goal
 from jetpress.pipeline.recipe.messages import Written
 from jetpress.pipeline.recipe.reading import Recipe, named
@@ -73,7 +74,7 @@ def start(answers: Answers, output: Path | None = None) -> Start:
             "take a share instead, for example: half the work at 1 point",
         )
     path = output or _beside(answers.data)
-    kind = network_glance.library_of(answers.model).kind
+    kind = library_of(answers.model).kind
     data = data_glance.look(answers.data, path.parent, answers.task, kind)
     place = _placed(answers.model, path.parent)
     weights = None if answers.weights is None else _weights(answers.weights)

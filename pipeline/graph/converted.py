@@ -12,7 +12,6 @@ from typing import Any
 import onnx
 import torch
 from torch import Tensor, fx, nn
-from torch._dispatch.python import enable_python_dispatcher
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
@@ -42,17 +41,12 @@ def network_of(proto: onnx.ModelProto, inputs: tuple[Tensor, ...]) -> fx.GraphMo
     module = _read(proto)
     recorder = _Constants()
     try:
-        with quiet(), torch.no_grad(), recorder.following(module):
-            for number, tensor in enumerate(inputs):
-                placeholder = recorder.graph.placeholder(f"input_{number}")
-                recorder.nodes[tensor] = recorder.described(placeholder, tensor)
-            with enable_python_dispatcher(), recorder:
-                result = module(*inputs)
+        with quiet(), torch.no_grad():
+            recorder.record(module, inputs)
     except ReadsDataError as error:
         raise StageError(f"--prune: what the file computes depends on its data: {error}", INSTEAD) from error
     except Exception as error:  # whatever its converters raise
         raise StageError(f"--prune: onnx2torch does not run the file: {cause(error)}", INSTEAD) from error
-    recorder.graph.output(tuple(recorder.noted(leaf) for leaf in tree_leaves(result)))
     return _plain(recorder, module)
 
 

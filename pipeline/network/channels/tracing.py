@@ -46,14 +46,10 @@ def recorded(module: nn.Module, inputs: tuple[Tensor, ...], training: bool = Fal
         Exception: whatever the network raises.
     """
     mode = Recorder("training_" if training else "")
-    with quiet(), torch.no_grad(), evaluating(module), mode.following(module), ExitStack() as more:
+    with quiet(), torch.no_grad(), evaluating(module), ExitStack() as more:
         if training:
             more.enter_context(in_training(module))
-        for k, tensor in enumerate(inputs):
-            mode.nodes[tensor] = mode.described(mode.graph.placeholder(f"input_{k}"), tensor)
-        with enable_python_dispatcher(), mode:
-            result = module(*inputs)
-        mode.graph.output(tuple(mode.noted(leaf) for leaf in tree_leaves(result)))
+        mode.record(module, inputs)
     return _Recording(mode.attributes, mode.graph)
 
 
@@ -112,6 +108,14 @@ class Recorder(SchemaCheckMode):
             raise ReadsDataError(str(func))
         return result
 
+    def record(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        """Run ``module``; its outputs, flat, become those of the graph."""
+        for k, tensor in enumerate(inputs):
+            self.nodes[tensor] = self.described(self.graph.placeholder(f"input_{k}"), tensor)
+        with self._following(module), enable_python_dispatcher(), self:
+            result = module(*inputs)
+        self.graph.output(tuple(self.noted(leaf) for leaf in tree_leaves(result)))
+
     def noted(self, value: Any) -> Any:
         """The node of a tensor; one that no operator made is an attribute."""
         if not isinstance(value, Tensor):
@@ -128,7 +132,7 @@ class Recorder(SchemaCheckMode):
         return _described(node, value, self.path[-1])
 
     @contextmanager
-    def following(self, module: nn.Module) -> Iterator[None]:
+    def _following(self, module: nn.Module) -> Iterator[None]:
         """Know which module's code is running."""
         hooks = []
         for path, part in module.named_modules():
