@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ LAZY = (UninitializedBuffer, UninitializedParameter)
 WRAPPERS = (AveragedModel, DataParallel, DistributedDataParallel)
 """Modules that hold the network as ``module``."""
 Shapes = Mapping[str, tuple[int, ...]]
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,11 @@ class Given:
         placed = copied(module, lambda name, tensor: _at(tensor, self.places.get(name, first)))
         placed._apply(lambda tensor: tensor)  # noqa: SLF001  (a graph notes where its tensors are)
         return placed
+
+
+def trainable(function: Function) -> Function:
+    """What ``function`` makes can be trained, in whatever mode of autograd it is called: evaluation code has its own."""
+    return torch.inference_mode(False)(torch.enable_grad()(function))
 
 
 def shapes_of(module: nn.Module) -> Shapes:
@@ -119,14 +126,26 @@ def uncompiled(module: nn.Module) -> list[str]:
     )
 
 
-def _refuse_what_is_not_whole(model: nn.Module) -> None:
-    tensors = [*model.parameters(), *model.buffers()]
-    sharded = any(isinstance(part, SHARDED) for part in model.modules())
-    if sharded or any(type(one).__name__ == "DTensor" for one in tensors):
+def refuse_shards(model: nn.Module) -> None:
+    """Of a network that FSDP has spread over processes, none of which has it.
+
+    Raises:
+        RecipeError: it is one.
+    """
+    tensors = (*model.parameters(), *model.buffers())
+    if any(isinstance(part, SHARDED) for part in model.modules()) or any(
+        type(one).__name__ in ("DTensor", "FlatParameter") for one in tensors
+    ):
         raise RecipeError(
             f"{type(model).__name__} is sharded by FSDP: no process holds its weights in whole",
-            "prune the network before it is wrapped, and wrap slim.module",
+            "prune and jetpress.save before it is wrapped, and wrap slim.module; afterwards "
+            "jetpress.load(folder, build, weights=its full state_dict) is a whole one again",
         )
+
+
+def _refuse_what_is_not_whole(model: nn.Module) -> None:
+    refuse_shards(model)
+    tensors = [*model.parameters(), *model.buffers()]
     if any(isinstance(one, LAZY) for one in tensors):
         raise RecipeError(
             f"{type(model).__name__} has lazy layers without weights", "call it once, then prune it"

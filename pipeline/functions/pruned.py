@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from jetpress.deploy.errors import RecipeError
-from jetpress.pipeline.functions.given import Shapes, given, unwrapped
+from jetpress.pipeline.functions.given import Shapes, given, trainable, unwrapped
 from jetpress.pipeline.functions.optimizer import Fate, cut_state
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.channels import Step, positions
@@ -94,6 +94,7 @@ class Pruned:
 
     __str__ = summary
 
+    @trainable
     def prune_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
         """Go on with an optimizer of the network before: its groups hold the new parameters, its state is cut.
 
@@ -124,6 +125,7 @@ class Pruned:
         }
         return Fate(name, now.get(name), kept)
 
+    @trainable
     def prune_copy(self, model: Module) -> Module:
         """Another network of the same architecture without the same channels: a running average, a teacher.
 

@@ -17,7 +17,7 @@ from jetpress.deploy.suggest import did_you_mean
 from jetpress.pipeline.data.loading import fit_in_memory
 from jetpress.pipeline.data.splits import Batch
 from jetpress.pipeline.functions.arguments import Cutting, Loss, configured, spelled
-from jetpress.pipeline.functions.given import Given, given, inputs_of
+from jetpress.pipeline.functions.given import Given, given, inputs_of, trainable
 from jetpress.pipeline.functions.outline import outline
 from jetpress.pipeline.functions.pruned import Cut, Pruned, Size, names_of
 from jetpress.pipeline.network import models
@@ -136,6 +136,7 @@ def _batch(one: object) -> Batch:
     return inputs, (rest[0] if len(rest) == 1 else tuple(rest) or None)
 
 
+@trainable
 def pruned(
     model: nn.Module | Pruned,
     example_inputs: Tensor | Sequence[Tensor],
@@ -195,8 +196,12 @@ def _judged(
         return scores(config.criterion, network.module, graph, seed=data.seed), Curves()
     looked_at = network.back(copied(network.module)).eval().requires_grad_()
     place = next((tensor.device for tensor in looked_at.state_dict().values()), torch.device("cpu"))
-    batches = pytree.tree_map_only(Tensor, lambda tensor: tensor.to(place), data.batches)
+    batches = pytree.tree_map_only(Tensor, lambda tensor: _there(tensor, place), data.batches)
     return judged(config, looked_at, graph, batches, data.loss or _no_loss, data.seed)
+
+
+def _there(tensor: Tensor, place: torch.device) -> Tensor:
+    return (tensor.clone() if tensor.is_inference() else tensor).to(place)  # of the former no gradient is kept
 
 
 def _images(data: Shown) -> tuple[Tensor, ...]:

@@ -20,7 +20,15 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from jetpress.deploy.errors import TrustError, from_os_error
-from jetpress.pipeline.functions.given import Shapes, plain, shapes_of, uncompiled, unwrapped
+from jetpress.pipeline.functions.given import (
+    Shapes,
+    plain,
+    refuse_shards,
+    shapes_of,
+    trainable,
+    uncompiled,
+    unwrapped,
+)
 from jetpress.pipeline.functions.outline import outline
 from jetpress.pipeline.functions.pruned import Cut, Pruned, Size, check_same
 from jetpress.pipeline.network import models, weight_files
@@ -86,11 +94,17 @@ class Saved(Section):
 def save(slim: Pruned, folder: str | Path) -> None:
     """Write ``slim`` into a folder, with the weights that its module has now.
 
+    Args:
+        slim: what :func:`prune` or :func:`load` gave, its module trained or not.
+        folder: is made; what is in it under the same two names is replaced.
+
     Raises:
+        RecipeError: FSDP has sharded the module.
         StageError: a weight is NaN or infinite.
         DeviceError: the disk is full, or the folder may not be written.
     """
     folder = Path(folder)
+    refuse_shards(slim.module)
     saved = {
         "format": 1,
         "history": slim.history,
@@ -115,6 +129,7 @@ def save(slim: Pruned, folder: str | Path) -> None:
         raise from_os_error(error) from error
 
 
+@trainable
 def load(
     folder: str | Path,
     build: Callable[[], nn.Module],

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from jetpress.deploy.errors import RecipeError
+from jetpress.pipeline.functions.given import trainable
 from jetpress.pipeline.functions.subjects import (
     Batches,
     HasModule,
@@ -37,6 +38,7 @@ class Sparse:
     """Every layer: its mask and what that keeps, or why the layer stays dense."""
 
 
+@trainable
 def sparsify(
     model: nn.Module | HasModule, example_inputs: Inputs, batches: Batches | None = None, **keys: object
 ) -> Sparse:
@@ -79,6 +81,7 @@ def masks_of(model: object) -> dict[str, Tensor]:
     return {name: mask.cpu() for name, mask in model.masks.items()} if isinstance(model, Sparse) else {}
 
 
+@trainable
 def fold(model: nn.Module | HasModule, example_inputs: Inputs) -> nn.Module:
     """A plain module: masks in the weights, weights that are computed from others (weight norm) as they are.
 

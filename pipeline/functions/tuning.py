@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.functions.datasets import Source, data_of
+from jetpress.pipeline.functions.given import trainable
 from jetpress.pipeline.functions.sparsifying import masks_of
 from jetpress.pipeline.functions.subjects import HasModule, as_it_was, copied, decided, module_of, network_of
 from jetpress.pipeline.network import user_code
@@ -53,6 +54,7 @@ class Tuned:
     """Loss, learning rate and points of each epoch."""
 
 
+@trainable
 def fine_tune(
     model: nn.Module | HasModule,
     train: Source,

@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 import jetpress
 from jetpress.deploy.errors import JetpressError, RecipeError
 from jetpress.pipeline.pruning.criteria import CRITERIA
-from tests.pipeline.functions.networks import INPUTS, Net, Stubborn, net
+from tests.pipeline.functions.networks import INPUTS, Net, Stubborn, net, step
 
 DATA = [(INPUTS, torch.tensor([0, 1])), (INPUTS + 1, torch.tensor([2, 3]))]
 
@@ -86,6 +86,24 @@ def test_the_order_of_memory_stays_and_compile_in_place_is_told() -> None:
     assert slim.module.second.weight.is_contiguous(memory_format=torch.channels_last)
     assert not slim.module.second.weight.is_contiguous()
     assert str(slim).endswith("call slim.module.compile() again")
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_what_is_made_in_evaluation_can_be_trained(mode: Any, tmp_path: Any) -> None:
+    model = net()
+    optimizer = torch.optim.Adam(model.parameters())
+    step(model, optimizer)
+    with mode():
+        shown = [(INPUTS + 0, torch.tensor([0, 1]))]
+        slim = prune(model, INPUTS + 0, criterion="taylor", batches=shown, loss=F.cross_entropy)
+        slim.prune_optimizer(optimizer)
+        jetpress.save(slim, tmp_path)
+        loaded = jetpress.load(tmp_path, Net).module
+        sparse = jetpress.sparsify(slim, INPUTS, mode="force", min_channels=4)
+        made = [loaded, slim.prune_copy(model), sparse.module, jetpress.fold(sparse, INPUTS)]
+    step(slim.module, optimizer)
+    for one in made:
+        step(one, torch.optim.SGD(one.parameters(), 0.1, momentum=0.9))
 
 
 class Tied(nn.Module):
@@ -260,6 +278,7 @@ def test_one_message_each(refused: str) -> None:
 
 def test_a_sharded_network_is_refused_by_name(tmp_path: Any) -> None:
     from torch import distributed
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
     from torch.distributed.fsdp import fully_shard
     from torch.nn.parallel import DistributedDataParallel
 
@@ -270,5 +289,14 @@ def test_a_sharded_network_is_refused_by_name(tmp_path: Any) -> None:
         fully_shard(model)
         with pytest.raises(JetpressError, match="is sharded by FSDP"):
             prune(model)
+        slim = prune(net())
+        jetpress.save(slim, tmp_path / "slim")
+        fully_shard(slim.module)
+        step(slim.module, torch.optim.SGD(slim.module.parameters(), 0.1))
+        with pytest.raises(JetpressError, match=r"weights=its full state_dict"):
+            jetpress.save(slim, tmp_path / "slim")
+        trained = get_model_state_dict(slim.module, options=StateDictOptions(full_state_dict=True))
+        whole = jetpress.load(tmp_path / "slim", Net, weights=trained).module.state_dict()
+        assert all(torch.equal(whole[name], tensor) for name, tensor in trained.items())
     finally:
         distributed.destroy_process_group()
