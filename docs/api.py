@@ -17,34 +17,51 @@ HEAD = """# The library
 Written from the docstrings by `make docs`. `import jetpress` loads nothing else; each name is loaded when it is asked
 for. How they go together with a training of one's own is in [trainers.md](trainers.md). Tensors are PyTorch's,
 `[n, ...]` is a batch of n samples. Errors are a `jetpress.deploy.errors.JetpressError`: one sentence of what is wrong,
-one of what to do, and an exit code; what each function raises stands with it.
+one of what to do, and an exit code; what each function raises stands with it. The parts of a [Recipe](#recipe) are the
+tables of [recipe.md](recipe.md); those of a [RunReport](#runreport) are what `report.json` holds, in the same order.
 """
 SECTIONS = ("Args", "Returns", "Raises")
+ELSEWHERE = ("Recipe", "RunReport")
+"""What lies in them is described in recipe.md, and in the report's own page."""
+INSIDE = ("Cut", "HasModule", "Target")
+"""Nobody has one of these to look into."""
 FIELD = re.compile(r"(\w+): (.*)", re.S)
 
 
 def page() -> str:
     """``api.md``."""
-    records: list[type] = []
+    offered = [getattr(jetpress, name) for name in jetpress.__all__]
+    functions = [one for one in offered if not inspect.isclass(one)]
     parts = [HEAD]
-    for name in jetpress.__all__:
-        thing = getattr(jetpress, name)
-        if inspect.isclass(thing):
-            records.append(thing)
-            continue
-        parts.append("\n".join([f"\n## {name}\n", *_function(name, thing)]))
-        records += [one for one in _given_by(thing) if one not in records]
+    for name, function in zip(jetpress.__all__, offered, strict=True):
+        if function in functions:
+            parts.append("\n".join([f"\n## {name}\n", *_function(name, function)]))
     parts.append("\n# Records\n")
-    for record in sorted(records, key=lambda one: one.__name__):
+    for record in sorted(_records(offered, functions), key=lambda one: one.__name__):
         parts += [f"\n## {record.__name__}\n", *_record(record)]
     return "\n".join(line.rstrip() for line in "\n".join(parts).splitlines()) + "\n"
 
 
-def _given_by(function: Any) -> list[type]:
-    """The records of ours that its annotation says it gives."""
-    names = re.findall(r"\w+", str(inspect.signature(function).return_annotation))
-    given = [vars(inspect.getmodule(function)).get(name) for name in names]
-    return [one for one in given if isinstance(one, type) and dataclasses.is_dataclass(one)]
+def _records(offered: list[Any], functions: list[Any]) -> list[type]:
+    """The classes of ours that somebody has in hand: what is offered, taken or given, and what lies in that."""
+    found = [one for one in offered if one not in functions]
+    for function in functions:
+        signature = inspect.signature(function)
+        texts = [signature.return_annotation, *(one.annotation for one in signature.parameters.values())]
+        found += _named(texts, function)
+    for record in found:  # it grows
+        if dataclasses.is_dataclass(record) and record.__name__ not in ELSEWHERE:
+            fields = [one for one in dataclasses.fields(record) if not one.name.startswith("_")]
+            found += [one for one in _named([one.type for one in fields], record) if one not in found]
+    return list(dict.fromkeys(found))
+
+
+def _named(annotations: list[Any], thing: Any) -> list[type]:
+    """Classes of ours with words of their own, by their names where ``thing`` is written."""
+    names = [name for text in annotations for name in re.findall(r"\w+", str(text))]
+    known = [vars(inspect.getmodule(thing)).get(name) for name in names]
+    ours = [one for one in known if isinstance(one, type) and one.__module__.startswith("jetpress.")]
+    return [one for one in ours if one.__doc__ and one.__name__ not in INSIDE]
 
 
 def _function(name: str, function: Any) -> Iterator[str]:
@@ -66,11 +83,10 @@ def _function(name: str, function: Any) -> Iterator[str]:
 def _record(record: type) -> Iterator[str]:
     """What it is, its fields with their texts, and its methods."""
     yield from _docstring(record, {})
-    if texts := _field_texts(record):
+    if fields := [one for one in _fields(record) if not one[0].startswith("_")]:
         yield "| field | type | meaning |\n|---|---|---|"
-        for one in dataclasses.fields(record):
-            if not one.name.startswith("_"):
-                yield f"| `{one.name}` | {_type(one.type)} | {_inline(texts.get(one.name, ''))} |"
+        for name, kind, text in fields:
+            yield f"| `{name}` | {_type(kind)} | {_inline(text)} |"
         yield ""
     for name, method in sorted(vars(record).items()):
         function = method.fget if isinstance(method, property) else getattr(record, name)
@@ -82,18 +98,22 @@ def _record(record: type) -> Iterator[str]:
         yield from _docstring(function, {one.name: _type(one.annotation) for one in parameters})
 
 
-def _field_texts(record: type) -> dict[str, str]:
-    """The text below each field, which Python itself does not keep."""
-    if not dataclasses.is_dataclass(record):
-        return {}
+def _fields(record: type) -> list[tuple[str, Any, str]]:
+    """Name, type and the text below it, which Python itself does not keep; of other classes what has such a text."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(record))).body[0]
     assert isinstance(tree, ast.ClassDef)
-    found = dict[str, str]()
-    for node, after in zip(tree.body, [*tree.body[1:], ast.Pass()], strict=True):
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+    bodies = [tree.body, *(one.body for one in tree.body if getattr(one, "name", "") == "__init__")]
+    found = dict[str, tuple[str, str]]()
+    for body in bodies:  # type: ignore[assignment]
+        for node, after in zip(body, [*body[1:], ast.Pass()], strict=True):
             text = after.value if isinstance(after, ast.Expr) else None
-            found[node.target.id] = str(text.value) if isinstance(text, ast.Constant) else ""
-    return found
+            if isinstance(node, ast.AnnAssign | ast.Assign) and isinstance(text, ast.Constant):
+                target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+                kind = ast.unparse(node.annotation) if isinstance(node, ast.AnnAssign) else "str"
+                found[ast.unparse(target).removeprefix("self.")] = kind, str(text.value)
+    if dataclasses.is_dataclass(record):
+        return [(one.name, one.type, found.get(one.name, ("", ""))[1]) for one in dataclasses.fields(record)]
+    return [(name, kind, text) for name, (kind, text) in found.items()]
 
 
 def _docstring(thing: Any, types: dict[str, str]) -> Iterator[str]:
@@ -146,9 +166,10 @@ def _inline(text: str) -> str:
 def _marked(text: str) -> str:
     def named(match: re.Match[str]) -> str:
         name = match[1].rpartition(".")[2]
-        return f"[{name}](#{name.lower()})" if name in jetpress.__all__ else f"`{match[1]}`"
+        offered = match[0].startswith(":func:") and name in jetpress.__all__
+        return f"[{name}](#{name.lower()})" if offered else f"`{match[1]}`"
 
-    return re.sub(r":\w+:`([^`]+)`", named, text).replace("``", "`")
+    return re.sub(r"(?<!`)``(?!`)", "`", re.sub(r":\w+:`([^`]+)`", named, text))
 
 
 def _type(annotation: object) -> str:

@@ -35,11 +35,13 @@ class Measured:
     run: str
     """Name of the run's folder."""
     median_ms: float
+    """Latency of one inference."""
     interval_ms: tuple[float, float] | None
     """Of the median; None where it was not recorded."""
     verdict: State
     """Whether the latency may be quoted; what is said of ratios does not hang on it."""
     reasons: tuple[str, ...]
+    """Why the latency may not be quoted."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +49,21 @@ class Against:
     """How many times as fast one run's engine is as the first one's."""
 
     run: str
+    """Name of the run's folder."""
     ratio: float
+    """Above 1: faster than the first."""
     interval: tuple[float, float]
+    """Of the ratio."""
     level: int | None
     """95: the interval covers what differs between sessions. None: it is of one session of each."""
     verdict: Verdict
+    """Faster, slower, or within the noise."""
     state: Known
     """``unknown``: the interval says nothing, or the measuring went wrong."""
     reasons: tuple[str, ...]
+    """Why nothing may be said of it."""
     rounds: int
+    """Measurements of each, in turns."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,7 @@ class Compared:
     """Several runs, each against the first."""
 
     first: str
+    """Name of the run's folder."""
     runs: tuple[Measured, ...]
     """As they were given."""
     against_first: tuple[Against, ...]
@@ -72,6 +81,7 @@ class Compared:
     sessions: int
     """Processes that they were measured in side by side; 1 where they were not."""
     knobs: dict[str, JsonValue]
+    """Of measuring, which all have alike."""
     machine: str
     """How busy it was before; empty where nothing was measured now."""
     why: str

@@ -57,6 +57,7 @@ class Share:
     nodes: int
     """Those that are work."""
     on_dla: int
+    """Nodes that it could take."""
     pieces: int
     """Stretches of nodes that follow one another there; the largest 16 where there are more (`MOST_LOADABLES`)."""
     fallback: Mapping[str, int]

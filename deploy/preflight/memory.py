@@ -23,8 +23,11 @@ class Need:
     weights: int
     """As the file has them, like the activations."""
     activations: int
+    """Of the tensors that are alive at once."""
     building: int
+    """While the engine is built."""
     running: int
+    """While it runs."""
 
 
 def estimate(graph: Graph, precision: str) -> Need:

@@ -32,9 +32,11 @@ class Layers:
     """How many layers with constant weights a graph has, and what 2:4 could do for them."""
 
     layers: int
+    """All of them."""
     could_be: int
     """Their shape fits."""
     are: int
+    """Follow the pattern."""
     can_pay: int
     """Are, and can be faster for it."""
     why_not: str

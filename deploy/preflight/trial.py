@@ -48,7 +48,9 @@ class Answer:
     """What a runtime made of a model."""
 
     by: str
+    """Name of the runtime."""
     version: str = ""
+    """Of the runtime."""
     stage: str = "parse"
     """How far it came: ``parse``, ``load`` or ``build``."""
     ok: bool | None = False
@@ -56,6 +58,7 @@ class Answer:
     lacks: bool = False
     """It failed for what it does not have, not for what the model is."""
     error: str = ""
+    """Its own words."""
 
 
 def nearest(capability: tuple[int, int] | None) -> str:

@@ -25,10 +25,15 @@ class Problem:
     about: str
     """``operator``, ``condition``, ``type``, ``opset``, ``io``, ``quantization``, ``memory``, ``trial`` ..."""
     what: str
+    """In words."""
     remedy: str = ""
+    """What to do about it."""
     op: str = ""
+    """ONNX operator."""
     count: int = 1
+    """Of nodes."""
     nodes: tuple[str, ...] = ()
+    """Names of some of them."""
     modules: tuple[str, ...] = ()
     """The PyTorch modules of these nodes, where their names tell."""
 
@@ -38,20 +43,29 @@ class Verdict:
     """Will this model run on that target?"""
 
     model: str
+    """Path of the file."""
     target: str
+    """Its name."""
     backend: str
+    """What runs engines there."""
     tensorrt: str
+    """Version."""
     table: str
     """Version of the operator table held against the model; empty where the runtime itself was asked."""
     derived: bool
     """That table was made from an older one and the changelog."""
     precision: str
+    """That the engine will run in."""
     opset: int
+    """Of the file."""
     ir_version: int
+    """Of the file."""
     nodes: dict[str, int]
     """How many are ``supported``, ``restricted`` (a condition is broken or doubtful), ``not supported``."""
     problems: tuple[Problem, ...]
+    """Errors first."""
     memory: Need
+    """Estimated, in bytes."""
     sparsity: Layers | None
     """2:4; None where the weights could not be read."""
     dla: Share | None

@@ -46,6 +46,7 @@ class Equality:
     """Whether a file is the same function as a module. True where it is."""
 
     same: bool
+    """Within the limits of its precision."""
     precision: str
     """That it was judged in: ``fp32``, ``fp16``, ``int8`` or ``fp8``."""
     images: int
@@ -66,14 +67,21 @@ class Exported:
     """An ONNX file for a target."""
 
     path: Path
+    """Of the file."""
     target: str
+    """Its name."""
     opset: int
+    """Of the default domain."""
     ir_version: int
+    """Of ONNX."""
     nodes: int
+    """In the graph."""
     bytes: int
+    """Size of the file, without weights beside it."""
     inputs: tuple[TensorSpec, ...]
     """Names, types and shapes; of an open batch the profile."""
     outputs: tuple[TensorSpec, ...]
+    """The same of what it gives."""
     equality: Equality
     """How close the file is to the module."""
     notes: tuple[str, ...]

@@ -55,7 +55,7 @@ class Given:
 
 
 def trainable(function: Function) -> Function:
-    """What ``function`` makes can be trained, in whatever mode of autograd it is called: evaluation code has its own."""
+    """What ``function`` makes can be trained, in whatever mode of autograd it is called (``torch.inference_mode``)."""
     return torch.inference_mode(False)(torch.enable_grad()(function))
 
 

@@ -29,6 +29,7 @@ class Size:
     """What a network costs."""
 
     parameters: int
+    """Numbers that train or are frozen; buffers do not count."""
     macs: int
     """Multiply-accumulates of one sample."""
 
@@ -58,6 +59,7 @@ class Pruned:
     dense: Size
     """Of the network before anything was pruned."""
     size: Size
+    """Of ``module``."""
     notes: tuple[str, ...]
     """What else is not as it was given, in words."""
     history: tuple[Step, ...] = field(repr=False)
@@ -67,6 +69,7 @@ class Pruned:
     inputs: tuple[Tensor, ...] = field(repr=False)
     """The example inputs, on the CPU."""
     last: Cut = field(repr=False)
+    """What this call of prune did."""
 
     @property
     def removed(self) -> bool:
@@ -101,6 +104,9 @@ class Pruned:
         State is of the parameter's shape (momentum, moments), of one number (steps), or has length 1 where it is
         summed over an axis (Adafactor). Parameters of other modules stay as they are. Learning rate schedulers and
         gradient scalers that know the optimizer go on with it.
+
+        Args:
+            optimizer: of the module that was given to prune; any of PyTorch's but LBFGS, or one that keeps such state.
 
         Raises:
             RecipeError: it knows no parameter of the network before, or keeps state of another form (LBFGS). Nothing

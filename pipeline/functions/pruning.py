@@ -60,9 +60,12 @@ def prune(
         latency: share of what the dense network's engine takes that goes, measured: it takes minutes.
         target: ``latency`` only: what the engine is for, a name of ``jetpress targets`` or its record.
         device: ``latency`` only: ``user@host`` where it is built and timed (or a DeviceError says why not); None: here.
-        criterion: how much a channel matters: ``l1``, ``l2``, ``fpgm``, ``bn_scale``, ``lamp``, ``random``; with
-            ``batches`` ``obs``, ``activation`` and ``apoz``; with ``batches`` and ``loss`` ``taylor`` and ``fisher``.
-        scope: how much each layer gives up; ``measured`` needs ``batches``.
+        criterion: how much a channel matters. By weights: ``l1`` (Li et al., 2017), ``l2`` (group norm: Fang et al.,
+            2023), ``fpgm`` (He et al., 2019), ``bn_scale`` (Liu et al., 2017), ``lamp`` (Lee et al., 2021), ``random``;
+            with ``batches`` ``obs`` (Hassibi et al., 1993), ``activation`` (Molchanov et al., 2017) and ``apoz`` (Hu
+            et al., 2016); with ``loss`` too ``taylor`` (Molchanov et al., 2019) and ``fisher`` (Theis et al., 2018).
+        scope: how much each layer gives up: ``uniform``, the same share; ``global``, by one ranking; ``isomorphic``, by
+            one of each kind of layer (Fang et al., 2024); ``measured``, by what it loses and saves: needs ``batches``.
         blocks: ``measured`` only: whole residual blocks may go.
         channel_multiple: surviving channel counts are multiples of this: 8 fills tensor cores in FP16, 32 in INT8.
         ignore: shell patterns of parameters whose layers keep all their channels.
@@ -201,7 +204,9 @@ def _judged(
 
 
 def _there(tensor: Tensor, place: torch.device) -> Tensor:
-    return (tensor.clone() if tensor.is_inference() else tensor).to(place)  # of the former no gradient is kept
+    return (tensor.clone() if tensor.is_inference() else tensor).to(
+        place
+    )  # of the former no gradient is kept
 
 
 def _images(data: Shown) -> tuple[Tensor, ...]:

@@ -28,8 +28,11 @@ class Quantized:
     """An ONNX file with Q/DQ."""
 
     path: Path
+    """Of the file."""
     target: str
+    """Its name."""
     bytes: int
+    """Size of the file."""
     report: Quantization
     """Method, every layer (in eight bits or why not), and how near the outputs are to FP32's."""
 

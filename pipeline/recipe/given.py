@@ -32,9 +32,11 @@ class Pixels:
     mean: tuple[float, ...] = (0.0,)
     """Per channel, in the file's order of colours; one for all."""
     std: tuple[float, ...] = (1.0,)
+    """The same."""
     scale: float = LIGHT
     """What a pixel, 0 to 255, is divided by."""
     colour: Colour = "rgb"
+    """Order of the channels: ``rgb`` or ``bgr``."""
     fit: Fit = "stretch"
     """``stretch`` to the input's size; ``crop`` its middle; ``letterbox``: whole, on grey (114), in the middle or in
     the corner at the top left."""

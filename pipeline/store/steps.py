@@ -28,12 +28,15 @@ class Step:
     """One line of a plan or of a run."""
 
     name: str
+    """Of the stage."""
     state: str
     """``ran``, ``cached``, ``will run`` or ``skipped``."""
     seconds: float | None = None
     """How long it took when it ran; for ``will run`` what it takes by what is known of runs like this one."""
     digest: str | None = None
+    """Of what it made, in the store; None where that is not known yet."""
     why: str = ""
+    """Why it runs, or is skipped."""
 
 
 class Walk(Protocol):

@@ -58,7 +58,9 @@ class Width:
     name: str
     """Of its weight."""
     before: int
+    """Channels in this step."""
     after: int
+    """Channels that are left."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,9 @@ class Try:
     """One choice of widths that was timed."""
 
     estimate_ms: float
+    """By the sum of the layers."""
     measured_ms: float
+    """Of the whole network."""
 
 
 @dataclass(frozen=True)
@@ -86,13 +90,17 @@ class PrunedTime:
     limit_ms: float
     """Asked for."""
     dense_ms: float
+    """Of the network before anything was pruned."""
     estimate_ms: float
     """Of the widths chosen, by the sum of the layers."""
     measured_ms: float
+    """Of the network that was chosen."""
     met: bool
+    """Whether that is within the limit."""
     correction: float
     """Measured over estimated: the next round begins with it."""
     tries: tuple[Try, ...]
+    """All that were timed, in order."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +108,7 @@ class Pruning:
     """What the last round of pruning took away, and what it could not."""
 
     layers: tuple[Width, ...] = ()
+    """Layers that lost channels."""
     blocks: tuple[str, ...] = ()
     """Bypassed residual blocks."""
     fixed: Mapping[str, str] = field(default_factory=dict)
@@ -159,6 +168,7 @@ class LayerMask:
     """What the N:M mask of a layer keeps, as shares (0 to 1) of its magnitude."""
 
     kept: float
+    """With its channels in the order that was chosen."""
     kept_unpermuted: float
     """Had no channel been moved."""
     no_gain: str
@@ -176,6 +186,7 @@ class SparseLayer:
     """A weight, with its mask or why it stays dense."""
 
     name: str
+    """Of the parameter."""
     reason: str
     """Empty where it is masked."""
     mask: LayerMask | None = None
@@ -192,6 +203,7 @@ class Sparsity:
     """The masks that were chosen."""
 
     method: str
+    """``magnitude``, ``wanda`` or ``sparsegpt``."""
     pattern: str
     """``2:4`` and the like, or ``unstructured``."""
     layers: tuple[SparseLayer, ...]

@@ -17,8 +17,11 @@ class Profile:
     """Shapes of an input whose batch is open, as TensorRT's optimization profile."""
 
     min: Shape
+    """The least sizes."""
     opt: Shape
+    """The sizes that the engine is tuned for."""
     max: Shape
+    """The largest sizes."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class TensorSpec:
     """An input or output of the file."""
 
     name: str
+    """In the file."""
     dtype: str
     """As in NumPy."""
     shape: Shape
@@ -121,11 +125,13 @@ class QuantizedPoints:
     """Points on the validation images that quantizing is judged by."""
 
     fp32: float
+    """Of the file before."""
     int8: float
     """In eight bits (INT8 or FP8)."""
     least: float
     """That the budget allows."""
     images: int
+    """How many."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +139,7 @@ class Quantization:
     """How a file was quantized after training."""
 
     dialect: str
+    """How Q/DQ are written for the target's TensorRT."""
     numbers: str
     """``INT8`` or ``FP8``."""
     method: str
@@ -146,10 +153,13 @@ class Quantization:
     least_cosine: float
     """That equivalence asks for."""
     bias_correction: bool
+    """Whether biases took back what rounding shifts in the mean."""
     images: int
     """That ranges were found on."""
     warnings: tuple[str, ...]
+    """What is doubtful, in words."""
     layers: tuple[QuantizedLayer, ...]
+    """Every layer that could be in eight bits."""
     met: bool
     """Whether points and cosine reach what is asked for."""
     stored: bool
