@@ -44,13 +44,13 @@ def page() -> str:
 
 def _records(offered: list[Any], functions: list[Any]) -> list[type]:
     """The classes of ours that somebody has in hand: what is offered, taken or given, and what lies in that."""
-    found = [one for one in offered if one not in functions]
+    found: list[Any] = [one for one in offered if one not in functions]
     for function in functions:
         signature = inspect.signature(function)
         texts = [signature.return_annotation, *(one.annotation for one in signature.parameters.values())]
         found += _named(texts, function)
     for record in found:  # it grows
-        if dataclasses.is_dataclass(record) and record.__name__ not in ELSEWHERE:
+        if record.__name__ not in ELSEWHERE and dataclasses.is_dataclass(record):
             fields = [one for one in dataclasses.fields(record) if not one.name.startswith("_")]
             found += [one for one in _named([one.type for one in fields], record) if one not in found]
     return list(dict.fromkeys(found))
@@ -102,9 +102,10 @@ def _fields(record: type) -> list[tuple[str, Any, str]]:
     """Name, type and the text below it, which Python itself does not keep; of other classes what has such a text."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(record))).body[0]
     assert isinstance(tree, ast.ClassDef)
-    bodies = [tree.body, *(one.body for one in tree.body if getattr(one, "name", "") == "__init__")]
+    methods = [one for one in tree.body if isinstance(one, ast.FunctionDef)]
+    bodies = [tree.body, *(one.body for one in methods if one.name == "__init__")]
     found = dict[str, tuple[str, str]]()
-    for body in bodies:  # type: ignore[assignment]
+    for body in bodies:
         for node, after in zip(body, [*body[1:], ast.Pass()], strict=True):
             text = after.value if isinstance(after, ast.Expr) else None
             if isinstance(node, ast.AnnAssign | ast.Assign) and isinstance(text, ast.Constant):

@@ -26,8 +26,10 @@ class Masks(Mapping[str, Tensor]):
     ::
 
         masks.hold(optimizer)  # every step of it, from now on
-        with masks.hold(optimizer): ...  # or until here
-        with masks.held(): ...  # whatever optimizer is made inside, also by somebody else's trainer
+        with masks.hold(optimizer):
+            ...  # or in here alone
+        with masks.held():
+            ...  # whatever optimizer is made in here, also by somebody else's trainer
     """
 
     def __init__(self, module: nn.Module, masks: Mapping[str, Tensor]) -> None:
