@@ -51,8 +51,6 @@ calibration_images = 16
 [train]
 precision = "float32"
 epochs = 3
-[prune]
-rounds = 1
 [finetune]
 epochs = 1
 [benchmark]

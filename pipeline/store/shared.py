@@ -52,7 +52,8 @@ class Shared:
         import fsspec
 
         try:
-            self._there, self._root = fsspec.url_to_fs(url)
+            folders = {"auto_mkdir": True} if url.startswith(("file:", "local:")) else {}
+            self._there, self._root = fsspec.url_to_fs(url, **folders)
         except ImportError as error:
             raise ToolMissing(f"{VARIABLE}={url}: {error}", "for S3: pip install 'jetpress[s3]'") from None
         except ValueError as error:
@@ -87,6 +88,7 @@ class Shared:
     def note(self, key: str, memo: bytes) -> None:
         """Note what a key gives; its object is here already."""
         self._do(lambda: self._there.pipe_file(self._at("memo", f"{key}.json"), memo))
+        self._absent.pop(key, None)
 
     def put(self, kind: str, folder: Path, files: Iterable[Path], *, again: bool = False) -> None:
         """Upload files of a folder as ``kind/NAME.tar``; ``again``: also where one is there."""
