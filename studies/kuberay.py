@@ -2,7 +2,9 @@
 
 ::
 
-    python -m studies.kuberay ray.io_rayjobs.yaml    from helm-chart/kuberay-operator/crds of github.com/ray-project/kuberay
+    python -m studies.kuberay ray.io_rayjobs.yaml
+
+The file lies in helm-chart/kuberay-operator/crds of github.com/ray-project/kuberay.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The cells of a sweep as tasks of a Ray cluster: Ray says where and when, and begins a task of a lost node again.
 
-Nodes share the folder of runs (NFS or another shared disk, at the same path), or what ``JETPRESS_STORE`` names; jetpress
-is installed on each. A cell needs processors and GPUs as the sweep says; one that works on a board needs
+Nodes share the folder of runs (NFS or another shared disk, at the same path), or what ``JETPRESS_STORE`` names;
+jetpress is installed on each. A cell needs processors and GPUs as the sweep says; one that works on a board needs
 ``device:<user@host>`` where a node of the cluster offers it (``ray start --resources '{"device:me@orin": 1}'``): Ray
 gives that to one cell at a time.
 """

@@ -40,7 +40,7 @@ def write_page(folder: Path, records: Sequence[Record]) -> None:
 
 @cache
 def plotting() -> str:
-    """Vega-Lite and all that it needs as one script, 0.9 MB; empty where vl-convert, which holds it, is not installed."""
+    """Vega-Lite and all that it needs as one script of 0.9 MB; empty where vl-convert, which has it, is missing."""
     try:
         import vl_convert
     except ImportError:

@@ -118,7 +118,7 @@ class Sweep(Section):
     """Recipe keys that every cell has."""
     grid: dict[str, Values] = field(default_factory=dict)
     """Recipe key -> its values; every combination is a cell."""
-    tracking: TrackingConfig = TrackingConfig()
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
     """Where the figures of each cell go when it has ended; paths are relative to the sweep's file."""
     search: SearchConfig | None = None
     """``[search]``, with ``[search.space]``: for one recipe, at most one model, and one target."""

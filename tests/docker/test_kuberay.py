@@ -29,7 +29,9 @@ def test_its_command_is_one_of_ours() -> None:
 
 
 def test_every_pod_has_the_image_of_that_ray_and_the_shared_folder() -> None:
-    stage = re.search(r'AS ray\n.*"ray\[default\]==([\d.]+)"', (ROOT / "docker/host.Dockerfile").read_text(), re.S)
+    stage = re.search(
+        r'AS ray\n.*"ray\[default\]==([\d.]+)"', (ROOT / "docker/host.Dockerfile").read_text(), re.S
+    )
     assert stage is not None
     assert stage[1] == CLUSTER["rayVersion"]
     runs = yaml.safe_load(JOB["spec"]["runtimeEnvYAML"])["env_vars"]["JETPRESS_RUNS"]
@@ -45,7 +47,9 @@ def test_every_pod_has_the_image_of_that_ray_and_the_shared_folder() -> None:
 
 def test_one_node_offers_the_board() -> None:
     """As ``ray start --resources`` takes it: JSON, quoted once more for the shell that KubeRay writes it into."""
-    (told,) = [group["rayStartParams"]["resources"] for group in GROUPS if "resources" in group["rayStartParams"]]
+    (told,) = [
+        group["rayStartParams"]["resources"] for group in GROUPS if "resources" in group["rayStartParams"]
+    ]
     (text,) = shlex.split(told)
     assert json.loads(text) == {"device:user@orin": 1}
     assert "device:user@orin" in (ROOT / "docs" / "sweeps.md").read_text()

@@ -111,9 +111,7 @@ def test_a_hopeless_trial_is_ended_on_its_node(nodes: Any, tmp_path: Path) -> No
         return "hopeless: by the test" if task.id == "1" and told["validation"] == 1.0 else ""
 
     began = time.monotonic()
-    work(
-        nodes, Sweep(("digits",), ("host",), search=search), tasks(tmp_path, 3, program), ended, heard=heard
-    )
+    work(nodes, Sweep(("digits",), ("host",), search=search), tasks(tmp_path, 3, program), ended, heard=heard)
     assert time.monotonic() - began < 60
     assert {name: how.why for name, how in ended} == {"0": "", "1": "hopeless: by the test", "2": ""}
 
