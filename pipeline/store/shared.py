@@ -1,4 +1,4 @@
-"""A store that machines share without a common disk: ``JETPRESS_STORE=s3://bucket/prefix``, or what else fsspec reaches.
+"""A store that machines share without a common disk: ``JETPRESS_STORE=s3://bucket/prefix``, or any that fsspec has.
 
 ::
 
