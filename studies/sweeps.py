@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -99,7 +100,9 @@ def grid(folder: Path, workers: int, drop: float) -> None:
         for stage in json.loads((Path(one.folder) / "report.json").read_bytes())["stages"]:
             ran[stage["name"]] += stage["state"] == "ran"
             whole[stage["name"]] += stage["state"] in ("ran", "cached")
-    print(f"{workers} workers, {took:.0f} s: {ran.total()} stages ran, {whole.total()} in 24 separate runs")
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    took_cpu = used.ru_utime + used.ru_stime
+    print(f"{workers} workers, {took:.0f} s, {took_cpu:.0f} s of processors: {ran.total()} stages ran, {whole.total()} in 24 separate runs")
     for name, count in whole.items():
         print(f"  {name:<14} {ran[name]:>3} of {count}")
 

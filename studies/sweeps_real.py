@@ -97,12 +97,10 @@ def search(folder: Path, trials: int) -> None:
         print(
             f"  front: {row['accuracy']:.2f} %, {row['latency_ms']:.3f} ms, {row['size_bytes']} bytes: {row['command']}"
         )
-    again = shlex.split(rows[known["front"][0]]["command"])[1:]
-    done = subprocess.run(
-        [*RUNNER, *again, "--json", "-q"], env=environment, capture_output=True, check=False
-    )
-    states = Counter(stage["state"] for stage in json.loads(done.stdout)["stages"])
-    print(f"the first command again: {dict(states)}")
+    again = shlex.split(rows[known["front"][0]]["command"])[2:]
+    done = subprocess.run([*RUNNER, "plan", *again, "--json"], env=environment, capture_output=True, check=True)
+    states = Counter(step["state"] for step in json.loads(done.stdout)["steps"])
+    print(f"the first command again would find: {dict(states)}")
     other = path.with_name("other.toml")
     other.write_text(SEARCH.format(trials=1))
     said = subprocess.run(
