@@ -102,7 +102,8 @@ def grid(folder: Path, workers: int, drop: float) -> None:
             whole[stage["name"]] += stage["state"] in ("ran", "cached")
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     took_cpu = used.ru_utime + used.ru_stime
-    print(f"{workers} workers, {took:.0f} s, {took_cpu:.0f} s of processors: {ran.total()} stages ran, {whole.total()} in 24 separate runs")
+    print(f"{workers} workers, {took:.0f} s, {took_cpu:.0f} s of processors")
+    print(f"{ran.total()} stages ran, {whole.total()} in 24 separate runs")
     for name, count in whole.items():
         print(f"  {name:<14} {ran[name]:>3} of {count}")
 

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from jetpress.pipeline.sweep import batch, records, sweep
+from jetpress.pipeline.sweep import batch, queue, records, sweep
 from jetpress.pipeline.sweep.reading import load
 from studies.sweeps import RUNNER, prepared
 
@@ -98,7 +98,9 @@ def search(folder: Path, trials: int) -> None:
             f"  front: {row['accuracy']:.2f} %, {row['latency_ms']:.3f} ms, {row['size_bytes']} bytes: {row['command']}"
         )
     again = shlex.split(rows[known["front"][0]]["command"])[2:]
-    done = subprocess.run([*RUNNER, "plan", *again, "--json"], env=environment, capture_output=True, check=True)
+    done = subprocess.run(
+        [*RUNNER, "plan", *again, "--json"], env=environment, capture_output=True, check=True
+    )
     states = Counter(step["state"] for step in json.loads(done.stdout)["steps"])
     print(f"the first command again would find: {dict(states)}")
     other = path.with_name("other.toml")
@@ -128,7 +130,7 @@ def jobs(folder: Path) -> None:
         print(f"  {one.name:<8} {one.state:<7} begun {one.tries} times, exit code {one.exit_code}: {one.why}")
 
 
-def known_jobs(folder: Path) -> list[batch.Job]:
+def known_jobs(folder: Path) -> list[queue.Job]:
     """Those that were taken up."""
     return batch.jobs(folder / "batch") if (folder / "batch" / batch.QUEUE).is_file() else []
 
