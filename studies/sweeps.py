@@ -210,7 +210,8 @@ def day(folder: Path) -> None:
     chance, killed, arrived = np.random.default_rng(0), Counter[str](), 0
     head, last = begun(folder), time.monotonic()
     while True:
-        if arrived < 200 and chance.random() < 0.5:
+        ahead = arrived < 10 * killed.total() + 5  # kills keep up with jobs, also where a head begins slowly
+        if arrived < 200 and chance.random() < 0.5 and (ahead or not alive(folder)):
             arrived += 1
             submit(folder, f"job-{arrived:03d}", int(chance.integers(3)))
         if killed.total() < 20 and time.monotonic() - last > 2.0 and (folder / batch.QUEUE).exists():
@@ -224,7 +225,7 @@ def day(folder: Path) -> None:
                 last = time.monotonic()
                 killed["job"] += 1
         time.sleep(0.05)
-        if arrived == 200 and killed.total() == 20 and count(folder, "done", "failed") == 200:
+        if arrived == 200 and count(folder, "done", "failed") == 200:
             break
     head.send_signal(signal.SIGINT)
     head.wait()

@@ -51,9 +51,9 @@ def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
     """Of an empty shared store, which new stores use."""
     place = f"file://{tmp_path / 'shared'}"
     if request.param == "s3":
+        address = request.getfixturevalue("s3")
         import s3fs
 
-        address = request.getfixturevalue("s3")
         for name, value in {**AWS, "AWS_ENDPOINT_URL": address}.items():
             monkeypatch.setenv(name, value)
         s3fs.S3FileSystem.clear_instance_cache()
