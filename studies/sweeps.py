@@ -251,7 +251,7 @@ def submit(folder: Path, name: str, priority: int) -> None:
 def alive(folder: Path) -> list[int]:
     """Processes of jobs that run now."""
     found = []
-    for job in batch.jobs(folder):
+    for job in batch.jobs(folder) if (folder / batch.QUEUE).exists() else ():
         place = folder / "jobs" / job.name
         if job.state == "running" and (place / "pid").exists() and not (place / "ended.json").exists():
             pid = int((place / "pid").read_text() or 0)
