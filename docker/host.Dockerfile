@@ -42,5 +42,17 @@ EXPOSE 8888
 ENTRYPOINT ["jupyter", "lab", "--ip=0.0.0.0", "--no-browser"]
 CMD []
 
+# For docker/kuberay.yaml; KubeRay asks its pods how they are by wget.
+FROM host AS ray
+USER 0
+# hadolint ignore=DL3008
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends wget \
+ && rm -rf /var/lib/apt/lists/*
+RUN python -m pip install "ray[default]==2.60.0" s3fs==2026.9.0
+USER 1000:1000
+ENTRYPOINT []
+CMD ["bash"]
+
 # Last, so that it is what `docker build` makes when nothing else is said.
 FROM host

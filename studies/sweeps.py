@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -51,8 +52,6 @@ calibration_images = 16
 [train]
 precision = "float32"
 epochs = 3
-[prune]
-rounds = 1
 [finetune]
 epochs = 1
 [benchmark]
@@ -101,7 +100,10 @@ def grid(folder: Path, workers: int, drop: float) -> None:
         for stage in json.loads((Path(one.folder) / "report.json").read_bytes())["stages"]:
             ran[stage["name"]] += stage["state"] == "ran"
             whole[stage["name"]] += stage["state"] in ("ran", "cached")
-    print(f"{workers} workers, {took:.0f} s: {ran.total()} stages ran, {whole.total()} in 24 separate runs")
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    took_cpu = used.ru_utime + used.ru_stime
+    print(f"{workers} workers, {took:.0f} s, {took_cpu:.0f} s of processors")
+    print(f"{ran.total()} stages ran, {whole.total()} in 24 separate runs")
     for name, count in whole.items():
         print(f"  {name:<14} {ran[name]:>3} of {count}")
 
@@ -208,7 +210,8 @@ def day(folder: Path) -> None:
     chance, killed, arrived = np.random.default_rng(0), Counter[str](), 0
     head, last = begun(folder), time.monotonic()
     while True:
-        if arrived < 200 and chance.random() < 0.5:
+        ahead = arrived < 10 * killed.total() + 5  # kills keep up with jobs, also where a head begins slowly
+        if arrived < 200 and chance.random() < 0.5 and (ahead or not alive(folder)):
             arrived += 1
             submit(folder, f"job-{arrived:03d}", int(chance.integers(3)))
         if killed.total() < 20 and time.monotonic() - last > 2.0 and (folder / batch.QUEUE).exists():
@@ -222,7 +225,7 @@ def day(folder: Path) -> None:
                 last = time.monotonic()
                 killed["job"] += 1
         time.sleep(0.05)
-        if arrived == 200 and killed.total() == 20 and count(folder, "done", "failed") == 200:
+        if arrived == 200 and count(folder, "done", "failed") == 200:
             break
     head.send_signal(signal.SIGINT)
     head.wait()
@@ -248,7 +251,7 @@ def submit(folder: Path, name: str, priority: int) -> None:
 def alive(folder: Path) -> list[int]:
     """Processes of jobs that run now."""
     found = []
-    for job in batch.jobs(folder):
+    for job in batch.jobs(folder) if (folder / batch.QUEUE).exists() else ():
         place = folder / "jobs" / job.name
         if job.state == "running" and (place / "pid").exists() and not (place / "ended.json").exists():
             pid = int((place / "pid").read_text() or 0)

@@ -37,6 +37,8 @@ class Timed:
     """Of the median."""
     level: int | None
     sessions: int
+    millijoules: float | None = None
+    """For one inference; None: the device has no sensor of its power."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ def session(numbers: Measurement | None) -> Session:
             tuple(one["interval"]),
             one["level"],
             one["sessions"],
+            (one.get("power") or {}).get("millijoules_per_inference"),
         )
         for one in events
         if one["event"] == "result"

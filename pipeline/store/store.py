@@ -30,7 +30,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
@@ -44,6 +44,7 @@ from jetpress.pipeline.store.artifact import DESCRIPTION, Artifact, canonical, d
 from jetpress.pipeline.store.fingerprint import fingerprint
 from jetpress.pipeline.store.lazy import kind_of
 from jetpress.pipeline.store.measuring import exclusive
+from jetpress.pipeline.store.shared import shared
 
 Config = TypeVar("Config")
 Inputs = TypeVarTuple("Inputs")
@@ -72,13 +73,14 @@ class Memo:
 
 
 class Store:
-    """One store on one disk. object number of processes may use it at once."""
+    """One store on one disk. Any number of processes may use it at once."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.objects, self.memos = root / "objects", root / "memo"
         self.drafts, self.locks = root / "drafts", root / "locks"
         self.durations, self.given = root / "durations", root / "given"
+        self.shared = shared()
         self._whole: set[str] = set()
         """Read in full by this process, or made by it."""
         self._mended: set[str] = set()
@@ -99,16 +101,11 @@ class Store:
         """What is noted under a key; a note that is damaged is said, and removed."""
         path = self.memos / f"{key}.json"
         try:
-            told = json.loads(path.read_bytes())
+            told = path.read_bytes()
         except FileNotFoundError:
             return None
-        except (ValueError, RecursionError):
-            told = None
-        match told:
-            case {"digest": str(), "seconds": float() | int(), "stage": str(), "made": float() | int()}:
-                memo = Memo(*(told[name] for name in ("digest", "seconds", "stage", "made")))
-                if DIGEST.fullmatch(memo.digest) and 0 <= memo.seconds < LATEST and 0 <= memo.made < LATEST:
-                    return memo
+        if (memo := _memo_of(told)) is not None:
+            return memo
         console.say(f"  {path} is damaged: what it stood for is made anew")
         path.unlink(missing_ok=True)
         return None
@@ -122,6 +119,8 @@ class Store:
         """What this key gave before, if it is still there and its description is the one that was written."""
         memo = self.memo(key)
         if memo is None or not (self.objects / memo.digest).is_dir():
+            memo = self._fetched(kind, key)
+        if memo is None:
             return None
         try:
             return kind.open(self.objects / memo.digest), memo
@@ -144,14 +143,39 @@ class Store:
         with self.locked(key, "another process is at this stage already"):
             if found := self.find(kind, key):  # another process made it while we waited
                 return *found, True
-            self.verify(*inputs)  # type: ignore[arg-type]
-            draft = self._emptied(key)
-            with exclusive(config, self.locked):
-                start = time.monotonic()
-                made = stage(config, *inputs, draft)
-                took = time.monotonic() - start
-            memo = self._publish(made, key, stage.__name__, took)
-            return replace(made, path=self.objects / memo.digest), memo, False
+            with self.shared.claimed(key) if self.shared else nullcontext():
+                if memo := self._fetched(kind, key, now=True):  # so did another machine
+                    return kind.open(self.objects / memo.digest), memo, True
+                self.verify(*inputs)  # type: ignore[arg-type]
+                draft = self._emptied(key)
+                with exclusive(config, self.locked):
+                    start = time.monotonic()
+                    made = stage(config, *inputs, draft)
+                    took = time.monotonic() - start
+                memo = self._publish(made, key, stage.__name__, took)
+                return replace(made, path=self.objects / memo.digest), memo, False
+
+    def _fetched(self, kind: type[Made], key: str, *, now: bool = False) -> Memo | None:
+        """What a key gave on another machine, fetched from the shared store; None: nothing, or not whole."""
+        told = self.shared.memo(key, now=now) if self.shared else None
+        if self.shared is None or told is None or (memo := _memo_of(told)) is None:
+            return None
+        draft = self.drafts / f"fetched-{os.getpid()}" / memo.digest
+        shutil.rmtree(draft, ignore_errors=True)
+        try:
+            if not (self.objects / memo.digest).is_dir():
+                if not self.shared.get("objects", memo.digest, draft):
+                    return None
+                verify(kind.open(draft))
+                sync_tree(draft)
+            self._take_in(draft, memo, key)
+        except TrustError as error:
+            console.say(f"  what the shared store has is damaged, and made anew: {error.what}")
+            self.shared.drop("objects", memo.digest)
+            return None
+        finally:
+            shutil.rmtree(draft.parent, ignore_errors=True)
+        return memo
 
     def verify(self, *artifacts: Artifact[object]) -> None:
         """Read artifacts of this store in full, once in the life of this process.
@@ -201,17 +225,25 @@ class Store:
         memo = Memo(digest, round(seconds, 3), name, time.time())
         final = replace(made, path=self.objects / digest)
         with self.alone():
-            self.objects.mkdir(parents=True, exist_ok=True)
             if final.path.exists() and not _is_whole(final):
                 self.discard(final.path)
-            if final.path.exists():  # another configuration made the same bytes
-                self.discard(made.path)
+        self._take_in(made.path, memo, key)
+        if self.shared:
+            self.shared.put("objects", final.path, (one for one in final.path.rglob("*") if one.is_file()))
+            self.shared.note(key, canonical(asdict(memo)).encode())
+        return memo
+
+    def _take_in(self, draft: Path, memo: Memo, key: str) -> None:
+        """A draft becomes the object that its description names, and a key leads to it."""
+        with self.alone():
+            self.objects.mkdir(parents=True, exist_ok=True)
+            if (self.objects / memo.digest).exists():  # another configuration made the same bytes
+                self.discard(draft)
             else:
-                made.path.rename(final.path)
+                draft.rename(self.objects / memo.digest)
                 _sync(self.objects)
             write_atomically(self.memos / f"{key}.json", canonical(asdict(memo)))
-        self._whole.add(digest)
-        return memo
+        self._whole.add(memo.digest)
 
     def discard(self, folder: Path) -> None:
         """Remove a folder of the store; nobody ever finds half of it where it was."""
@@ -246,6 +278,20 @@ class Store:
             yield
         finally:
             lock.release()
+
+
+def _memo_of(text: bytes) -> Memo | None:
+    """A note as it was written; None: it is damaged."""
+    try:
+        told = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    match told:
+        case {"digest": str(), "seconds": float() | int(), "stage": str(), "made": float() | int()}:
+            memo = Memo(*(told[name] for name in ("digest", "seconds", "stage", "made")))
+            if DIGEST.fullmatch(memo.digest) and 0 <= memo.seconds < LATEST and 0 <= memo.made < LATEST:
+                return memo
+    return None
 
 
 def until_whole(walk: Callable[[], Result]) -> Result:

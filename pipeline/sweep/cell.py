@@ -1,4 +1,4 @@
-"""The process of one cell: ``python -m jetpress.pipeline.sweep.cell RECIPE TARGET DEVICE SOCKET``.
+"""The process of one cell: ``python -m jetpress.pipeline.sweep.cell RECIPE TARGET DEVICE PROCESSES SOCKET``.
 
 It says over the socket when it measures this machine, each epoch of a training, and how it ended. It dies with the
 process that began it.
@@ -67,20 +67,25 @@ def die_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def run(recipe: str, target: str, device: str, line: Line) -> Mapping[str, JsonValue]:
-    """Run it, and say how it ended in plain values."""
+def run(recipe: str, target: str, device: str, processes: int, line: Line) -> Mapping[str, JsonValue]:
+    """Run it, and say how it ended in plain values. ``processes`` train together: one for each GPU."""
     from jetpress.benchmarks.report.headline import shown
     from jetpress.pipeline.recipe.reading import Recipe
     from jetpress.pipeline.run import run as run_recipe
     from jetpress.pipeline.store.measuring import asking
+    from jetpress.pipeline.store.shared import shared
     from jetpress.pipeline.training.metrics import listening
+    from jetpress.pipeline.training.torchrun import together
 
     def epoch(training: str, entry: Mapping[str, float]) -> None:
         line.say(event="epoch", training=training, **entry)
 
-    with asking(line.alone), listening(epoch):
+    with together(processes), asking(line.alone), listening(epoch):
         report = run_recipe(Recipe.load(recipe), target, device or None)
-    return {"exit_code": shown(report).exit_code, "folder": str((report.folder or Path()).absolute())}
+    folder = (report.folder or Path()).absolute()
+    if there := shared():
+        there.put("runs", folder, folder.glob("re[pc]*"), again=True)  # the report and its recipe
+    return {"exit_code": shown(report).exit_code, "folder": str(folder)}
 
 
 def lived(
@@ -121,8 +126,8 @@ def _failed(error: JetpressError) -> Mapping[str, JsonValue]:
 
 def main() -> int:
     """Run what the arguments name."""
-    recipe, target, device, number = sys.argv[1:]
-    return lived(int(number), lambda line: run(recipe, target, device, line))
+    recipe, target, device, processes, number = sys.argv[1:]
+    return lived(int(number), lambda line: run(recipe, target, device, int(processes), line))
 
 
 if __name__ == "__main__":

@@ -103,7 +103,10 @@ def _kin(plan: Plan) -> tuple[str, str]:
 def named(asked: Asked) -> str:
     """What tells a cell from the others, in words."""
     recipe = Path(asked.recipe).stem
-    values = [f"{key.rpartition('.')[2]}={value}" for key, value in asked.values.items()]
+    values = [
+        f"{key.rpartition('.')[2]}={format(value, '.4g') if isinstance(value, float) else value}"
+        for key, value in asked.values.items()
+    ]
     return " ".join([recipe, *([asked.model] if asked.model else []), *values, asked.target])
 
 

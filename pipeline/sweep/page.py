@@ -1,10 +1,11 @@
-"""The overview of a sweep: one HTML file with a table that sorts, and a plot. It needs no network."""
+"""The overview of a sweep: one HTML file with a table that sorts, and a plot by Vega-Lite. It needs no network."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
@@ -30,10 +31,22 @@ def write_page(folder: Path, records: Sequence[Record]) -> None:
         counted=counted,
         style=CSS.read_text() + (HERE / "overview.css").read_text(),
         script=(HERE / "overview.js").read_text(),
+        plotting=plotting(),
         data=embedded([_row(record, folder) for record in records]),
         keys=[*dict.fromkeys(key for record in records for key in record.values)],
     )
     write_atomically(folder / PAGE, page)
+
+
+@cache
+def plotting() -> str:
+    """Vega-Lite and all that it needs as one script of 0.9 MB; empty where vl-convert, which has it, is missing."""
+    try:
+        import vl_convert
+    except ImportError:
+        return ""
+    script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return script.replace("</script", "<\\/script")
 
 
 def embedded(value: object) -> str:

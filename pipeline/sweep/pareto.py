@@ -11,6 +11,7 @@ Direction = Literal["maximize", "minimize"]
 OBJECTIVES: Mapping[str, tuple[str, Direction]] = {
     "accuracy": ("accuracy", "maximize"),
     "latency": ("latency_ms", "minimize"),
+    "energy": ("energy_mj", "minimize"),
     "size": ("size_bytes", "minimize"),
     "parameters": ("parameters", "minimize"),
     "macs": ("macs", "minimize"),
@@ -50,8 +51,7 @@ def best(rows: Sequence[Mapping[str, JsonValue]], objectives: Sequence[str]) -> 
 
 
 def measured(rows: Sequence[Mapping[str, JsonValue]], target: JsonValue) -> list[str]:
-    """The objectives that a target's cells have: latency where it was measured."""
+    """The objectives that a target's cells have: latency and energy where they were measured."""
     own = [row for row in rows if row.get("target") == target]
-    return [
-        name for name in ("accuracy", "latency", "size") if any(row.get(OBJECTIVES[name][0]) for row in own)
-    ]
+    names = ("accuracy", "latency", "energy", "size")
+    return [name for name in names if any(row.get(OBJECTIVES[name][0]) for row in own)]

@@ -29,7 +29,7 @@ import json
 import math
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -42,8 +42,9 @@ from jetpress.deploy.targets import BOARD, find
 from jetpress.pipeline.recipe.messages import Written, explain
 from jetpress.pipeline.recipe.reading import in_toml, named
 from jetpress.pipeline.recipe.sections.fields import AtLeastOne, Count, Section, is_file_reference
+from jetpress.pipeline.recipe.sections.tracking import TrackingConfig
 
-Objective = Literal["accuracy", "latency", "size", "parameters", "macs"]
+Objective = Literal["accuracy", "latency", "energy", "size", "parameters", "macs"]
 MOST = 100_000
 """Cells of one sweep."""
 
@@ -93,8 +94,8 @@ class SearchConfig(Section):
     trials: AtLeastOne = 30
     """Those of earlier runs that fit are not counted."""
     objectives: Annotated[tuple[Objective, ...], Field(min_length=1)] = ("accuracy", "latency")
-    """``accuracy`` (test split), ``latency`` (median, measured), ``size`` (of the engine, or of the ONNX file where
-    none is built), ``parameters``, ``macs``."""
+    """``accuracy`` (test split), ``latency`` (median, measured), ``energy`` (of one inference, where the device has a
+    sensor), ``size`` (of the engine, or of the ONNX file where none is built), ``parameters``, ``macs``."""
     seed: Count = 0
     hopeless: bool = True
     """End a trial whose validation accuracy is, at the same epoch, below the median of those that remove as much."""
@@ -117,12 +118,14 @@ class Sweep(Section):
     """Recipe keys that every cell has."""
     grid: dict[str, Values] = field(default_factory=dict)
     """Recipe key -> its values; every combination is a cell."""
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    """Where the figures of each cell go when it has ended; paths are relative to the sweep's file."""
     search: SearchConfig | None = None
     """``[search]``, with ``[search.space]``: for one recipe, at most one model, and one target."""
     retries: Count = 1
     """How often a cell is begun again whose process was killed or whose device failed."""
     gpus: Count = 0
-    """With Ray: GPUs of a cell."""
+    """Of a cell: on several it trains in as many processes. With Ray it gets a node that has them free."""
     cpus: AtLeastOne = 1
     """With Ray: processors of a cell."""
 
@@ -165,7 +168,9 @@ def load(path: Path) -> Sweep:
     except ValidationError as error:
         raise explain(error, Written(str(path), text), Sweep) from None
     _check(sweep, path)
-    return sweep
+    board = sweep.tracking.tensorboard
+    placed = replace(sweep.tracking, tensorboard=board and str(path.parent.absolute() / board))
+    return replace(sweep, tracking=placed)
 
 
 @cache

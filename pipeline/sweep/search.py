@@ -52,6 +52,8 @@ class Search:
     heard: dict[str, list[float]] = field(default_factory=dict)
     """Trial -> validation accuracy of each epoch after its pruning began."""
     running: dict[str, optuna.Trial] = field(default_factory=dict)
+    unmeasured: str = ""
+    """Objectives that the first trial to end has no figure for: no other one will."""
 
     @property
     def config(self) -> SearchConfig:
@@ -124,17 +126,13 @@ class Search:
             if canonical(params) not in known:
                 known.add(canonical(params))
                 made = optuna.trial.create_trial(params=params, distributions=self.space, values=values)
-                made.set_user_attr("earlier", value=True)
                 self.study.add_trial(made)
                 console.say(f"  earlier  {_worded(params)}")
 
     def left(self) -> int:
-        """Trials that are still to be begun."""
-        import optuna
-
-        over = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
-        done = [t for t in self.study.get_trials(states=over) if not t.user_attrs.get("earlier")]
-        return max(self.config.trials - len(done) - len(self.running), 0)
+        """Trials that are still to be begun. One that failed counts; one that a kill interrupted does not."""
+        ended = [trial for trial in self.study.get_trials(deepcopy=False) if trial.user_attrs.get("ended")]
+        return 0 if self.unmeasured else max(self.config.trials - len(ended) - len(self.running), 0)
 
     def propose(self) -> Cell | None:
         """The next trial's cell; one that the recipe or the target refuses is told so, and another is asked for."""
@@ -169,18 +167,30 @@ class Search:
         """How a trial ended; gives its record back, with ``pruned`` where it was hopeless."""
         states = _optuna().trial.TrialState
         trial = self.running.pop(identity)
-        costs = self._costs(record.figures) if record.state == "done" else None
-        if costs is not None:
-            self.study.tell(trial, costs)
+        trial.set_user_attr("ended", value=True)
+        missing = self._missing(record.figures)
+        if record.state == "done" and not missing:
+            self.study.tell(trial, self._costs(record.figures))
             return record
         hopeless = record.why.startswith("hopeless")
         self.study.tell(trial, state=states.PRUNED if hopeless else states.FAIL)
-        return replace(record, state="pruned", hint="", exit_code=0) if hopeless else record
+        if hopeless:
+            return replace(record, state="pruned", hint="", exit_code=0)
+        if record.state == "done":
+            if not self.study.get_trials(states=(states.COMPLETE,)):
+                self.unmeasured = " and ".join(missing)
+            why = f"not measured: {' and '.join(missing)}"
+            hint = "leave it out of search.objectives, or name a device that tells it"
+            return replace(record, state="failed", why=why, hint=hint, exit_code=RecipeError.exit_code)
+        return record
 
-    def _costs(self, figures: Mapping[str, JsonValue]) -> list[float] | None:
-        """The objectives; None where one was not measured."""
-        found = [figures.get(OBJECTIVES[name][0]) for name in self.config.objectives]
-        return [float(str(one)) for one in found] if all(one is not None for one in found) else None
+    def _missing(self, figures: Mapping[str, JsonValue]) -> list[str]:
+        """The objectives that were not measured."""
+        return [name for name in self.config.objectives if figures.get(OBJECTIVES[name][0]) is None]
+
+    def _costs(self, figures: Mapping[str, JsonValue]) -> list[float]:
+        """The objectives, which all were measured."""
+        return [float(str(figures[OBJECTIVES[name][0]])) for name in self.config.objectives]
 
     def hopeless(self, identity: str, training: str, validation: float) -> str:
         """Why a trial is ended at this epoch; empty: it is not."""
@@ -216,10 +226,11 @@ class Search:
                 recipe = Recipe.load(file.parent / "recipe.toml")
             except RecipeError:
                 continue
-            costs = self._costs(record.figures)
             params = self._params(recipe)
-            if costs is not None and params is not None and self._apart(recipe) == mine:
-                found.append((params, costs))
+            if params is None or self._missing(record.figures):
+                continue
+            if self._apart(recipe) == mine:
+                found.append((params, self._costs(record.figures)))
         return found
 
     def _apart(self, recipe: Recipe) -> str:

@@ -23,6 +23,7 @@ from jetpress.benchmarks.report import record as report_record
 from jetpress.deploy import console
 from jetpress.deploy.errors import DeviceError, RecipeError, StageError, ToolMissing
 from jetpress.pipeline.store.runs import home
+from jetpress.pipeline.store.shared import shared
 from jetpress.pipeline.store.store import write_atomically
 from jetpress.pipeline.sweep import records
 from jetpress.pipeline.sweep.cells import Cell, Refused, apart, cells
@@ -31,6 +32,7 @@ from jetpress.pipeline.sweep.reading import Asked, Sweep, asked, load
 from jetpress.pipeline.sweep.records import Record
 from jetpress.pipeline.sweep.search import Search
 from jetpress.pipeline.sweep.table import PARQUET, figures, rows, write_parquet
+from jetpress.pipeline.sweep.tracking import report
 from jetpress.pipeline.sweep.workers import Ended, Task, Told, Workers
 
 CELL = "jetpress.pipeline.sweep.cell"
@@ -75,7 +77,7 @@ class Doing:
         beside = [self.cells[task.id] for task in running]
         chosen = min(self.waiting, key=lambda one: apart(self.cells[one], beside))
         self.waiting.remove(chosen)
-        return task_of(self.cells[chosen], self.folder)
+        return task_of(self.cells[chosen], self.folder, self.sweep.gpus)
 
     def ended(self, task: Task, how: Ended) -> None:
         """Note how a cell ended; one that was killed, or whose device failed, is begun again."""
@@ -89,6 +91,7 @@ class Doing:
         if self.search:
             now = self.records[task.id] = self.search.tell(task.id, now)
         records.write(self.folder, now)
+        report(self.sweep.tracking, now)
         told = now.why if now.state != "done" else str(now.figures.get("verdict", ""))
         console.say(f"  {now.state:<8} {now.name}: {told} ({console.duration(now.seconds)})")
         if time.monotonic() - self.written > EVERY_S:
@@ -107,13 +110,14 @@ class Doing:
         write_results(self.folder, [*self.records.values()])
 
 
-def task_of(cell: Cell, folder: Path) -> Task:
-    """The program that a cell is."""
-    place = folder / "cells" / cell.id
+def task_of(cell: Cell, folder: Path, gpus: int) -> Task:
+    """The program that a cell is: it trains on each of its GPUs."""
+    place, text = folder / "cells" / cell.id, cell.recipe.to_toml()
     recipe = place / "recipe.toml"
-    write_atomically(recipe, cell.recipe.to_toml())
-    command = (sys.executable, "-m", CELL, str(recipe), cell.asked.target, cell.asked.device or "")
-    return Task(cell.id, command, place / "log", device=cell.asked.device)
+    write_atomically(recipe, text)
+    told = (str(recipe), cell.asked.target, cell.asked.device or "", str(max(gpus, 1)))
+    command = (sys.executable, "-m", CELL, *told)
+    return Task(cell.id, command, place / "log", device=cell.asked.device, needs={str(recipe): text})
 
 
 def outcome(record: Record, how: Ended) -> Record:
@@ -122,10 +126,10 @@ def outcome(record: Record, how: Ended) -> Record:
     code = how.told.get("exit_code")
     folder = str(how.told.get("folder", ""))
     if folder and isinstance(code, int):
-        report = report_record.read(Path(folder) / "report.json")
-        return replace(
-            tried, state="done", why="", hint="", exit_code=code, folder=folder, figures=figures(report)
-        )
+        if (there := shared()) and not (Path(folder) / "report.json").is_file():
+            there.get("runs", Path(folder).name, Path(folder))
+        found = figures(report_record.read(Path(folder) / "report.json"))
+        return replace(tried, state="done", why="", hint="", exit_code=code, folder=folder, figures=found)
     why = how.why or str(how.told.get("error", "")) or f"its process ended with {how.code} and said nothing"
     hint = str(how.told.get("hint", "")) or f"see {record.log}"
     code = code if isinstance(code, int) else StageError.exit_code

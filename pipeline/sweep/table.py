@@ -34,6 +34,7 @@ def figures(report: RunReport) -> dict[str, JsonValue]:
         "latency_high_ms": latency.high if latency else None,
         "latency_verdict": latency.verdict if latency else None,
         "fps": latency.fps if latency else None,
+        "energy_mj": report.compressed.millijoules,
         "speed": known.value if known else None,
         "size_bytes": report.compressed.engine_bytes or report.compressed.onnx_bytes,
         "onnx_bytes": report.compressed.onnx_bytes,

@@ -48,6 +48,8 @@ class Task:
     """Bytes that its folder may hold."""
     device: str | None = None
     """That it works on."""
+    needs: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Small files that are here; another machine has to write them first: path -> text."""
 
 
 @dataclass(frozen=True)

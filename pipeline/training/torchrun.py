@@ -13,8 +13,11 @@ import importlib
 import json
 import os
 import signal
+import socket
+import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
@@ -84,6 +87,39 @@ def leading() -> Iterator[None]:
         time.sleep(POLL_S)
 
 
+@contextmanager
+def together(processes: int) -> Iterator[None]:
+    """What torchrun does on one machine, begun by rank 0: the others are started here, and end with the block.
+
+    Raises:
+        DeviceError: they do not find each other, or one of them was lost.
+    """
+    if processes == 1:
+        yield
+        return
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    told = {"WORLD_SIZE": f"{processes}", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{port}"}
+    os.environ.update({**told, "RANK": "0", "LOCAL_RANK": "0"})
+    others = [
+        subprocess.Popen(
+            [sys.executable, "-m", __name__], env={**os.environ, "RANK": f"{one}", "LOCAL_RANK": f"{one}"}
+        )
+        for one in range(1, processes)
+    ]
+
+    def watch(other: subprocess.Popen[bytes]) -> None:
+        if other.wait():
+            os.kill(os.getpid(), signal.SIGTERM)  # as torchrun tells the ranks that are left
+
+    for other in others:
+        threading.Thread(target=watch, args=(other,), daemon=True).start()
+    store()  # waits for all
+    with leading():
+        yield
+
+
 def _order(stage: str, config: object, inputs: list[artifact.Artifact[object]], draft: Path) -> None:
     """Rank 0 asks the others to run a stage."""
     told = {
@@ -129,3 +165,7 @@ def _wait_for(key: str) -> str:
         return str(store().get(key).decode())
     except RuntimeError as error:
         raise DeviceError(f"rank 0 is gone: {str(error).splitlines()[0]}", AGAIN) from error
+
+
+if __name__ == "__main__":
+    sys.exit(serve())

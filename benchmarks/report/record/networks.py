@@ -157,6 +157,8 @@ class NetworkReport:
     latency: Latency | None
     samples_ms: tuple[float | None, ...] | None = None
     """Every run, in the order of measuring."""
+    millijoules: float | None = None
+    """That the device took for one inference; None: it does not tell."""
 
 
 @dataclass(frozen=True, kw_only=True)

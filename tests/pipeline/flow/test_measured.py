@@ -57,6 +57,7 @@ def test_the_worse_of_both_verdicts_counts_with_all_reasons(tmp_path: Path) -> N
     )
     assert found.engines["compressed"].batch == 2
     assert found.engines["compressed"].samples_ms[-2:] == (1.0, 2.0)
+    assert found.engines["compressed"].millijoules is None
     assert found.against == {"dense": known(3.0)}
     assert found.without_copies is None
     mapped = ratio("compressed", 1.4, of="compressed-mapped")
@@ -67,6 +68,11 @@ def test_the_worse_of_both_verdicts_counts_with_all_reasons(tmp_path: Path) -> N
     assert judged is not None
     assert (judged.verdict, judged.reasons) == ("noisy", ("dense: drift",))
     assert judged.knobs == {"batch": 2, "threads": 1}
+
+
+def test_what_one_inference_takes_where_the_device_tells(tmp_path: Path) -> None:
+    told = {**result("compressed", "valid", 1.0), "power": {"watts": 8.0, "millijoules_per_inference": 4.0}}
+    assert session_of(tmp_path, told).engines["compressed"].millijoules == 4.0
 
 
 def test_numbers_that_are_not_there() -> None:

@@ -99,3 +99,29 @@ def test_cells_of_earlier_sweeps_are_learnt_from(tmp_path: Path) -> None:
     # 0.9 lies outside of the space; another training is another network
     assert learnt == {0.3: [93.0, 700000.0], 0.5: [89.0, 500000.0]}
     assert again.left() == 8
+
+
+def test_trials_that_fail_count_and_the_search_comes_to_an_end(tmp_path: Path) -> None:
+    one = search(tmp_path)
+    for left in range(8, 0, -1):
+        assert one.left() == left
+        cell = next_one(one)
+        one.tell(cell.id, replace(listed(cell, one.folder), state="failed", why="no such layer"))
+    assert one.left() == search(tmp_path).left() == 0
+
+
+def test_an_objective_that_nothing_measures_ends_the_search_at_once(tmp_path: Path) -> None:
+    one = search(tmp_path)
+    cell = next_one(one)
+    known = ended(one, cell)
+    told = one.tell(cell.id, replace(known, figures={**known.figures, "size_bytes": None}))
+    assert (told.state, told.why) == ("failed", "not measured: size")
+    assert one.left() == 0
+
+
+def test_energy_is_an_objective(tmp_path: Path) -> None:
+    (tmp_path / "e.toml").write_text(TEXT.replace('"size"', '"latency", "energy"'))
+    made = Search(load(tmp_path / "e.toml"), tmp_path, tmp_path)
+    figures = {"accuracy": 99.0, "latency_ms": 1.5, "energy_mj": 4.0}
+    assert made._costs(figures) == [99.0, 1.5, 4.0]
+    assert [one.name for one in made.study.directions] == ["MAXIMIZE", "MINIMIZE", "MINIMIZE"]

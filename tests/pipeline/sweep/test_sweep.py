@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import re
+import sys
 from pathlib import Path
 
 import pytest
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.cli import main
+from jetpress.pipeline.sweep import page as page_module
 from jetpress.pipeline.sweep import sweep, table
 from jetpress.pipeline.sweep.page import embedded, write_page
 from jetpress.pipeline.sweep.records import Record
@@ -90,3 +94,33 @@ def test_parquet_has_every_column_of_every_cell(tmp_path: Path) -> None:
         )
         assert found.fetchall() == [("a1", 0.5, 98.5, ""), ("b2", None, None, "no INT8")]
     assert [one.name for one in tmp_path.iterdir()] == ["results.parquet"]
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_others_read_that_parquet(tmp_path: Path, library: str) -> None:
+    pytest.importorskip("duckdb", reason="the extra results")
+    read = pytest.importorskip(library, reason=f"{library} is no dependency")
+    table.write_parquet(table.rows([RECORD]), tmp_path / "results.parquet")
+    found = read.read_parquet(tmp_path / "results.parquet")
+    assert [*found["prune.ratio"]] == [0.5]
+    assert [*found["accuracy"]] == [98.5]
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("vl_convert"), reason="the extra results")
+def test_the_plot_is_drawn_by_a_script_inside_the_page(tmp_path: Path) -> None:
+    write_page(tmp_path, [RECORD])
+    page = (tmp_path / "index.html").read_text()
+    assert "window.vegaEmbed=" in page
+    assert page.count("</script>") == page.count("<script>") == 3
+    assert "default-src 'none'" in page
+    assert not re.search(r'(?:src|href)="https?://', page.partition("<script>")[0])
+
+
+def test_without_vega_lite_the_page_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "vl_convert", None)
+    page_module.plotting.cache_clear()
+    write_page(tmp_path, [RECORD])
+    page_module.plotting.cache_clear()
+    assert "jetpress[results]" in (tmp_path / "index.html").read_text()

@@ -198,3 +198,15 @@ def test_synchronised_batchnorm_keeps_the_tensors(monkeypatch: pytest.MonkeyPatc
         module[1].running_mean += 1
     assert module[1] is norm
     assert torch.equal(mean, torch.ones(4))
+
+
+def test_a_process_begins_the_others_itself(tmp_path: Path) -> None:
+    program = (
+        "from jetpress.pipeline.training.torchrun import together\n"
+        "from jetpress.pipeline.data import ranks\n"
+        "with together(2):\n    print(ranks.rank(), ranks.world())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout) == (0, "0 2\n"), done.stderr
