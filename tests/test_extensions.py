@@ -338,7 +338,7 @@ def right_labels(setting: Setting) -> Metric:
     )
     tree.insert(
         records,
-        "from jetpress.pipeline.tasks.task import Decoded, Task",
+        "from jetpress.pipeline.tasks.task import Decoded, Task, nothing_found",
         "from jetpress.pipeline.tasks import traits\n",
     )
     assert tree.changed() == {records: 2, file: 1}  # a record, and its import
