@@ -9,6 +9,7 @@ newer one by the newest that was read, but for what the changelog dates (``until
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -40,6 +41,7 @@ Rule = TypedDict(
         "places": dict[str, str],
         "remedy": NotRequired[str],
         "how": NotRequired[str],
+        "below": NotRequired[int],
         "until": NotRequired[str],
         "changelog": NotRequired[str],
     },
@@ -49,6 +51,8 @@ Rule = TypedDict(
 def violations(graph: Graph, node: Node, version: Version) -> Iterator[Finding]:
     """What TensorRT ``version`` refuses in this node, or computes otherwise than ONNX says."""
     for rule, read in (*_rules("rules", node.op, version), *_rules("rules", ANY, version)):
+        if graph.opset >= rule.get("below", sys.maxsize):
+            continue
         what = CHECKS[rule["check"]](graph, node, {**rule.get("with", {}), "version": version})
         if what:
             does = WORDS[rule.get("how", "refused")]
