@@ -34,12 +34,24 @@ class Rewrite:
         return self.since <= version and (self.until is None or version < self.until)
 
 
-COUNTED = ("Conv", "ConvTranspose", "Gemm", "Slice", "Split", "Squeeze", "Trilu", "Dropout", "NonMaxSuppression")
+COUNTED = (
+    "Conv",
+    "ConvTranspose",
+    "Gemm",
+    "Slice",
+    "Split",
+    "Squeeze",
+    "Trilu",
+    "Dropout",
+    "NonMaxSuppression",
+)
 """Whose importers count inputs."""
 PADDED = ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool")
 
 REWRITES = (
-    Rewrite("no empty names at the end", (*COUNTED, "QuantizeLinear", "DequantizeLinear"), attributes.no_blank),
+    Rewrite(
+        "no empty names at the end", (*COUNTED, "QuantizeLinear", "DequantizeLinear"), attributes.no_blank
+    ),
     Rewrite("pads of auto_pad = VALID left out", PADDED, attributes.valid_pads),
     Rewrite("Constant by its attribute value", ("Constant",), attributes.constant, (10, 0)),
     Rewrite("kernel_shape written out", ("Conv", "ConvTranspose"), attributes.kernel_shape),

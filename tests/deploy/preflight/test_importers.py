@@ -127,6 +127,8 @@ CASES = [
     ("alphas", 14, 'g (float[2,5,3] x, float[1,12,3] w, float[1,12,4] r) => (float[2,1,5,4] y) { y = GRU<hidden_size = 4, activations = ["Sigmoid", "LeakyRelu"], activation_alpha = [0.1]>(x, w, r) }', ALL, "1 numbers for Sigmoid, LeakyRelu"),
     ("both alphas", 14, 'g (float[2,5,3] x, float[2,4,3] w, float[2,4,4] r) => (float[2,2,5,4] y) { y = RNN<hidden_size = 4, direction = "bidirectional", activations = ["LeakyRelu", "LeakyRelu"], activation_alpha = [0.1, 0.2]>(x, w, r) }', ALL, "different activation_alpha"),
     ("erf", 13, "g (int32[4] x) => (int32[4] y) { y = Erf(x) }", ALL, "INT32"),
+    ("boxes behind a Cast", 13, "g (float[1,10,4] b, float[1,2,10] s) => (int64[N,3] y) <int32[1] c = {3}> { m = Cast<to = 7>(c) y = NonMaxSuppression(b, s, m) }", "8.2", "must be an initializer"),
+    ("boxes left out", 13, "g (float[1,10,4] b, float[1,2,10] s) => (int64[N,3] y) <int64[1] m = {3}> { y = NonMaxSuppression(b, s, m, BLANK) }", "8.2", "empty name"),
     ("half clip", 13, "g (float16[4] x) => (float16[4] y) <float16 m = {17920}> { y = Clip(x, , m) }", "8.2", "FLOAT16"),
     # what is taken
     ("turned weight", 13, "g (float[1,8,4,4] x) => (float[1,4,4,4] y) <float[1,1,8,4] v = {" + ", ".join(["1.0"] * 32) + "}> { w = Transpose<perm = [3, 2, 0, 1]>(v) y = Conv(x, w) }", "8.5 8.6 10.1 10.3", "no kernel_shape"),
