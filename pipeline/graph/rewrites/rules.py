@@ -74,6 +74,7 @@ REWRITES = (
     ),
     Rewrite("TopK of the smallest by negating", ("TopK",), values.smallest, (8, 5)),
     Rewrite("batch first by Transpose", ("LSTM", "GRU", "RNN"), values.batch_first),
+    Rewrite("initial states written out", ("LSTM", "GRU", "RNN"), values.initial_states, since=(10, 0)),
     Rewrite("Trilu as Where", ("Trilu",), values.trilu, (8, 6)),
     Rewrite("Pow with an exponent in FP32", ("Pow",), values.power, (10, 8)),
     Rewrite("Relu of integers as Max", ("Relu",), values.integer_relu),

@@ -101,6 +101,7 @@ CASES = {
     "batch first by Transpose": (14, "g (float[2,5,3] x, float[1,16,3] w, float[1,16,4] r, float[2,1,4] h, float[2,1,4] c) => (float[2,5,1,4] y, float[2,1,4] p) { y, p, q = LSTM<hidden_size = 4, layout = 1>(x, w, r, , , h, c) }"),
     "GroupNormalization as InstanceNormalization": (21, f"g ({X}, float[4] s, float[4] b) => (float[1,4,6,6] y) {{ y = GroupNormalization<num_groups = 2>(x, s, b) }}"),
     "Loop with a condition": (13, "g (float[2] x) => (float[2] y) <int64 n = {3}> { y = Loop(n, , x) <body = b (int64 i, bool c, float[2] v) => (bool d, float[2] w) { d = Identity(c) w = Add(v, v) }> }"),
+    "initial states written out": (14, 'g (float[2,N,3] x, float[2,5,3] z, float[2,16,3] w, float[2,16,4] r, float[1,4,3] v, float[1,4,4] u) => (float[2,2,N,4] y, float[2,N,4] p, float[2,1,5,4] q) { y, p = LSTM<hidden_size = 4, direction = "bidirectional">(x, w, r) q = RNN<hidden_size = 4>(z, v, u) }'),
     "If of several outputs as one for each": (13, "g (bool c, float[4] x) => (float[4] y, float[4] z) { y, z = If(c) <then_branch = t () => (float[4] a, float[4] b) { b = Relu(x) a = Neg(b) }, else_branch = e () => (float[4] d, float[4] f) { h = Abs(x) d = Sqrt(h) f = Exp(h) }> }"),
 }  # fmt: skip
 
