@@ -56,6 +56,7 @@ def for_target(model: ir.Model, target: Target) -> list[str]:
     target's parser asks for."""
     fold(model)
     common.IdentityEliminationPass()(model)
+    common.OutputFixPass()(model)  # of a body whose outputs become one value, an output for each
     common.ShapeInferencePass()(model)
     there = {node.op_type for node in model.graph.all_nodes() if node.domain == ""}
     newest = target.newest_opset if model.opset_imports[""] <= downgrade.READ else None

@@ -247,3 +247,16 @@ def test_a_foreign_file_is_mended_for_its_target(tmp_path: Path) -> None:
     assert not errors(tmp_path, proto, "8.2.1")
     feeds = inputs_of(model)
     np.testing.assert_allclose(computed(proto, feeds)[0], computed(model, feeds)[0], rtol=1e-6)
+
+
+def test_a_body_that_gives_one_value_twice_still_does() -> None:
+    text = (
+        "g (float[4] a, float[5,4] x) => (float[4] b, float[5,4] y) { b, y = Scan<num_scan_inputs = 1>(a, x) "
+        "<body = s (float[4] c, float[4] v) => (float[4] d, float[4] o) { d = Add(c, v) o = Identity(d) }> }"
+    )
+    model = read(text, 13)
+    graph = ir.from_proto(model)
+    for_target(graph, find("xavier"))
+    feeds = inputs_of(model)
+    for ours, theirs in zip(computed(ir.to_proto(graph), feeds), computed(model, feeds), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
