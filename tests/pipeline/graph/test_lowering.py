@@ -20,10 +20,13 @@ from onnx.reference import ReferenceEvaluator
 from jetpress.deploy.onnx_file import guard
 from jetpress.deploy.preflight.compatibility import judge
 from jetpress.deploy.preflight.graph import inferred
-from jetpress.deploy.targets import find
+from jetpress.deploy.targets import Target, find
 from jetpress.pipeline.graph.exporting import tidy
-from jetpress.pipeline.graph.lowering import for_target, lower
+from jetpress.pipeline.graph.foreign import as_taken, opset_for
+from jetpress.pipeline.graph.lowering import lower
 from jetpress.pipeline.graph.rewrites.rules import REWRITES
+from jetpress.pipeline.recipe.sections.data import DataConfig
+from jetpress.pipeline.recipe.sections.export import ExportConfig
 
 X = "float[1,4,6,6] x"
 AXES = "int64[1] a = {1}"
@@ -104,6 +107,17 @@ CASES = {
     "initial states written out": (14, 'g (float[2,N,3] x, float[2,5,3] z, float[2,16,3] w, float[2,16,4] r, float[1,4,3] v, float[1,4,4] u) => (float[2,2,N,4] y, float[2,N,4] p, float[2,1,5,4] q) { y, p = LSTM<hidden_size = 4, direction = "bidirectional">(x, w, r) q = RNN<hidden_size = 4>(z, v, u) }'),
     "If of several outputs as one for each": (13, "g (bool c, float[4] x) => (float[4] y, float[4] z) { y, z = If(c) <then_branch = t () => (float[4] a, float[4] b) { b = Relu(x) a = Neg(b) }, else_branch = e () => (float[4] d, float[4] f) { h = Abs(x) d = Sqrt(h) f = Exp(h) }> }"),
 }  # fmt: skip
+
+
+def taken(model: onnx.ModelProto, target: Target) -> tuple[onnx.ModelProto, list[str]]:
+    """As `jetpress engine` writes it."""
+    export = ExportConfig(
+        opset=target.opset, lower=target.lower, parser=target.tensorrt, int64_io=target.int64_io
+    )
+    graph, said = as_taken(model, (), opset_for(export, model.opset_import[0].version), DataConfig())
+    proto = onnx.shape_inference.infer_shapes(ir.to_proto(graph))
+    onnx.checker.check_model(proto, full_check=True)
+    return proto, said
 
 
 def version_of(until: tuple[int, int] | None) -> str:
@@ -219,10 +233,7 @@ def test_dilated_pools_of_every_shape(data: Any) -> None:
 ])  # fmt: skip
 def test_newer_opsets_and_computed_scales(tmp_path: Path, target: str, opset: int, text: str) -> None:
     model = read(text, opset)
-    graph = ir.from_proto(model)
-    for_target(graph, find(target))
-    proto = onnx.shape_inference.infer_shapes(ir.to_proto(graph))
-    onnx.checker.check_model(proto, full_check=True)
+    proto, _ = taken(model, find(target))
     assert proto.opset_import[0].version <= find(target).newest_opset
     assert not errors(tmp_path, proto, find(target).tensorrt)
     feeds = inputs_of(model)
@@ -239,24 +250,9 @@ def test_a_foreign_file_is_mended_for_its_target(tmp_path: Path) -> None:
     )
     model = read(text, 13)
     assert errors(tmp_path, model, "8.2.1")
-    graph = ir.from_proto(model)
-    said = for_target(graph, find("nano"))
-    proto = onnx.shape_inference.infer_shapes(ir.to_proto(graph))
+    proto, said = taken(model, find("nano"))
     assert said == ["kernel_shape written out"]
     assert [node.op_type for node in proto.graph.node] == ["Conv", "Slice", "Relu"]
     assert not errors(tmp_path, proto, "8.2.1")
     feeds = inputs_of(model)
     np.testing.assert_allclose(computed(proto, feeds)[0], computed(model, feeds)[0], rtol=1e-6)
-
-
-def test_a_body_that_gives_one_value_twice_still_does() -> None:
-    text = (
-        "g (float[4] a, float[5,4] x) => (float[4] b, float[5,4] y) { b, y = Scan<num_scan_inputs = 1>(a, x) "
-        "<body = s (float[4] c, float[4] v) => (float[4] d, float[4] o) { d = Add(c, v) o = Identity(d) }> }"
-    )
-    model = read(text, 13)
-    graph = ir.from_proto(model)
-    for_target(graph, find("xavier"))
-    feeds = inputs_of(model)
-    for ours, theirs in zip(computed(ir.to_proto(graph), feeds), computed(model, feeds), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
