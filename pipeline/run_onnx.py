@@ -67,7 +67,7 @@ def from_file(plan: Plan, place: Place | None, walk: Walk) -> Outcome:
 
     made, equal_quantized = lowered, None
     if recipe.export.fp16:
-        made = walk.step("FP16", halve, pixels, lowered, file, inputs)
+        made = walk.step("FP16", halve, lowering, lowered, file, inputs)
         equal = walk.step("same, FP16", same, checking, file, made, inputs)
     elif precision in EIGHT_BITS:
         eight = QuantizeFileConfig(recipe.quantize, pixels)

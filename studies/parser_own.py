@@ -110,7 +110,7 @@ class Subgraph:
         seen = list(cases(models.example_inputs(self.inputs, 1, seed=1), batch, edges=False))
         proto = exporting.checked(graph)
         if precision == "fp16":
-            halved, _ = fp16_layers.to_fp16(proto, seen)
+            halved, _ = fp16_layers.to_fp16(proto, seen, plan.export.parser)
             exporting.tidy(halved, plan.export.ir_version)
             exporting.write(halved, path)
         else:

@@ -16,6 +16,9 @@ from jetpress.deploy.preflight.node import Node
 
 With = Mapping[str, Any]
 Check = Callable[[Graph, Node, With], str]
+BETAS = frozenset({"ScaledTanh", "HardSigmoid", "Affine"})
+ALPHAS = BETAS | {"LeakyRelu", "ThresholdedRelu", "Elu"}
+"""Activations of recurrent layers that take a number."""
 UINT8, FLOAT16, FLOATS, FP8S = 2, 10, frozenset({1, 10}), frozenset({17, 18, 19, 20})
 
 
@@ -74,6 +77,33 @@ def _all_ones(_: Graph, node: Node, given: With) -> str:
     return f"it has {name} {node.integers(name)}" if any(one != 1 for one in node.integers(name)) else ""
 
 
+def _valid_pads(_: Graph, node: Node, __: With) -> str:
+    """With auto_pad = VALID ONNX pads nothing, and TensorRT what pads says."""
+    if node.attributes.get("auto_pad") != "VALID" or not any(node.integers("pads")):
+        return ""
+    return f"it has auto_pad = VALID and pads {node.integers('pads')}"
+
+
+def _both_directions(_: Graph, node: Node, given: With) -> str:
+    """Forward and backward have the same numbers."""
+    for name in given["attributes"] if node.attributes.get("direction") == "bidirectional" else ():
+        numbers = node.attributes.get(name)
+        if isinstance(numbers, list) and numbers[: len(numbers) // 2] != numbers[len(numbers) // 2 :]:
+            return f"its two directions have different {name}"
+    return ""
+
+
+def _activation_places(_: Graph, node: Node, __: With) -> str:
+    """ONNX gives the numbers to the activations that take one, in turn; TensorRT to the first, second, ... of all."""
+    words = [word.decode("utf-8", "replace") for word in node.texts("activations")]
+    for name, takers in (("activation_alpha", ALPHAS), ("activation_beta", BETAS)):
+        numbers = node.attributes.get(name)
+        count = len(numbers) if isinstance(numbers, list) else 0
+        if any(word in takers for word in words) and any(word not in takers for word in words[:count]):
+            return f"its {name} has {count} numbers for {', '.join(words)}"
+    return ""
+
+
 def _opset_before(graph: Graph, _: Node, given: With) -> str:
     """Its meaning changed with an opset although it looks the same."""
     if graph.opset < given["opset"]:
@@ -84,12 +114,22 @@ def _opset_before(graph: Graph, _: Node, given: With) -> str:
 # -- inputs that must be known -------------------------------------------------------------------------------
 
 
+def _weights(graph: Graph, name: str, given: With) -> bool:
+    """Initializers and Constant nodes: what an Identity or a Cast hands on is a tensor to the parser. What a Transpose
+    hands on is one since 8.4 (8.2 builtin_op_importers.cpp:4505)."""
+    while given["version"] < (8, 4) and name not in graph.constants and name in graph.producers:
+        node = graph.producers[name]
+        if node.op != "Transpose" or not node.inputs:
+            return False
+        name = node.inputs[0]
+    return name in graph.constants
+
+
 def _initializer(graph: Graph, node: Node, given: With) -> str:
-    """Inputs are initializers or Constant nodes: what an Identity or a Cast hands on is a tensor to the parser."""
     if any(map(node.input, given.get("unless_inputs", ()))):
         return ""
     for at in given["inputs"]:
-        if node.input(at) and node.input(at) not in graph.constants:
+        if node.input(at) and not _weights(graph, node.input(at), given):
             return f"its input {node.formal(at)} is computed and must be an initializer"
     return ""
 
@@ -115,7 +155,9 @@ def _given(_: Graph, node: Node, given: With) -> str:
 def _kernel_shape(graph: Graph, node: Node, given: With) -> str:
     """Where weight or bias is a tensor to the parser, the size of the kernel is taken from the attribute alone."""
     looked_at = (1, 2) if given["version"] >= (8, 5) else (1,)
-    tensors = [at for at in looked_at if node.input(at) and node.input(at) not in graph.constants]
+    tensors = [
+        at for at in looked_at if at < len(node.inputs) and not _weights(graph, node.input(at), given)
+    ]  # an empty name is a tensor, too
     if "kernel_shape" in node.attributes or not tensors:
         return ""
     return f"it has no kernel_shape, and its input {node.formal(tensors[0])} is no initializer"
@@ -131,6 +173,12 @@ def _input_never_read(_: Graph, node: Node, given: With) -> str:
     return f"its input {node.formal(at)} is never read" if node.input(at) else ""
 
 
+def _blank(_: Graph, node: Node, given: With) -> str:
+    """An input that is left out by an empty name: importers that count inputs take it for one."""
+    blank = [at for at in given["inputs"] if at < len(node.inputs) and not node.input(at)]
+    return f"its input {node.formal(blank[0])} is left out by an empty name" if blank else ""
+
+
 def _empty_axes(graph: Graph, node: Node, _: With) -> str:
     axes = graph.array(node.input(1)) if node.input(1) else None
     if axes is None or axes.size or node.attributes.get("noop_with_empty_axes"):
@@ -143,7 +191,8 @@ def _empty_axes(graph: Graph, node: Node, _: With) -> str:
 
 def _type(graph: Graph, node: Node, given: With) -> str:
     excused = given.get("unless_initializers")
-    if excused and all(not node.input(at) or node.input(at) in graph.constants for at in excused):
+    there = [at for at in excused or () if at < len(node.inputs)]  # an empty name is a tensor to the parser
+    if excused and all(node.input(at) in graph.constants for at in there):
         return ""
     for at in given["inputs"]:
         kind = graph.value(node.input(at)).kind if node.input(at) else 0
@@ -183,6 +232,9 @@ CHECKS: dict[str, Check] = {
     "absent": _absent,
     "written": _written,
     "all_ones": _all_ones,
+    "valid_pads": _valid_pads,
+    "both_directions": _both_directions,
+    "activation_places": _activation_places,
     "opset_before": _opset_before,
     "initializer": _initializer,
     "no_initializer": _no_initializer,
@@ -190,6 +242,7 @@ CHECKS: dict[str, Check] = {
     "given": _given,
     "kernel_shape": _kernel_shape,
     "false": _false,
+    "blank": _blank,
     "input_never_read": _input_never_read,
     "empty_axes": _empty_axes,
     "type": _type,
@@ -200,6 +253,8 @@ CHECKS: dict[str, Check] = {
     "outputs": shapes.outputs,
     "rank": shapes.rank,
     "closed": shapes.closed,
+    "old_broadcast": shapes.old_broadcast,
+    "uneven_pool": shapes.uneven_pool,
     "squeeze_open": shapes.squeeze_open,
     "slice_starts": shapes.slice_starts,
     "resized_axes": shapes.resized_axes,

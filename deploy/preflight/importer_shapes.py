@@ -60,6 +60,26 @@ def closed(graph: Graph, node: Node, given: With) -> str:
     return "its input has open dimensions" if shape is not None and None in shape else ""
 
 
+def old_broadcast(graph: Graph, node: Node, _: With) -> str:
+    """Before opset 7 an attribute said along which axis; TensorRT takes one rank there."""
+    if graph.opset >= 7:
+        return ""
+    ranks = [2, rank_of(graph, node, 2)] if node.op == "Gemm" else [rank_of(graph, node, at) for at in (0, 1)]
+    if None in ranks or ranks[0] == ranks[1]:
+        return ""
+    return f"it broadcasts {ranks[1]} to {ranks[0]} dimensions as opset {graph.opset} does"
+
+
+def uneven_pool(_: Graph, node: Node, __: With) -> str:
+    """The first two dimensions are padded alike, or by one more at the end."""
+    pads, auto = node.integers("pads"), node.attributes.get("auto_pad", "NOTSET")
+    half = len(pads) // 2
+    more = [end - begin for begin, end in zip(pads[:half][:2], pads[half:], strict=False)]
+    if auto in ("SAME_UPPER", "SAME_LOWER") or all(one in (0, 1) for one in more):
+        return ""
+    return f"it pads {pads[:half]} before and {pads[half:]} behind"
+
+
 def squeeze_open(graph: Graph, node: Node, _: With) -> str:
     """Which dimensions are 1 is known without axes."""
     shape = graph.value(node.input(0)).shape

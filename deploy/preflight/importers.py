@@ -9,6 +9,7 @@ newer one by the newest that was read, but for what the changelog dates (``until
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -40,6 +41,7 @@ Rule = TypedDict(
         "places": dict[str, str],
         "remedy": NotRequired[str],
         "how": NotRequired[str],
+        "below": NotRequired[int],
         "until": NotRequired[str],
         "changelog": NotRequired[str],
     },
@@ -48,7 +50,9 @@ Rule = TypedDict(
 
 def violations(graph: Graph, node: Node, version: Version) -> Iterator[Finding]:
     """What TensorRT ``version`` refuses in this node, or computes otherwise than ONNX says."""
-    for rule, read in (*_rules("rules", node.op, version), *_rules("rules", ANY, version)):
+    for rule, read in (*rules_for("rules", node.op, version), *rules_for("rules", ANY, version)):
+        if graph.opset >= rule.get("below", sys.maxsize):
+            continue
         what = CHECKS[rule["check"]](graph, node, {**rule.get("with", {}), "version": version})
         if what:
             does = WORDS[rule.get("how", "refused")]
@@ -61,13 +65,13 @@ def taken(graph: Graph, node: Node, version: Version) -> frozenset[str]:
     """Attributes (and ``inputs``) of a newer opset that this importer takes, or that change nothing here."""
     return frozenset(
         str(rule.get("with", {}).get("attribute", "inputs"))
-        for rule, _ in _rules("taken", node.op, version)
+        for rule, _ in rules_for("taken", node.op, version)
         if TAKEN[rule["check"]](graph, node)
     )
 
 
 @cache
-def _rules(part: str, op: str, version: Version) -> tuple[tuple[Rule, str], ...]:
+def rules_for(part: str, op: str, version: Version) -> tuple[tuple[Rule, str], ...]:
     """The rules that hold for an operator of a version, each with the version whose importer was read."""
     found = []
     read = max((one for one in READ if parse(one) <= version), key=parse, default=READ[0])

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -147,11 +148,11 @@ def crowded(weight: Array, axis: int, kept: int = KEPT, group: int = GROUP) -> i
 
 
 def _over(weight: Array, axis: int, kept: int, group: int) -> Iterator[Array]:
-    """Which groups hold too many, some rows at a time."""
+    """Which groups hold too many: of one row first, where dense weights are known by, then of some rows at a time."""
     rows = np.moveaxis(weight, axis, -1)
     step = max(1, AT_ONCE // max(1, rows[0].size)) if len(rows) else 1
-    for start in range(0, len(rows), step):
-        lanes = rows[start : start + step] != 0
+    for start, end in pairwise([0, *range(1, len(rows), step), len(rows)] if len(rows) else []):
+        lanes = rows[start:end] != 0
         yield lanes.reshape(*lanes.shape[:-1], -1, group).sum(-1) > kept
 
 

@@ -8,6 +8,8 @@ from dataclasses import replace
 import onnx
 import onnx_ir as ir
 
+from jetpress.deploy.errors import StageError
+from jetpress.deploy.preflight import operators
 from jetpress.pipeline.graph.exporting import to_opset
 from jetpress.pipeline.graph.raising import raised
 from jetpress.pipeline.graph.rewrites import downgrade
@@ -41,11 +43,27 @@ def as_taken(
     model = ir.from_proto(raised(proto, max(downgrade.NEWEST, export.opset or 0)))
     simplify(model, named=True)
     shaped = tuple(one for one in map(_as_config, inputs) if one is not None)
+    if older := _older(export, model.opset_imports[""]):
+        try:
+            return to_opset(model.clone(), shaped, older, images, rules)
+        except (
+            StageError
+        ):  # no older opset can say it: what the parser does with it as it is, the preflight knows
+            pass
     return to_opset(model, shaped, export, images, rules)
 
 
+def _older(export: ExportConfig, own: int) -> ExportConfig | None:
+    """At the newest opset that the parser takes; None where the graph is not newer, or newer than the passes read."""
+    newest = operators.table(export.parser).opsets[1] if export.parser else own
+    if own != export.opset or not newest < own <= downgrade.READ:
+        return None
+    return replace(export, opset=newest)
+
+
 def opset_for(export: ExportConfig, own: int) -> ExportConfig:
-    """What is newer than the passes stays at its opset: the parser takes it, or the preflight refuses it."""
+    """What is newer than the passes write stays at its opset: the parser takes it, or it is brought down, or the
+    preflight refuses it."""
     if own <= downgrade.NEWEST or own == export.opset or (export.opset and export.opset > own):
         return export
     return replace(export, opset=own, ir_version=None)

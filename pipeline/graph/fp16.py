@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from onnx import defs
 from onnx_ir.passes import common
 
+from jetpress.deploy.targets import version_of
+
 HEADROOM = 8
 """Data that nobody has looked at may be larger by this factor."""
 LARGEST = float(np.finfo(np.float16).max) / HEADROOM
@@ -33,10 +35,13 @@ KEPT = {
     **dict.fromkeys(
         ("ConstantOfShape", "EyeLike", "RandomNormalLike", "RandomUniformLike"), "its type is fixed"
     ),
-    "GRU": "TensorRT before 10.4 computes it wrongly in FP16",  # onnx-tensorrt 10.3, onnxOpImporters.cpp:2497
 }
-STATES = {"LSTM": (5, 6), "RNN": (5,)}
-"""Initial states: left out, TensorRT takes zeros in FP32 (onnx-tensorrt 10.10, onnxOpImporters.cpp:3370)."""
+GRU = "TensorRT before 10.4 computes it wrongly in FP16"
+GRU_SINCE = (10, 4)
+"""10.3 writes a 1 of FP32 into a constant of FP16 (onnx-tensorrt 10.3, onnxOpImporters.cpp:2497)."""
+STATES = {"LSTM": (5, 6), "RNN": (5,), "GRU": (5,)}
+"""Initial states: left out, TensorRT takes zeros in FP32 (onnx-tensorrt 10.10, onnxOpImporters.cpp:3370). Lowering
+writes them out."""
 COORDINATES = ("decode_boxes", "suppress_boxes")
 """Modules of a detector that compute with boxes: FP16 has a quarter of a pixel at 256 pixels."""
 WITH_BIAS = ("Conv", "ConvTranspose", "Gemm", "LayerNormalization")
@@ -53,17 +58,21 @@ class _Places:
     outputs: tuple[int, ...]
 
 
-def halve(model: ir.Model, largest: Largest) -> dict[str, str]:
+def halve(model: ir.Model, largest: Largest, parser: str | None = None) -> dict[str, str]:
     """Turn ``model`` into FP16, in place. Types and shapes must have been inferred.
+
+    Args:
+        parser: the TensorRT that will read it; None where nobody knows.
 
     Returns:
         nodes that stay in FP32 although they compute with it -> why
     """
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     graph, kept, places = model.graph, dict[str, str](), dict[ir.Node, _Places]()
+    wrong = {} if parser and version_of(parser) >= GRU_SINCE else {"GRU": GRU}
     for node in graph:
         why = ""
-        found = _places(node, model.opset_imports[""])
+        found = _places(node, model.opset_imports[""], {**KEPT, **wrong})
         if found is None or isinstance(found, str):
             why = found or ""
         elif not (why := _unfit(node, found, largest)):
@@ -84,13 +93,13 @@ def halve(model: ir.Model, largest: Largest) -> dict[str, str]:
     return kept
 
 
-def _places(node: ir.Node, opset: int) -> _Places | str | None:
+def _places(node: ir.Node, opset: int, kept: Mapping[str, str]) -> _Places | str | None:
     """What of a node may be FP16; why not; None where it has nothing to do with FP32."""
     values = [value for value in (*node.inputs, *node.outputs) if value is not None]
     if all(value.dtype != FLOAT for value in values):
         return None
-    if node.op_type in KEPT:
-        return KEPT[node.op_type]
+    if node.op_type in kept:
+        return kept[node.op_type]
     if any(at >= len(node.inputs) or node.inputs[at] is None for at in STATES.get(node.op_type, ())):
         return "TensorRT starts it in FP32"
     if (node.name or "").rpartition("/")[0].endswith(COORDINATES):

@@ -19,9 +19,9 @@ from jetpress.pipeline.graph.session import Feed
 from jetpress.pipeline.store.facts.onnx_file import Fp16
 
 
-def to_fp16(model: onnx.ModelProto, seen: Iterable[Case]) -> tuple[ir.Model, Fp16]:
+def to_fp16(model: onnx.ModelProto, seen: Iterable[Case], parser: str | None = None) -> tuple[ir.Model, Fp16]:
     """As :func:`fed`, by cases as the file takes them, in its order."""
-    return fed(model, feeds(model, seen))
+    return fed(model, feeds(model, seen), parser)
 
 
 def feeds(model: onnx.ModelProto, seen: Iterable[Case]) -> Iterator[Feed]:
@@ -29,19 +29,20 @@ def feeds(model: onnx.ModelProto, seen: Iterable[Case]) -> Iterator[Feed]:
     return (feed for _, case in seen for _, feed in session.feeds(model, case, len(case[0])))
 
 
-def fed(model: onnx.ModelProto, seen: Iterable[Feed]) -> tuple[ir.Model, Fp16]:
+def fed(model: onnx.ModelProto, seen: Iterable[Feed], parser: str | None = None) -> tuple[ir.Model, Fp16]:
     """``model`` with FP16 inside.
 
     Args:
         model: FP32, types and shapes inferred.
         seen: inputs as the file takes them.
+        parser: the TensorRT that will read it; None where nobody knows.
 
     Returns:
         the graph, not checked yet; which nodes are in FP16
     """
     halved = ir.from_proto(model)
     floats = sum(any(one.dtype == fp16.FLOAT for one in node.outputs) for node in halved.graph)
-    kept = fp16.halve(halved, largest(model, seen))
+    kept = fp16.halve(halved, largest(model, seen), parser)
     return halved, Fp16(floats, kept)
 
 

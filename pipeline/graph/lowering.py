@@ -13,13 +13,10 @@ from collections import Counter
 from collections.abc import Collection
 
 import onnx_ir as ir
-from onnx_ir.passes import common
 
-from jetpress.deploy.targets import Target
 from jetpress.pipeline.graph.rewrites import downgrade, primitives
 from jetpress.pipeline.graph.rewrites.rules import REWRITES, Rewrite
 from jetpress.pipeline.graph.rewrites.site import RefusedError, Site
-from jetpress.pipeline.graph.simplify import fold
 
 
 def lower(
@@ -49,20 +46,6 @@ def lower(
     if opset is not None and opset < model.opset_imports[""]:
         downgrade.downgrade(model, opset)
     return [f"{title} ({count} times)" if count > 1 else title for title, count in said.items() if count]
-
-
-def for_target(model: ir.Model, target: Target) -> list[str]:
-    """The same of a graph that somebody else made: constants folded, what hands them on gone, and only what the
-    target's parser asks for."""
-    fold(model)
-    common.IdentityEliminationPass()(model)
-    common.ShapeInferencePass()(model)
-    there = {node.op_type for node in model.graph.all_nodes() if node.domain == ""}
-    newest = target.newest_opset if model.opset_imports[""] <= downgrade.READ else None
-    said = lower(model, target.tensorrt, newest, there.intersection(target.lower))
-    common.RemoveUnusedNodesPass()(model)
-    common.NameFixPass()(model)
-    return said
 
 
 def _apply(rewrite: Rewrite, node: ir.Node, model: ir.Model) -> bool:

@@ -123,6 +123,6 @@ def _to_fp16(
     batch = config.max_batch if config.dynamic_batch else config.batch
     fed = ends.to_file(images())
     with console.progress("layers that FP16 can hold"):
-        halved, found = fp16_layers.to_fp16(checked(graph), cases(fed, batch, edges=True))
+        halved, found = fp16_layers.to_fp16(checked(graph), cases(fed, batch, edges=True), config.parser)
     tidy(halved, config.ir_version)
     return halved, found

@@ -76,12 +76,28 @@ def one_output(at: Site) -> bool:
 
 def slice_axes(at: Site) -> bool:
     """Without axes TensorRT asks for as many starts as dimensions."""
-    starts = at.shape(1)
-    if at.input(3) is not None or starts is None or starts[0] in (None, at.rank()):
+    starts, blank = at.shape(1), len(at.node.inputs) > 3  # an empty name is an input to the importers
+    if at.input(3) is not None or starts is None or starts[0] is None:
+        return False
+    if starts[0] == at.rank() and not blank:
         return False
     at.node.resize_inputs(max(len(at.node.inputs), 4))
-    at.node.replace_input_with(3, at.constant(np.arange(starts[0] or 0)))
+    at.node.replace_input_with(3, at.constant(np.arange(starts[0])))
     return True
+
+
+def no_blank(at: Site) -> bool:
+    """Importers that count inputs take an empty name at the end for one."""
+    given = [place for place, value in enumerate(at.node.inputs, 1) if value is not None]
+    if len(at.node.inputs) == max(given, default=0):
+        return False
+    at.node.resize_inputs(max(given, default=0))
+    return True
+
+
+def valid_pads(at: Site) -> bool:
+    """With auto_pad = VALID ONNX pads nothing, and TensorRT what ``pads`` says."""
+    return at.attribute("auto_pad") == "VALID" and at.node.attributes.pop("pads", None) is not None
 
 
 def shape(at: Site) -> ir.Value | Literal[False]:

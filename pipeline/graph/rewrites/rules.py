@@ -34,7 +34,25 @@ class Rewrite:
         return self.since <= version and (self.until is None or version < self.until)
 
 
+COUNTED = (
+    "Conv",
+    "ConvTranspose",
+    "Gemm",
+    "Slice",
+    "Split",
+    "Squeeze",
+    "Trilu",
+    "Dropout",
+    "NonMaxSuppression",
+)
+"""Whose importers count inputs."""
+PADDED = ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool")
+
 REWRITES = (
+    Rewrite(
+        "no empty names at the end", (*COUNTED, "QuantizeLinear", "DequantizeLinear"), attributes.no_blank
+    ),
+    Rewrite("pads of auto_pad = VALID left out", PADDED, attributes.valid_pads),
     Rewrite("Constant by its attribute value", ("Constant",), attributes.constant, (10, 0)),
     Rewrite("kernel_shape written out", ("Conv", "ConvTranspose"), attributes.kernel_shape),
     Rewrite("ScatterND without its attribute reduction", ("ScatterND",), attributes.no_reduction, (10, 9)),
@@ -56,6 +74,7 @@ REWRITES = (
     ),
     Rewrite("TopK of the smallest by negating", ("TopK",), values.smallest, (8, 5)),
     Rewrite("batch first by Transpose", ("LSTM", "GRU", "RNN"), values.batch_first),
+    Rewrite("initial states written out", ("LSTM", "GRU", "RNN"), values.initial_states, since=(10, 0)),
     Rewrite("Trilu as Where", ("Trilu",), values.trilu, (8, 6)),
     Rewrite("Pow with an exponent in FP32", ("Pow",), values.power, (10, 8)),
     Rewrite("Relu of integers as Max", ("Relu",), values.integer_relu),

@@ -111,6 +111,31 @@ def batch_first(at: Site) -> tuple[ir.Value, ...] | bool:
     return (*turned, *(at.op("Transpose", one, perm=[1, 0, 2]) for one in last))
 
 
+def initial_states(at: Site) -> tuple[ir.Value, ...] | bool:
+    """Left out, TensorRT 10 starts with zeros in FP32, whatever the layer computes in: zeros of its own type."""
+    places = (5, 6) if at.node.op_type == "LSTM" else (5,)
+    if all(at.input(place) is not None for place in places):
+        return False
+    recurrence, shape = at.shape(2), at.shape()
+    hidden = at.attribute("hidden_size") or (recurrence[-1] if recurrence else None)
+    if hidden is None or shape is None or at.attribute("layout", 0):
+        raise RefusedError("its sizes are not known")
+    ways, batch = 2 if at.attribute("direction") == "bidirectional" else 1, shape[1]
+    if batch is not None:
+        state = at.constant(np.zeros((ways, batch, hidden), at.numpy_type()))
+    else:
+        one, two, ends = (at.constant(np.array([number])) for number in (1, 2, 0))
+        batches = at.op("Slice", at.op("Shape", at.x()), one, two, ends)
+        sides = (at.constant(np.array([number])) for number in (ways, hidden))
+        sizes = at.op("Concat", next(sides), batches, next(sides), axis=0)
+        state = at.op("Expand", at.constant(np.zeros((), at.numpy_type())), sizes)
+    inputs = [*at.node.inputs, *[None] * (max(places) + 1 - len(at.node.inputs))]
+    for place in places:
+        inputs[place] = inputs[place] or state
+    given = {name: one.value for name, one in at.node.attributes.items()}
+    return at.many(len(at.node.outputs), at.node.op_type, *inputs, **given)
+
+
 def group_norm(at: Site) -> ir.Value | bool:
     """Since opset 21 scale and bias belong to channels: each group as an instance, then both by themselves."""
     graph = at.node.graph

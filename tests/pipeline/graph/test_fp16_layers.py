@@ -150,6 +150,9 @@ def test_recurrent_layers_that_tensorrt_would_start_or_compute_wrongly_stay() ->
     for op, (constants, why) in layers.items():
         _, facts = fp16(one_node(op, x, *constants, hidden_size=4), (torch.from_numpy(x),))
         assert why in facts.fp32[f"layer/{op}"]
+        model = one_node(op, x, *constants, hidden_size=4)
+        _, facts = fp16_layers.to_fp16(model, [("x", (torch.from_numpy(x),))], "10.13.3")
+        assert bool(facts.fp32) == (op == "LSTM"), "10.4 and newer compute a GRU"
     given = (draw(1, 16, 3), draw(1, 16, 4), draw(1, 32), np.full(5, 2, np.int32), state, state)
     _, facts = fp16(one_node("LSTM", x, *given, hidden_size=4), (torch.from_numpy(x),))
     assert not facts.fp32

@@ -20,10 +20,13 @@ from onnx.reference import ReferenceEvaluator
 from jetpress.deploy.onnx_file import guard
 from jetpress.deploy.preflight.compatibility import judge
 from jetpress.deploy.preflight.graph import inferred
-from jetpress.deploy.targets import find
+from jetpress.deploy.targets import Target, find
 from jetpress.pipeline.graph.exporting import tidy
-from jetpress.pipeline.graph.lowering import for_target, lower
+from jetpress.pipeline.graph.foreign import as_taken, opset_for
+from jetpress.pipeline.graph.lowering import lower
 from jetpress.pipeline.graph.rewrites.rules import REWRITES
+from jetpress.pipeline.recipe.sections.data import DataConfig
+from jetpress.pipeline.recipe.sections.export import ExportConfig
 
 X = "float[1,4,6,6] x"
 AXES = "int64[1] a = {1}"
@@ -31,6 +34,8 @@ AXES = "int64[1] a = {1}"
 
 def read(text: str, opset: int) -> onnx.ModelProto:
     model = parser.parse_model(f'<ir_version: 8, opset_import: ["" : {opset}]> {text}')
+    for node in model.graph.node:  # the parser of texts drops empty names at the end
+        node.input[:] = ["" if name == "BLANK" else name for name in node.input]
     return onnx.shape_inference.infer_shapes(model, data_prop=True)
 
 
@@ -68,6 +73,8 @@ def lowered(model: onnx.ModelProto, tensorrt: str) -> tuple[onnx.ModelProto, lis
 
 SCATTER = ", ".join(str(i % 4) for i in range(3 * 36))
 CASES = {
+    "no empty names at the end": (13, f"g ({X}, float[2,4,3,3] w, float[2,3] v, float[3,2] z) => (float[1,2,4,4] y, float[2,2] p, float[1,2,6,6] q, float[1,2,6,6] r) {{ y = Conv<kernel_shape = [3, 3]>(x, w, BLANK) p = Gemm(v, z, BLANK) q, r = Split<axis = 1>(x, BLANK) }}"),
+    "pads of auto_pad = VALID left out": (13, f'g ({X}) => (float[1,4,4,4] y) {{ y = MaxPool<kernel_shape = [3, 3], auto_pad = "VALID", pads = [1, 1, 1, 1]>(x) }}'),
     "Constant by its attribute value": (13, "g (float[4] x) => (float[4] y) { c = Constant<value_ints = [2]>() d = Cast<to = 1>(c) y = Add(x, d) }"),
     "kernel_shape written out": (13, f"g ({X}, float[2,4,3,3] w) => (float[1,2,4,4] y) {{ y = Conv(x, w) }}"),
     "ScatterND without its attribute reduction": (16, 'g (float[4] x, float[1] u) => (float[4] y) <int64[1,1] i = {2}> { y = ScatterND<reduction = "none">(x, i, u) }'),
@@ -97,8 +104,20 @@ CASES = {
     "batch first by Transpose": (14, "g (float[2,5,3] x, float[1,16,3] w, float[1,16,4] r, float[2,1,4] h, float[2,1,4] c) => (float[2,5,1,4] y, float[2,1,4] p) { y, p, q = LSTM<hidden_size = 4, layout = 1>(x, w, r, , , h, c) }"),
     "GroupNormalization as InstanceNormalization": (21, f"g ({X}, float[4] s, float[4] b) => (float[1,4,6,6] y) {{ y = GroupNormalization<num_groups = 2>(x, s, b) }}"),
     "Loop with a condition": (13, "g (float[2] x) => (float[2] y) <int64 n = {3}> { y = Loop(n, , x) <body = b (int64 i, bool c, float[2] v) => (bool d, float[2] w) { d = Identity(c) w = Add(v, v) }> }"),
+    "initial states written out": (14, 'g (float[2,N,3] x, float[2,5,3] z, float[2,16,3] w, float[2,16,4] r, float[1,4,3] v, float[1,4,4] u) => (float[2,2,N,4] y, float[2,N,4] p, float[2,1,5,4] q) { y, p = LSTM<hidden_size = 4, direction = "bidirectional">(x, w, r) q = RNN<hidden_size = 4>(z, v, u) }'),
     "If of several outputs as one for each": (13, "g (bool c, float[4] x) => (float[4] y, float[4] z) { y, z = If(c) <then_branch = t () => (float[4] a, float[4] b) { b = Relu(x) a = Neg(b) }, else_branch = e () => (float[4] d, float[4] f) { h = Abs(x) d = Sqrt(h) f = Exp(h) }> }"),
 }  # fmt: skip
+
+
+def taken(model: onnx.ModelProto, target: Target) -> tuple[onnx.ModelProto, list[str]]:
+    """As `jetpress engine` writes it."""
+    export = ExportConfig(
+        opset=target.opset, lower=target.lower, parser=target.tensorrt, int64_io=target.int64_io
+    )
+    graph, said = as_taken(model, (), opset_for(export, model.opset_import[0].version), DataConfig())
+    proto = onnx.shape_inference.infer_shapes(ir.to_proto(graph))
+    onnx.checker.check_model(proto, full_check=True)
+    return proto, said
 
 
 def version_of(until: tuple[int, int] | None) -> str:
@@ -137,6 +156,16 @@ def test_what_stands_already_is_left_alone() -> None:
     opset, text = CASES["Shape(start, end) as Shape and Slice"]
     assert lowered(read(text, opset), "10.3.0")[1] == []
     assert lower(ir.from_proto(read(text, opset)), None) == []
+
+
+def test_axes_left_out_by_an_empty_name(tmp_path: Path) -> None:
+    text = "g (float[4,4] x) => (float[2,4] y) <int64[2] s = {0, 0}, int64[2] e = {4, 4}, int64[2] t = {2, 1}> { y = Slice(x, s, e, , t) }"
+    model = read(text, 13)
+    assert errors(tmp_path, model, "8.5.2")
+    proto, _ = lowered(model, "8.5.2")
+    assert not errors(tmp_path, proto, "8.5.2")
+    feeds = inputs_of(model)
+    np.testing.assert_array_equal(computed(proto, feeds)[0], computed(model, feeds)[0])
 
 
 def test_an_opset_that_rules_are_not_written_for() -> None:
@@ -204,10 +233,7 @@ def test_dilated_pools_of_every_shape(data: Any) -> None:
 ])  # fmt: skip
 def test_newer_opsets_and_computed_scales(tmp_path: Path, target: str, opset: int, text: str) -> None:
     model = read(text, opset)
-    graph = ir.from_proto(model)
-    for_target(graph, find(target))
-    proto = onnx.shape_inference.infer_shapes(ir.to_proto(graph))
-    onnx.checker.check_model(proto, full_check=True)
+    proto, _ = taken(model, find(target))
     assert proto.opset_import[0].version <= find(target).newest_opset
     assert not errors(tmp_path, proto, find(target).tensorrt)
     feeds = inputs_of(model)
@@ -224,9 +250,7 @@ def test_a_foreign_file_is_mended_for_its_target(tmp_path: Path) -> None:
     )
     model = read(text, 13)
     assert errors(tmp_path, model, "8.2.1")
-    graph = ir.from_proto(model)
-    said = for_target(graph, find("nano"))
-    proto = onnx.shape_inference.infer_shapes(ir.to_proto(graph))
+    proto, said = taken(model, find("nano"))
     assert said == ["kernel_shape written out"]
     assert [node.op_type for node in proto.graph.node] == ["Conv", "Slice", "Relu"]
     assert not errors(tmp_path, proto, "8.2.1")
