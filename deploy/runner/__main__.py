@@ -116,9 +116,7 @@ def _with_bundle(command: str, options: "Namespace") -> None:
     if command == "profile":
         profile.run(bundle, engines, out or "", options.seconds)
     if command in ("bench", "all"):
-        asked = _asked(bundle, options)
-        places = getattr(options, "places", None) or ()
-        bench.run(bundle, engines, out or (engines if command == "all" else ""), asked, places)
+        _bench(bundle, engines, out or (engines if command == "all" else ""), options)
     if command == "compare":
         others = [Bundle(folder) for folder in options.other_bundle]
         if len(others) != len(options.other_engines):
@@ -126,6 +124,19 @@ def _with_bundle(command: str, options: "Namespace") -> None:
         every = zip([bundle] + others, [engines] + options.other_engines)  # noqa: B905 - Python 3.6
         subjects = [session.Subject(chr(ord("A") + place), *one) for place, one in enumerate(every)]
         bench.compare(subjects, out or "", _asked(bundle, options))
+
+
+def _bench(bundle: "Bundle", engines: str, out: str, options: "Namespace") -> None:
+    """The engines alone, or the application."""
+    if getattr(options, "video", None):
+        from .video import bench as video
+
+        more = (options.streams, options.decoder, options.real_time, options.seconds or 0.0)
+        video.run(bundle, engines, out, video.Asked(options.video, *more))
+        return
+    from .measure import bench
+
+    bench.run(bundle, engines, out, _asked(bundle, options), getattr(options, "places", None) or ())
 
 
 def _verify(options: "Namespace") -> None:

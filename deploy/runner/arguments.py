@@ -151,6 +151,24 @@ def _add_bench(command: argparse.ArgumentParser) -> None:
         "--against", choices=("trtexec",), default="", help="also in turns with NVIDIA's own tool"
     )
     command.add_argument("--concurrent", action="store_true", help="also all places at the same time")
+    _add_video(command)
+
+
+def _add_video(command: argparse.ArgumentParser) -> None:
+    """The application instead of the engine alone."""
+    command.add_argument(
+        "--video",
+        action="append",
+        metavar="SOURCE",
+        help="from frame to result instead: FILE, /dev/videoN, csi, rtsp://...; again for another one",
+    )
+    command.add_argument("--streams", type=_count, default=0, help="so many of these sources at once")
+    command.add_argument(
+        "--decoder", choices=("auto", "gstreamer", "ffmpeg"), default="auto", help="what decodes them"
+    )
+    command.add_argument(
+        "--real-time", action="store_true", help="play files as they were taken: who is late drops frames"
+    )
 
 
 def _places(text: str) -> List[str]:
