@@ -127,16 +127,38 @@ def _with_bundle(command: str, options: "Namespace") -> None:
 
 
 def _bench(bundle: "Bundle", engines: str, out: str, options: "Namespace") -> None:
-    """The engines alone, or the application."""
+    """The engines alone, or the application; as the board is, or in all of its power modes."""
+    from .measure import bench
+
+    bundle.any_power_mode = getattr(options, "any_power_mode", False)
+    if getattr(options, "power_modes", None):
+        from .measure import power
+
+        limits = (options.allow_reboot, options.watts, options.millijoules)
+        terms = power.Terms(options.power_modes, *limits, video=_video_words(bundle, engines, options))
+        power.run(bundle, engines, out, _asked(bundle, options), terms)
+        return
     if getattr(options, "video", None):
         from .video import bench as video
 
+        if options.only_chosen:
+            bundle.only_chosen()
         more = (options.streams, options.decoder, options.real_time, options.seconds or 0.0)
         video.run(bundle, engines, out, video.Asked(options.video, *more))
         return
-    from .measure import bench
 
     bench.run(bundle, engines, out, _asked(bundle, options), getattr(options, "places", None) or ())
+
+
+def _video_words(bundle: "Bundle", engines: str, options: "Namespace") -> List[str]:
+    """The same `bench --video`, for a process of its own."""
+    if not options.video:
+        return []
+    words = ["bench", "--bundle", bundle.root, "--engines", engines, "--decoder", options.decoder]
+    words += ["--streams", str(options.streams)] if options.streams else []
+    words += ["--seconds", str(options.seconds)] if options.seconds else []
+    words += ["--real-time"] if options.real_time else []
+    return words + [word for one in options.video for word in ("--video", one)]
 
 
 def _verify(options: "Namespace") -> None:
@@ -185,6 +207,7 @@ def _session(options: "Namespace") -> None:
         bundle = Bundle(folder)
         if options.places:
             bundle.place(options.places)
+        bundle.any_power_mode = options.any_power_mode
         if not name:
             bundle.also_mapped()
         subjects.append(session.Subject(name, bundle, engines))

@@ -15,6 +15,7 @@ SLOTS = {
     "status": "which releases are here, which one serves, and what became of the others",
     "boot": "when the board starts: fall back where a trial was not confirmed or a release is not whole",
 }
+ANY_MODE = "also engines that were built in another power mode"
 ENGINES = "what `build --out` wrote (default: engines/ in the bundle)"
 
 
@@ -139,6 +140,7 @@ def _add_session(command: argparse.ArgumentParser) -> None:
     names = ("NAME", "BUNDLE", "ENGINES")
     command.add_argument("--subject", nargs=3, action="append", required=True, metavar=names)
     command.add_argument("--places", type=_places)
+    command.add_argument("--any-power-mode", action="store_true")
     for kind, flags in ((float, ("seconds", "warmup-ms", "warmup-max-ms")), (int, ("runs", "rounds"))):
         for flag in flags:
             command.add_argument("--" + flag, type=kind, required=True)
@@ -152,6 +154,27 @@ def _add_bench(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--concurrent", action="store_true", help="also all places at the same time")
     _add_video(command)
+    command.add_argument(
+        "--only-chosen", action="store_true", help="of a video: without what it is compared with"
+    )
+    command.add_argument("--any-power-mode", action="store_true", help=ANY_MODE)
+    _add_power(command)
+
+
+def _add_power(command: argparse.ArgumentParser) -> None:
+    """The same in every power mode."""
+    command.add_argument(
+        "--power-modes",
+        metavar="all|ID,NAME",
+        help="in each of these modes of the board; that of before afterwards",
+    )
+    command.add_argument(
+        "--allow-reboot",
+        action="store_true",
+        help="also modes for which the board restarts; then give it again",
+    )
+    command.add_argument("--watts", type=_positive, help="choose the fastest mode that draws no more")
+    command.add_argument("--millijoules", type=_positive, help="and takes no more for a frame")
 
 
 def _add_video(command: argparse.ArgumentParser) -> None:

@@ -108,8 +108,8 @@ def _measured(
 ) -> None:
     board = Board()
     before = machine.look(board)
-    events = [emit("machine", is_busy=before.is_busy(), line=before.in_words(), **before._asdict())]
-    tell("machine: %s" % before.in_words())
+    events = [emit("machine", is_busy=before.is_busy(), line=before.inwords_of(), **before._asdict())]
+    tell("machine: %s" % before.inwords_of())
     with machine.measuring() as others, clocks.locked(board, asked.lock_clocks) as locked:
         beside: List[str] = []
 
@@ -123,19 +123,19 @@ def _measured(
             terms = asked.terms(len(names), locked, number)
             if asked.sessions == 1:  # it needs no other process to be a fresh one
                 return session.read(session.as_plain(session.run(subjects, terms)))
-            return session.read(processes.run(_words(subjects, terms, places))["engines"])
+            return session.read(processes.run(words_of(subjects, terms, places))["engines"])
 
         sessions = _sessions(begin, pairs, asked)
         look_around()
         remedy = machine.remedy(before, clocks.held(board) is not None)
         disturbed = beside + (
-            ["the machine was busy before: %s" % before.in_words()] if before.is_busy() else []
+            ["the machine was busy before: %s" % before.inwords_of()] if before.is_busy() else []
         )
         found = [results.result(name, sessions, disturbed, remedy) for name in names]
         for one in found:
             wanted = {"seconds": asked.seconds, "runs": asked.runs}
             events.append(emit("result", asked=wanted, **one._asdict()))
-            tell("%s: %s" % (one.model, results.in_words(one)))
+            tell("%s: %s" % (one.model, results.inwords_of(one)))
         if asked.against or asked.concurrent:
             events += _beside(session.opened(subjects), asked, locked)
     faults = {one.model: one.faults for one in found}
@@ -168,7 +168,7 @@ def _sessions(
     return sessions
 
 
-def _words(subjects: Sequence[Subject], terms: Terms, places: Sequence[str]) -> List[str]:
+def words_of(subjects: Sequence[Subject], terms: Terms, places: Sequence[str]) -> List[str]:
     """The command line of one session."""
     words = ["session"]
     for subject in subjects:
