@@ -97,7 +97,7 @@ def _with_bundle(command: str, options: "Namespace") -> None:
         bundle.place(options.places)
     try:
         from .engines import build, infer
-        from .measure import bench, profile, session
+        from .measure import profile
         from .release import health, trial
     except ImportError as error:
         raise ToolMissing("numpy cannot be imported: %s" % error, "sudo apt install python3-numpy")
@@ -113,17 +113,26 @@ def _with_bundle(command: str, options: "Namespace") -> None:
         build.run(bundle, out or engines, force, other, getattr(options, "lock_clocks", False))
     if command in ("infer", "all"):
         infer.run(bundle, engines, out or engines)
+    if command == "serve":
+        _serve(bundle, engines, options)
     if command == "profile":
         profile.run(bundle, engines, out or "", options.seconds)
     if command in ("bench", "all"):
         _bench(bundle, engines, out or (engines if command == "all" else ""), options)
     if command == "compare":
-        others = [Bundle(folder) for folder in options.other_bundle]
-        if len(others) != len(options.other_engines):
-            raise BundleError("each --other-bundle needs its --other-engines", "give as many of both")
-        every = zip([bundle] + others, [engines] + options.other_engines)  # noqa: B905 - Python 3.6
-        subjects = [session.Subject(chr(ord("A") + place), *one) for place, one in enumerate(every)]
-        bench.compare(subjects, out or "", _asked(bundle, options))
+        _compare(bundle, engines, out or "", options)
+
+
+def _compare(bundle: "Bundle", engines: str, out: str, options: "Namespace") -> None:
+    from .engines.manifest import Bundle
+    from .measure import bench, session
+
+    others = [Bundle(folder) for folder in options.other_bundle]
+    if len(others) != len(options.other_engines):
+        raise BundleError("each --other-bundle needs its --other-engines", "give as many of both")
+    every = zip([bundle] + others, [engines] + options.other_engines)  # noqa: B905 - Python 3.6
+    subjects = [session.Subject(chr(ord("A") + place), *one) for place, one in enumerate(every)]
+    bench.compare(subjects, out, _asked(bundle, options))
 
 
 def _bench(bundle: "Bundle", engines: str, out: str, options: "Namespace") -> None:
@@ -148,6 +157,12 @@ def _bench(bundle: "Bundle", engines: str, out: str, options: "Namespace") -> No
         return
 
     bench.run(bundle, engines, out, _asked(bundle, options), getattr(options, "places", None) or ())
+
+
+def _serve(bundle: "Bundle", engines: str, options: "Namespace") -> None:
+    from .video import serve
+
+    serve.run(bundle, engines, serve.Asked(*[getattr(options, name) for name in serve.Asked._fields]))
 
 
 def _video_words(bundle: "Bundle", engines: str, options: "Namespace") -> List[str]:

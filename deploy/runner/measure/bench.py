@@ -108,8 +108,8 @@ def _measured(
 ) -> None:
     board = Board()
     before = machine.look(board)
-    events = [emit("machine", is_busy=before.is_busy(), line=before.inwords_of(), **before._asdict())]
-    tell("machine: %s" % before.inwords_of())
+    events = [emit("machine", is_busy=before.is_busy(), line=before.in_words(), **before._asdict())]
+    tell("machine: %s" % before.in_words())
     with machine.measuring() as others, clocks.locked(board, asked.lock_clocks) as locked:
         beside: List[str] = []
 
@@ -129,13 +129,13 @@ def _measured(
         look_around()
         remedy = machine.remedy(before, clocks.held(board) is not None)
         disturbed = beside + (
-            ["the machine was busy before: %s" % before.inwords_of()] if before.is_busy() else []
+            ["the machine was busy before: %s" % before.in_words()] if before.is_busy() else []
         )
         found = [results.result(name, sessions, disturbed, remedy) for name in names]
         for one in found:
             wanted = {"seconds": asked.seconds, "runs": asked.runs}
             events.append(emit("result", asked=wanted, **one._asdict()))
-            tell("%s: %s" % (one.model, results.inwords_of(one)))
+            tell("%s: %s" % (one.model, results.in_words(one)))
         if asked.against or asked.concurrent:
             events += _beside(session.opened(subjects), asked, locked)
     faults = {one.model: one.faults for one in found}

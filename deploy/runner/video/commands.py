@@ -12,7 +12,6 @@ from typing import List, NamedTuple
 from ..system.failures import BundleError, DeviceError, ToolMissing
 from .picture import Picture
 
-DECODERS = ("auto", "gstreamer", "ffmpeg")
 GREY = {"rgb": "rgb24", "bgr": "bgr24", "grey": "gray"}
 FORMATS = {"rgb": "RGB", "bgr": "BGR", "grey": "GRAY8"}
 CSI = "csi"
