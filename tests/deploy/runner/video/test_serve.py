@@ -87,7 +87,13 @@ def test_a_browser_shows_it(port: int, tmp_path: Path) -> None:
     """Chromium draws the picture and fills in the numbers."""
     if BROWSER is None:
         pytest.skip("no Chromium is installed here")
-    words = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}", "--virtual-time-budget=4000"]
+    words = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={tmp_path}",
+        "--virtual-time-budget=4000",
+    ]
     page = f"http://localhost:{port}/"
     done = subprocess.run([BROWSER, *words, "--dump-dom", page], capture_output=True, text=True, timeout=90)
     assert "frames a second" in done.stdout, done.stderr[-2000:]
