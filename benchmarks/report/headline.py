@@ -71,7 +71,7 @@ def headline(run: RunReport) -> Headline:
     lines += [
         *_speed_line(run),
         *_absolute_line(run),
-        *_application_lines(run),
+        *_application_line(run),
         *_accuracy_line(run),
         *_engine_lines(run),
     ]
