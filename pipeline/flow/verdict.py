@@ -165,8 +165,8 @@ def timing_limits(
             at_most=False,
         )
     drawn = (
-        ("power of the board", budget.watts, power and power.watts, "W"),
-        ("energy of a sample", budget.millijoules, power and power.millijoules, "mJ"),
+        ("power of the board", budget.watts, power.watts if power else None, "W"),
+        ("energy of a sample", budget.millijoules, power.millijoules if power else None, "mJ"),
     )
     for what, limit, found, unit in drawn:
         if limit is not None:

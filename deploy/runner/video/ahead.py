@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, Iterator, List, Optional, TypeVa
 if TYPE_CHECKING:
     from ..interface.protocols import Session
 
-DEPTH = 2  # items that a stage may be ahead of the next one
+DEPTH = 1  # items that wait between two stages: more would only grow old there
 PATIENCE_S = 0.1
 
 T = TypeVar("T")

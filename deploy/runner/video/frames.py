@@ -65,7 +65,7 @@ class Decoder:
         Raises DeviceError where there is no frame at all, and where the video breaks off.
         """
         buffer = np.empty((self.picture.height, self.row), np.uint8)
-        view, filled = memoryview(buffer).cast("B"), 0
+        view, filled = memoryview(buffer).cast("B"), 0  # type: ignore[arg-type]
         while filled < len(view):
             ready = select.select([self.pipe], [], [], SILENT_S)[0]
             count = self.pipe.readinto(view[filled:]) if ready else None  # type: ignore[attr-defined]

@@ -27,7 +27,7 @@ from .live import Live
 from .picture import picture_of
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-POLICY = "default-src 'none'; img-src 'self'; connect-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+POLICY = "default-src 'none'; img-src 'self' data:; connect-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
 class Asked(NamedTuple):
@@ -120,7 +120,7 @@ def run(bundle: Bundle, engines: str, asked: Asked) -> None:
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        host, port = server.server_address[:2]
+        host, port = str(server.server_address[0]), int(server.server_address[1])
         url = "http://%s:%d/" % ("localhost" if host in LOOPBACK else host, port)
         emit("serving", url=url, model=name, source=source.name, loopback=server.loopback)
         tell("%s shows %s; Ctrl-C ends it" % (url, source.name))
