@@ -69,7 +69,7 @@ def session(numbers: Measurement | None) -> Session:
             tuple(one["interval"]),
             one["level"],
             one["sessions"],
-            _power(one["power"]),
+            _power(one.get("power")),
         )
         for one in events
         if one["event"] == "result"

@@ -27,7 +27,8 @@ from .live import Live
 from .picture import picture_of
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-POLICY = "default-src 'none'; img-src 'self' data:; connect-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+POLICY = "default-src 'none'; img-src 'self' data:; connect-src 'self'; style-src 'unsafe-inline'; "
+POLICY += "script-src 'unsafe-inline'"
 
 
 class Asked(NamedTuple):
