@@ -19,6 +19,7 @@ from ..system.failures import BenchmarkInvalid, BundleError
 from ..system.files import make_folder, read_json, write, write_json
 from . import latencies, power_plot, session
 from .bench import Asked, words_of
+from .power_plot import Point
 from .session import Subject, count, spent
 
 SETTLE_S = 3.0  # after a change of mode, before anything is measured
@@ -124,15 +125,6 @@ def in_words(name: str, one: Dict[str, Any]) -> str:
         if power["hottest_celsius"] is not None:
             words += ", %.1f C" % power["hottest_celsius"]
     return words + (" (%s)" % "; ".join(one["faults"]) if one["faults"] else "")
-
-
-class Point(NamedTuple):
-    """What the chosen network does in one mode."""
-
-    name: str
-    frames_per_s: float
-    watts: Optional[float]
-    millijoules: Optional[float]
 
 
 def measured(events: Sequence[Dict[str, Any]]) -> List[Point]:

@@ -1,16 +1,22 @@
 """Frames a second over watts, a point for each power mode, as SVG: a board has no library for plots."""
 
-from typing import TYPE_CHECKING, Optional, Sequence
+from typing import NamedTuple, Optional, Sequence
 from xml.sax.saxutils import escape
-
-if TYPE_CHECKING:
-    from .power import Point
 
 WIDTH, HEIGHT, LEFT, BELOW, ABOVE, RIGHT = 640, 400, 64, 48, 24, 110
 STYLE = "font: 13px sans-serif; fill: #222"
 
 
-def svg(points: "Sequence[Point]", budget: Optional[float]) -> str:
+class Point(NamedTuple):
+    """What the chosen network does in one mode."""
+
+    name: str
+    frames_per_s: float
+    watts: Optional[float]
+    millijoules: Optional[float]
+
+
+def svg(points: Sequence[Point], budget: Optional[float]) -> str:
     """The whole file; a line where the budget of watts is."""
     known = [one for one in points if one.watts is not None]
     across = max([one.watts or 0.0 for one in known] + [budget or 0.0, 1.0]) * 1.05

@@ -184,7 +184,7 @@ def test_what_is_no_mode_and_no_board(
 
 
 def test_a_plot_without_watts_is_still_one() -> None:
-    points = [power.Point("MAXN", 100.0, None, None), power.Point("15<W", 50.0, 11.0, 220.0)]
+    points = [power_plot.Point("MAXN", 100.0, None, None), power_plot.Point("15<W", 50.0, 11.0, 220.0)]
     drawn = power_plot.svg(points, None)
     assert drawn.count("<circle") == 1
     assert "15&lt;W, 220 mJ" in drawn
