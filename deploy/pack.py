@@ -10,7 +10,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-READS = ("runner/**/*.py", "runner/*.json")
+READS = ("runner/**/*.py", "runner/*.json", "runner/video/*.html")
 LAUNCHER = """import os
 import sys
 

@@ -20,7 +20,7 @@ from jetpress.pipeline.data.digests import identified, source_config
 from jetpress.pipeline.engine.place import can_run
 from jetpress.pipeline.flow.before_training import check_before_training
 from jetpress.pipeline.flow.decisions import decisions
-from jetpress.pipeline.flow.devices import bench_for_pruning, target_of, where
+from jetpress.pipeline.flow.devices import bench_for_pruning, target_of, video_digest, where
 from jetpress.pipeline.flow.eight_bits import dense_export, in_int8
 from jetpress.pipeline.flow.measured import session, unanswered
 from jetpress.pipeline.flow.outcome import Exports, Networks, OnDevice, Outcome
@@ -133,8 +133,9 @@ def on_device(
         command = "python3 bundle/runner.pyz bench --bundle bundle --engines engine"
         return OnDevice(engine, next=by_hand + command)
     tried = walk.step("infer", infer, place, packed, engine, tested)
+    film = video_digest(plan.recipe.benchmark.video)
     for attempt in count():
-        timing = Timing(place, plan.recipe.benchmark, attempt)
+        timing = Timing(place, plan.recipe.benchmark, attempt, film)
         numbers = walk.step("benchmark", bench, timing, packed, engine)
         # What an earlier run measured, and what did not tell what was asked, is measured again.
         if walk.steps[-1].state != "cached" or not unanswered(session(numbers), plan.recipe.budget):

@@ -68,7 +68,13 @@ def headline(run: RunReport) -> Headline:
         lines.append(f"Not measured yet: {', '.join(waiting)}.")
     if reason and reason not in title:
         lines.append(f"{sentence(reason)}.")
-    lines += [*_speed_line(run), *_absolute_line(run), *_accuracy_line(run), *_engine_lines(run)]
+    lines += [
+        *_speed_line(run),
+        *_absolute_line(run),
+        *_application_line(run),
+        *_accuracy_line(run),
+        *_engine_lines(run),
+    ]
     return Headline(title=sentence(title), lines=tuple(lines))
 
 
@@ -122,6 +128,23 @@ def _absolute_line(run: RunReport) -> list[str]:
     if latency.verdict != "invalid":
         return [f"{line}{', noisy' if latency.verdict == 'noisy' else ''}."]
     return [f"{line}: not a number to quote ({'; '.join(latency.reasons[:1]) or latency.verdict})."]
+
+
+def _application_line(run: RunReport) -> list[str]:
+    """What a customer sees is no latency: frames a second from the video on, by the quicker way, beside the other's."""
+    told = run.benchmark.application if run.benchmark else ()
+    best = {
+        name: max((one for one in told if one.model == name), key=lambda one: one.frames_per_s)
+        for name in {one.model for one in told}
+    }
+    if "compressed" not in best:
+        return []
+    chosen, other = best["compressed"], best.get("dense")
+    beside = f" (dense {number(other.frames_per_s, 3)})" if other else ""
+    streams = f", {chosen.streams} streams" if chosen.streams > 1 else ""
+    lost = f", {chosen.dropped} frames dropped" if chosen.dropped else ""
+    rate = f"{number(chosen.frames_per_s, 3)} frames/s{beside}{streams}"
+    return [f"The application: {rate}, from frame to result {ms(chosen.latency_ms)}{lost}."]
 
 
 def _accuracy_line(run: RunReport) -> list[str]:

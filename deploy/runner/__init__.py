@@ -8,6 +8,9 @@ tensorrt_rtx).
     python3 runner.pyz build   --bundle DIR --out DIR       one engine a model, and engine.json, their stamp
     python3 runner.pyz infer   --bundle DIR --engines DIR   the bundle's samples through each engine
     python3 runner.pyz bench   --bundle DIR --engines DIR   all models, interleaved, in one session
+    python3 runner.pyz bench   ... --video FILE             the application: from a frame to its result
+    python3 runner.pyz bench   ... --power-modes all        the same in every power mode of the board
+    python3 runner.pyz serve   ... --video /dev/video0      a page with the picture and what is found in it
     python3 runner.pyz profile --bundle DIR --engines DIR   what each layer takes
     python3 runner.pyz compare --bundle DIR --engines DIR --other-bundle DIR --other-engines DIR
     python3 runner.pyz sensors [--seconds N]                what the board says of power, heat and clocks

@@ -97,7 +97,7 @@ def _with_bundle(command: str, options: "Namespace") -> None:
         bundle.place(options.places)
     try:
         from .engines import build, infer
-        from .measure import bench, profile, session
+        from .measure import profile
         from .release import health, trial
     except ImportError as error:
         raise ToolMissing("numpy cannot be imported: %s" % error, "sudo apt install python3-numpy")
@@ -113,19 +113,67 @@ def _with_bundle(command: str, options: "Namespace") -> None:
         build.run(bundle, out or engines, force, other, getattr(options, "lock_clocks", False))
     if command in ("infer", "all"):
         infer.run(bundle, engines, out or engines)
+    if command == "serve":
+        _serve(bundle, engines, options)
     if command == "profile":
         profile.run(bundle, engines, out or "", options.seconds)
     if command in ("bench", "all"):
-        asked = _asked(bundle, options)
-        places = getattr(options, "places", None) or ()
-        bench.run(bundle, engines, out or (engines if command == "all" else ""), asked, places)
+        _bench(bundle, engines, out or (engines if command == "all" else ""), options)
     if command == "compare":
-        others = [Bundle(folder) for folder in options.other_bundle]
-        if len(others) != len(options.other_engines):
-            raise BundleError("each --other-bundle needs its --other-engines", "give as many of both")
-        every = zip([bundle] + others, [engines] + options.other_engines)  # noqa: B905 - Python 3.6
-        subjects = [session.Subject(chr(ord("A") + place), *one) for place, one in enumerate(every)]
-        bench.compare(subjects, out or "", _asked(bundle, options))
+        _compare(bundle, engines, out or "", options)
+
+
+def _compare(bundle: "Bundle", engines: str, out: str, options: "Namespace") -> None:
+    from .engines.manifest import Bundle
+    from .measure import bench, session
+
+    others = [Bundle(folder) for folder in options.other_bundle]
+    if len(others) != len(options.other_engines):
+        raise BundleError("each --other-bundle needs its --other-engines", "give as many of both")
+    every = zip([bundle] + others, [engines] + options.other_engines)  # noqa: B905 - Python 3.6
+    subjects = [session.Subject(chr(ord("A") + place), *one) for place, one in enumerate(every)]
+    bench.compare(subjects, out, _asked(bundle, options))
+
+
+def _bench(bundle: "Bundle", engines: str, out: str, options: "Namespace") -> None:
+    """The engines alone, or the application; as the board is, or in all of its power modes."""
+    from .measure import bench
+
+    bundle.any_power_mode = getattr(options, "any_power_mode", False)
+    if getattr(options, "power_modes", None):
+        from .measure import power
+
+        limits = (options.allow_reboot, options.watts, options.millijoules)
+        terms = power.Terms(options.power_modes, *limits, video=_video_words(bundle, engines, options))
+        power.run(bundle, engines, out, _asked(bundle, options), terms)
+        return
+    if getattr(options, "video", None):
+        from .video import bench as video
+
+        if options.only_chosen:
+            bundle.only_chosen()
+        more = (options.streams, options.decoder, options.real_time, options.seconds or 0.0)
+        video.run(bundle, engines, out, video.Asked(options.video, *more))
+        return
+
+    bench.run(bundle, engines, out, _asked(bundle, options), getattr(options, "places", None) or ())
+
+
+def _serve(bundle: "Bundle", engines: str, options: "Namespace") -> None:
+    from .video import serve
+
+    serve.run(bundle, engines, serve.Asked(*[getattr(options, name) for name in serve.Asked._fields]))
+
+
+def _video_words(bundle: "Bundle", engines: str, options: "Namespace") -> List[str]:
+    """The same `bench --video`, for a process of its own."""
+    if not options.video:
+        return []
+    words = ["bench", "--bundle", bundle.root, "--engines", engines, "--decoder", options.decoder]
+    words += ["--streams", str(options.streams)] if options.streams else []
+    words += ["--seconds", str(options.seconds)] if options.seconds else []
+    words += ["--real-time"] if options.real_time else []
+    return words + [word for one in options.video for word in ("--video", one)]
 
 
 def _verify(options: "Namespace") -> None:
@@ -174,6 +222,7 @@ def _session(options: "Namespace") -> None:
         bundle = Bundle(folder)
         if options.places:
             bundle.place(options.places)
+        bundle.any_power_mode = options.any_power_mode
         if not name:
             bundle.also_mapped()
         subjects.append(session.Subject(name, bundle, engines))

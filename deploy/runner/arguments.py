@@ -15,6 +15,8 @@ SLOTS = {
     "status": "which releases are here, which one serves, and what became of the others",
     "boot": "when the board starts: fall back where a trial was not confirmed or a release is not whole",
 }
+DECODERS = ("auto", "gstreamer", "ffmpeg")
+ANY_MODE = "also engines that were built in another power mode"
 ENGINES = "what `build --out` wrote (default: engines/ in the bundle)"
 
 
@@ -40,14 +42,15 @@ def parser(home: Optional[str]) -> argparse.ArgumentParser:
     sensors = add("sensors", "power, heat and clocks, twenty times a second")
     verify = add("verify", "who vouches for a release, by this board's own file")
     health = add("health", "does the engine do what was promised of it, within half a minute")
+    serve = add("serve", "a page with the picture of a camera and what the engine finds in it")
     for word, text in SLOTS.items():
         _add_slots(add(word, text), word)
     doctor = add("doctor", "what is here, what is missing, and the remedy")
-    for command in (build, infer, bench, compare, profile, health):
+    for command in (build, infer, bench, compare, profile, health, serve):
         command.add_argument(
             "--bundle", default=place, required=place is None, help="folder with manifest.json"
         )
-    for command in (infer, bench, compare, profile, health):
+    for command in (infer, bench, compare, profile, health, serve):
         command.add_argument("--engines", help=ENGINES)
     for command in (build, infer, bench):
         command.add_argument(
@@ -56,6 +59,7 @@ def parser(home: Optional[str]) -> argparse.ArgumentParser:
             help="where each model is to run: gpu, dla0, dla1, with commas (default: gpu)",
         )
     _add_build(build)
+    _add_serve(serve)
     infer.add_argument("--out", help="where the outputs go (default: beside the engines)")
     for command in (bench, compare):
         _add_timing(command)
@@ -139,6 +143,7 @@ def _add_session(command: argparse.ArgumentParser) -> None:
     names = ("NAME", "BUNDLE", "ENGINES")
     command.add_argument("--subject", nargs=3, action="append", required=True, metavar=names)
     command.add_argument("--places", type=_places)
+    command.add_argument("--any-power-mode", action="store_true")
     for kind, flags in ((float, ("seconds", "warmup-ms", "warmup-max-ms")), (int, ("runs", "rounds"))):
         for flag in flags:
             command.add_argument("--" + flag, type=kind, required=True)
@@ -151,6 +156,53 @@ def _add_bench(command: argparse.ArgumentParser) -> None:
         "--against", choices=("trtexec",), default="", help="also in turns with NVIDIA's own tool"
     )
     command.add_argument("--concurrent", action="store_true", help="also all places at the same time")
+    _add_video(command)
+    command.add_argument(
+        "--only-chosen", action="store_true", help="of a video: without what it is compared with"
+    )
+    command.add_argument("--any-power-mode", action="store_true", help=ANY_MODE)
+    _add_power(command)
+
+
+def _add_power(command: argparse.ArgumentParser) -> None:
+    """The same in every power mode."""
+    command.add_argument(
+        "--power-modes",
+        metavar="all|ID,NAME",
+        help="in each of these modes of the board; that of before afterwards",
+    )
+    command.add_argument(
+        "--allow-reboot",
+        action="store_true",
+        help="also modes for which the board restarts; then give it again",
+    )
+    command.add_argument("--watts", type=_positive, help="choose the fastest mode that draws no more")
+    command.add_argument("--millijoules", type=_positive, help="and takes no more for a frame")
+
+
+def _add_serve(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--video", required=True, metavar="SOURCE", help="FILE, /dev/videoN, csi, rtsp://..."
+    )
+    command.add_argument("--decoder", choices=DECODERS, default="auto", help="what decodes it")
+    command.add_argument("--host", default="127.0.0.1", help="who may look: 0.0.0.0 lets all of the network")
+    command.add_argument("--port", type=int, default=8000, help="0: any that is free")
+    command.add_argument("--seconds", type=_positive, default=0.0, help="end after so long")
+
+
+def _add_video(command: argparse.ArgumentParser) -> None:
+    """The application instead of the engine alone."""
+    command.add_argument(
+        "--video",
+        action="append",
+        metavar="SOURCE",
+        help="from frame to result instead: FILE, /dev/videoN, csi, rtsp://...; again for another one",
+    )
+    command.add_argument("--streams", type=_count, default=0, help="so many of these sources at once")
+    command.add_argument("--decoder", choices=DECODERS, default="auto", help="what decodes them")
+    command.add_argument(
+        "--real-time", action="store_true", help="play files as they were taken: who is late drops frames"
+    )
 
 
 def _places(text: str) -> List[str]:

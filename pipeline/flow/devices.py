@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+from functools import cache
+from pathlib import Path
+
 from jetpress.deploy import console
 from jetpress.deploy.device import derived, probe
 from jetpress.deploy.device.device import Device
@@ -98,3 +102,21 @@ def bench_for_pruning(plan: Plan, place: Place | None, packing: BundleConfig) ->
             "give the device (--device user@host), or set prune.macs instead",
         )
     return Bench(place, packing, plan.recipe.export)
+
+
+@cache
+def video_digest(video: str | None) -> str:
+    """SHA-256 of a video that is to be sent; empty where the device has the source itself.
+
+    Raises:
+        RecipeError: there is no such file.
+    """
+    if video is None or video == "csi" or video.startswith("/dev/") or "://" in video:
+        return ""
+    if not Path(video).is_file():
+        raise RecipeError(
+            f"benchmark.video = {video!r} is no file",
+            "give a video, or a source of the device: /dev/video0, csi, rtsp://...",
+        )
+    with Path(video).open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()

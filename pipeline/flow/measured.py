@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from jetpress.benchmarks.report.latency import summary
 from jetpress.benchmarks.report.record import part
 from jetpress.benchmarks.report.record.engines import MixedLatency
-from jetpress.benchmarks.report.record.networks import Benchmark, Latency, Ratio, State
+from jetpress.benchmarks.report.record.networks import Application, Benchmark, Latency, Power, Ratio, State
 from jetpress.pipeline.engine.contents import MAPPED
 from jetpress.pipeline.quantization import NOT_MIXED
 from jetpress.pipeline.recipe.sections.device import BudgetConfig
@@ -37,8 +37,7 @@ class Timed:
     """Of the median."""
     level: int | None
     sessions: int
-    millijoules: float | None = None
-    """For one inference; None: the device has no sensor of its power."""
+    power: Power | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,8 @@ class Session:
     """How busy the device was before."""
     without_copies: Ratio | None = None
     """The compressed engine in memory that CPU and GPU share, against itself with copies."""
+    application: tuple[Application, ...] = ()
+    """From frames of a video to results."""
 
 
 def session(numbers: Measurement | None) -> Session:
@@ -68,7 +69,7 @@ def session(numbers: Measurement | None) -> Session:
             tuple(one["interval"]),
             one["level"],
             one["sessions"],
-            (one.get("power") or {}).get("millijoules_per_inference"),
+            _power(one.get("power")),
         )
         for one in events
         if one["event"] == "result"
@@ -77,7 +78,31 @@ def session(numbers: Measurement | None) -> Session:
     against = {one["against"]: _ratio(one) for one in ratios}
     machine = next((one["line"] for one in events if one["event"] == "machine"), "")
     mapped = [one for one in events if one["event"] == "ratio" and one["of"] == MAPPED]
-    return Session(engines, against, machine, _ratio(mapped[0]) if mapped else None)
+    return Session(engines, against, machine, _ratio(mapped[0]) if mapped else None, _films(events))
+
+
+def _power(told: Mapping[str, Any] | None) -> Power | None:
+    if told is None:
+        return None
+    return Power(
+        watts=told["watts"],
+        millijoules=told["millijoules_per_inference"],
+        idle_watts=told["idle_watts"],
+        hottest_celsius=told["hottest_celsius"],
+    )
+
+
+def _films(events: Sequence[Mapping[str, Any]]) -> tuple[Application, ...]:
+    named = ("model", "side_by_side", "frames_per_s", "streams", "batch", "dropped")
+    return tuple(
+        Application(
+            **{name: one[name] for name in named},
+            latency_ms=one["latency"]["median"],
+            stages_ms={name: told["median"] for name, told in one["stages"].items()},
+        )
+        for one in events
+        if one["event"] == "video"
+    )
 
 
 def _ratio(event: Mapping[str, Any]) -> Ratio:
@@ -112,6 +137,8 @@ def benchmark(found: Session, budget: BudgetConfig) -> Benchmark | None:
         sessions=both["compressed"].sessions,
         machine=found.machine,
         without_copies=found.without_copies,
+        power=both["compressed"].power,
+        application=found.application,
     )
 
 

@@ -158,7 +158,7 @@ def _network(outcome: Outcome, found: Session, name: Literal["dense", "compresse
         engine_accuracy=tried.facts.points.get(name) if tried else None,
         latency=latency_of(timed) if timed else None,
         samples_ms=timed.samples_ms if timed else None,
-        millijoules=timed.millijoules if timed else None,
+        millijoules=timed.power.millijoules if timed and timed.power else None,
     )
 
 

@@ -11,6 +11,7 @@ from jetpress.benchmarks.report.record.networks import (
     Latency,
     Limit,
     NetworkReport,
+    Power,
     Ratio,
     Standing,
     Verdict,
@@ -38,7 +39,7 @@ def verdict(
     """
     budget = outcome.plan.recipe.budget
     if outcome.accuracy is None or outcome.networks is None:
-        checks = tuple(timing_limits(budget, compressed.latency))
+        checks = tuple(timing_limits(budget, compressed.latency, _power(judged)))
         found = _all_met(checks)
         came, why = _standing(found, None, True, faster, judged)
         cut = outcome.exports.compressed.facts.cut
@@ -48,7 +49,7 @@ def verdict(
         return Verdict(met=found, checks=checks, standing=told_as, why=why or None)
     told, networks = outcome.accuracy.facts, outcome.networks
     measured = networks.dense.facts.measured
-    checks = tuple(limits(budget, measured, told, compressed.latency))
+    checks = tuple(limits(budget, measured, told, compressed.latency, _power(judged)))
     found = _all_met(checks)
     standing: Standing = "at chance"
     why = at_chance(told)
@@ -104,7 +105,11 @@ def untouched(
 
 
 def limits(
-    budget: BudgetConfig, measured: str, told: AssessmentFacts, latency: Latency | None
+    budget: BudgetConfig,
+    measured: str,
+    told: AssessmentFacts,
+    latency: Latency | None,
+    power: Power | None = None,
 ) -> Iterator[Limit]:
     """What the budget limits, and what was found.
 
@@ -113,6 +118,7 @@ def limits(
         measured: what the points are called.
         told: the points of both networks.
         latency: of the compressed engine; None where it was not measured.
+        power: that it drew; None where the device does not say.
     """
     drop = round(-told.change.value, 4)
     yield Limit(
@@ -125,11 +131,17 @@ def limits(
         low=None if told.change.high is None else -told.change.high,
         high=None if told.change.low is None else -told.change.low,
     )
-    yield from timing_limits(budget, latency)
+    yield from timing_limits(budget, latency, power)
 
 
-def timing_limits(budget: BudgetConfig, latency: Latency | None) -> Iterator[Limit]:
-    """What the budget says of time alone; arguments as of :func:`limits`."""
+def _power(judged: Benchmark | None) -> Power | None:
+    return judged.power if judged else None
+
+
+def timing_limits(
+    budget: BudgetConfig, latency: Latency | None, power: Power | None = None
+) -> Iterator[Limit]:
+    """What the budget says of time and power alone; arguments as of :func:`limits`."""
     if budget.latency_ms is not None:
         is_open, p50 = (latency.is_open(budget.latency_ms), latency.p50) if latency else (False, None)
         yield Limit(
@@ -152,6 +164,14 @@ def timing_limits(budget: BudgetConfig, latency: Latency | None) -> Iterator[Lim
             met=None if fps is None or is_open else fps >= budget.fps,
             at_most=False,
         )
+    drawn = (
+        ("power of the board", budget.watts, power.watts if power else None, "W"),
+        ("energy of a sample", budget.millijoules, power.millijoules if power else None, "mJ"),
+    )
+    for what, limit, found, unit in drawn:
+        if limit is not None:
+            met = None if found is None else found <= limit
+            yield Limit(what=what, limit=limit, found=found, unit=unit, met=met, at_most=True)
 
 
 def at_chance(told: AssessmentFacts) -> str:

@@ -59,6 +59,8 @@ class Timing:
     benchmark: BenchmarkConfig
     attempt: int = 0
     """How many measurements before this one did not tell what was asked."""
+    video_sha256: str = ""
+    """Of the video that is sent; empty where none is."""
 
 
 @dataclass(frozen=True)

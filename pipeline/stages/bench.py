@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from jetpress.deploy.device import remote_runner
+from jetpress.deploy.device.device import Device
 from jetpress.deploy.device.events import Event, Machine, Other, Ratio, Result, by_model
 from jetpress.pipeline.engine.contents import MAPPED
 from jetpress.pipeline.engine.place import clock_offset, deliver, opened
@@ -22,7 +25,9 @@ def bench(config: Timing, bundle: Bundle, engine: Engine, draft: Path) -> Measur
         folder, arguments = deliver(device, bundle, engine)
         offset = clock_offset(device)
         events = remote_runner.run(device, folder, "bench", *arguments, *asked(config.benchmark))
+        application = filmed(device, folder, arguments, config) if config.benchmark.video else []
     sources = [event.source for event in events if isinstance(event, Result | Ratio | Machine | Other)]
+    sources += [event.source for event in application]
     (draft / "bench.json").write_text(json.dumps(sources))
     return Measurement(draft, MeasurementFacts(tuple(offset), _headline(events)))
 
@@ -32,6 +37,19 @@ def asked(benchmark: BenchmarkConfig) -> tuple[str, ...]:
     exactly = () if benchmark.sessions is None else ("--sessions", str(benchmark.sessions))
     least = ("--seconds", str(benchmark.seconds), "--runs", str(benchmark.runs))
     return (*least, "--max-seconds", str(benchmark.max_seconds), *exactly)
+
+
+def filmed(device: Device, folder: str, arguments: Sequence[str], config: Timing) -> list[Other]:
+    """The application on a video: what came of each engine, with its stages one after the other and side by side."""
+    video = config.benchmark.video or ""
+    if config.video_sha256:
+        with tempfile.TemporaryDirectory() as place:
+            shutil.copyfile(video, Path(place) / Path(video).name)
+            there = remote_runner.send(device, Path(place), config.video_sha256)
+        video = f"{there}/{Path(video).name}"
+    words = ("--video", video, "--streams", str(config.benchmark.streams))
+    events = remote_runner.run(device, folder, "bench", *arguments, *words)
+    return [event for event in events if isinstance(event, Other) and event.name == "video"]
 
 
 def _headline(events: Sequence[Event]) -> str:

@@ -205,6 +205,34 @@ class Ratios:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Power:
+    """What the board drew while the compressed engine ran."""
+
+    watts: float
+    millijoules: float
+    """Of one sample."""
+    idle_watts: float | None = None
+    hottest_celsius: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Application:
+    """What an engine gives from a video: frames decoded, prepared, computed, understood."""
+
+    model: str
+    side_by_side: bool
+    """Its stages, each in a thread of its own; else one after the other."""
+    frames_per_s: float
+    latency_ms: float
+    """Median from a frame to its result."""
+    streams: int
+    batch: int
+    dropped: int
+    stages_ms: Mapping[str, float]
+    """Medians, of a batch."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Benchmark:
     """How both networks were measured, and whether it answers what was asked."""
 
@@ -223,3 +251,7 @@ class Benchmark:
     """How busy the machine was before anything was measured, in a line."""
     without_copies: Ratio | None = None
     """How many times as fast the compressed engine is in memory that CPU and GPU share; None: not asked for."""
+    power: Power | None = None
+    """None: the device does not say what it draws."""
+    application: tuple[Application, ...] = ()
+    """Empty: no video was asked for."""

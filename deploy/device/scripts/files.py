@@ -221,9 +221,8 @@ def write(path: str, size: int) -> Answer:
 def remove(folder: str) -> Answer:
     """The working folder and all in it; how much that was. A link is removed, never what it points to."""
     held, place = usage(folder), raw(folder)
-    if os.path.exists(
-        os.path.join(place, b"clocks.json")
-    ):  # of deploy/runner/board/clocks.py: to be restored
+    leases = (b"clocks.json", b"power-mode.json")  # of deploy/runner/board/: to be restored
+    if any(os.path.exists(os.path.join(place, lease)) for lease in leases):
         raise OSError(errno.EBUSY, "a benchmark has locked the clocks of this board", folder)
     if os.path.islink(place):
         os.unlink(place)

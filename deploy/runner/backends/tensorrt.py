@@ -102,13 +102,13 @@ class Backend:
         """With the workspace of the plan; on a board whose memory is shared by default with a share of what is free,
         and with half of it again as long as a build fails for memory. The last one's size in MiB, too."""
         limit, fixed = settings.workspace_mb, settings.workspace_mb is not None
-        if not fixed and self.device.get("integrated"):
+        if self.device.get("integrated"):
             free = memory.look(Board())
-            limit = memory.workspace(free)
-            size = sum(
-                os.path.getsize(path) for path in glob.glob(glob.escape(model) + "*")
-            )  # weights beside it, too
-            said = memory.warning(size, limit or 0, free)
+            every = glob.glob(glob.escape(model) + "*")  # weights beside it, too
+            size = sum(os.path.getsize(path) for path in every)
+            memory.refuse_unless_it_can_fit(size, free)
+            limit = limit if fixed else memory.workspace(free)
+            said = "" if fixed else memory.warning(size, limit or 0, free)
             if said:
                 tell(said)
         while True:

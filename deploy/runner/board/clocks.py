@@ -11,22 +11,20 @@ import fcntl
 import glob
 import json
 import os
-import signal
 import subprocess
-import sys
 from contextlib import contextmanager
 from typing import Iterator, List, NamedTuple, Optional, Tuple
 
 from ..system.events import tell
 from ..system.failures import DeviceError, ToolMissing
 from ..system.files import make_folder, write_json
+from . import restored
 from .identity import Board
 from .sensors import GPU_CLOCKS
 
 FOLDER = os.path.join("~", ".jetpress")
 LEASE, STORED, LOCK = "clocks.json", "clocks.stored", "clocks.lock"
 JETSON_CLOCKS = "usr/bin/jetson_clocks"
-LONGEST_S = 7200  # a runner that hangs does not hold the clocks for ever
 COMMAND_S = 60
 # (folder, the lowest clock, which is raised to the highest that the power mode allows)
 FLOORS = tuple(("sys/class/devfreq/" + name, "min_freq", "max_freq") for name in GPU_CLOCKS) + (
@@ -60,14 +58,9 @@ def locked(board: Board, wanted: bool) -> Iterator[bool]:
             tell("a benchmark that was killed left the clocks locked: they are restored")
             restore(path)
         write_json(path, _lease(board, folder)._asdict())
-        watchdog, pipe = _start_watchdog(path, gate.fileno())
-        try:
+        with restored.restored(__name__, __file__, path, gate.fileno(), restore):
             _raise(path)
             yield True
-        finally:
-            restore(path)
-            os.close(pipe)
-            watchdog.wait()
 
 
 def _lease(board: Board, folder: str) -> Lease:
@@ -149,37 +142,9 @@ def _command(words: List[str]) -> None:
         )
 
 
-def _start_watchdog(path: str, gate: int) -> Tuple["subprocess.Popen[bytes]", int]:
-    """A fresh interpreter, so that it holds nothing of ours but the lock; and our end of its pipe."""
-    place = os.path.abspath(__file__)
-    for _ in __name__.split("."):
-        place = os.path.dirname(place)  # the folder, or the zipapp, that this package is imported from
-    code = (
-        "import importlib, sys; sys.path.insert(0, sys.argv[1]);"
-        "importlib.import_module(sys.argv[2]).watch(sys.argv[3])"
-    )
-    theirs, ours = os.pipe()
-    try:
-        process = subprocess.Popen(
-            [sys.executable, "-c", code, place, __name__, path],
-            stdin=theirs,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-            pass_fds=(gate,),
-        )
-    finally:
-        os.close(theirs)
-    return process, ours
-
-
 def watch(path: str) -> None:
-    """The watchdog: wait for the runner's end, and restore if it has not done so itself."""
-    for polite in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(polite, signal.SIG_IGN)
-    signal.signal(signal.SIGALRM, lambda *_: restore(path))
-    signal.alarm(LONGEST_S)
-    sys.stdin.buffer.read()
-    restore(path)
+    """The watchdog's program; see `restored`."""
+    restored.watch(path, restore)
 
 
 def held(board: Board) -> Optional[float]:

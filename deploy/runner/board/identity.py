@@ -72,14 +72,18 @@ class Board:
             if part.startswith("Package: %s\n" % name) and "ok installed" in part
         ]
 
+    def nvpmodel(self) -> Optional[str]:
+        """NVIDIA's program for power modes; a recorded board seldom has one."""
+        own = self.path("usr/sbin/nvpmodel")
+        return own if os.access(own, os.X_OK) else "nvpmodel" if self.root == "/" else None
+
     def power_mode(self) -> Optional[str]:
         """What `nvpmodel -q` says (`25W`, `MAXN`); None where there is no nvpmodel."""
-        if self.root != "/":
+        tool = self.nvpmodel()
+        if tool is None:
             return None
         try:
-            done = subprocess.run(
-                ["nvpmodel", "-q"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=10
-            )  # noqa: S607
+            done = subprocess.run([tool, "-q"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=10)
         except (OSError, subprocess.SubprocessError):
             return None
         return mode_name(done.stdout.decode("utf-8", "replace"))

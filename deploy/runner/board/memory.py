@@ -5,13 +5,17 @@ share of what is free, and half of that again where a build fails for memory.
 """
 
 import re
-from typing import NamedTuple, Optional
+import resource
+import threading
+from typing import Dict, NamedTuple, Optional
 
+from ..system.failures import DeviceError
 from .identity import Board
 
 SHARE = 0.5  # of what is free; the rest is for weights, engine and system
 LEAST_MB = 64  # of workspace; with less no tactic of a convolution fits
 CONTEXT_MB = 600  # CUDA's context and TensorRT's libraries: a rule of thumb
+PERIOD_S = 0.05
 COPIES = 3  # of the weights while it is built: as parsed, as the builder's, in the engine
 
 
@@ -21,6 +25,8 @@ class Memory(NamedTuple):
     free: int
     swap: int  # free
     zram: bool  # a swap that is compressed memory: it takes what it gives
+    total: int = 0  # of the board
+    all_swap: int = 0
 
 
 def look(board: Board) -> Memory:
@@ -28,7 +34,67 @@ def look(board: Board) -> Memory:
     text = board.read("proc/meminfo") or ""
     sizes = {name: int(size) >> 10 for name, size in re.findall(r"^(\w+): +(\d+) kB", text, re.MULTILINE)}
     swaps = board.read("proc/swaps") or ""
-    return Memory(sizes.get("MemAvailable", 0), sizes.get("SwapFree", 0), "zram" in swaps)
+    free, swap = sizes.get("MemAvailable", 0), sizes.get("SwapFree", 0)
+    return Memory(free, swap, "zram" in swaps, sizes.get("MemTotal", 0), sizes.get("SwapTotal", 0))
+
+
+class Watched:
+    """How much memory went while something ran, in the block: of the whole machine, GPU included where it shares it."""
+
+    def __init__(self, board: Board) -> None:
+        self.board, self.before = board, look(board)
+        self.least = self.before.free + self.before.swap
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> "Watched":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while True:
+            now = look(self.board)
+            self.least = min(self.least, now.free + now.swap)
+            if self._stop.wait(PERIOD_S):
+                return
+
+    def facts(self) -> Dict[str, int]:
+        """MiB: what went at most (others' share is in it), the most that this process held, and what there is."""
+        went = self.before.free + self.before.swap - self.least
+        held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+        return {
+            "peak_mb": max(went, 0),
+            "process_mb": held,
+            "free_mb": self.before.free,
+            "total_mb": self.before.total,
+        }
+
+
+def in_words(facts: Dict[str, int]) -> str:
+    """For people."""
+    if not facts["total_mb"]:
+        return "%(process_mb)d MiB of memory" % facts
+    return (
+        "at most %(peak_mb)d MiB of the %(total_mb)d MiB of this machine (the process %(process_mb)d)" % facts
+    )
+
+
+def refuse_unless_it_can_fit(model_bytes: int, memory: Memory) -> None:
+    """Before a build for which the board has not enough, whatever else ends on it.
+
+    Raises DeviceError where the weights alone, as parsed and in the engine, are more than all memory and swap.
+    """
+    needed = 2 * (model_bytes >> 20) + LEAST_MB
+    if memory.total and needed > memory.total + memory.all_swap:
+        raise DeviceError(
+            "the build needs %d MiB at least, and this board has %d MiB and %d MiB of swap"
+            % (needed, memory.total, memory.all_swap),
+            advice(memory),
+        )
 
 
 def workspace(memory: Memory) -> Optional[int]:

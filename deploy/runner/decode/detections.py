@@ -5,7 +5,7 @@ the image, so this comes after it, on the CPU. It is torchvision's own post-proc
 RetinaNet, FCOS and SSD) in numpy alone, by the rules in the bundle's plan. In a program of one's own, with `runner.pyz`
 on `sys.path`:
 
-    from runner.detections import detections
+    from runner.decode.detections import detections
     for boxes, scores, labels in detections(outputs, plan["detection"]): ...
 """
 

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any, Dict, Optional
 
 from ..backends import open_backend
-from ..board import clocks
+from ..board import clocks, memory
 from ..board.identity import Board
 from ..interface import timings
 from ..interface.settings import Settings
@@ -99,7 +99,10 @@ def _build(backend: "Backend", model: str, settings: Settings, stamp: Stamp, out
     if cache and cache.seconds and not backend.shows_progress:
         tell("  the last build here took %d s; this TensorRT shows no progress" % cache.seconds)
     try:
-        facts = backend.build(model, settings, draft, cache)
+        with memory.Watched(Board()) as watched:
+            facts = backend.build(model, settings, draft, cache)
+        facts["memory"] = watched.facts()
+        tell("  the build took %s" % memory.in_words(watched.facts()))
         sha256, size = digest(draft)
         account = backend.inspect(draft, settings.inputs, settings.dla_core)
         facts.update(_account(account, out, name), dla=_on_dla(facts, account, settings))

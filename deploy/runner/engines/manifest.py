@@ -56,6 +56,7 @@ class Bundle:
         for name, entry in sorted(self.files.items()):
             verify(contained(root, name), entry.sha256, entry.size)
         self.plan = _checked(read_json(self.path("plan.json")))
+        self.any_power_mode = False  # whether engines may be run that were built in another one
         self.backend, self.precision = str(self.plan["backend"]), str(self.plan["precision"])
         self.models = _models(self.plan)
         self.inputs = _inputs(self.plan)

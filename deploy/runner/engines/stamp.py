@@ -173,6 +173,8 @@ def open_engines(
     By name, or `backward`: where an engine lies in memory hangs on when it was opened.
     """
     stamp, here = read_stamp(folder), identity_of(backend)
+    if bundle.any_power_mode:
+        here = here._replace(power_mode=stamp.identity.power_mode)
     if stamp.engines and not here.fits(stamp.identity):
         raise DeviceError(
             "these engines were built with %s; here is %s" % (stamp.identity.in_words(), here.in_words()),

@@ -3,7 +3,7 @@
 For the type checker and for whoever writes a backend: Python 3.6, where the runner must run, has no Protocol.
 """
 
-from typing import TYPE_CHECKING, Dict, List, Optional
+from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
 
 if TYPE_CHECKING:
     from typing import Protocol, TypedDict
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
         def infer(self, feeds: Feeds) -> Feeds:
             """One untimed run."""
+
+        def once(self, feeds: Feeds) -> Tuple[Feeds, Dict[str, float]]:
+            """One run, and what its parts took in ms: `compute`, and `h2d` and `d2h` where something is copied."""
 
         def bind(self, feeds: Feeds) -> None:
             """Put the inputs where the timed runs take them from."""

@@ -123,7 +123,7 @@ def _measured(
             terms = asked.terms(len(names), locked, number)
             if asked.sessions == 1:  # it needs no other process to be a fresh one
                 return session.read(session.as_plain(session.run(subjects, terms)))
-            return session.read(processes.run(_words(subjects, terms, places))["engines"])
+            return session.read(processes.run(words_of(subjects, terms, places))["engines"])
 
         sessions = _sessions(begin, pairs, asked)
         look_around()
@@ -168,7 +168,7 @@ def _sessions(
     return sessions
 
 
-def _words(subjects: Sequence[Subject], terms: Terms, places: Sequence[str]) -> List[str]:
+def words_of(subjects: Sequence[Subject], terms: Terms, places: Sequence[str]) -> List[str]:
     """The command line of one session."""
     words = ["session"]
     for subject in subjects:

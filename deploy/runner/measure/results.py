@@ -44,6 +44,7 @@ class Result(NamedTuple):
     varied_inputs: Optional[Dict[str, object]]
     parts: Dict[str, Dict[str, object]]
     power: Optional[Power]
+    memory: Dict[str, int]  # of the session that took most, all of its engines together
     raw: Dict[str, List[float]]
     blocks: List[Dict[str, object]]
 
@@ -85,6 +86,7 @@ def result(name: str, sessions: Sessions, disturbed: Sequence[str], remedy: str)
         varied_inputs={"ratio": varied.ratio, "interval": varied.interval} if varied else None,
         parts={kind: latencies.summary(values) for kind, values in series.items() if kind != "latency"},
         power=together([(one.power, spent(one.blocks), count(one.blocks) * one.batch) for one in mine]),
+        memory=max((one.memory for one in mine), key=lambda told: told["peak_mb"]),
         raw={kind: [round(value, 6) for value in values] for kind, values in series.items()},
         blocks=[
             {"session": number, "start": block.start, "stop": block.stop, "runs": count([block])}

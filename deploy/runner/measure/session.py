@@ -9,7 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence
 
 from ..backends import open_backend
-from ..board import clocks
+from ..board import clocks, memory
 from ..board.identity import Board
 from ..board.watch import Power, Watch
 from ..engines.infer import batch_of, different_batches, fingerprint, first_batch
@@ -90,6 +90,7 @@ class Observed(NamedTuple):
     varied: Optional[stats.Ratio]
     power: Optional[Power]
     blocks: List[Block]
+    memory: Dict[str, int]  # what all engines of the session took together
 
 
 Blocks = Dict[str, List[Block]]  # of each engine
@@ -97,8 +98,12 @@ Blocks = Dict[str, List[Block]]  # of each engine
 
 def run(subjects: Sequence[Subject], terms: Terms) -> Dict[str, Observed]:
     """Measure in this process, and end with nothing open. What it gives survives JSON: see `read`."""
-    entries = opened(subjects, terms.backward)
     board = Board()
+    with memory.Watched(board) as held:
+        return _run(opened(subjects, terms.backward), terms, board, held)
+
+
+def _run(entries: Dict[str, Entry], terms: Terms, board: Board, held: memory.Watched) -> Dict[str, Observed]:
     watch = Watch(board, clocks.held(board) if terms.locked else None)
     sessions = {name: entry.session for name, entry in entries.items()}
     reference = {name: entry.session.infer(entry.feeds) for name, entry in entries.items()}
@@ -127,6 +132,7 @@ def run(subjects: Sequence[Subject], terms: Terms) -> Dict[str, Observed]:
             varied=other,
             power=power,
             blocks=mine,
+            memory=dict(held.facts(), engines=len(entries)),
         )
     return observed
 

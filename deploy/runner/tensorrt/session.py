@@ -157,9 +157,14 @@ class Session:
 
     def infer(self, feeds: Feeds) -> Feeds:
         """One untimed run."""
+        return self.once(feeds)[0]
+
+    def once(self, feeds: Feeds) -> Tuple[Feeds, Dict[str, float]]:
+        """One run, and what its parts took by CUDA events, in ms."""
         self._fill(feeds)
-        self._run_once()
-        return {name: self.host[name].copy() for name in self.output_names}
+        times = self._run_once()
+        results = {name: self.host[name].copy() for name in self.output_names}
+        return results, dict(zip(("h2d", "compute", "d2h"), times))  # noqa: B905 - Python 3.6
 
     def bind(self, feeds: Feeds) -> None:
         """Put the inputs where the timed runs take them from; make the CUDA graph, if one is asked for."""
@@ -173,10 +178,10 @@ class Session:
         for tensor in self.inputs:
             self.host[tensor.name][...] = feeds[tensor.name]
 
-    def _run_once(self) -> None:
+    def _run_once(self) -> Tuple[float, ...]:
         """With both transfers, whatever the knobs say."""
         self.slots[0].start(self.uploads, self.enqueue, self.downloads, True)
-        self.slots[0].times(True)
+        return self.slots[0].times(True)
 
     def block(self, milliseconds: float, least: int) -> Dict[str, List[float]]:
         """Timed runs for so long and at least so many; what trtexec measures, in ms.

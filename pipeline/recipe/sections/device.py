@@ -69,6 +69,11 @@ class BenchmarkConfig(Section):
     lock_clocks: bool = False
     """Highest clocks of the power mode while it is measured; those of before afterwards, also after a crash. Needs
     root on the board, or ``sudo -n jetson_clocks``."""
+    video: str | None = None
+    """Also measure the application, from a frame to its result: a video file, which is sent to the device, or a source
+    there: ``/dev/video0``, ``csi``, ``rtsp://...``. See `docs/video.md`."""
+    streams: AtLeastOne = 1
+    """So many of that source at once."""
     power_mode: str | None = None
     """Power mode that the board must be in, as nvpmodel names it (``MAXN``, ``15W``); another is refused before
     anything is sent. None: whichever it is in; the results name it."""
@@ -84,3 +89,7 @@ class BudgetConfig(Section):
     """Largest median latency of the compressed engine."""
     fps: Positive | None = None
     """Smallest throughput of the compressed engine, in samples per second."""
+    watts: Positive | None = None
+    """Most that the board may draw while the compressed engine runs; needs a board with a power monitor."""
+    millijoules: Positive | None = None
+    """Most that one sample may take of the board's energy."""

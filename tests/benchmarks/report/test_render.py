@@ -268,6 +268,18 @@ class TestTheVerdictComesFirst:
         measured = {"verdict": "valid", "reasons": [], "knobs": {}, "without_copies": ratio}
         assert said in self.said(tmp_path, benchmark=measured)[0]
 
+    def test_the_application_is_in_the_headline(self, tmp_path: Path) -> None:
+        one = {"model": "compressed", "side_by_side": False, "frames_per_s": 50.0, "latency_ms": 12.0, "streams": 4,
+               "batch": 1, "dropped": 7, "stages_ms": {"decode": 3.0}}  # fmt: skip
+        others = [
+            {**one, "side_by_side": True, "frames_per_s": 62.0},
+            {**one, "model": "dense", "frames_per_s": 40.0},
+        ]
+        measured = {"verdict": "valid", "reasons": [], "knobs": {}, "application": [one, *others]}
+        _, headline, _ = self.said(tmp_path, benchmark=measured)
+        expected = "The application: 62 frames/s (dense 40), 4 streams, from frame to result 12 ms, 7 frames dropped."
+        assert expected in [line.replace(".0 ", " ").replace("40.0", "40") for line in headline["lines"]]
+
     @pytest.mark.parametrize(("value", "low", "high"), [(1.2, 0.9, 1.5), (1.005, 1.004, 1.006)])
     def test_noise(self, value: float, low: float, high: float, tmp_path: Path) -> None:
         text, headline, _ = self.said(tmp_path, ratios=ratios({"value": value, "low": low, "high": high}))

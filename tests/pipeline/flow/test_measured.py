@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from jetpress.benchmarks.report.record.networks import Ratio
+from jetpress.benchmarks.report.record.networks import Power, Ratio
 from jetpress.pipeline.flow.measured import Session, benchmark, latency_of, mixed_latency, session, unanswered
+from jetpress.pipeline.flow.verdict import timing_limits
 from jetpress.pipeline.quantization import NOT_MIXED
 from jetpress.pipeline.recipe.sections.device import BudgetConfig
 from jetpress.pipeline.store.artifact import Measurement
@@ -70,9 +71,20 @@ def test_the_worse_of_both_verdicts_counts_with_all_reasons(tmp_path: Path) -> N
     assert judged.knobs == {"batch": 2, "threads": 1}
 
 
-def test_what_one_inference_takes_where_the_device_tells(tmp_path: Path) -> None:
-    told = {**result("compressed", "valid", 1.0), "power": {"watts": 8.0, "millijoules_per_inference": 4.0}}
-    assert session_of(tmp_path, told).engines["compressed"].millijoules == 4.0
+def test_power_is_held_to_the_budget_and_the_application_is_told(tmp_path: Path) -> None:
+    power = {"watts": 11.0, "millijoules_per_inference": 40.0, "idle_watts": 5.0, "hottest_celsius": 51.0}
+    summary = {"median": 20.0}
+    film = {"event": "video", "model": "compressed", "side_by_side": True, "frames_per_s": 62.0, "streams": 4,
+            "batch": 2, "dropped": 3, "latency": summary, "stages": {"decode": summary}}  # fmt: skip
+    found = session_of(tmp_path, {**result("compressed", "valid", 1.0), "power": power}, film)
+    judged = benchmark(found, BudgetConfig())
+    assert judged is not None
+    assert judged.power == Power(watts=11.0, millijoules=40.0, idle_watts=5.0, hottest_celsius=51.0)
+    (told,) = judged.application
+    assert (told.frames_per_s, told.latency_ms, told.stages_ms) == (62.0, 20.0, {"decode": 20.0})
+    limits = list(timing_limits(BudgetConfig(watts=10, millijoules=50), None, judged.power))
+    assert [(one.found, one.unit, one.met) for one in limits] == [(11.0, "W", False), (40.0, "mJ", True)]
+    assert [one.met for one in timing_limits(BudgetConfig(watts=10), None, None)] == [None]
 
 
 def test_numbers_that_are_not_there() -> None:

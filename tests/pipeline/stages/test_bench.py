@@ -15,10 +15,14 @@ import pytest
 
 from jetpress.deploy.device import device as devices
 from jetpress.deploy.device import remote_runner, ssh
-from jetpress.deploy.errors import DeviceError, TrustError
+from jetpress.deploy.errors import DeviceError, RecipeError, TrustError
 from jetpress.deploy.pack import pack
 from jetpress.pipeline.engine.place import clock_offset
-from jetpress.pipeline.recipe.configs import Place
+from jetpress.pipeline.flow.devices import video_digest
+from jetpress.pipeline.flow.measured import session
+from jetpress.pipeline.recipe.configs import Place, Timing
+from jetpress.pipeline.recipe.sections.device import BenchmarkConfig
+from jetpress.pipeline.stages.bench import bench
 from jetpress.pipeline.stages.build import build
 from jetpress.pipeline.store.artifact import Bundle
 from tests.deploy import sshd
@@ -93,6 +97,27 @@ def test_a_build_survives_kill_9_of_its_host_and_is_not_done_again(
     assert device.clean().files > 5
     device.close()
     assert list(server.home.iterdir()) == []
+
+
+def test_the_application_is_measured_on_a_video_that_is_sent(tmp_path: Path) -> None:
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("ffmpeg is not installed here: it makes and decodes the video of this test")
+    film, made, here = tmp_path / "film.mkv", packed(tmp_path), Place(None, IDENTITY)
+    picture = ["-f", "lavfi", "-i", "testsrc2=size=64x48:rate=30:duration=1"]
+    subprocess.run(["ffmpeg", "-loglevel", "error", *picture, str(film)], check=True)
+    for name in ("engine", "numbers"):
+        (tmp_path / name).mkdir()
+    engine = build(here, made, tmp_path / "engine")
+    short = BenchmarkConfig(seconds=0.2, runs=11, sessions=1, video=str(film), streams=2)
+    numbers = bench(Timing(here, short, 0, video_digest(str(film))), made, engine, tmp_path / "numbers")
+    told = session(numbers).application
+    assert {(one.model, one.side_by_side) for one in told} == {
+        (model, way) for model in ("compressed", "dense") for way in (False, True)
+    }
+    assert {one.streams for one in told} == {2}
+    assert video_digest("/dev/video0") == video_digest("rtsp://camera/stream") == video_digest(None) == ""
+    with pytest.raises(RecipeError, match=r"benchmark\.video = 'none\.mp4' is no file"):
+        video_digest("none.mp4")
 
 
 @needs_sshd

@@ -321,6 +321,7 @@ BESIDE = {
     "jetpress.pipeline.recipe.reading": "finds recipes, which are in every key by what they say",
     "jetpress.pipeline.recipe.sections.known": "reads names, and what they stand for is followed where it is used",
     "jetpress.deploy.runner.board.clocks": "starts itself, and is packed",
+    "jetpress.deploy.runner.board.power_modes": "starts itself, and is packed",
     "jetpress.deploy.runner.system.processes": "starts itself, and is packed",
 }
 """Modules that know where they lie and have no need to say what they read."""

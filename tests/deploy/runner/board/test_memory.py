@@ -11,6 +11,7 @@ import pytest
 from jetpress.deploy.runner.__main__ import main
 from jetpress.deploy.runner.board import memory
 from tests.deploy.api import fake
+from tests.deploy.device.test_device import until
 from tests.deploy.runner.plans import PLAN, events
 from tests.deploy.runner_bundles import bundle
 
@@ -53,6 +54,44 @@ def test_a_build_that_may_not_fit_is_said_before() -> None:
     assert "take 1700 MiB (an estimate), and 1000 MiB are free" in memory.warning(200 << 20, 500, free)
     assert "nvzramconfig" not in memory.advice(free)
     assert "mkswap" not in memory.advice(free._replace(swap=8192))
+
+
+def test_a_build_that_cannot_fit_is_not_begun(
+    board: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "root/proc").mkdir(parents=True)
+    words = "MemTotal: 61440 kB\nMemAvailable: 61440 kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\n"
+    (tmp_path / "root/proc/meminfo").write_text(words)
+    monkeypatch.setenv("JETPRESS_BOARD", str(tmp_path / "root"))
+    trt = board("8.5")
+    plan = {**PLAN, "models": {"one": {"file": "model.onnx"}}}
+    place = bundle(tmp_path / "b", batch="n", **plan)
+    assert main(["build", "--bundle", str(place)]) == 5
+    assert "needs 64 MiB at least, and this board has 60 MiB" in events(capsys)["error"][0]["what"]
+    assert not [name for _, name, _ in trt.CALLS if name == "set_memory_pool_limit"]
+    assert not list((place / "engines").glob("*.engine"))
+
+
+def test_the_peak_is_what_went_while_it_ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from jetpress.deploy.runner.board.identity import Board
+
+    (tmp_path / "proc").mkdir()
+    file = tmp_path / "proc/meminfo"
+
+    def free(mib: int) -> None:
+        text = f"MemTotal: {8000 << 10} kB\nMemAvailable: {mib << 10} kB\nSwapFree: 0 kB\n"
+        (tmp_path / "new").write_text(text)
+        (tmp_path / "new").replace(file)
+
+    free(4000)
+    with memory.Watched(Board(str(tmp_path))) as watched:
+        free(3100)
+        until(lambda: watched.least == 3100)
+        free(3900)
+    facts = watched.facts()
+    assert (facts["peak_mb"], facts["free_mb"], facts["total_mb"]) == (900, 4000, 8000)
+    assert facts["process_mb"] > 20
+    assert "at most 900 MiB of the 8000 MiB of this machine" in memory.in_words(facts)
 
 
 @pytest.mark.parametrize("sessions", [1, 2])

@@ -11,7 +11,7 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "bundle", "runner.pyz"))
 import numpy as np
-from runner.detections import detections
+from runner.decode.detections import detections
 
 with open(os.path.join(HERE, "bundle", "plan.json"), encoding="utf-8") as file:
     PLAN = json.load(file)

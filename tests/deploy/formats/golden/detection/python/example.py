@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 from PIL import Image
 from runner.backends import open_backend
-from runner.detections import detections
-from runner.engines import open_engines
-from runner.failures import RunnerError
-from runner.manifest import Bundle
+from runner.decode.detections import detections
+from runner.engines.manifest import Bundle
+from runner.engines.stamp import open_engines
+from runner.system.failures import RunnerError
 
 HEIGHT, WIDTH = 48, 64
 LABELS = open(os.path.join(HERE, "labels.txt"), encoding="utf-8").read().splitlines()

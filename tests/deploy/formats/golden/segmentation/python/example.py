@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from PIL import Image
 from runner.backends import open_backend
-from runner.engines import open_engines
-from runner.failures import RunnerError
-from runner.manifest import Bundle
+from runner.engines.manifest import Bundle
+from runner.engines.stamp import open_engines
+from runner.system.failures import RunnerError
 
 HEIGHT, WIDTH = 48, 64
 CSI = ("nvarguscamerasrc ! video/x-raw(memory:NVMM),width=1280,height=720,framerate=30/1 ! nvvidconv ! "

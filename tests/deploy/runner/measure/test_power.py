@@ -1,0 +1,190 @@
+"""`bench --power-modes` on a board of files, with programs that answer as nvpmodel and tegrastats do."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jetpress.deploy.pack import pack
+from jetpress.deploy.runner.__main__ import main
+from jetpress.deploy.runner.board import power_modes
+from jetpress.deploy.runner.measure import power, power_plot
+from tests.deploy.device.test_device import until
+from tests.deploy.runner_bundles import bundle
+from tests.deploy.runner_schema import faults
+
+PROBES = Path(__file__).parents[3] / "probes"
+WATTS = {"MAXN": 18000, "15W": 11000, "7W": 6000}
+CONF = "".join(f"< POWER_MODEL ID={at} NAME={name} >\nCPU_ONLINE CORE_0 1\n" for at, name in enumerate(WATTS))
+NVPMODEL = """#!/bin/sh
+# -q as tests/probes/nvpmodel_q_fan_warning.txt; MAXN asks for a reboot unless it is taken without a question
+cd {root}
+if [ "$1" = -q ]; then echo "NVPM WARN: fan mode is not set!"; echo "NV Power Mode: $(cat mode)"; cat id; exit 0; fi
+name=$(sed -n "s/.*ID=$2 NAME=\\(.*\\) >/\\1/p" etc/nvpmodel.conf)
+if [ -e wants_reboot ] && [ "$2" = 0 ]; then
+    echo "NVPM WARN: Reboot required for changing to this power mode: $2"
+    echo "NVPM WARN: DO YOU WANT TO REBOOT NOW? enter YES/yes to confirm:"
+    read answer; echo "$answer" > answer; exit 255
+fi
+echo "$name" > mode; echo "$2" > id
+for one in MAXN=18000 15W=11000 7W=6000; do
+    [ "${{one%%=*}}" = "$name" ] && echo "${{one#*=}}" > sys/class/hwmon/hwmon3/curr1_input
+done
+exit 0
+"""
+TEGRASTATS = """#!/bin/sh
+while :; do sed -n 1p {line}; sleep 0.1; done
+"""
+
+
+@pytest.fixture
+def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """In 15 W: one rail of 1 V, whose current hangs on the mode."""
+    root, home = tmp_path / "board", tmp_path / "home"
+    home.mkdir()
+    rail = root / "sys/class/hwmon/hwmon3"
+    zone = root / "sys/class/thermal/thermal_zone0"
+    for folder in (rail, zone, root / "etc", root / "usr/sbin", root / "usr/bin"):
+        folder.mkdir(parents=True)
+    for place, text in {
+        rail / "name": "ina3221",
+        rail / "in1_label": "VDD_IN",
+        rail / "in1_input": "1000",
+        rail / "curr1_input": str(WATTS["15W"]),
+        zone / "type": "tj-thermal",
+        zone / "temp": "54500",
+        root / "etc/nvpmodel.conf": CONF,
+        root / "mode": "15W",
+        root / "id": "1",
+    }.items():
+        place.write_text(text + "\n")
+    line = PROBES / "tegrastats_jp6_orin_nano.txt"
+    for name, text in {
+        "usr/sbin/nvpmodel": NVPMODEL.format(root=root),
+        "usr/bin/tegrastats": TEGRASTATS.format(line=line),
+    }.items():
+        (root / name).write_text(text)
+        (root / name).chmod(0o755)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("JETPRESS_BOARD", str(root))
+    monkeypatch.setattr(power, "SETTLE_S", 0.0)
+    if os.geteuid():
+        pytest.skip("power modes are root's")
+    return root
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    models = {"compressed": {"file": "model.onnx", "sparse": False}}
+    folder = bundle(tmp_path_factory.mktemp("power") / "b", models=models)
+    assert main(["build", "--bundle", str(folder)]) == 0
+    return folder
+
+
+def run(
+    capsys: pytest.CaptureFixture[str], *words: object
+) -> tuple[int, dict[str, list[dict[str, Any]]], str]:
+    capsys.readouterr()
+    code = main(["bench", "--seconds", "0.3", "--runs", "16", *map(str, words)])
+    said = capsys.readouterr()
+    told: dict[str, list[dict[str, Any]]] = {"power_mode": [], "power": [], "error": []}
+    for event in map(json.loads, said.out.splitlines()):
+        assert faults(event) == []
+        told.setdefault(event["event"], []).append(event)
+    return code, told, said.err
+
+
+def mode(root: Path) -> str:
+    return (root / "mode").read_text().strip()
+
+
+def test_every_mode_and_the_one_to_choose(
+    board: Path, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    words = ("--bundle", place, "--power-modes", "all", "--watts", 12, "--out", out)
+    code, told, prose = run(capsys, *words)
+    assert code == 0, prose
+    assert [one["name"] for one in told["power_mode"]] == list(WATTS)
+    for one in told["power_mode"]:
+        found = one["engines"]["compressed"]["power"]
+        assert found["watts"] == pytest.approx(WATTS[one["name"]] / 1000)
+        each = found["watts"] / one["engines"]["compressed"]["frames_per_s"] * 1000
+        assert found["millijoules_per_inference"] == pytest.approx(each, rel=0.2)
+        assert found["hottest_celsius"] == 54.5
+        assert found["tegrastats_watts"] == pytest.approx(12.479)
+        assert "power is" in "".join(one["engines"]["compressed"]["faults"]) or one["name"] == "15W"
+    (chosen,) = told["power"]
+    assert chosen["mode"] in ("15W", "7W")
+    assert (chosen["before"], chosen["after"], mode(board)) == ("15W", "15W", "15W")
+    assert "within 12 W" in prose
+    drawing = (out / "power.svg").read_text()
+    assert all(f">{name}, " in drawing for name in WATTS)
+    assert not (Path.home() / ".jetpress/power-mode.json").exists()
+
+
+def test_a_mode_that_reboots_is_refused_unless_it_is_allowed(
+    board: Path, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (board / "wants_reboot").touch()
+    boot = board / power_modes.BOOT
+    boot.parent.mkdir(parents=True)
+    boot.write_text("one")
+    words = ("--bundle", place, "--power-modes", "7W,MAXN", "--out", tmp_path / "out")
+    code, told, _ = run(capsys, *words)
+    assert (code, mode(board), (board / "answer").read_text().strip()) == (0, "15W", "no")
+    assert [(one["name"], one["reason"]) for one in told["power_mode"]] == [
+        ("7W", ""),
+        ("MAXN", "it needs a reboot: --allow-reboot"),
+    ]
+    words = (*words[:-1], tmp_path / "again", "--allow-reboot")
+    code, told, prose = run(capsys, *words)
+    assert (code, (board / "answer").read_text().strip()) == (5, "YES")
+    assert "give the same command again" in prose
+    (board / "mode").write_text("MAXN\n")  # as it comes up
+    (board / "wants_reboot").unlink()
+    boot.write_text("two")
+    code, told, prose = run(capsys, *words)
+    assert (code, [one["name"] for one in told["power_mode"]], mode(board)) == (0, ["MAXN"], "15W")
+    assert "1 power modes were measured before" in prose
+
+
+def test_the_mode_of_before_comes_back_after_kill_9(board: Path, place: Path, tmp_path: Path) -> None:
+    pack(tmp_path / "runner.pyz")
+    words = ["bench", "--bundle", str(place), "--power-modes", "7W", "--seconds", "30"]
+    runner = subprocess.Popen(
+        [sys.executable, str(tmp_path / "runner.pyz"), *words], stdout=subprocess.DEVNULL
+    )
+    until(lambda: mode(board) == "7W")
+    runner.send_signal(signal.SIGKILL)
+    runner.wait()
+    until(lambda: mode(board) == "15W")
+    until(lambda: not (Path.home() / ".jetpress/power-mode.json").exists())
+
+
+def test_what_is_no_mode_and_no_board(
+    board: Path, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, _, prose = run(capsys, "--bundle", place, "--power-modes", "25W")
+    assert (code, "no power mode 25W" in prose, "1 (15W)" in prose) == (2, True, True)
+    code, _, prose = run(capsys, "--bundle", place, "--power-modes", "7W", "--watts", 1)
+    assert (code, "no power mode is within 1 W" in prose, mode(board)) == (7, True, "15W")
+    code, _, prose = run(capsys, "--bundle", place, "--power-modes", "all", "--allow-reboot")
+    assert (code, "needs --out" in prose) == (2, True)
+    monkeypatch.setenv("JETPRESS_BOARD", str(board / "etc"))
+    code, _, prose = run(capsys, "--bundle", place, "--power-modes", "all")
+    assert (code, "no power modes" in prose) == (3, True)
+
+
+def test_a_plot_without_watts_is_still_one() -> None:
+    points = [power_plot.Point("MAXN", 100.0, None, None), power_plot.Point("15<W", 50.0, 11.0, 220.0)]
+    drawn = power_plot.svg(points, None)
+    assert drawn.count("<circle") == 1
+    assert "15&lt;W, 220 mJ" in drawn
