@@ -27,7 +27,7 @@ from pathlib import Path
 
 EXECUTIONS, SLOWEST_S, MOST_MB, LONGEST = 1_000_000, 10, 512, 8192
 SAVED_S = 10.0
-PART = 100_000
+PART = 500_000
 """Executions of one process: what a library leaks ends with it."""
 
 
