@@ -14,7 +14,7 @@ from typing import Literal, cast
 import numpy as np
 
 from jetpress.benchmarks.stats import Interval
-from jetpress.deploy.runner import latencies as runner
+from jetpress.deploy.runner.measure import latencies as runner
 
 Verdict = Literal["faster", "slower", "noise"]
 
@@ -31,7 +31,7 @@ class Comparison:
 def compare(first: Sequence[Sequence[float]], second: Sequence[Sequence[float]], seed: int = 0) -> Comparison:
     """Compare two interleaved series of latencies by the median of their rounds' ratios.
 
-    The rule is the runner's (:func:`jetpress.deploy.runner.latencies.ratio`), so board and host say the same.
+    The rule is the runner's (:func:`jetpress.deploy.runner.measure.latencies.ratio`), so board and host say the same.
 
     Args:
         first: the samples of each round.

@@ -1,6 +1,6 @@
 """BACKENDS: one frozen record for each runtime that makes and runs engines, as plain facts.
 
-What the host must know of a runtime stands here; how the runner opens it is ``deploy/runner/backend_NAME.py``, which
+What the host must know of a runtime stands here; how the runner opens it is ``deploy/runner/backends/NAME.py``, which
 is found by the record's name. To add one: that file, and a record here.
 """
 

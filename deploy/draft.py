@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from jetpress.deploy.errors import RecipeError
-from jetpress.deploy.runner.files import settle, settle_all
+from jetpress.deploy.runner.system.files import settle, settle_all
 
 SUFFIX = ".jetpress.draft"
 

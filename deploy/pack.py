@@ -10,7 +10,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-READS = ("runner/*.py", "runner/*.json")
+READS = ("runner/**/*.py", "runner/*.json")
 LAUNCHER = """import os
 import sys
 
@@ -24,8 +24,9 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 def pack(destination: Path) -> None:
     """Write the runner to ``destination``: stored, not compressed, so that no zlib version changes a byte."""
     entries = {"__main__.py": LAUNCHER.encode()}
-    for path in (path for pattern in READS for path in Path(__file__).parent.glob(pattern)):
-        entries[f"runner/{path.name}"] = path.read_bytes()
+    here = Path(__file__).parent
+    for path in (path for pattern in READS for path in here.glob(pattern)):
+        entries[path.relative_to(here).as_posix()] = path.read_bytes()
     with destination.open("wb") as target:
         target.write(b"#!/usr/bin/env python3\n")
         with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:

@@ -20,9 +20,9 @@ from jetpress.deploy.device.events import Machine, Ratio, Result, by_model
 from jetpress.deploy.errors import BenchmarkInvalid, DeviceError, RecipeError, ToolMissing
 from jetpress.deploy.fields import made_plain, parse
 from jetpress.deploy.pack import pack
-from jetpress.deploy.runner.bench import RULER
-from jetpress.deploy.runner.intervals import TELLS
-from jetpress.deploy.runner.latencies import BLOCKS
+from jetpress.deploy.runner.measure.bench import RULER
+from jetpress.deploy.runner.measure.intervals import TELLS
+from jetpress.deploy.runner.measure.latencies import BLOCKS
 from jetpress.pipeline.summary import find_run
 
 ORIGIN = ("backend", "version", "device", "compute_capability", "module", "multiprocessors", "memory_gb")

@@ -3,12 +3,12 @@
     python -m studies.calibration simulated --times 200
     python -m studies.calibration real --times 200 --neighbours 0 1 4 --seconds 0.5 --kept FILE
 
-`simulated` runs the runner's own rule (`deploy/runner/intervals.py`: when to stop, which interval, which verdict) on
-sessions that are drawn, so that thousands of benchmarks take seconds. `real` runs the whole runner on real engines of
-ONNX Runtime, two that are the same and two of which one does three times the work, beside so many neighbours that do
-the same; every benchmark is kept in a file, and the same command goes on where it stopped. Both print, for each kind of
-load, how often identical engines were called faster or slower (at most 5 %), how often the threefold one was not called
-faster (at most 1 %), and how often the interval held the true ratio.
+`simulated` runs the runner's own rule (`deploy/runner/measure/intervals.py`: when to stop, which interval, which
+verdict) on sessions that are drawn, so that thousands of benchmarks take seconds. `real` runs the whole runner on real
+engines of ONNX Runtime, two that are the same and two of which one does three times the work, beside so many
+neighbours that do the same; every benchmark is kept in a file, and the same command goes on where it stopped. Both
+print, for each kind of load, how often identical engines were called faster or slower (at most 5 %), how often the
+threefold one was not called faster (at most 1 %), and how often the interval held the true ratio.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from jetpress.deploy.pack import pack
-from jetpress.deploy.runner import intervals
-from jetpress.deploy.runner.bench import MAX_SECONDS, SESSION_ROUNDS
+from jetpress.deploy.runner.measure import intervals
+from jetpress.deploy.runner.measure.bench import MAX_SECONDS, SESSION_ROUNDS
 from studies.table import row, title
 
 SESSION_S = 2.5

@@ -26,7 +26,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from jetpress.deploy.runner.files import write_json
+from jetpress.deploy.runner.system.files import write_json
 from studies.gpu_files import BACKENDS, NETWORKS, SMALL, Network, files, modules
 
 LEAST_S = 15.0

@@ -240,10 +240,10 @@ def furthest(found: NDArray[Any], expected: NDArray[Any]) -> float:
 
 def rtx(path: Path, inputs: tuple[InputConfig, ...]) -> Record:
     """A real build, as the runner does it."""
-    from jetpress.deploy.runner.backend_tensorrt import load_library, make_log
-    from jetpress.deploy.runner.settings import Input, Settings
-    from jetpress.deploy.runner.tensorrt_build import build_engine
-    from jetpress.deploy.runner.tensorrt_errors import last_errors
+    from jetpress.deploy.runner.backends.tensorrt import load_library, make_log
+    from jetpress.deploy.runner.interface.settings import Input, Settings
+    from jetpress.deploy.runner.tensorrt.build import build_engine
+    from jetpress.deploy.runner.tensorrt.errors import last_errors
 
     started = time.process_time()
     try:

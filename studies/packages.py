@@ -26,7 +26,7 @@ from PIL import Image
 
 from jetpress.deploy.formats import package
 from jetpress.deploy.runner.__main__ import main as runner
-from jetpress.deploy.runner.files import digest
+from jetpress.deploy.runner.system.files import digest
 from jetpress.deploy.targets import find
 from jetpress.pipeline.data import feeds
 from jetpress.pipeline.data.given import file_digest

@@ -23,9 +23,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from jetpress.deploy.runner import latencies
-from jetpress.deploy.runner.backend_onnxruntime import Backend
-from jetpress.deploy.runner.settings import Input
+from jetpress.deploy.runner.backends.onnxruntime import Backend
+from jetpress.deploy.runner.interface.settings import Input
+from jetpress.deploy.runner.measure import latencies
 
 SHAPE = [1, 64, 16, 16]
 BLOCK_MS = 8.0  # short: what a neighbour does is then the same for all loops of a round

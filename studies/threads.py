@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jetpress.deploy.runner import intervals
-from jetpress.deploy.runner.backend_onnxruntime import Backend, Session
+from jetpress.deploy.runner.backends.onnxruntime import Backend, Session
+from jetpress.deploy.runner.measure import intervals
 from studies.table import row, title
 
 SETTINGS = {

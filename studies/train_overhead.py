@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from torchvision.models import resnet18
 
 from jetpress.deploy.console import say
-from jetpress.deploy.runner import latencies
+from jetpress.deploy.runner.measure import latencies
 from jetpress.pipeline.data.loading import Data, load
 from jetpress.pipeline.data.splits import Images
 from jetpress.pipeline.network.models import Network

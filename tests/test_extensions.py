@@ -123,9 +123,9 @@ REFERENCE = '''"""ONNX's own reference evaluator: slow, exact, nothing but NumPy
 import shutil
 import time
 
-from .backend_onnxruntime import cpu_name
-from .clock import now_ns
-from .tensors import Tensor
+from .onnxruntime import cpu_name
+from ..interface.tensors import Tensor
+from ..system.clock import now_ns
 
 
 def open_backend(plan):
@@ -201,7 +201,7 @@ class Session:
 
 def test_a_backend(tree: Tree, tmp_path: Path) -> None:
     """One file of the runner and one record: built, inferred and measured by the runner, known to the host."""
-    records, file = "deploy/backends.py", "deploy/runner/backend_reference.py"
+    records, file = "deploy/backends.py", "deploy/runner/backends/reference.py"
     tree.insert(
         records,
         '    "tensorrt": Backend(',

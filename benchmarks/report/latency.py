@@ -1,6 +1,6 @@
 """The latency of an engine as the report shows it.
 
-Percentiles and outliers are the runner's own (``deploy/runner/latencies.py``): both print the same numbers.
+Percentiles and outliers are the runner's own (``deploy/runner/measure/latencies.py``): both print the same numbers.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 from jetpress.benchmarks.report.record.networks import Latency
-from jetpress.deploy.runner import latencies as runner
+from jetpress.deploy.runner.measure import latencies as runner
 
 
 def summary(samples_ms: Sequence[float], batch: int) -> Latency:

@@ -29,7 +29,7 @@ from jetpress.benchmarks.report.drawing import (
     style,
 )
 from jetpress.benchmarks.stats import Interval
-from jetpress.deploy.runner import latencies as runner
+from jetpress.deploy.runner.measure import latencies as runner
 
 WINDOWS, BINS = 60, 120
 

@@ -24,7 +24,7 @@ from jetpress.benchmarks.report.wording import (
     value,
 )
 from jetpress.benchmarks.stats import Interval
-from jetpress.deploy.runner import latencies as runner
+from jetpress.deploy.runner.measure import latencies as runner
 
 NOT_TO_QUOTE = (
     "These latencies are no numbers to quote. Their ratio is judged apart, by an interval of its own: what disturbs a "

@@ -13,7 +13,7 @@ from math import ceil
 
 from jetpress.deploy.device.probe import Facts, differences, fitting
 from jetpress.deploy.errors import DeviceError, RecipeError
-from jetpress.deploy.runner.files import safe_name
+from jetpress.deploy.runner.system.files import safe_name
 from jetpress.deploy.targets import FP8_SINCE, TARGETS, Target, dla_cores, on_jetpack
 
 

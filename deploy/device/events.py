@@ -120,7 +120,7 @@ class Profile:
 
 @dataclass(frozen=True)
 class Slot:
-    """A release on a board, see :mod:`jetpress.deploy.runner.slots`."""
+    """A release on a board, see :mod:`jetpress.deploy.runner.release.slots`."""
 
     name: str
     """Of the network."""

@@ -18,9 +18,9 @@ from jetpress.deploy.device.device import Device, Local
 from jetpress.deploy.errors import DeviceError, TrustError
 from jetpress.deploy.fields import Fields
 from jetpress.deploy.process import Terms, plain
-from jetpress.deploy.runner.identity import part_number
-from jetpress.deploy.runner.remedies import allowed
-from jetpress.deploy.runner.signers import FILE, REQUIRED
+from jetpress.deploy.runner.board.identity import part_number
+from jetpress.deploy.runner.system.remedies import allowed
+from jetpress.deploy.runner.trust.signers import FILE, REQUIRED
 from jetpress.deploy.targets import TARGETS, Target
 
 SURVEY_S = 90.0

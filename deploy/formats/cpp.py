@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jetpress.deploy.formats import written
 from jetpress.deploy.formats.subject import Subject, require_tensorrt
-from jetpress.deploy.runner.heads import HEADS
+from jetpress.deploy.runner.decode.heads import HEADS
 
 TRIED = (
     "`decode.hpp` and `prepare.hpp` were compiled and run on a host: they find what `runner.pyz infer` "

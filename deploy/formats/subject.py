@@ -12,11 +12,11 @@ from typing import Any
 from jetpress.deploy.backends import BACKENDS
 from jetpress.deploy.errors import RecipeError, TrustError
 from jetpress.deploy.fields import Fields, Malformed
-from jetpress.deploy.runner.engines import Engine, engine_path, is_whole, read_stamp
-from jetpress.deploy.runner.failures import RunnerError
-from jetpress.deploy.runner.files import digest
-from jetpress.deploy.runner.heads import HEADS, sizes_of
-from jetpress.deploy.runner.manifest import Bundle
+from jetpress.deploy.runner.decode.heads import HEADS, sizes_of
+from jetpress.deploy.runner.engines.manifest import Bundle
+from jetpress.deploy.runner.engines.stamp import Engine, engine_path, is_whole, read_stamp
+from jetpress.deploy.runner.system.failures import RunnerError
+from jetpress.deploy.runner.system.files import digest
 
 AGAIN = "run it again with this jetpress: what was done is not done anew"
 RUNTIME_FILES = {"tensorrt": ".engine"}

@@ -4,7 +4,7 @@ TensorRT-RTX builds ahead of time on any x86-64 Linux host without a GPU. For th
 for Orin's 8.7, SM89 for Thor's 11.0) it says more than any table: its parser is that of a recent TensorRT. It
 says nothing about operators that it lacks and the board has (those that the board's TensorRT runs as plugins);
 then the answer says so.
-What is asked of a backend is `attempt` in its file (deploy/runner/backend_NAME.py).
+What is asked of a backend is `attempt` in its file (deploy/runner/backends/NAME.py).
 
 ``python -m jetpress.deploy.preflight.trial RUNTIME MODEL [REQUEST]`` prints one JSON object as its last line. A
 hostile model can end that process, and nothing else.

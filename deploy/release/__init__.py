@@ -1,1 +1,1 @@
-"""Signed releases: who vouches for what a board runs. What the board asks of one is `deploy/runner/release.py`."""
+"""Signed releases: who vouches for what a board runs. A board asks `deploy/runner/trust/release.py` of one."""

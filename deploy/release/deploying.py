@@ -1,5 +1,5 @@
 """Releases on a device: bring one there and let it serve, go back, ask. The device's slots do the work
-(`deploy/runner/deployment.py`); what runs there is the runner that *we* send, never the one of a release."""
+(`deploy/runner/release/deployment.py`); what runs there is the runner that *we* send, never the one of a release."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from jetpress.deploy.device.events import Slot
 from jetpress.deploy.device.ssh import ConnectionLost
 from jetpress.deploy.errors import DeviceError
 from jetpress.deploy.pack import pack
-from jetpress.deploy.runner.signers import FILE
-from jetpress.deploy.runner.slots import ROOT
+from jetpress.deploy.runner.release.slots import ROOT
+from jetpress.deploy.runner.trust.signers import FILE
 
 
 @dataclass(frozen=True)

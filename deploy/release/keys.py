@@ -10,8 +10,8 @@ from pathlib import Path
 
 from jetpress.deploy.errors import RecipeError, ToolMissing
 from jetpress.deploy.process import plain
-from jetpress.deploy.runner import signers, sshsig
-from jetpress.deploy.runner.failures import RunnerError
+from jetpress.deploy.runner.system.failures import RunnerError
+from jetpress.deploy.runner.trust import signers, sshsig
 
 NAMES = "use letters, digits and . _ @ + -, for example alice@example.com"
 

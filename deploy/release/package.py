@@ -16,8 +16,8 @@ from pathlib import Path
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.pack import pack
-from jetpress.deploy.runner.files import safe_name
-from jetpress.deploy.runner.release import CLAIMS, SIGNATURE
+from jetpress.deploy.runner.system.files import safe_name
+from jetpress.deploy.runner.trust.release import CLAIMS, SIGNATURE
 
 READS = ("updaters/*.sh",)
 SCRIPTS = Path(__file__).parent / "updaters"

@@ -13,12 +13,12 @@ from pathlib import Path
 from jetpress.deploy.draft import folder
 from jetpress.deploy.errors import RecipeError, TrustError
 from jetpress.deploy.release.keys import Key, ssh_keygen
-from jetpress.deploy.runner import release, sshsig
-from jetpress.deploy.runner.failures import RunnerError
-from jetpress.deploy.runner.files import contained
-from jetpress.deploy.runner.manifest import Bundle
-from jetpress.deploy.runner.release import CLAIMS, MANIFEST, SIGNATURE, Claims
-from jetpress.deploy.runner.signers import NAMESPACE
+from jetpress.deploy.runner.engines.manifest import Bundle
+from jetpress.deploy.runner.system.failures import RunnerError
+from jetpress.deploy.runner.system.files import contained
+from jetpress.deploy.runner.trust import release, sshsig
+from jetpress.deploy.runner.trust.release import CLAIMS, MANIFEST, SIGNATURE, Claims
+from jetpress.deploy.runner.trust.signers import NAMESPACE
 
 FORMAT = 1
 DAY_S = 86400
@@ -91,7 +91,7 @@ def _manifest(bundle: Path, beside: Path | None) -> bytes:
 
 
 def verify(folder: Path, signers: Path, target: str, state: str = "") -> Claims:
-    """The claims of a release that may be used on this machine; see :func:`jetpress.deploy.runner.release.check`.
+    """The claims of a release that may be used on this machine; see :func:`jetpress.deploy.runner.trust.release.check`.
 
     Raises:
         TrustError: what is wrong with it.

@@ -7,14 +7,14 @@ import time
 from typing import TYPE_CHECKING, List, Optional
 
 from .arguments import SLOTS, parser
-from .events import Unheard, deafen, emit, put, stand, tell
-from .failures import BundleError, NoGpu, RunnerError, ToolMissing
+from .system.events import Unheard, deafen, emit, put, stand, tell
+from .system.failures import BundleError, NoGpu, RunnerError, ToolMissing
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from .bench import Asked
-    from .manifest import Bundle
+    from .engines.manifest import Bundle
+    from .measure.bench import Asked
 
 INTERRUPTED = 130
 UNHEARD = 5
@@ -72,7 +72,7 @@ def _dispatch(command: str, options: "Namespace") -> None:
 
         doctor.run(_bundle_of(options.bundle), options.bundle or ".")
     elif command == "sensors":
-        from . import sensors
+        from .board import sensors
 
         sensors.run(options.seconds)
     elif command == "verify":
@@ -87,8 +87,8 @@ def _dispatch(command: str, options: "Namespace") -> None:
 
 def _with_bundle(command: str, options: "Namespace") -> None:
     """build, infer and bench share what they read; the heavy imports come after the bundle is verified."""
-    from . import release
-    from .manifest import Bundle
+    from .engines.manifest import Bundle
+    from .trust import release
 
     for folder in [options.bundle] + getattr(options, "other_bundle", []):
         release.require(folder)
@@ -96,7 +96,9 @@ def _with_bundle(command: str, options: "Namespace") -> None:
     if getattr(options, "places", None):
         bundle.place(options.places)
     try:
-        from . import bench, build, health, infer, profile, session, trial
+        from .engines import build, infer
+        from .measure import bench, profile, session
+        from .release import health, trial
     except ImportError as error:
         raise ToolMissing("numpy cannot be imported: %s" % error, "sudo apt install python3-numpy")
     out = getattr(options, "out", None)
@@ -127,7 +129,7 @@ def _with_bundle(command: str, options: "Namespace") -> None:
 
 
 def _verify(options: "Namespace") -> None:
-    from . import release
+    from .trust import release
 
     claims = release.check(options.folder, options.signers, options.target, options.state)
     emit("release", **claims._asdict())
@@ -136,7 +138,7 @@ def _verify(options: "Namespace") -> None:
 
 
 def _slots(command: str, options: "Namespace") -> None:
-    from . import deployment, slots
+    from .release import deployment, slots
 
     if command == "deploy":
         told = [getattr(options, name) for name in deployment.Asked._fields]
@@ -154,7 +156,7 @@ def _slots(command: str, options: "Namespace") -> None:
 
 def _unit(root: str) -> int:
     """A file, and no events."""
-    from . import deployment
+    from .release import deployment
 
     put(deployment.unit(root, getpass.getuser()))
     return 0
@@ -162,8 +164,9 @@ def _unit(root: str) -> int:
 
 def _session(options: "Namespace") -> None:
     """One session of `bench`, in a process of its own."""
-    from . import processes, session
-    from .manifest import Bundle
+    from .engines.manifest import Bundle
+    from .measure import session
+    from .system import processes
 
     processes.end_with_parent()
     subjects = []
@@ -179,7 +182,7 @@ def _session(options: "Namespace") -> None:
 
 
 def _asked(bundle: "Bundle", options: "Namespace") -> "Asked":
-    from . import bench
+    from .measure import bench
 
     return bench.asked(
         bundle,
@@ -197,7 +200,7 @@ def _bundle_of(folder: Optional[str]) -> Optional["Bundle"]:
     """What doctor looks into for what is needed, where there is one."""
     if not folder:
         return None
-    from .manifest import Bundle
+    from .engines.manifest import Bundle
 
     return Bundle(folder)
 

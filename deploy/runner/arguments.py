@@ -4,9 +4,9 @@ import argparse
 import os
 from typing import List, Optional
 
-from .release import STATE
-from .signers import FILE
-from .slots import ROOT
+from .release.slots import ROOT
+from .trust.release import STATE
+from .trust.signers import FILE
 
 SLOTS = {
     "deploy": "put a release into a slot, build and try its engine, and let it serve if it is good",
@@ -154,7 +154,7 @@ def _add_bench(command: argparse.ArgumentParser) -> None:
 
 
 def _places(text: str) -> List[str]:
-    from .manifest import PLACES
+    from .engines.manifest import PLACES
 
     names = text.split(",")
     if not set(names) <= set(PLACES) or len(set(names)) < len(names):

@@ -8,15 +8,16 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
 
-from . import backends, memory
-from .cudart import cudart_paths
-from .events import emit, tell
-from .failures import ToolMissing
-from .identity import Board
-from .remedies import remedy_of, tensorrt_import
+from . import backends
+from .board import memory
+from .board.identity import Board
+from .cuda.cudart import cudart_paths
+from .system.events import emit, tell
+from .system.failures import ToolMissing
+from .system.remedies import remedy_of, tensorrt_import
 
 if TYPE_CHECKING:
-    from .manifest import Bundle
+    from .engines.manifest import Bundle
 
 LEAST_DISK_MB, LEAST_MEMORY_MB = 500, 700
 NVDLA = ("usr/lib/aarch64-linux-gnu/nvidia", "usr/lib/aarch64-linux-gnu/tegra", "usr/lib/aarch64-linux-gnu")

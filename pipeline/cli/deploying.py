@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from jetpress.deploy import console
 from jetpress.deploy.errors import DeviceError
-from jetpress.deploy.runner.signers import FILE
-from jetpress.deploy.runner.slots import ROOT
+from jetpress.deploy.runner.release.slots import ROOT
+from jetpress.deploy.runner.trust.signers import FILE
 from jetpress.pipeline.cli.arguments import Commands, command, completed
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def _status(options: argparse.Namespace) -> int:
 
 def _fleet(options: argparse.Namespace) -> int:
     from jetpress.deploy.release import deploying, fleet
-    from jetpress.deploy.runner.slots import digest_of
+    from jetpress.deploy.runner.release.slots import digest_of
 
     release, terms, names = Path(options.release), _terms_of(options), fleet.devices(Path(options.devices))
     try:

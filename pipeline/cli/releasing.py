@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from jetpress.deploy import console
-from jetpress.deploy.runner.signers import FILE
+from jetpress.deploy.runner.trust.signers import FILE
 from jetpress.pipeline.cli.arguments import Commands, command, completed
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jetpress.deploy.pack import pack
-from jetpress.deploy.runner.files import safe_name
+from jetpress.deploy.runner.system.files import safe_name
 from jetpress.pipeline.recipe.configs import BundleConfig
 from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS
 from jetpress.pipeline.recipe.sections.fields import as_table

@@ -16,9 +16,9 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from jetpress.benchmarks.report.record import RunReport
-from jetpress.deploy.runner.files import safe_name
-from jetpress.deploy.runner.health import CLASSES, DETECTIONS, FORMAT, NUMBERS, PROMISE
-from jetpress.deploy.runner.manifest import Bundle
+from jetpress.deploy.runner.engines.manifest import Bundle
+from jetpress.deploy.runner.release.health import CLASSES, DETECTIONS, FORMAT, NUMBERS, PROMISE
+from jetpress.deploy.runner.system.files import safe_name
 from jetpress.pipeline.engine.sameness import reference
 from jetpress.pipeline.graph.session import Array
 from jetpress.pipeline.graph.tolerance import LIMITS

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 from jetpress.deploy import console
 from jetpress.deploy.device.events import Infer
 from jetpress.deploy.errors import StageError
-from jetpress.deploy.runner.files import safe_name
+from jetpress.deploy.runner.system.files import safe_name
 from jetpress.pipeline.graph import session
 from jetpress.pipeline.graph.cases import IMAGES
 from jetpress.pipeline.graph.channelwise import Channels

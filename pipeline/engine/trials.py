@@ -49,7 +49,9 @@ def profiles(
     draft: Path,
     seconds: float | None = None,
 ) -> dict[str, Profile]:
-    """Time the networks in one session, interleaved: what undisturbed runs take (`deploy/runner/profile.py`), by name.
+    """Time the networks in one session, interleaved: what undisturbed runs take, by name.
+
+    The runner does it (`deploy/runner/measure/profile.py`).
 
     Args:
         samples: writes what they are run on into a folder: an array for each input that is described.

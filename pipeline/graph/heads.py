@@ -1,5 +1,5 @@
-"""What a detector's head gives, read by nodes at the end of its graph: as :mod:`jetpress.deploy.runner.heads` reads it
-in numpy, by the same records.
+"""What a detector's head gives, read by nodes at the end of its graph: as :mod:`jetpress.deploy.runner.decode.heads`
+reads it in numpy, by the same records.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from jetpress.deploy.runner.heads import CLEAN, Head, grid
+from jetpress.deploy.runner.decode.heads import CLEAN, Head, grid
 from jetpress.pipeline.graph.nodes import Writer
 
 END = np.iinfo(np.int64).max

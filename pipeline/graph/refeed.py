@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from jetpress.deploy.runner.files import safe_name
+from jetpress.deploy.runner.system.files import safe_name
 from jetpress.pipeline.graph.ends import FRAMES, Ends
 from jetpress.pipeline.graph.session import Array, Feed
 from jetpress.pipeline.recipe.given import LIGHT, Pixels

@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from jetpress.deploy.errors import RecipeError
-from jetpress.deploy.runner.heads import HEADS, sizes_of
+from jetpress.deploy.runner.decode.heads import HEADS, sizes_of
 from jetpress.pipeline.graph.heads import clean
 from jetpress.pipeline.graph.nodes import Writer
 from jetpress.pipeline.store.facts.onnx_file import DetectionRules

@@ -2,7 +2,7 @@
 
 A detector ends with a search (threshold, best candidates, non-maximum suppression) whose results have no fixed
 number. So the network ends before it: ``boxes [n, anchors, 4]`` in pixels (x1, y1, x2, y2, inside of the image)
-and ``scores [n, classes, anchors]``. The search follows on the board (:mod:`jetpress.deploy.runner.detections`,
+and ``scores [n, classes, anchors]``. The search follows on the board (:mod:`jetpress.deploy.runner.decode.detections`,
 numpy) or as the last nodes of the graph (:mod:`jetpress.pipeline.graph.suppress`), by the rules that
 :class:`DetectionRules` writes down.
 
@@ -26,7 +26,7 @@ from torchvision.models.detection.ssd import SSD
 from torchvision.ops import box_iou
 
 from jetpress.deploy.errors import RecipeError
-from jetpress.deploy.runner.heads import HEADS
+from jetpress.deploy.runner.decode.heads import HEADS
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.model import ModelConfig
 from jetpress.pipeline.recipe.sections.task import Head, TaskConfig

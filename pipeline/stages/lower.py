@@ -14,8 +14,8 @@ import onnx
 
 from jetpress.deploy import console
 from jetpress.deploy.errors import RecipeError, StageError
-from jetpress.deploy.runner.failures import BundleError
-from jetpress.deploy.runner.heads import HEADS, sizes_of
+from jetpress.deploy.runner.decode.heads import HEADS, sizes_of
+from jetpress.deploy.runner.system.failures import BundleError
 from jetpress.pipeline.graph import refeed
 from jetpress.pipeline.graph.ends import FRAMES
 from jetpress.pipeline.graph.exporting import described, opset_of, write

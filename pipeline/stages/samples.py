@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from jetpress.deploy import console
-from jetpress.deploy.runner.files import safe_name
+from jetpress.deploy.runner.system.files import safe_name
 from jetpress.pipeline.data import feeds
 from jetpress.pipeline.recipe.given import Calibration
 from jetpress.pipeline.store.artifact import OnnxModel, Samples

@@ -11,7 +11,7 @@ import onnx
 
 from jetpress.deploy import console
 from jetpress.deploy.errors import JetpressError
-from jetpress.deploy.runner.latencies import LEAST_PAIRS, ratio
+from jetpress.deploy.runner.measure.latencies import LEAST_PAIRS, ratio
 from jetpress.pipeline.engine import trials
 from jetpress.pipeline.graph.exporting import LARGEST_FILE
 from jetpress.pipeline.recipe.configs import Bench

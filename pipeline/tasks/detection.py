@@ -12,8 +12,8 @@ import numpy as np
 from torch import Tensor, nn
 
 from jetpress.deploy.errors import RecipeError
-from jetpress.deploy.runner.detections import detections, in_common
-from jetpress.deploy.runner.heads import HEADS, sizes_of
+from jetpress.deploy.runner.decode.detections import detections, in_common
+from jetpress.deploy.runner.decode.heads import HEADS, sizes_of
 from jetpress.pipeline.graph.cases import IMAGES
 from jetpress.pipeline.graph.ends import DETECTIONS
 from jetpress.pipeline.graph.session import Array

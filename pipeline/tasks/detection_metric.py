@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from jetpress.deploy.errors import RecipeError
-from jetpress.deploy.runner.detections import Detected, detections
+from jetpress.deploy.runner.decode.detections import Detected, detections
 from jetpress.pipeline.graph.session import Array
 from jetpress.pipeline.network.models import outputs_of
 from jetpress.pipeline.store.facts.onnx_file import DetectionRules

@@ -221,7 +221,9 @@ def write(path: str, size: int) -> Answer:
 def remove(folder: str) -> Answer:
     """The working folder and all in it; how much that was. A link is removed, never what it points to."""
     held, place = usage(folder), raw(folder)
-    if os.path.exists(os.path.join(place, b"clocks.json")):  # of deploy/runner/clocks.py: to be restored
+    if os.path.exists(
+        os.path.join(place, b"clocks.json")
+    ):  # of deploy/runner/board/clocks.py: to be restored
         raise OSError(errno.EBUSY, "a benchmark has locked the clocks of this board", folder)
     if os.path.islink(place):
         os.unlink(place)

@@ -47,7 +47,7 @@ class SparseTactics:
 
 @dataclass(frozen=True)
 class Findings:
-    """What the builder's log tells (``deploy/runner/findings.py``)."""
+    """What the builder's log tells (``deploy/runner/tensorrt/findings.py``)."""
 
     skipped_tactics: int
     skipped_for_memory: int

@@ -70,7 +70,7 @@ class DetectionRules:
     levels: tuple[int, ...] = ()
     """Anchors of each level; empty: candidates are counted for each class."""
     head: str = "ours"
-    """How boxes and scores are read from the outputs (``deploy/runner/heads.py``)."""
+    """How boxes and scores are read from the outputs (``deploy/runner/decode/heads.py``)."""
     reads: tuple[str, ...] = ("boxes", "scores")
     """Those outputs, in the order of the head."""
     size: tuple[int, ...] = ()

@@ -25,7 +25,7 @@ NUMPY = {"FLOAT": np.float32, "HALF": np.float16, "INT32": np.int32, "INT64": np
 
 
 class Gpu:
-    """The interface of `jetpress.deploy.runner.gpu` over host memory; time passes by counting, in each thread."""
+    """The interface of `jetpress.deploy.runner.cuda.gpu` over host memory; time passes by counting, in each thread."""
 
     name = "fake"
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.formats import cpp, package, subject
-from jetpress.deploy.runner.detections import detections
-from jetpress.deploy.runner.heads import HEADS, Head
+from jetpress.deploy.runner.decode.detections import detections
+from jetpress.deploy.runner.decode.heads import HEADS, Head
 from jetpress.pipeline.data.placing import Sample, fitted
 from jetpress.pipeline.store.facts.onnx_file import DetectionRules
 from tests.deploy.formats import runs

@@ -21,8 +21,8 @@ import pytest
 from jetpress.deploy.errors import RecipeError, TrustError
 from jetpress.deploy.formats import FORMATS, package
 from jetpress.deploy.runner.__main__ import main as runner
-from jetpress.deploy.runner.detections import detections
-from jetpress.deploy.runner.manifest import Bundle
+from jetpress.deploy.runner.decode.detections import detections
+from jetpress.deploy.runner.engines.manifest import Bundle
 from jetpress.pipeline.cli.packaging import KINDS
 from tests.deploy.formats import runs
 from tests.deploy.runner_bundles import bundle, seal

@@ -15,9 +15,9 @@ from unittest import mock
 
 from jetpress.deploy.device.ssh import ConnectionLost
 from jetpress.deploy.errors import DeviceError
-from jetpress.deploy.runner.deployment import Asked, deploy
-from jetpress.deploy.runner.failures import RunnerError
-from jetpress.deploy.runner.slots import Place, damage
+from jetpress.deploy.runner.release.deployment import Asked, deploy
+from jetpress.deploy.runner.release.slots import Place, damage
+from jetpress.deploy.runner.system.failures import RunnerError
 from tests.deploy.release.test_slots import build, healthy, release
 
 FAULTS = ("cut", "disk full", "wrong board", "bad engine", "silent")

@@ -11,7 +11,7 @@ import pytest
 from jetpress.deploy.release import keys
 from jetpress.deploy.release.keys import Key
 from jetpress.deploy.release.sign import sign
-from jetpress.deploy.runner.release import Claims
+from jetpress.deploy.runner.trust.release import Claims
 from tests.deploy.release.places import SIGNER, Board
 from tests.deploy.runner_bundles import bundle
 

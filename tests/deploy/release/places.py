@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jetpress.deploy.release.keys import Key, ssh_keygen
-from jetpress.deploy.runner import release
-from jetpress.deploy.runner.release import CLAIMS, SIGNATURE, Claims
-from jetpress.deploy.runner.signers import NAMESPACE
-from jetpress.deploy.runner.sshsig import MAGIC, Signature, string
+from jetpress.deploy.runner.trust import release
+from jetpress.deploy.runner.trust.release import CLAIMS, SIGNATURE, Claims
+from jetpress.deploy.runner.trust.signers import NAMESPACE
+from jetpress.deploy.runner.trust.sshsig import MAGIC, Signature, string
 
 SIGNER = "alice@example.com"
 

@@ -12,12 +12,13 @@ import onnx
 import pytest
 
 from jetpress.benchmarks.report.record import of
-from jetpress.deploy.runner import board_key, trial
-from jetpress.deploy.runner.deployment import Asked, deploy
-from jetpress.deploy.runner.failures import BundleError, DeviceError
-from jetpress.deploy.runner.health import CLASSES, DETECTIONS, NUMBERS, PROMISE, Output, compare, read
-from jetpress.deploy.runner.manifest import Bundle
-from jetpress.deploy.runner.slots import Place
+from jetpress.deploy.runner.engines import board_key
+from jetpress.deploy.runner.engines.manifest import Bundle
+from jetpress.deploy.runner.release import trial
+from jetpress.deploy.runner.release.deployment import Asked, deploy
+from jetpress.deploy.runner.release.health import CLASSES, DETECTIONS, NUMBERS, PROMISE, Output, compare, read
+from jetpress.deploy.runner.release.slots import Place
+from jetpress.deploy.runner.system.failures import BundleError, DeviceError
 from jetpress.pipeline.engine import promise
 from tests.benchmarks.runs import bare
 from tests.deploy.runner_bundles import bundle, network, seal

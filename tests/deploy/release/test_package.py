@@ -18,8 +18,8 @@ import pytest
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.release.package import UPDATERS, archive, package
-from jetpress.deploy.runner.release import CLAIMS, Claims
-from jetpress.deploy.runner.slots import Place
+from jetpress.deploy.runner.release.slots import Place
+from jetpress.deploy.runner.trust.release import CLAIMS, Claims
 
 MANIFEST = """[update]
 compatible=host

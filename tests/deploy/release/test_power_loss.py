@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jetpress.deploy.runner import build, infer, slots
 from jetpress.deploy.runner.backends import open_backend
-from jetpress.deploy.runner.deployment import Asked, boot, deploy
-from jetpress.deploy.runner.engines import STAMP, open_engines
-from jetpress.deploy.runner.manifest import Bundle
-from jetpress.deploy.runner.slots import Place, damage
+from jetpress.deploy.runner.engines import build, infer
+from jetpress.deploy.runner.engines.manifest import Bundle
+from jetpress.deploy.runner.engines.stamp import STAMP, open_engines
+from jetpress.deploy.runner.release import slots
+from jetpress.deploy.runner.release.deployment import Asked, boot, deploy
+from jetpress.deploy.runner.release.slots import Place, damage
 from tests.deploy.release.power import Recorder
 from tests.deploy.runner_bundles import CLASSES, bundle
 
@@ -89,7 +90,7 @@ def test_the_replay_finds_what_is_not_synced(
     forgotten: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A deployment that forgets an fsync is caught."""
-    from jetpress.deploy.runner import deployment as flow
+    from jetpress.deploy.runner.release import deployment as flow
 
     monkeypatch.setattr(slots, forgotten, lambda folder: None)
     monkeypatch.setattr(flow, "settle_all", lambda folder: None)

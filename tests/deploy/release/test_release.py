@@ -16,10 +16,10 @@ import pytest
 from jetpress.deploy.pack import pack
 from jetpress.deploy.release.keys import Key
 from jetpress.deploy.release.sign import sign
-from jetpress.deploy.runner import release
 from jetpress.deploy.runner.__main__ import main
-from jetpress.deploy.runner.failures import DigestMismatch, RunnerError, TrustError
-from jetpress.deploy.runner.release import CLAIMS, Claims
+from jetpress.deploy.runner.system.failures import DigestMismatch, RunnerError, TrustError
+from jetpress.deploy.runner.trust import release
+from jetpress.deploy.runner.trust.release import CLAIMS, Claims
 from tests.deploy.release.places import SIGNER, Board
 from tests.deploy.runner_bundles import bundle
 from tests.deploy.runner_schema import faults

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from jetpress.deploy.runner import deployment
-from jetpress.deploy.runner.deployment import Asked, boot, confirm, deploy, rollback
-from jetpress.deploy.runner.engines import STAMP
-from jetpress.deploy.runner.failures import BundleError, DeviceError, TrustError
-from jetpress.deploy.runner.slots import Place, Slot, damage, only
+from jetpress.deploy.runner.engines.stamp import STAMP
+from jetpress.deploy.runner.release import deployment
+from jetpress.deploy.runner.release.deployment import Asked, boot, confirm, deploy, rollback
+from jetpress.deploy.runner.release.slots import Place, Slot, damage, only
+from jetpress.deploy.runner.system.failures import BundleError, DeviceError, TrustError
 from tests.deploy.release.places import SIGNER, Board
 from tests.deploy.runner_bundles import seal
 from tests.deploy.runner_schema import faults

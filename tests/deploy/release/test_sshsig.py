@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jetpress.deploy.release.keys import Key
-from jetpress.deploy.runner import openssh, sshsig
-from jetpress.deploy.runner.ed25519 import BASE, NEUTRAL, L, add, encode
-from jetpress.deploy.runner.failures import TrustError
-from jetpress.deploy.runner.release import CLAIMS, SIGNATURE
-from jetpress.deploy.runner.signers import NAMESPACE
+from jetpress.deploy.runner.system.failures import TrustError
+from jetpress.deploy.runner.trust import openssh, sshsig
+from jetpress.deploy.runner.trust.ed25519 import BASE, NEUTRAL, L, add, encode
+from jetpress.deploy.runner.trust.release import CLAIMS, SIGNATURE
+from jetpress.deploy.runner.trust.signers import NAMESPACE
 from tests.deploy.release.places import SIGNER, armoured, block
 
 

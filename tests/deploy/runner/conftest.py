@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jetpress.deploy.runner import gpu
+from jetpress.deploy.runner.cuda import gpu
 from tests.deploy.api import fake
 
 

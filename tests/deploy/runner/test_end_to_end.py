@@ -19,11 +19,12 @@ import pytest
 
 from jetpress.deploy import runner
 from jetpress.deploy.pack import pack
-from jetpress.deploy.runner import backend_onnxruntime, machine
 from jetpress.deploy.runner.__main__ import main
-from jetpress.deploy.runner.detections import detections
-from jetpress.deploy.runner.failures import BundleError, DeviceError, DigestMismatch
-from jetpress.deploy.runner.manifest import Bundle
+from jetpress.deploy.runner.backends import onnxruntime as backend_onnxruntime
+from jetpress.deploy.runner.board import machine
+from jetpress.deploy.runner.decode.detections import detections
+from jetpress.deploy.runner.engines.manifest import Bundle
+from jetpress.deploy.runner.system.failures import BundleError, DeviceError, DigestMismatch
 from tests.deploy.runner_bundles import bundle, seal, start
 from tests.deploy.runner_schema import faults
 
@@ -83,7 +84,7 @@ def test_packed_twice_is_the_same_file(pyz: Path, tmp_path: Path) -> None:
     assert os.access(pyz, os.X_OK)
 
 
-@pytest.mark.parametrize("path", sorted(SOURCE.glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
 def test_parses_as_python_3_6(path: Path) -> None:
     ast.parse(path.read_text(), feature_version=(3, 6))
 
@@ -91,7 +92,7 @@ def test_parses_as_python_3_6(path: Path) -> None:
 @pytest.mark.parametrize("python", PYTHONS, ids=lambda path: path.parts[-3])
 def test_doctor_runs_on_this_python_and_explains(pyz: Path, python: Path) -> None:
     line = "import sys; [compile(open(name, encoding='utf-8').read(), name, 'exec') for name in sys.argv[1:]]"
-    assert subprocess.run([python, "-c", line, *SOURCE.glob("*.py")]).returncode == 0
+    assert subprocess.run([python, "-c", line, *SOURCE.rglob("*.py")]).returncode == 0
     code, events, prose = start(pyz, "doctor", python=str(python))
     assert [fault for event in events for fault in faults(event)] == []
     checks = {event["name"]: event for event in only(events, "check")}
@@ -111,7 +112,11 @@ def test_what_needs_no_numpy_is_imported_by_this_python(pyz: Path, python: Path)
     line = (Path(__file__).parents[2] / "probes" / "tegrastats_jp4_nano_r32.txt").read_text().splitlines()[0]
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from runner import clocks, graphs, knobs, sensors, tegrastats, trtexec, watch, __main__\n"
+        "from runner import __main__\n"
+        "from runner.board import clocks, sensors, tegrastats, watch\n"
+        "from runner.cuda import graphs\n"
+        "from runner.interface import knobs\n"
+        "from runner.measure import trtexec\n"
         "print(tegrastats.parse(sys.argv[2]).total_milliwatt, watch.Watch(watch.Board()).useful)"
     )
     done = subprocess.run([python, "-c", code, pyz, line], capture_output=True, text=True)
@@ -120,7 +125,7 @@ def test_what_needs_no_numpy_is_imported_by_this_python(pyz: Path, python: Path)
 
 
 def test_doctor_knows_the_missing_dla_compiler() -> None:
-    from jetpress.deploy.runner.remedies import tensorrt_import
+    from jetpress.deploy.runner.system.remedies import tensorrt_import
 
     said = "ImportError: libnvdla_compiler.so: cannot open shared object file: No such file or directory"
     assert "nvidia-l4t-dla-compiler" in tensorrt_import(said)
@@ -242,7 +247,7 @@ def test_every_event_of_the_code_is_in_the_schema() -> None:
     published = {shape["properties"]["event"]["const"] for shape in SCHEMA["oneOf"]}
     emitted = {
         node.args[0].value
-        for path in SOURCE.glob("*.py")
+        for path in SOURCE.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "emit"
         if node.args and isinstance(node.args[0], ast.Constant)
@@ -268,8 +273,8 @@ class Cached:
 def test_other_inputs_that_take_longer_are_seen(
     built: tuple[Path, Path, list[dict[str, Any]]], slow: float, found: float
 ) -> None:
-    from jetpress.deploy.runner import session as sessions
-    from jetpress.deploy.runner.infer import different_batches
+    from jetpress.deploy.runner.engines.infer import different_batches
+    from jetpress.deploy.runner.measure import session as sessions
 
     place, engines, _ = built
     entry = sessions.entries_of(Bundle(str(place)), str(engines))["dense"]
@@ -285,8 +290,8 @@ def test_what_an_engine_reads_and_writes_begins_at_a_page(
     built: tuple[Path, Path, list[dict[str, Any]]],
 ) -> None:
     """Else one of two equal engines is always the faster one: by where its arrays happen to begin."""
-    from jetpress.deploy.runner.session import entries_of
-    from jetpress.deploy.runner.tensors import PAGE, on_a_page
+    from jetpress.deploy.runner.interface.tensors import PAGE, on_a_page
+    from jetpress.deploy.runner.measure.session import entries_of
 
     place, engines, _ = built
     entry = entries_of(Bundle(str(place)), str(engines))["dense"]
@@ -591,7 +596,7 @@ def test_usage_error_is_no_traceback(pyz: Path) -> None:
 
 def test_ctypes_takes_every_function_from_a_real_libcudart() -> None:
     """The third way to device memory: all symbols exist, and without a driver the error is CUDA's own."""
-    from jetpress.deploy.runner import cudart
+    from jetpress.deploy.runner.cuda import cudart
 
     paths = cudart.cudart_paths()
     if not paths:

@@ -15,7 +15,7 @@ import torch
 from onnx import TensorProto, numpy_helper
 
 from jetpress.deploy.errors import RecipeError, StageError
-from jetpress.deploy.runner.infer import _top1
+from jetpress.deploy.runner.engines.infer import _top1
 from jetpress.deploy.targets import find
 from jetpress.pipeline.graph.ends import FRAMES, Ends
 from jetpress.pipeline.graph.exporting import to_onnx

@@ -217,9 +217,9 @@ def test_zeros_of_2_4_stay_zeros() -> None:
 def test_tensorrt_rtx_builds_it_in_fp16(name: str, tmp_path: Path) -> None:
     """For compute capability 8.6, ahead of time; the graph alone says FP16, no flag is set."""
     pytest.importorskip("tensorrt_rtx", reason="not installed: pip install 'jetpress[rtx]'")
-    from jetpress.deploy.runner.backend_tensorrt import load_library, make_log
-    from jetpress.deploy.runner.settings import Input, Settings
-    from jetpress.deploy.runner.tensorrt_build import build_engine
+    from jetpress.deploy.runner.backends.tensorrt import load_library, make_log
+    from jetpress.deploy.runner.interface.settings import Input, Settings
+    from jetpress.deploy.runner.tensorrt.build import build_engine
 
     made = network(name)
     proto, _ = fp16(onnx_of(name, opset=18), inputs_of(made, 2))

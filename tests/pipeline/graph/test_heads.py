@@ -17,9 +17,9 @@ from torch import Tensor
 from torchvision.ops import box_convert, nms
 
 from jetpress.deploy.errors import RecipeError
-from jetpress.deploy.runner.detections import detections
-from jetpress.deploy.runner.failures import BundleError
-from jetpress.deploy.runner.heads import CLEAN, HEADS, clean
+from jetpress.deploy.runner.decode.detections import detections
+from jetpress.deploy.runner.decode.heads import CLEAN, HEADS, clean
+from jetpress.deploy.runner.system.failures import BundleError
 from jetpress.pipeline.graph.heads import clean as clean_in_graph
 from jetpress.pipeline.graph.nodes import Writer
 from jetpress.pipeline.graph.suppress import suppress

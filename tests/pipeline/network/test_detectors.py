@@ -23,7 +23,7 @@ from torchvision.ops import nms
 
 from jetpress.deploy.errors import RecipeError, StageError
 from jetpress.deploy.preflight.compatibility import preflight
-from jetpress.deploy.runner.detections import detections, suppress
+from jetpress.deploy.runner.decode.detections import detections, suppress
 from jetpress.deploy.targets import TARGETS, find
 from jetpress.pipeline.graph.cases import cases
 from jetpress.pipeline.graph.ends import DETECTIONS, Ends

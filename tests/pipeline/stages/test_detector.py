@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 
 from jetpress.deploy.device.events import Infer, Output
-from jetpress.deploy.runner.detections import detections
+from jetpress.deploy.runner.decode.detections import detections
 from jetpress.pipeline.data import loading
 from jetpress.pipeline.network import models
 from jetpress.pipeline.recipe.configs import SourceConfig

@@ -42,7 +42,7 @@ PACKING = {"bundle", "timings", "prune_for_time"}
 LOOKING = {"preflight", "twin"}
 """These hold a file against a parser."""
 RUNNER = {*PACKING, *LOOKING}
-"""Its code counts for these: a preflight may ask a backend of the runner."""
+"""What its backends use counts for these: a preflight may ask a backend of the runner."""
 ON_DEVICE = {"build", "infer", "bench", "timings", "prune_for_time"}
 TRAINING = {"train", "finetune", "qat"}
 
@@ -88,12 +88,14 @@ def test_all_stages_are_here() -> None:
 @pytest.mark.parametrize(
     ("file", "old", "new", "expected"),
     [
-        pytest.param("deploy/runner/bench.py", "\n", "\n# packed as it is\n", RUNNER, id="a packed module"),
         pytest.param(
-            "deploy/runner/latencies.py",
+            "deploy/runner/measure/bench.py", "\n", "\n# packed as it is\n", PACKING, id="a packed module"
+        ),
+        pytest.param(
+            "deploy/runner/measure/latencies.py",
             "OUTLIER =",
             "OUTLIER = 1 +",
-            {*RUNNER, "report"},
+            {*PACKING, "report"},
             id="the runner's statistics",
         ),
         pytest.param("deploy/runner/schema.json", "{", "{ ", PACKING, id="a packed file"),
@@ -131,14 +133,14 @@ def test_all_stages_are_here() -> None:
             id="a constant of a few stages",
         ),
         pytest.param(
-            "deploy/runner/failures.py",
+            "deploy/runner/system/failures.py",
             "class DeviceError(RunnerError)",
             "class DeviceError(RunnerError, OSError)",
             RUNNER,
             id="what a backend imports",
         ),
         pytest.param(
-            "deploy/runner/backend_onnxruntime.py",
+            "deploy/runner/backends/onnxruntime.py",
             "def attempt(",
             "def attempt_it(",
             {*PACKING, *LOOKING},
@@ -311,7 +313,6 @@ def test_distributions_are_those_that_python_itself_names() -> None:
 BESIDE = {
     "jetpress": "reads its public names, which no stage uses",
     "jetpress.deploy.formats.written": "fills in templates of packages, which no stage makes",
-    "jetpress.deploy.runner.deployment": "leaves itself on the board, and is packed",
     "jetpress.pipeline.functions.memory": "asks where a class of the user's is",
     "jetpress.pipeline.store.fingerprint": "reads the code itself",
     "jetpress.pipeline.store.lazy": "reads the code itself",
@@ -319,8 +320,8 @@ BESIDE = {
     "jetpress.pipeline.cli.pages": "finds the pages of the documentation, which no stage reads",
     "jetpress.pipeline.recipe.reading": "finds recipes, which are in every key by what they say",
     "jetpress.pipeline.recipe.sections.known": "reads names, and what they stand for is followed where it is used",
-    "jetpress.deploy.runner.clocks": "starts itself, and is packed",
-    "jetpress.deploy.runner.processes": "starts itself, and is packed",
+    "jetpress.deploy.runner.board.clocks": "starts itself, and is packed",
+    "jetpress.deploy.runner.system.processes": "starts itself, and is packed",
 }
 """Modules that know where they lie and have no need to say what they read."""
 

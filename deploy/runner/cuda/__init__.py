@@ -1,0 +1,1 @@
+"""Device memory, streams, events and graphs, through what the board has for them."""

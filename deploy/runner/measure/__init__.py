@@ -1,0 +1,1 @@
+"""How long engines take, so that it can be trusted: sessions, statistics, verdicts."""

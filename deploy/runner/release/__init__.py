@@ -1,0 +1,1 @@
+"""Releases on this board: slots, trials, health, and the ways back."""
