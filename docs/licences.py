@@ -24,7 +24,9 @@ def closure(asked: Iterable[str]) -> dict[str, Distribution]:
         wanted, extras = todo.pop()
         name = canonicalize_name(wanted.name)
         key = (name, frozenset(wanted.extras))
-        if key in seen or (wanted.marker and not any(wanted.marker.evaluate({"extra": one}) for one in extras)):
+        if key in seen or (
+            wanted.marker and not any(wanted.marker.evaluate({"extra": one}) for one in extras)
+        ):
             continue
         seen.add(key)
         try:
@@ -60,7 +62,9 @@ def main() -> None:
     """A line for each package."""
     brought = core()
     for name, one in sorted(everything().items()):
-        print(f"{'core' if name in brought else 'extra or dev':<14}{name:<32}{one.version:<16}{licence(one)[:120]}")
+        print(
+            f"{'core' if name in brought else 'extra or dev':<14}{name:<32}{one.version:<16}{licence(one)[:120]}"
+        )
 
 
 if __name__ == "__main__":

@@ -58,7 +58,9 @@ def serve(mount: Path, log: Path) -> None:
         use_ns = True
 
         def getattr(self, path: str, fh: Any = None) -> dict[str, int]:
-            kind = {"st_mode": 0o40755, "st_nlink": 2} if path == "/" else {"st_mode": 0o100644, "st_nlink": 1}
+            kind = (
+                {"st_mode": 0o40755, "st_nlink": 2} if path == "/" else {"st_mode": 0o100644, "st_nlink": 1}
+            )
             return {**kind, "st_size": SIZE}
 
         def read(self, path: str, size: int, offset: int, fh: Any) -> bytes:
@@ -129,7 +131,14 @@ def deployed(folder: Path, python: str, count: int) -> tuple[list[Write], list[t
 
 
 def _guest(folder: Path, python: str, data: Path, count: int) -> list[str]:
-    return [python, str(GUEST), str(folder / "runner.pyz"), str(data / "root"), str(folder / "releases"), str(count)]
+    return [
+        python,
+        str(GUEST),
+        str(folder / "runner.pyz"),
+        str(data / "root"),
+        str(folder / "releases"),
+        str(count),
+    ]
 
 
 def disk(writes: list[Write], at: int, chance: random.Random) -> bytes:
@@ -168,7 +177,9 @@ def cuts(folder: Path, python: str, points: int, deployments: int) -> dict[str, 
         finished = max(which for size, which in done if size <= at)
         (folder / "image").write_bytes(disk(writes, at, chance))
         with mounted(folder / "image", folder / "mounted") as data:
-            said = subprocess.run(_guest(folder, python, data, 0), capture_output=True, text=True, check=True).stdout
+            said = subprocess.run(
+                _guest(folder, python, data, 0), capture_output=True, text=True, check=True
+            ).stdout
         found[judged(json.loads(said.split("CUT ", 1)[1]), finished)] += 1
         if not (number + 1) % 20:
             print(f"{number + 1}: {dict(found)}", file=sys.stderr, flush=True)
@@ -181,7 +192,9 @@ def _run(*words: object) -> str:
 
 def main() -> int:
     """Record, cut, look."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("--python", default="python3.6")
     options.add_argument("--points", type=int, default=200)
     options.add_argument("--deployments", type=int, default=40)

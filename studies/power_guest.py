@@ -66,7 +66,9 @@ def build(folder: str) -> None:
 def main() -> None:
     """Judge, say so, go on."""
     sys.path.insert(0, RUNNER)
-    deployment, slots = (importlib.import_module("runner." + name) for name in ("deployment", "slots"))
+    deployment, slots = (
+        importlib.import_module("runner.release." + name) for name in ("deployment", "slots")
+    )
     place, out = slots.Place(ROOT, "net"), os.fdopen(os.dup(1), "w")
     sys.stdout = sys.stderr = open("/dev/null", "w")
     link = place.current()

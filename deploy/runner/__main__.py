@@ -88,11 +88,16 @@ def _dispatch(command: str, options: "Namespace") -> None:
 def _with_bundle(command: str, options: "Namespace") -> None:
     """build, infer and bench share what they read; the heavy imports come after the bundle is verified."""
     from .engines.manifest import Bundle
+    from .release import slots
     from .trust import release
 
-    for folder in [options.bundle] + getattr(options, "other_bundle", []):
-        release.require(folder)
+    root, own = getattr(options, "root", slots.ROOT), False
+    for folder in getattr(options, "other_bundle", []) + [options.bundle]:
+        own = slots.is_own(root, folder)
+        release.require(folder, is_own=own)
     bundle = Bundle(options.bundle)
+    if own and command in ("infer", "profile", "bench"):
+        bundle.only_chosen()  # a slot has no other engine
     if getattr(options, "places", None):
         bundle.place(options.places)
     try:

@@ -33,8 +33,9 @@ from jetpress.pipeline.recipe.sections.fields import AtLeastOne, Count, Section
 from jetpress.pipeline.store.facts.network import Pruning
 
 DESCRIPTION = "pruned.json"
-WIDEST, LARGEST = 2**24, 2**28
-"""No axis of a tensor that is not saved is longer, and no example input has more elements."""
+WIDEST, LARGEST = 2**24, 2**25
+"""No axis of a tensor that is not saved is longer, and all example inputs together have no more elements: a picture
+of 4K in three channels has 25 million."""
 AGAIN = "save it again: jetpress.save(slim, folder)"
 Range = tuple[Count, AtLeastOne]
 
@@ -141,6 +142,8 @@ def load(
     plain(module)
     check_same(shapes_of(module), saved.dense_shapes, "what build() makes", f"the one in {path}")
     original = outline(module)
+    if sum(math.prod(one.shape) for one in saved.inputs) > LARGEST:
+        raise _damaged(path, f"its example inputs have more than {LARGEST} elements")
     inputs = tuple(_input(path, one) for one in saved.inputs)
     _refuse_impossible(path, history, saved.dense_shapes, module)
     try:
@@ -189,7 +192,7 @@ def _damaged(path: Path, why: str) -> TrustError:
 
 def _input(path: Path, one: Given) -> Tensor:
     dtype = getattr(torch, one.dtype, None)
-    if not isinstance(dtype, torch.dtype) or math.prod(one.shape) > LARGEST:
+    if not isinstance(dtype, torch.dtype):
         raise _damaged(path, f"there are no inputs {list(one.shape)} of {one.dtype}")
     return torch.zeros(one.shape, dtype=dtype)
 

@@ -126,14 +126,20 @@ def in_parts(surface: str, state: Path, executions: int) -> None:
             said = done.stderr.decode("utf-8", "replace").strip()
             tally.ended.append(f"{done.returncode}: {said[-600:]}")
             tally.keep(state, surface)
-        print(f"{surface}: {tally.executions:,} tried, {tally.cpu_seconds:.0f} s, exit {done.returncode}", flush=True)
+        print(
+            f"{surface}: {tally.executions:,} tried, {tally.cpu_seconds:.0f} s, exit {done.returncode}",
+            flush=True,
+        )
         if done.returncode and tally.executions == before:
             return
 
 
 def table(state: Path) -> str:
     """What was tried so far, in Markdown."""
-    rows = ["| surface | executions | refused | CPU s | slowest, s | memory, MB | findings |", "|" + "---|" * 7]
+    rows = [
+        "| surface | executions | refused | CPU s | slowest, s | memory, MB | findings |",
+        "|" + "---|" * 7,
+    ]
     for file in sorted(state.glob("*.json")):
         tally, found = Tally.of(state, file.stem), sorted((state / file.stem / "findings").glob("*"))
         rows.append(

@@ -12,9 +12,9 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable
 from pathlib import Path
 
-from jetpress.deploy.runner import release, signers, sshsig
-from jetpress.deploy.runner.manifest import Bundle, listed
-from jetpress.deploy.runner.sshsig import string
+from jetpress.deploy.runner.engines.manifest import Bundle, listed
+from jetpress.deploy.runner.trust import release, signers, sshsig
+from jetpress.deploy.runner.trust.sshsig import string
 from studies.fuzz.mutations import changed_json, changed_lines
 
 INPUT = {"name": "images", "shape": [2, 3, 16, 16], "dtype": "float32", "profile": None}

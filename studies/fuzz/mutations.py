@@ -132,7 +132,9 @@ def _message(data: bytes, kind: str, dice: random.Random) -> bytes:
         changed = _message(content, inside, dice) if inside else changed_bytes(content, dice)
         parts[at] = wire.encode(number, changed)
     elif form == wire.VARINT and dice.random() < 0.7:
-        parts[at] = wire.encode(number, dice.choice((0, 1, 2, 7, 8, 16, 127, 128, 2**31, 2**32 - 1, 2**63, 2**64 - 1)))
+        parts[at] = wire.encode(
+            number, dice.choice((0, 1, 2, 7, 8, 16, 127, 128, 2**31, 2**32 - 1, 2**63, 2**64 - 1))
+        )
     else:
         match dice.randrange(4):
             case 0:
@@ -141,7 +143,9 @@ def _message(data: bytes, kind: str, dice: random.Random) -> bytes:
                 parts *= dice.choice((1, 2, 9))
                 parts.append(parts[other])
             case 2:
-                parts[at] = wire.encode(dice.randrange(1, 30), data[start:stop] if form == wire.BYTES else start)
+                parts[at] = wire.encode(
+                    dice.randrange(1, 30), data[start:stop] if form == wire.BYTES else start
+                )
             case _:
                 parts[at], parts[other] = parts[other], parts[at]
     return b"".join(parts)
@@ -173,7 +177,10 @@ def _changed_member(data: bytes, dice: random.Random) -> bytes | None:
         case 0:
             del members[at]
         case 1:
-            members[at] = (dice.choice(("data.pkl", "x/constants.pkl", "../x", "a/.data/serialization_id", "")), content)
+            members[at] = (
+                dice.choice(("data.pkl", "x/constants.pkl", "../x", "a/.data/serialization_id", "")),
+                content,
+            )
         case _:
             members[at] = (name, changed_bytes(content, dice))
     packed = io.BytesIO()

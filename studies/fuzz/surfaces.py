@@ -5,6 +5,7 @@ What a reader may do with an input is take it, or refuse it by an error of ours 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tomllib
 from collections.abc import Callable, Sequence
@@ -14,8 +15,8 @@ from pathlib import Path
 from jetpress.deploy.device import derived, events, probe
 from jetpress.deploy.errors import JetpressError
 from jetpress.deploy.fields import parse
-from jetpress.deploy.runner import tegrastats
-from jetpress.deploy.runner.failures import RunnerError
+from jetpress.deploy.runner.board import tegrastats
+from jetpress.deploy.runner.system.failures import RunnerError
 from jetpress.deploy.targets import TARGETS
 from jetpress.pipeline.recipe.reading import EMBEDDED, Recipe
 from jetpress.pipeline.recipe.resolve import resolve
@@ -61,7 +62,11 @@ def _recipe(data: bytes, folder: Path) -> None:
 def _recipes() -> list[bytes]:
     whole = [path.read_bytes() for path in sorted(EMBEDDED.glob("*.toml"))]
     set_too = b'name = "x"\n#--set train.epochs=3\n#--set model.arguments={a=1}\n[prune]\nratio = 0.5\n'
-    return [*whole, set_too, b"[prune]\nratio = 0.3\n[sparsify]\nmode = 'force'\n[budget]\naccuracy_drop = 0.02\n"]
+    return [
+        *whole,
+        set_too,
+        b"[prune]\nratio = 0.3\n[sparsify]\nmode = 'force'\n[budget]\naccuracy_drop = 0.02\n",
+    ]
 
 
 def _probe(data: bytes, folder: Path) -> None:
@@ -81,10 +86,8 @@ def _probe(data: bytes, folder: Path) -> None:
 
 
 def _asked(question: Callable[[], object]) -> None:
-    try:
+    with contextlib.suppress(REFUSALS):
         question()
-    except REFUSALS:
-        pass
 
 
 def _events() -> list[bytes]:

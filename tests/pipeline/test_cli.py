@@ -313,7 +313,9 @@ def test_completion_scripts_are_for_jetpress(shell: str, capsys: pytest.CaptureF
     assert "jetpress" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("line", "offered"), [("jetpress ini", {"init"}), ("jetpress report --j", {"--json"})])
+@pytest.mark.parametrize(
+    ("line", "offered"), [("jetpress ini", {"init"}), ("jetpress report --j", {"--json"})]
+)
 def test_a_tab_in_bash_offers_what_fits(line: str, offered: set[str], tmp_path: Path) -> None:
     """The script that is printed, in a real bash: what it calls is what Tab calls."""
     (tmp_path / "jetpress").write_text(f'#!/bin/sh\nexec {sys.executable} -m jetpress "$@"\n')
