@@ -109,15 +109,14 @@ def mounted(what: Path, folder: Path) -> Iterator[Path]:
 
 def deployed(folder: Path, python: str, count: int) -> tuple[list[Write], list[tuple[int, int]]]:
     """What the kernel wrote while releases were deployed, and after which write each was done (at the latest)."""
-    log, done = folder / "log", []
+    log, done = folder / "log", list[tuple[int, int]]()
     with recorded(folder) as device:
         _run("mkfs.ext4", "-q", device)
         with mounted(device, folder / "mounted") as data:
             guest = subprocess.Popen(_guest(folder, python, data, count), stdout=subprocess.PIPE, text=True)
             assert guest.stdout is not None
-            for line in guest.stdout:
-                if match := re.match(r"(BEGIN|DONE) (\d+)", line):
-                    done.append((log.stat().st_size, int(match[2]) * (match[1] == "DONE")))
+            said = (re.match(r"(BEGIN|DONE) (\d+)", line) for line in guest.stdout)
+            done += [(log.stat().st_size, int(one[2]) * (one[1] == "DONE")) for one in said if one]
             if guest.wait():
                 raise SystemExit("the guest failed")
     writes, ends, at, content = list[Write](), list[int](), 0, log.read_bytes()

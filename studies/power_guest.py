@@ -86,11 +86,11 @@ def main() -> None:
     out.write("CUT %s\n" % json.dumps({"before": before, "serves": number, "left": left}))
     out.flush()
     asked = deployment.Asked(root=ROOT, signers="/nobody")
-    for number in range(number + 1, number + 1 + int(COUNT)):
-        out.write("BEGIN %d\n" % number)
+    for new in range(number + 1, number + 1 + int(COUNT)):
+        out.write("BEGIN %d\n" % new)
         out.flush()
-        deployment.deploy(release(number), asked, build, lambda folder: None)
-        out.write("DONE %d\n" % number)
+        deployment.deploy(release(new), asked, build, lambda folder: None)
+        out.write("DONE %d\n" % new)
         out.flush()
 
 

@@ -88,16 +88,8 @@ def _dispatch(command: str, options: "Namespace") -> None:
 def _with_bundle(command: str, options: "Namespace") -> None:
     """build, infer and bench share what they read; the heavy imports come after the bundle is verified."""
     from .engines.manifest import Bundle
-    from .release import slots
-    from .trust import release
 
-    root, own = getattr(options, "root", slots.ROOT), False
-    for folder in getattr(options, "other_bundle", []) + [options.bundle]:
-        own = slots.is_own(root, folder)
-        release.require(folder, is_own=own)
-    bundle = Bundle(options.bundle)
-    if own and command in ("infer", "profile", "bench"):
-        bundle.only_chosen()  # a slot has no other engine
+    bundle = _allowed(command, options)
     if getattr(options, "places", None):
         bundle.place(options.places)
     try:
@@ -131,6 +123,22 @@ def _with_bundle(command: str, options: "Namespace") -> None:
         every = zip([bundle] + others, [engines] + options.other_engines)  # noqa: B905 - Python 3.6
         subjects = [session.Subject(chr(ord("A") + place), *one) for place, one in enumerate(every)]
         bench.compare(subjects, out or "", _asked(bundle, options))
+
+
+def _allowed(command: str, options: "Namespace") -> "Bundle":
+    """The bundle, and those that it is compared with, as far as this board's file asks for signatures."""
+    from .engines.manifest import Bundle
+    from .release import slots
+    from .trust import release
+
+    own = False
+    for folder in getattr(options, "other_bundle", []) + [options.bundle]:
+        own = slots.is_own(getattr(options, "root", slots.ROOT), folder)
+        release.require(folder, is_own=own)
+    bundle = Bundle(options.bundle)
+    if own and command in ("infer", "profile", "bench"):
+        bundle.only_chosen()  # a slot has no other engine
+    return bundle
 
 
 def _verify(options: "Namespace") -> None:

@@ -33,9 +33,9 @@ from jetpress.pipeline.recipe.sections.fields import AtLeastOne, Count, Section
 from jetpress.pipeline.store.facts.network import Pruning
 
 DESCRIPTION = "pruned.json"
-WIDEST, LARGEST = 2**24, 2**25
-"""No axis of a tensor that is not saved is longer, and all example inputs together have no more elements: a picture
-of 4K in three channels has 25 million."""
+WIDEST, LARGEST = 2**24, 2**27
+"""No axis of a tensor that is not saved is longer, and all example inputs together have no more bytes: a picture of 4K
+in three channels has 100 million."""
 AGAIN = "save it again: jetpress.save(slim, folder)"
 Range = tuple[Count, AtLeastOne]
 
@@ -142,9 +142,7 @@ def load(
     plain(module)
     check_same(shapes_of(module), saved.dense_shapes, "what build() makes", f"the one in {path}")
     original = outline(module)
-    if sum(math.prod(one.shape) for one in saved.inputs) > LARGEST:
-        raise _damaged(path, f"its example inputs have more than {LARGEST} elements")
-    inputs = tuple(_input(path, one) for one in saved.inputs)
+    inputs = _inputs(path, saved.inputs)
     _refuse_impossible(path, history, saved.dense_shapes, module)
     try:
         module = models.replayed(module, inputs, history)
@@ -190,11 +188,13 @@ def _damaged(path: Path, why: str) -> TrustError:
     return TrustError(f"{path} is damaged, or not of jetpress.save: {why[:300]}", AGAIN)
 
 
-def _input(path: Path, one: Given) -> Tensor:
-    dtype = getattr(torch, one.dtype, None)
-    if not isinstance(dtype, torch.dtype):
-        raise _damaged(path, f"there are no inputs {list(one.shape)} of {one.dtype}")
-    return torch.zeros(one.shape, dtype=dtype)
+def _inputs(path: Path, told: Sequence[Given]) -> tuple[Tensor, ...]:
+    dtypes = [getattr(torch, one.dtype, None) for one in told]
+    if unknown := [one for one, kind in zip(told, dtypes, strict=True) if not isinstance(kind, torch.dtype)]:
+        raise _damaged(path, f"there are no inputs of {unknown[0].dtype}")
+    if sum(math.prod(one.shape) * kind.itemsize for one, kind in zip(told, dtypes, strict=True)) > LARGEST:
+        raise _damaged(path, f"its example inputs have more than {LARGEST} bytes")
+    return tuple(torch.zeros(one.shape, dtype=kind) for one, kind in zip(told, dtypes, strict=True))
 
 
 def _refuse_impossible(path: Path, history: Sequence[Step], dense: Shapes, module: nn.Module) -> None:

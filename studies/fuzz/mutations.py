@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import re
 import struct
 import zipfile
 from collections.abc import Callable
@@ -18,8 +19,9 @@ from jetpress.deploy.onnx_file import wire
 Mutation = Callable[[bytes, random.Random], bytes | None]
 VALUES = (
     None, True, False, 0, 1, -1, 2, 7, 255, 2**31, 2**53, 2**63 - 1, 2**63, -(2**63), 10**400, 0.0, -0.0, 0.5, 1e-320,
-    1e308, float("nan"), float("inf"), float("-inf"), "", " ", "0", "..", "../x", "/etc/passwd", "//x", "a\0b", "\x1b[2J",
-    "\ud800", "\u202e", "x" * 300, "-oProxyCommand=x", "$(x)", "fp16", "int8", "auto", [], {}, [[]], [0], [1, 2], [-1],
+    1e308, float("nan"), float("inf"), float("-inf"), "", " ", "0", "..", "../x", "/etc/passwd", "//x",
+    "a\0b", "\x1b[2J", "\ud800", "\u202e", "x" * 300,
+    "-oProxyCommand=x", "$(x)", "fp16", "int8", "auto", [], {}, [[]], [0], [1, 2], [-1],
     [{}], {"": {}}, {"a": 1}, [None], ["a"], [1e999], {"0": [[0, 1]]},
 )  # fmt: skip
 """What somebody's field may hold: wrong types, edges of types, texts that lead elsewhere."""
@@ -66,7 +68,9 @@ def _change(root: list[object], dice: random.Random) -> None:
     holder, key = dice.choice(places[1:] or places)
     other, there = dice.choice(places)
     taken = other[there]  # type: ignore[index, call-overload]
-    match dice.randrange(6):
+    match dice.randrange(7):
+        case 6 if isinstance(holder[key], str):  # type: ignore[index, call-overload]
+            holder[key] = other_text(str(holder[key]), dice)  # type: ignore[index, call-overload]
         case 0 if holder is not root:
             del holder[key]  # type: ignore[arg-type]
         case 1:
@@ -80,6 +84,32 @@ def _change(root: list[object], dice: random.Random) -> None:
                 holder[key] = [holder[key]]  # type: ignore[index, call-overload]
         case _:
             holder[key] = dice.choice(VALUES)  # type: ignore[index, call-overload]
+
+
+def other_text(text: str, dice: random.Random) -> str:
+    """One of its numbers another one, or something put between two of its characters."""
+    numbers = list(re.finditer(r"\d+", text))
+    if numbers and dice.random() < 0.7:
+        one = dice.choice(numbers)
+        return (
+            text[: one.start()]
+            + dice.choice(("9" * 5000, "9" * 400, "9" * 20, "0", "-1", ""))
+            + text[one.end() :]
+        )
+    at = dice.randrange(len(text) + 1)
+    return (
+        text[:at]
+        + dice.choice(("\0", "\n", "\x1b[2J", "\u202e", "=", ":", '"', " ", "\u0663", "x" * 999))
+        + text[at:]
+    )
+
+
+def changed_text(data: bytes, dice: random.Random) -> bytes | None:
+    """A line of text with one to three such changes."""
+    text = data.decode("utf-8", "replace")
+    for _ in range(dice.randint(1, 3)):
+        text = other_text(text, dice)
+    return text.encode("utf-8", "replace")
 
 
 def changed_lines(data: bytes, dice: random.Random) -> bytes | None:

@@ -26,6 +26,7 @@ from studies.fuzz.mutations import (
     changed_json,
     changed_lines,
     changed_message,
+    changed_text,
     changed_weights,
 )
 
@@ -121,7 +122,7 @@ SURFACES: dict[str, Surface] = {
         "what a device says of itself",
         lambda: [path.read_bytes() for path in sorted(PROBES.glob("survey_*.json"))], _probe, changed_json,
     ),
-    "tegrastats": Surface("lines of tegrastats", _lines, _tegrastats, lambda data, dice: None),
+    "tegrastats": Surface("lines of tegrastats", _lines, _tegrastats, changed_text),
     "events": Surface("events of the runner", _events, _read_event, changed_json),
     "onnx": Surface("the guard of ONNX files", networks.models, networks.guard, changed_message),
     "checkpoint": Surface("files of weights", networks.weights, networks.load, changed_weights),
