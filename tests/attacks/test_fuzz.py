@@ -26,8 +26,7 @@ def fed(name: str, data: bytes, folder: Path) -> bool:
     """Whether it was refused; any error but ours is a failure of the test."""
     try:
         SURFACES[name].read(data, folder)
-    except REFUSALS as error:
-        assert str(error)
+    except REFUSALS:
         return True
     return False
 
