@@ -78,7 +78,7 @@ def _change(root: list[object], dice: random.Random) -> None:
         case 2 if isinstance(holder, dict):
             holder[str(dice.choice(VALUES))[:40]] = holder.pop(str(key))
         case 3 if isinstance(holder, list):
-            holder *= dice.choice((2, 3, 40)) if len(holder) < 20 else 1
+            holder *= 40 if len(json.dumps(holder)) < 200 else 2
         case 4:
             for _ in range(dice.choices((1, 3, 40, 1100), (30, 10, 10, 1))[0]):
                 holder[key] = [holder[key]]  # type: ignore[index, call-overload]
