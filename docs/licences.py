@@ -52,10 +52,10 @@ def everything() -> dict[str, Distribution]:
 def licence(one: Distribution) -> str:
     """As its metadata tells it: the expression, else the classifiers and the first line of the free text."""
     told = one.metadata
-    if expression := told.get("License-Expression"):
-        return str(expression)
+    if expression := told.get_all("License-Expression"):
+        return str(expression[0])
     classifiers = [text for text in told.get_all("Classifier") or [] if text.startswith("License")]
-    return " ".join([*classifiers, (told.get("License") or "").partition("\n")[0]]).strip()
+    return " ".join([*classifiers, "".join(told.get_all("License") or []).partition("\n")[0]]).strip()
 
 
 def main() -> None:

@@ -13,11 +13,12 @@ import re
 import struct
 import zipfile
 from collections.abc import Callable
+from typing import Any
 
 from jetpress.deploy.onnx_file import wire
 
 Mutation = Callable[[bytes, random.Random], bytes | None]
-VALUES = (
+VALUES: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 2, 7, 255, 2**31, 2**53, 2**63 - 1, 2**63, -(2**63), 10**400, 0.0, -0.0, 0.5, 1e-320,
     1e308, float("nan"), float("inf"), float("-inf"), "", " ", "0", "..", "../x", "/etc/passwd", "//x",
     "a\0b", "\x1b[2J", "\ud800", "\u202e", "x" * 300,
@@ -60,30 +61,30 @@ def changed_json(data: bytes, dice: random.Random) -> bytes | None:
 def _change(root: list[object], dice: random.Random) -> None:
     places: list[tuple[dict[str, object] | list[object], str | int]] = [(root, 0)]
     for holder, key in places:
-        value = holder[key]  # type: ignore[index, call-overload]  # the key is of its holder
+        value = holder[key]  # type: ignore[index]  # the key is of its holder
         if isinstance(value, dict):
             places += [(value, name) for name in value]
         elif isinstance(value, list):
             places += [(value, number) for number in range(min(len(value), 50))]
     holder, key = dice.choice(places[1:] or places)
     other, there = dice.choice(places)
-    taken = other[there]  # type: ignore[index, call-overload]
+    taken = other[there]  # type: ignore[index]
     match dice.randrange(7):
-        case 6 if isinstance(holder[key], str):  # type: ignore[index, call-overload]
-            holder[key] = other_text(str(holder[key]), dice)  # type: ignore[index, call-overload]
+        case 6 if isinstance(holder[key], str):  # type: ignore[index]
+            holder[key] = other_text(str(holder[key]), dice)  # type: ignore[index]
         case 0 if holder is not root:
             del holder[key]  # type: ignore[arg-type]
         case 1:
-            holder[key] = json.loads(json.dumps(taken))  # type: ignore[index, call-overload]
+            holder[key] = json.loads(json.dumps(taken))  # type: ignore[index]
         case 2 if isinstance(holder, dict):
             holder[str(dice.choice(VALUES))[:40]] = holder.pop(str(key))
         case 3 if isinstance(holder, list):
             holder *= 40 if len(json.dumps(holder)) < 200 else 2
         case 4:
             for _ in range(dice.choices((1, 3, 40, 1100), (30, 10, 10, 1))[0]):
-                holder[key] = [holder[key]]  # type: ignore[index, call-overload]
+                holder[key] = [holder[key]]  # type: ignore[index]
         case _:
-            holder[key] = dice.choice(VALUES)  # type: ignore[index, call-overload]
+            holder[key] = dice.choice(VALUES)  # type: ignore[index]
 
 
 def other_text(text: str, dice: random.Random) -> str:

@@ -212,7 +212,7 @@ def test_another_version_runs_what_it_changes(
         probe, "identity", lambda facts: {**known(facts), "onnxruntime": "0.0.1", "l4t": "99.9"}
     )
     on_device = to_do(plan(recipe(folder), "host", home=folder / "runs"))
-    assert on_device == {"build", "infer"}  # and bench, which `to_do` leaves out
+    assert on_device == {"build", "infer", "time rounds"}  # and bench, which `to_do` leaves out
     monkeypatch.setattr(probe, "identity", known)
     versions = fingerprint.versions
     monkeypatch.setattr(fingerprint, "versions", lambda libraries: {

@@ -50,7 +50,7 @@ class Annotation(TypedDict, total=False):
     keypoints: list[FiniteFloat] | None
 
 
-READERS = {
+READERS: dict[str, TypeAdapter[Any]] = {
     "images": TypeAdapter(list[Image]),
     "annotations": TypeAdapter(list[Annotation]),
     "categories": TypeAdapter(list[Category]),
