@@ -189,12 +189,15 @@ def _damaged(path: Path, why: str) -> TrustError:
 
 
 def _inputs(path: Path, told: Sequence[Given]) -> tuple[Tensor, ...]:
-    dtypes = [getattr(torch, one.dtype, None) for one in told]
-    if unknown := [one for one, kind in zip(told, dtypes, strict=True) if not isinstance(kind, torch.dtype)]:
-        raise _damaged(path, f"there are no inputs of {unknown[0].dtype}")
-    if sum(math.prod(one.shape) * kind.itemsize for one, kind in zip(told, dtypes, strict=True)) > LARGEST:
+    kinds = list[torch.dtype]()
+    for one in told:
+        kind = getattr(torch, one.dtype, None)
+        if not isinstance(kind, torch.dtype):
+            raise _damaged(path, f"there are no inputs of {one.dtype}")
+        kinds.append(kind)
+    if sum(math.prod(one.shape) * kind.itemsize for one, kind in zip(told, kinds, strict=True)) > LARGEST:
         raise _damaged(path, f"its example inputs have more than {LARGEST} bytes")
-    return tuple(torch.zeros(one.shape, dtype=kind) for one, kind in zip(told, dtypes, strict=True))
+    return tuple(torch.zeros(one.shape, dtype=kind) for one, kind in zip(told, kinds, strict=True))
 
 
 def _refuse_impossible(path: Path, history: Sequence[Step], dense: Shapes, module: nn.Module) -> None:
