@@ -150,39 +150,35 @@ class Notebook(Kernel):
     live = True
 
     def __init__(self) -> None:
-        self._bars: dict[Progress | Overall, Any] = {}
+        self._bars: list[Any] = []
 
     def draw(self, overall: Overall | None, running: Sequence[Progress]) -> None:
-        """A bar for the whole, and below it one for each work."""
+        """A bar for what is outermost and one for what is innermost. They stay: each that is closed leaves a gap."""
         now = time.monotonic()
-        lines: dict[Progress | Overall, str] = {}
+        lines: list[tuple[Progress | Overall, str]] = [(one, one.line(now)) for one in running]
         if overall is not None:
-            lines[overall] = overall.line(now, running)
-        lines |= {one: one.line(now) for one in running}
-        for ended in self._bars.keys() - lines.keys():
-            self._end(ended)
-        for work, line in lines.items():
-            self._bar(work).set_description_str(line)
+            lines.insert(0, (overall, overall.line(now, running)))
+        shown = [lines[0], *lines[1:][-1:]]
+        for bar, (work, line) in zip(self._both(), shown, strict=False):
+            bar.n = 100 * (work.share or 0)
+            bar.set_description_str(line)
+            bar.container.layout.display = "flex"
+        for bar in self._both()[len(shown) :]:
+            bar.container.layout.display = "none"
 
-    def _bar(self, work: Progress | Overall) -> Any:
+    def _both(self) -> list[Any]:
         from tqdm.notebook import tqdm
 
-        if work not in self._bars:
-            self._bars[work] = tqdm(
-                total=None if work.share is None else 100, bar_format="{bar}{desc}", leave=False
-            )
-        self._bars[work].n = 100 * (work.share or 0)
-        return self._bars[work]
-
-    def _end(self, work: Progress | Overall) -> None:
-        bar = self._bars.pop(work)
-        bar.n = bar.total or 1  # or it would stay, as one that failed
-        bar.close()
+        while len(self._bars) < 2:
+            self._bars.append(tqdm(total=100, bar_format="{bar}{desc}", leave=False))
+        return self._bars
 
     def close(self) -> None:
         """The bars go."""
-        for work in list(self._bars):
-            self._end(work)
+        for bar in self._bars:
+            bar.n = bar.total  # or it would stay, as one that failed
+            bar.close()
+        self._bars.clear()
 
 
 def view() -> View:

@@ -157,7 +157,11 @@ def timing_limits(budget: BudgetConfig, latency: Latency | None) -> Iterator[Lim
 def at_chance(told: AssessmentFacts) -> str:
     """Why the dense network seems to know nothing; empty where it knows something."""
     dense, guessed = told.dense.test, told.guessing
-    if guessed is None or not accuracy.at_chance(dense, told.test_images, guessed):
+    if guessed is None:
+        return ""
+    if not told.mean:  # a figure over the whole split, of which no share of right samples tells the interval
+        return f"{dense:.2f} on {told.test_images} test images: nothing is found" if dense <= guessed else ""
+    if not accuracy.at_chance(dense, told.test_images, guessed):
         return ""
     return (
         f"{dense:.2f} % of {told.test_images} test images are right, "

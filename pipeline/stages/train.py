@@ -26,5 +26,6 @@ def train(config: TrainConfig, model: Checkpoint, draft: Path) -> Checkpoint:
         say(f"    {counted} is known to \N{PLUS-MINUS SIGN} {known:.2g} points (95 %)")
     guessed = guessing(network, data.validation)
     if guessed is not None and fitted.validation <= guessed:
-        say(f"    WARNING: {fitted.validation:.2f} % right is no better than guessing: nothing was learnt")
+        figure = f"{model.facts.measured} {fitted.validation:.2f}"
+        say(f"    WARNING: {figure} on validation is no better than guessing: nothing was learnt")
     return finish(network, fitted, draft, model.facts)

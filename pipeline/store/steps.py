@@ -191,7 +191,9 @@ def headline(made: Artifact[object]) -> str:
         return getattr(facts, "headline", "")
     parts: list[str] = []
     if facts.validation is not None:
-        parts.append(f"validation {facts.validation:.2f} {facts.unit}".rstrip())
+        unit = facts.unit if facts.mean else ""  # an mAP of 40.7 is no share of anything
+        measured = "" if facts.measured == "accuracy" else f"{facts.measured} "
+        parts.append(f"validation {measured}{facts.validation:.2f} {unit}".rstrip())
     if facts.pruning is not None:
         just_cut = facts.validation is None
         parts.append(

@@ -26,7 +26,7 @@ from jetpress.pipeline.tasks import (
     regression,
     segmentation,
 )
-from jetpress.pipeline.tasks.task import Decoded, Task
+from jetpress.pipeline.tasks.task import Decoded, Task, nothing_found
 
 TASKS: dict[str, Task] = {
     "classification": Task(
@@ -42,13 +42,14 @@ TASKS: dict[str, Task] = {
         imitation=imitation.classes,
         check_labels=classification.check_labels,
         check_outputs=classification.check_outputs,
-        guessing=classification.guessing,
+        guessing={"top1": classification.guessing},
         draw=classification.draw,
     ),
     "multilabel": Task(
         loss=multilabel.binary_cross_entropy,
         loss_name="binary_cross_entropy",
         metrics={"f1": multilabel.f1, "right_labels": multilabel.right_labels},
+        guessing={"f1": nothing_found},
         counted=first_output,
         check_outputs=multilabel.check_outputs,
         draw=multilabel.draw,
@@ -56,6 +57,7 @@ TASKS: dict[str, Task] = {
     "detection": Task(
         loss=detection.no_loss,
         metrics={"map": detection_metric.mean_ap, "map50": detection_metric.mean_ap50},
+        guessing={"map": nothing_found, "map50": nothing_found},
         places=True,
         counted=detection.counted,
         imitation=imitation.dense,
@@ -70,6 +72,7 @@ TASKS: dict[str, Task] = {
         loss=segmentation.cross_entropy,
         loss_name="cross_entropy",
         metrics={"miou": segmentation.miou, "dice": segmentation.dice, "pixels": segmentation.pixels},
+        guessing={"miou": nothing_found, "dice": nothing_found},
         places=True,
         class_scores=True,
         counted=first_output,
@@ -95,7 +98,9 @@ TASKS: dict[str, Task] = {
         draw=keypoints.draw,
     ),
     "custom": Task(
-        loss=custom.no_loss, metrics={"top1": classification.accuracy}, guessing=classification.guessing
+        loss=custom.no_loss,
+        metrics={"top1": classification.accuracy},
+        guessing={"top1": classification.guessing},
     ),
 }
 DECODED: tuple[Decoded, ...] = (

@@ -40,6 +40,11 @@ def nothing_to_check(*_: object) -> None:
     """For what a task asks nothing of."""
 
 
+def nothing_found(labels: Tensor | None) -> float:
+    """Points of whoever finds nothing, by a figure of what is found."""
+    return 0.0
+
+
 @dataclass(frozen=True)
 class Decoded:
     """A graph that ends with what is made of the network's outputs, as numbers that can be used."""
@@ -87,8 +92,9 @@ class Task:
     """Raises RecipeError where the network was made for other data."""
     check_outputs: Callable[[Shown], None] = nothing_to_check
     """Raises RecipeError where the loss cannot be computed of the outputs."""
-    guessing: Callable[[Tensor], float] = lambda labels: -1.0
-    """Labels ``[n]`` -> points of whoever has learnt nothing, by the task's first metric; -1: that means nothing."""
+    guessing: Mapping[str, Callable[[Tensor | None], float | None]] = field(default_factory=dict, hash=False)
+    """By the metric's name: labels ``[n]`` (None: the data has none) -> points of whoever has learnt nothing; None,
+    as for a metric without an entry: that means nothing."""
     found: Callable[[object, Setting], Sequence[Any]] | None = None
     """What the network returned for a batch -> what that says, for each sample as its target would have it, to be
     drawn; None: the report has no pictures of it."""

@@ -170,11 +170,9 @@ def rebuilder(network: Network) -> Callable[[Sequence[NDArray[Any]]], object]:
 
 def guessing(network: Network, split: Split) -> float | None:
     """Points on ``split`` of whoever has learnt nothing; None where that means nothing."""
-    task, given = task_of(network.task), network.data.metric
-    if split.labels is None or given not in (None, next(iter(task.metrics))):
-        return None
-    guessed = task.guessing(split.labels)
-    return None if guessed < 0 else guessed
+    task = task_of(network.task)
+    guessed = task.guessing.get(network.data.metric or next(iter(task.metrics)))
+    return None if guessed is None else guessed(split.labels)
 
 
 def layout(module: nn.Module, memory_format: torch.memory_format) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,12 @@ def test_a_dense_network_that_guesses() -> None:
     assert "always naming the most frequent class gives 11.00 %" in verdict.at_chance(told(12.0, 12, 11.0))
     assert verdict.at_chance(told(97.0, 97, 11.0)) == ""
     assert verdict.at_chance(told(12.0, 12, None)) == ""
+
+
+def test_a_dense_detector_that_finds_nothing() -> None:
+    nothing = replace(told(0.0, 0.0, 0.0), mean=False)
+    assert verdict.at_chance(nothing) == "0.00 on 1000 test images: nothing is found"
+    assert verdict.at_chance(replace(told(0.4, 0.4, 0.0), mean=False)) == ""
 
 
 def a_plan(**changes: Any) -> Plan:

@@ -87,7 +87,7 @@ def test_classification_is_a_loss_and_points() -> None:
     assert by.total([100, 0]) == 50
     expected = float((np.log1p(np.exp(-2.0)) + np.log1p(np.exp(1.0))) / 2)
     assert float(loss(network())(scores, target, ())) == pytest.approx(expected)
-    assert task_of(OPEN).guessing(torch.tensor([0, 1, 1, 1])) == 75
+    assert task_of(OPEN).guessing["top1"](torch.tensor([0, 1, 1, 1])) == 75
 
 
 def test_a_graph_is_decoded_by_its_end_or_its_outputs() -> None:
