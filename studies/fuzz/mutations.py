@@ -26,6 +26,8 @@ VALUES: tuple[Any, ...] = (
     [{}], {"": {}}, {"a": 1}, [None], ["a"], [1e999], {"0": [[0, 1]]},
 )  # fmt: skip
 """What somebody's field may hold: wrong types, edges of types, texts that lead elsewhere."""
+MOST_PLACES = 5000
+"""Of a JSON value that are looked at: one that holds itself many times has no end of them."""
 SHORT = 12
 """Bytes that are repeated or taken out at once."""
 
@@ -61,6 +63,8 @@ def changed_json(data: bytes, dice: random.Random) -> bytes | None:
 def _change(root: list[object], dice: random.Random) -> None:
     places: list[tuple[dict[str, object] | list[object], str | int]] = [(root, 0)]
     for holder, key in places:
+        if len(places) > MOST_PLACES:
+            break
         value = holder[key]  # type: ignore[index]  # the key is of its holder
         if isinstance(value, dict):
             places += [(value, name) for name in value]
