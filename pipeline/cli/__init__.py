@@ -115,7 +115,7 @@ def _fail(options: argparse.Namespace, error: JetpressError) -> int:
 
 
 def _completion(options: argparse.Namespace) -> int:
-    import argcomplete
+    from argcomplete.shell_integration import shellcode
 
-    print(argcomplete.shellcode(["jetpress"], shell=options.shell))
+    print(shellcode(["jetpress"], shell=options.shell))
     return 0

@@ -60,7 +60,7 @@ class Tally:
 
 def fuzz(surface: str, state: Path, executions: int) -> None:
     """In this process, which ends."""
-    import atheris
+    import atheris  # type: ignore[import-untyped, unused-ignore]
 
     with atheris.instrument_imports(include=["jetpress"], enable_loader_override=False):
         from studies.fuzz.mutations import changed_bytes

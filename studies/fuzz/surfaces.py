@@ -87,7 +87,7 @@ def _probe(data: bytes, folder: Path) -> None:
 
 
 def _asked(question: Callable[[], object]) -> None:
-    with contextlib.suppress(REFUSALS):
+    with contextlib.suppress(*REFUSALS):
         question()
 
 
