@@ -10,7 +10,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help engine plan test test-all lint lock docs site clean
+.PHONY: help engine plan test test-all lint lock audit docs site clean
 .DEFAULT_GOAL := help
 
 help:
@@ -39,12 +39,12 @@ clean:
 
 # Everything at the versions of requirements.lock, with their hashes. uv is quicker; plain pip does as well. All that
 # a run imports is imported once: what is broken is seen here, and bytecode is there for a Python that may write none.
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock setup.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "jetpress needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 3; }
 	@echo "setting up .venv: PyTorch with CUDA and what goes with it, about 3 GB to download and 6 GB on disk;"
 	@echo "on a fast connection 1 to 3 minutes. This happens once."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv || true
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r setup.lock || true
 	@if [ -x $(BIN)/uv ]; then \
 	  VIRTUAL_ENV=.venv $(BIN)/uv pip install --require-hashes -r requirements.lock && \
 	  VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable . ; \
@@ -63,6 +63,22 @@ IMPORTS := import importlib, pkgutil, jetpress.pipeline.stages as s, torch._dyna
 lock:
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-annotate \
 	  --python-version 3.11 --extra rtx --extra timm --group dev pyproject.toml --output-file requirements.lock
+	@for one in setup audit; do \
+	  $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-annotate \
+	    --python-version 3.11 $$one.in --output-file $$one.lock; done
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-annotate \
+	  --python-version 3.12 --constraint requirements.lock docker/jupyter.in --output-file docker/jupyter.lock
+
+# What all of this is made of and under which licences, and what is known against it: audit/ (docs/supply-chain.md).
+audit: $(READY)
+	@mkdir -p audit
+	@test -x audit/venv/bin/python || $(BIN)/uv venv --quiet audit/venv
+	@$(BIN)/uv pip install --quiet --python audit/venv --require-hashes -r audit.lock
+	audit/venv/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --output-reproducible \
+	  --output-file audit/sbom.json
+	$(BIN)/python -m docs.licences > audit/licences.txt
+	audit/venv/bin/pip-audit --requirement requirements.lock --require-hashes --disable-pip \
+	  --output audit/vulnerabilities.txt
 
 # docs/recipe.md and docs/recipe.schema.json, from pipeline/recipe/sections/.
 docs: $(READY)

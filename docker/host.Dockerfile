@@ -4,8 +4,8 @@
 #   docker run --rm --gpus all -v "$PWD:/home/jetpress/job" jetpress run digits --target host
 #   docker build -f docker/host.Dockerfile --target jupyter -t jetpress-jupyter .    (optional)
 #
-# DIGEST pins the base image to its bytes: --build-arg DIGEST=@sha256:... (see docker/README.md). Empty: the tag's newest.
-ARG DIGEST=""
+# DIGEST pins the base image to its bytes (see docker/README.md): Python 3.12.15. Empty: the tag's newest.
+ARG DIGEST="@sha256:34386ef0cb081344d7ec1c103ba398e6e9f64e9ab3a1509accc92a4e24a07258"
 FROM python:3.12-slim-bookworm${DIGEST} AS host
 ENV PIP_NO_CACHE_DIR=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
@@ -36,7 +36,8 @@ CMD ["check"]
 
 FROM host AS jupyter
 USER 0
-RUN python -m pip install jupyterlab==4.6.6
+COPY docker/jupyter.lock /opt/jetpress/
+RUN python -m pip install --require-hashes -r /opt/jetpress/jupyter.lock
 USER 1000:1000
 EXPOSE 8888
 ENTRYPOINT ["jupyter", "lab", "--ip=0.0.0.0", "--no-browser"]

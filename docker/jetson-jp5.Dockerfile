@@ -5,7 +5,7 @@
 #
 # DIGEST pins the base image to its bytes: --build-arg DIGEST=@sha256:... (see docker/README.md). Empty: the tag's newest.
 ARG DIGEST=""
-FROM python:3.12-slim-bookworm AS pack
+FROM python:3.12-slim-bookworm@sha256:34386ef0cb081344d7ec1c103ba398e6e9f64e9ab3a1509accc92a4e24a07258 AS pack
 WORKDIR /src
 COPY deploy /src/jetpress/deploy
 RUN python -m jetpress.deploy.pack /runner.pyz

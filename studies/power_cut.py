@@ -1,11 +1,15 @@
-"""Cut the power of a virtual machine while it deploys: does it come back with the old or the new release, whole?
+"""Cut the power of a disk while releases are deployed to it: does it come back with the old or the new, whole?
 
-    python -m studies.power_cut --kernel vmlinuz --modules FOLDER --busybox FILE --python PREFIX [--points 200]
+    python -m studies.power_cut --python python3.6 [--points 200] [--deployments 40]
 
-The guest is a Linux kernel with busybox, a Python 3.6 and `runner.pyz` in memory, and an ext4 disk of its own. It
-deploys one release after another; the host kills qemu with SIGKILL after a random time, and starts it again on the same
-disk. What the guest's kernel had not written is lost, as when a board loses power; what it had sent to the disk stays.
-First thing after each start the guest says what serves, whether it is whole, and what `boot` makes of it.
+Linux's own ext4 lies on a loop device, whose disk is a file of a file system in user space (FUSE), which writes down
+every write and every flush that the kernel sends. Releases are deployed there by `runner.pyz` under that Python. Then
+the disk is made again as it was at a random write: all that was flushed, of what came since any part (as a disk with
+a cache loses it), the last one torn at a sector. The kernel mounts that, and the guest says what serves, whether it is
+whole, and what `boot` makes of it.
+
+Needs root, loop devices, /dev/fuse, `pip install mfusepy` and libfuse (FUSE_LIBRARY_PATH names it where it is not
+installed). No virtual machine: a cut takes a second, and the kernel that writes is a real one.
 """
 
 from __future__ import annotations
@@ -16,170 +20,193 @@ import os
 import random
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jetpress.deploy.pack import pack
 
-MODULES = (
-    "virtio_ring",
-    "virtio",
-    "virtio_pci_legacy_dev",
-    "virtio_pci_modern_dev",
-    "virtio_pci",
-    "virtio_blk",
-)
-INIT = """#!/bin/busybox sh
-/bin/busybox mkdir -p /proc /sys /dev /data /tmp
-/bin/busybox mount -t proc none /proc
-/bin/busybox mount -t sysfs none /sys
-/bin/busybox mount -t devtmpfs none /dev
-for module in {modules}; do /bin/busybox insmod /modules/$module.ko 2>/dev/null; done
-/bin/busybox mount -t ext4 /dev/vda /data || echo CUT {{\\"before\\": \\"the disk cannot be mounted\\"}}
-export LD_LIBRARY_PATH=/lib PYTHONHOME=/python PYTHONDONTWRITEBYTECODE=1
-exec /python/bin/python3.6 /guest.py
-"""
-BOOT_S = 240.0
+GUEST = Path(__file__).with_name("power_guest.py")
+SIZE, SECTOR = 64 * 2**20, 512
+HEAD = struct.Struct("<QI")
+"""Of a write: where, how many bytes. A flush has none."""
 
 
-def memory(folder: Path, modules: Path, busybox: Path, python: Path) -> Path:
-    """The guest's file system in memory, as a cpio archive."""
-    root = folder / "initramfs"
-    for name in ("bin", "modules", "lib", "lib64", "python/bin", "python/lib"):
-        (root / name).mkdir(parents=True)
-    (root / "init").write_text(INIT.format(modules=" ".join(MODULES)))
-    (root / "init").chmod(0o755)
-    shutil.copy(busybox, root / "bin/busybox")
-    for name in MODULES:
-        for path in modules.rglob(f"{name}.ko"):
-            shutil.copy(path, root / "modules")
-    shutil.copy(python / "bin/python3.6", root / "python/bin")
-    skipped = shutil.ignore_patterns(
-        "test", "tests", "site-packages", "__pycache__", "*.a", "idlelib", "tkinter", "ensurepip"
-    )
-    shutil.copytree(python / "lib/python3.6", root / "python/lib/python3.6", ignore=skipped)
-    linked = [python / "bin/python3.6", *(python / "lib/python3.6/lib-dynload").glob("_hashlib*.so")]
-    linked += [
-        python / "lib/python3.6/lib-dynload" / path.name
-        for path in (python / "lib/python3.6/lib-dynload").glob("zlib*")
+@dataclass(frozen=True)
+class Write:
+    """One of the kernel's; a flush is one of no bytes."""
+
+    at: int
+    data: bytes
+
+
+def serve(mount: Path, log: Path) -> None:
+    """The file system: one file, `disk`, kept in memory, and the log of what became of it. Ends when unmounted."""
+    import mfusepy
+
+    held, written = bytearray(SIZE), os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    class Disk(mfusepy.Operations):  # type: ignore[misc]  # it has no types
+        use_ns = True
+
+        def getattr(self, path: str, fh: Any = None) -> dict[str, int]:
+            kind = (
+                {"st_mode": 0o40755, "st_nlink": 2} if path == "/" else {"st_mode": 0o100644, "st_nlink": 1}
+            )
+            return {**kind, "st_size": SIZE}
+
+        def read(self, path: str, size: int, offset: int, fh: Any) -> bytes:
+            return bytes(held[offset : offset + size])
+
+        def write(self, path: str, data: bytes, offset: int, fh: Any) -> int:
+            held[offset : offset + len(data)] = data
+            os.write(written, HEAD.pack(offset, len(data)) + data)
+            return len(data)
+
+        def fsync(self, path: str, datasync: Any, fh: Any) -> int:
+            os.write(written, HEAD.pack(0, 0))
+            return 0
+
+    mfusepy.FUSE(Disk(), str(mount), foreground=True, nothreads=True)
+
+
+@contextmanager
+def recorded(folder: Path) -> Iterator[Path]:
+    """A loop device whose writes go into ``folder/log``."""
+    mount = folder / "fuse"
+    mount.mkdir()
+    words = [sys.executable, "-m", "studies.power_cut", "--serve", str(mount), "--log", str(folder / "log")]
+    server = subprocess.Popen(words)
+    while not (mount / "disk").exists():
+        time.sleep(0.05)
+    device = Path(_run("losetup", "--show", "-f", mount / "disk").strip())
+    try:
+        yield device
+    finally:
+        _run("losetup", "-d", device)
+        _run("umount", mount)
+        server.wait()
+
+
+@contextmanager
+def mounted(what: Path, folder: Path) -> Iterator[Path]:
+    """An ext4 on a device, or in a file."""
+    folder.mkdir(exist_ok=True)
+    _run("mount", *(() if what.is_block_device() else ("-o", "loop")), "-t", "ext4", what, folder)
+    try:
+        yield folder
+    finally:
+        _run("umount", folder)
+
+
+def deployed(folder: Path, python: str, count: int) -> tuple[list[Write], list[tuple[int, int]]]:
+    """What the kernel wrote while releases were deployed, and after which write each was done (at the latest)."""
+    log, done = folder / "log", list[tuple[int, int]]()
+    with recorded(folder) as device:
+        _run("mkfs.ext4", "-q", device)
+        with mounted(device, folder / "mounted") as data:
+            guest = subprocess.Popen(_guest(folder, python, data, count), stdout=subprocess.PIPE, text=True)
+            assert guest.stdout is not None
+            said = (re.match(r"(BEGIN|DONE) (\d+)", line) for line in guest.stdout)
+            done += [(log.stat().st_size, int(one[2]) * (one[1] == "DONE")) for one in said if one]
+            if guest.wait():
+                raise SystemExit("the guest failed")
+    writes, ends, at, content = list[Write](), list[int](), 0, log.read_bytes()
+    while at < len(content):
+        where, size = HEAD.unpack_from(content, at)
+        writes.append(Write(where, content[at + HEAD.size : at + HEAD.size + size]))
+        at += HEAD.size + size
+        ends.append(at)
+    number = {end: index + 1 for index, end in enumerate(ends)}
+    return writes, [(number[size], which) for size, which in done]
+
+
+def _guest(folder: Path, python: str, data: Path, count: int) -> list[str]:
+    return [
+        python,
+        str(GUEST),
+        str(folder / "runner.pyz"),
+        str(data / "root"),
+        str(folder / "releases"),
+        str(count),
     ]
-    for path in linked:
-        said = subprocess.run(["ldd", path], capture_output=True, text=True, check=True).stdout
-        for library in re.findall(r"(/\S+)", said):
-            shutil.copy(library, root / ("lib64" if "ld-linux" in library else "lib"))
-    pack(root / "runner.pyz")
-    shutil.copy(Path(__file__).with_name("power_guest.py"), root / "guest.py")
-    names = "\n".join(str(path.relative_to(root)) for path in sorted(root.rglob("*")))
-    with (folder / "memory.cpio").open("wb") as out:
-        subprocess.run(
-            ["cpio", "-o", "-H", "newc", "--quiet"], cwd=root, input=names.encode(), stdout=out, check=True
-        )
-    return folder / "memory.cpio"
 
 
-def started(kernel: Path, initramfs: Path, disk: Path, qemu: str) -> subprocess.Popen[str]:
-    """The machine, its console on our pipe."""
-    words = [
-        qemu,
-        "-cpu",
-        "max",
-        "-m",
-        "768",
-        "-nographic",
-        "-no-reboot",
-        "-net",
-        "none",
-        "-kernel",
-        str(kernel),
-    ]
-    words += [
-        "-initrd",
-        str(initramfs),
-        "-append",
-        "console=ttyS0 quiet panic=-1 rdinit=/init no_timer_check tsc=unstable",
-    ]
-    words += ["-drive", f"file={disk},format=raw,if=virtio,cache=writeback"]
-    if folder := os.environ.get("QEMU_BIOS"):
-        words += ["-L", folder]
-    return subprocess.Popen(
-        words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+def disk(writes: list[Write], at: int, chance: random.Random) -> bytes:
+    """The disk as a cut after write number ``at`` leaves it."""
+    held = bytearray(SIZE)
+    flushed = max((number for number in range(at) if not writes[number].data), default=0)
+    lossy = chance.random() < 0.7
+    for number, write in enumerate(writes[:at]):
+        data = write.data
+        if number > flushed and lossy:
+            if chance.random() < 0.5:
+                continue
+            if number == at - 1:
+                data = data[: SECTOR * chance.randrange(len(data) // SECTOR + 1)]
+        held[write.at : write.at + len(data)] = data
+    return bytes(held)
 
 
-def point(machine: subprocess.Popen[str], wait: float) -> tuple[dict[str, object], list[str]]:
-    """What the cut before left, and what the machine says until the next one."""
-    assert machine.stdout is not None
-    said, result = list[str](), dict[str, object]()
-    limit = threading.Timer(BOOT_S, machine.kill)
-    limit.start()
-    for line in machine.stdout:
-        said.append(line.rstrip())
-        if (match := re.search(r"CUT (\{.*\})", line)) and not result:
-            result = json.loads(match[1])
-            limit.cancel()
-            limit = threading.Timer(wait, machine.kill)
-            limit.start()
-    limit.cancel()
-    machine.wait()
-    return result, said
+def judged(result: dict[str, object], finished: int) -> str:
+    """Old or new, by what was done and under way when the power was cut."""
+    if result.get("before") not in ("whole", "none") or result.get("left"):
+        return f"damaged: {result}"
+    serves = int(str(result["serves"]))
+    return "old" if serves == finished else "new" if serves == finished + 1 else f"{serves} after {finished}"
+
+
+def cuts(folder: Path, python: str, points: int, deployments: int) -> dict[str, int]:
+    """How often it came back with what."""
+    pack(folder / "runner.pyz")
+    writes, done = deployed(folder, python, deployments)
+    begun = done[0][0]
+    print(f"{len(writes)} writes and flushes by {deployments} deployments", file=sys.stderr)
+    chance, found = random.Random(1), Counter[str]()  # noqa: S311
+    for number in range(points):
+        at = chance.randrange(begun, len(writes))
+        finished = max(which for size, which in done if size <= at)
+        (folder / "image").write_bytes(disk(writes, at, chance))
+        with mounted(folder / "image", folder / "mounted") as data:
+            said = subprocess.run(
+                _guest(folder, python, data, 0), capture_output=True, text=True, check=True
+            ).stdout
+        found[judged(json.loads(said.split("CUT ", 1)[1]), finished)] += 1
+        if not (number + 1) % 20:
+            print(f"{number + 1}: {dict(found)}", file=sys.stderr, flush=True)
+    return {"points": points, "deployments": deployments, "writes": len(writes), **found}
+
+
+def _run(*words: object) -> str:
+    return subprocess.run(list(map(str, words)), capture_output=True, text=True, check=True).stdout
 
 
 def main() -> int:
-    """Cut, start, cut."""
+    """Record, cut, look."""
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    for name in ("kernel", "modules", "busybox", "python"):
-        options.add_argument(f"--{name}", type=Path, required=True)
-    options.add_argument("--qemu", default="qemu-system-x86_64")
+    options.add_argument("--python", default="python3.6")
     options.add_argument("--points", type=int, default=200)
-    options.add_argument("--longest", type=float, default=4.0, help="seconds from its first word to the cut")
-    options.add_argument("--minutes", type=float, default=60.0)
+    options.add_argument("--deployments", type=int, default=40)
+    options.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
+    options.add_argument("--log", type=Path, help=argparse.SUPPRESS)
     given = options.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        told = cuts(Path(name), given)
+    if given.serve:
+        serve(given.serve, given.log)
+        return 0
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as name:  # noqa: S108
+        told = cuts(Path(name), shutil.which(given.python) or given.python, given.points, given.deployments)
     print(json.dumps(told))
-    return 0 if set(told) <= {"points", "deployments", "old", "new"} else 1
-
-
-def cuts(folder: Path, given: argparse.Namespace) -> dict[str, int]:
-    """How often it came back with what."""
-    chance, found, begun, last = random.Random(1), Counter[str](), 0, list[str]()  # noqa: S311
-    ends = time.monotonic() + 60 * given.minutes
-    initramfs, disk = memory(folder, given.modules, given.busybox, given.python), folder / "disk"
-    with disk.open("wb") as file:
-        file.truncate(256 * 2**20)
-    subprocess.run(["mkfs.ext4", "-q", disk], check=True)
-    for number in range(given.points + 1):
-        if time.monotonic() > ends:
-            break
-        machine = started(given.kernel, initramfs, disk, given.qemu)
-        result, said = point(machine, chance.uniform(0.2, given.longest))
-        if not result:  # a machine that is too busy to start one is no cut
-            print("\n".join(["no answer:", *said[-20:]]), file=sys.stderr)
-            continue
-        if number:
-            found[judged(result, last)] += 1
-        begun += sum(line.startswith("BEGIN") for line in said)
-        last = said
-        print(f"{number}: {dict(found)}", file=sys.stderr, flush=True)
-    return {"points": sum(found.values()), "deployments": begun, **found}
-
-
-def judged(result: dict[str, object], before: list[str]) -> str:
-    """Old or new, by what was under way when the power was cut."""
-    if result.get("before") not in ("whole", "none") or result.get("left") or "serves" not in result:
-        return f"damaged: {result}"
-    done = [int(line.split()[1]) for line in before if re.match(r"DONE \d+$", line)]
-    cut = next((json.loads(line.split("CUT ", 1)[1]) for line in before if "CUT {" in line), {"serves": 0})
-    old = max([int(cut["serves"]), *done])
-    serves = int(str(result["serves"]))
-    return "old" if serves == old else "new" if serves == old + 1 else f"another: {serves} after {old}"
+    return 0 if set(told) <= {"points", "deployments", "writes", "old", "new"} else 1
 
 
 if __name__ == "__main__":

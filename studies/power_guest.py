@@ -1,6 +1,8 @@
-"""Inside the virtual machine of :mod:`studies.power_cut`: say what the last cut left, then deploy until the next one.
+"""On the disk of :mod:`studies.power_cut`: say what the last cut left, then deploy so many releases.
 
-Runs on Python 3.6 with `runner.pyz` beside it, and no library. A line for each thing goes to the console.
+    power_guest.py RUNNER.pyz ROOT RELEASES COUNT
+
+Runs on Python 3.6 and without a library. A line for each thing goes to the output.
 """
 
 import hashlib
@@ -10,7 +12,7 @@ import os
 import random
 import sys
 
-ROOT, MADE = "/data/root", "/releases"
+RUNNER, ROOT, MADE, COUNT = sys.argv[1:]
 SIZE = 200_000
 
 
@@ -63,8 +65,10 @@ def build(folder: str) -> None:
 
 def main() -> None:
     """Judge, say so, go on."""
-    sys.path.insert(0, "/runner.pyz")
-    deployment, slots = (importlib.import_module("runner." + name) for name in ("deployment", "slots"))
+    sys.path.insert(0, RUNNER)
+    deployment, slots = (
+        importlib.import_module("runner.release." + name) for name in ("deployment", "slots")
+    )
     place, out = slots.Place(ROOT, "net"), os.fdopen(os.dup(1), "w")
     sys.stdout = sys.stderr = open("/dev/null", "w")
     link = place.current()
@@ -82,12 +86,11 @@ def main() -> None:
     out.write("CUT %s\n" % json.dumps({"before": before, "serves": number, "left": left}))
     out.flush()
     asked = deployment.Asked(root=ROOT, signers="/nobody")
-    while True:
-        number += 1
-        out.write("BEGIN %d\n" % number)
+    for new in range(number + 1, number + 1 + int(COUNT)):
+        out.write("BEGIN %d\n" % new)
         out.flush()
-        deployment.deploy(release(number), asked, build, lambda folder: None)
-        out.write("DONE %d\n" % number)
+        deployment.deploy(release(new), asked, build, lambda folder: None)
+        out.write("DONE %d\n" % new)
         out.flush()
 
 

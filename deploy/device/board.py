@@ -123,7 +123,7 @@ def cuda(version_json: str, version_txt: str, header: str) -> str:
     ):
         if match := re.search(pattern, text):
             return match[1]
-    number = re.search(r"#define CUDA_VERSION (\d+)", header)
+    number = re.search(r"#define CUDA_VERSION (\d{1,9})\b", header)
     return f"{int(number[1]) // 1000}.{int(number[1]) % 1000 // 10}" if number else ""
 
 
@@ -137,20 +137,22 @@ class PowerMode:
 
 def power_mode(nvpmodel_q: str) -> PowerMode:
     """``NV Power Mode: 25W`` and, on the next line, its number; warnings and verbose lines around them."""
-    match = re.search(r"NV Power Mode: *(\S+)[^\n]*\n\s*(\d+)\s*$", nvpmodel_q, re.MULTILINE)
+    match = re.search(r"NV Power Mode: *(\S+)[^\n]*\n\s*(\d{1,9})\s*$", nvpmodel_q, re.MULTILINE)
     return PowerMode(match[1], int(match[2])) if match else PowerMode()
 
 
 def power_modes(nvpmodel_conf: str) -> tuple[dict[int, str], int | None]:
     """The modes of /etc/nvpmodel.conf by number, and the number of the default."""
-    modes = re.findall(r"^\s*<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=([^\s>]+)\s*>", nvpmodel_conf, re.MULTILINE)
-    default = re.search(r"^\s*<\s*PM_CONFIG\s+DEFAULT=(\d+)\s*>", nvpmodel_conf, re.MULTILINE)
+    modes = re.findall(
+        r"^\s*<\s*POWER_MODEL\s+ID=(\d{1,9})\s+NAME=([^\s>]+)\s*>", nvpmodel_conf, re.MULTILINE
+    )
+    default = re.search(r"^\s*<\s*PM_CONFIG\s+DEFAULT=(\d{1,9})\s*>", nvpmodel_conf, re.MULTILINE)
     return {int(number): name for number, name in modes}, int(default[1]) if default else None
 
 
 def memory_mb(meminfo: str) -> tuple[int, int]:
     """Available and total memory in MiB."""
-    sizes = dict(re.findall(r"^(MemAvailable|MemTotal):\s+(\d+) kB", meminfo, re.MULTILINE))
+    sizes = dict(re.findall(r"^(MemAvailable|MemTotal):\s+(\d{1,15}) kB", meminfo, re.MULTILINE))
     return int(sizes.get("MemAvailable", 0)) // 1024, int(sizes.get("MemTotal", 0)) // 1024
 
 
@@ -164,7 +166,7 @@ def cpu(cpuinfo: str) -> str:
 
 def gpu(nvidia_smi: str) -> tuple[str, tuple[int, int] | None]:
     """Name and compute capability out of ``NVIDIA H200, 9.0``; the stub on Orin prints neither."""
-    match = re.search(r"^(.+), (\d+)\.(\d+)$", nvidia_smi.strip(), re.MULTILINE)
+    match = re.search(r"^(.+), (\d{1,3})\.(\d{1,3})$", nvidia_smi.strip(), re.MULTILINE)
     return (match[1].strip(), (int(match[2]), int(match[3]))) if match else ("", None)
 
 

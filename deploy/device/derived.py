@@ -8,6 +8,7 @@ refused, and so is a TensorRT that belongs to another record (``orin-nano`` aske
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from math import ceil
 
@@ -15,6 +16,9 @@ from jetpress.deploy.device.probe import Facts, differences, fitting
 from jetpress.deploy.errors import DeviceError, RecipeError
 from jetpress.deploy.runner.system.files import safe_name
 from jetpress.deploy.targets import FP8_SINCE, TARGETS, Target, dla_cores, on_jetpack
+
+VERSION = re.compile(r"[0-9]{1,4}\.[0-9]{1,4}(?:\.[0-9]{1,4})?")
+"""What counts of a version: a device may say anything."""
 
 
 def target_of(facts: Facts) -> Target:
@@ -43,7 +47,8 @@ def nearest(facts: Facts, asked: Target) -> Target:
 def derived(facts: Facts) -> Target:
     """A target out of a probe. Raises DeviceError where the board does not say enough."""
     capability = facts.compute_capability
-    if not facts.tensorrt or capability is None:
+    numbers = VERSION.match(facts.tensorrt)
+    if numbers is None or capability is None:
         missing = "which TensorRT it has" if capability else "which GPU it has"
         raise DeviceError(
             f"{facts.name} ({facts.title}) does not say {missing}, so no target can be derived from it",
@@ -52,7 +57,7 @@ def derived(facts: Facts) -> Target:
     like = [one for one in TARGETS.values() if one.is_board and one.compute_capability == capability]
     same = [one for one in like if one.module == facts.module]
     memory = ceil(facts.ram_total_mb / 1024)
-    version = ".".join(facts.tensorrt.split(".")[:3])
+    version = numbers[0]
     python = ".".join(facts.python.split(".")[:2])
     base = on_jetpack(facts.jetpack or "unknown", facts.l4t, python, version)
     whole = facts.module or facts.soc

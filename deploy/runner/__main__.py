@@ -88,11 +88,8 @@ def _dispatch(command: str, options: "Namespace") -> None:
 def _with_bundle(command: str, options: "Namespace") -> None:
     """build, infer and bench share what they read; the heavy imports come after the bundle is verified."""
     from .engines.manifest import Bundle
-    from .trust import release
 
-    for folder in [options.bundle] + getattr(options, "other_bundle", []):
-        release.require(folder)
-    bundle = Bundle(options.bundle)
+    bundle = _allowed(command, options)
     if getattr(options, "places", None):
         bundle.place(options.places)
     try:
@@ -174,6 +171,22 @@ def _video_words(bundle: "Bundle", engines: str, options: "Namespace") -> List[s
     words += ["--seconds", str(options.seconds)] if options.seconds else []
     words += ["--real-time"] if options.real_time else []
     return words + [word for one in options.video for word in ("--video", one)]
+
+
+def _allowed(command: str, options: "Namespace") -> "Bundle":
+    """The bundle, and those that it is compared with, as far as this board's file asks for signatures."""
+    from .engines.manifest import Bundle
+    from .release import slots
+    from .trust import release
+
+    own = False
+    for folder in getattr(options, "other_bundle", []) + [options.bundle]:
+        own = slots.is_own(getattr(options, "root", slots.ROOT), folder)
+        release.require(folder, is_own=own)
+    bundle = Bundle(options.bundle)
+    if own and command in ("infer", "profile", "bench"):
+        bundle.only_chosen()  # a slot has no other engine
+    return bundle
 
 
 def _verify(options: "Namespace") -> None:

@@ -50,6 +50,11 @@ def parser(home: Optional[str]) -> argparse.ArgumentParser:
         command.add_argument(
             "--bundle", default=place, required=place is None, help="folder with manifest.json"
         )
+        command.add_argument(
+            "--root",
+            default=ROOT,
+            help="where this board's slots are, to which it may go back (default: %s)" % ROOT,
+        )
     for command in (infer, bench, compare, profile, health, serve):
         command.add_argument("--engines", help=ENGINES)
     for command in (build, infer, bench):

@@ -59,6 +59,10 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The program: runs a command and turns every foreseen failure into one message and an exit code."""
     top = parser()
+    if "_ARGCOMPLETE" in os.environ:  # the shell asks, on Tab
+        import argcomplete
+
+        argcomplete.autocomplete(top)
     given = sys.argv[1:] if arguments is None else arguments
     _refuse_typos(top, given)
     options = top.parse_args(given)
@@ -111,7 +115,7 @@ def _fail(options: argparse.Namespace, error: JetpressError) -> int:
 
 
 def _completion(options: argparse.Namespace) -> int:
-    import shtab
+    from argcomplete.shell_integration import shellcode
 
-    print(shtab.complete(parser(), shell=options.shell))
+    print(shellcode(["jetpress"], shell=options.shell))
     return 0

@@ -147,9 +147,9 @@ def _arrays(path: Path, inputs: Sequence[TensorSpec]) -> Iterator[Feed]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: np.asarray(file[name]) for name in file.files}
-    except (OSError, ValueError, AttributeError, KeyError) as error:
+    except Exception as error:  # noqa: BLE001  TokenError, SyntaxError, BadZipFile, ...: a header is Python's text
         raise RecipeError(
-            f"{path} is no folder of images and no .npz of plain arrays: {error}",
+            f"{path} is no folder of images and no .npz of plain arrays: {error!s:.200}",
             "np.savez(FILE, **{input name: array [samples, ...]}) writes one",
         ) from None
     if len(inputs) == 1 and len(arrays) == 1:  # there is one input, and it is clear which

@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from jetpress.deploy import console
+from jetpress.deploy.device import returned
 from jetpress.deploy.device.events import Infer
 from jetpress.deploy.errors import StageError
 from jetpress.deploy.runner.system.files import safe_name
@@ -57,7 +58,7 @@ def held(bundle: Path, folder: Path, tried: Mapping[str, Infer]) -> dict[str, tu
         ):  # the same model on another place of the board; only to be timed
             continue
         kind = model.get("precision", plan["precision"])
-        found = {output.name: _array(folder / output.file) for output in event.outputs}
+        found = returned.outputs(folder, event)
         results[name] = _scores(bundle / model["file"], inputs, samples, found, kind)
         for one in results[name]:
             if not LIMITS[kind].allow(one):
@@ -80,6 +81,7 @@ def _scores(
             known.setdefault(decoded.name, []).append(decoded.found_again(file, engine, kind))
             continue
         for name, got in here.items():
+            returned.refuse_other(name, got, expected.get(name))
             wanted, scale = expected[name], worst(known[name]) if name in known else None
             one = _classes(name, wanted, got) if got.dtype.kind in "iub" else None
             if one is None and whole:

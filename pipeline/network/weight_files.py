@@ -106,8 +106,10 @@ def _arrays(path: Path) -> dict[str, object]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise RecipeError(f"{path} does not read as NumPy's arrays: {error}", "save it again") from None
+    except Exception as error:  # noqa: BLE001  TokenError, SyntaxError, RecursionError, ...: a header is Python's text
+        raise RecipeError(
+            f"{path} does not read as NumPy's arrays: {error!s:.200}", "save it again"
+        ) from None
 
 
 def _pickled(path: Path, members: list[str]) -> object:

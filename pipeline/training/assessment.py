@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
+from jetpress.deploy.device import returned
 from jetpress.deploy.device.events import Infer
 from jetpress.pipeline.data.loading import Data, load, samples
 from jetpress.pipeline.network import models
@@ -96,7 +96,7 @@ def of_engines(model: Checkpoint, folder: Path, tried: Mapping[str, Infer]) -> d
     by, names = metric(network), network.model.outputs
     found = dict[str, float | None]()
     for name, event in tried.items():
-        arrays = {one.name: np.load(folder / one.file, allow_pickle=False) for one in event.outputs}
+        arrays = returned.outputs(folder, event)
         whole = decoded_by(list(arrays)) is None and tuple(arrays) == (tuple(names) or tuple(arrays))
         if not whole and not by_the_task(network):
             found[name] = None

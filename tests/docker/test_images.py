@@ -65,7 +65,8 @@ def test_the_rules_of_the_house(path: Path) -> None:
     for stage in stages(path):
         base, _, name = stage[0][1].partition(" AS ")
         # A tag, never `latest`; what is shipped can be pinned to its bytes.
-        assert base in known or re.fullmatch(r"[a-z0-9./-]+:[\w.-]+(\$\{DIGEST\})?", base), base
+        pin = r"(\$\{DIGEST\}|@sha256:[0-9a-f]{64})"
+        assert base in known or re.fullmatch(r"[a-z0-9./-]+:[\w.-]+" + pin, base), base
         assert "latest" not in base
         known |= {name} if name else set()
         assert not of(stage, "ADD")
@@ -76,7 +77,9 @@ def test_the_rules_of_the_house(path: Path) -> None:
                 assert "--no-install-recommends" in line
                 assert line.endswith("rm -rf /var/lib/apt/lists/*")
     assert any("${DIGEST}" in line for line in of([i for s in stages(path) for i in s], "FROM"))
-    assert ("ARG", 'DIGEST=""') in instructions(path)
+    (pinned,) = (rest for word, rest in instructions(path) if word == "ARG")
+    assert re.fullmatch(r'DIGEST="(@sha256:[0-9a-f]{64})?"', pinned)
+    assert path in JETSON or "sha256" in pinned  # NVIDIA's are pinned by who has the image
 
 
 @each
@@ -145,6 +148,28 @@ def test_the_pack_stage_makes_a_runner_that_starts(path: Path, tmp_path: Path) -
     assert done.returncode in (0, 3)
     assert json.loads(done.stdout.splitlines()[-1])["event"] == "done"
     assert "Traceback" not in done.stderr
+
+
+def test_one_python_packs_all_runners() -> None:
+    """The pack stages and the host image begin with the same bytes."""
+    pins = {re.findall("slim-bookworm@(sha256:[0-9a-f]{64})", path.read_text())[0] for path in JETSON}
+    assert pins == {*re.findall('DIGEST="@(sha256:[0-9a-f]{64})', FILES[0].read_text())}
+    assert len(pins) == 1
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "setup.lock", "audit.lock", "docker/jupyter.lock"])
+def test_every_package_is_pinned_with_its_hashes(name: str) -> None:
+    entries = re.split(r"\n(?=\S)", (ROOT / name).read_text().strip())
+    assert all(re.match(r"[\w.-]+==\S+", entry) and "--hash=sha256:" in entry for entry in entries)
+
+
+@pytest.mark.parametrize("path", [ROOT / "Makefile", *FILES], ids=lambda path: path.name)
+def test_nothing_is_installed_without_hashes(path: Path) -> None:
+    """But jetpress itself, from its own folder."""
+    for line in path.read_text().replace("\\\n", " ").splitlines():
+        if not line.lstrip().startswith("#"):
+            for words in re.findall(r"pip install ([^&;|]*)", line):
+                assert "--require-hashes" in words or "--no-deps" in words, words
 
 
 def test_the_host_image_installs_what_the_lock_says() -> None:

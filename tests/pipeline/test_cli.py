@@ -308,13 +308,24 @@ def test_check_says_what_is_here(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
-def test_completion_scripts_name_every_command(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_completion_scripts_are_for_jetpress(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", shell]) == 0
-    out = capsys.readouterr().out
-    commands: dict[str, argparse.ArgumentParser] = parser().get_default("commands")
-    assert {"init", "quick", "runs"} <= commands.keys()
-    assert all(command in out for command in commands)
-    assert all(option in out for option in ("goal", "weights", "force"))
+    assert "jetpress" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"), [("jetpress ini", {"init"}), ("jetpress report --j", {"--json"})]
+)
+def test_a_tab_in_bash_offers_what_fits(line: str, offered: set[str], tmp_path: Path) -> None:
+    """The script that is printed, in a real bash: what it calls is what Tab calls."""
+    (tmp_path / "jetpress").write_text(f'#!/bin/sh\nexec {sys.executable} -m jetpress "$@"\n')
+    (tmp_path / "jetpress").chmod(0o755)
+    tab = f"""eval "$(jetpress completion bash)"; COMP_LINE='{line}' COMP_POINT={len(line)} COMP_TYPE=9
+    COMP_WORDS=({line}) COMP_CWORD={line.count(" ")}
+    _python_argcomplete jetpress; printf '%s\\n' "${{COMPREPLY[@]}}" """
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-c", tab], capture_output=True, text=True, env=environment)
+    assert {word.strip() for word in done.stdout.splitlines()} == offered, done.stderr
 
 
 def test_check_holds_a_model_against_a_target(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,8 @@
 
 NVIDIA promises no grammar, and the line differs by board, JetPack and user: fields come and go, rails had no
 unit before JetPack 5 and have a maximum since 7.2, temperatures became pairs, Thor prints clocks without a
-load, who is not root gets less. So each field is looked for by itself: a missing or a new one breaks nothing.
+load, who is not root gets less. So each field is looked for by itself: a missing or a new one breaks nothing, and a
+number of more than nine digits is none.
 """
 
 import re
@@ -52,13 +53,13 @@ class Sample(NamedTuple):
 
 def parse(line: str) -> Optional[Sample]:
     """The sample in ``line``; None if it is no line of tegrastats."""
-    ram = re.search(r"\bRAM (\d+)/(\d+)MB", line)
+    ram = re.search(r"\bRAM (\d{1,9})/(\d{1,9})MB", line)
     if ram is None:
         return None
     at = re.match(r"\d\d-\d\d-\d{4} \d\d:\d\d:\d\d", line)
     cpu_percent, cpu_mhz = _cpu(line)
-    gpu = re.search(r"\bGR3D_FREQ (?:(\d+)%)?(?:@\[?(\d+(?:,\d+)*)\]?)?", line)
-    emc = re.search(r"\bEMC_FREQ (?:(\d+)%)?(?:@(\d+))?", line)
+    gpu = re.search(r"\bGR3D_FREQ (?:(\d{1,9})%)?(?:@\[?(\d{1,9}(?:,\d{1,9})*)\]?)?", line)
+    emc = re.search(r"\bEMC_FREQ (?:(\d{1,9})%)?(?:@(\d{1,9}))?", line)
     return Sample(
         at=at[0] if at else "",
         ram_used_mb=int(ram[1]),
@@ -75,23 +76,25 @@ def parse(line: str) -> Optional[Sample]:
 
 
 def _cpu(line: str) -> Tuple[Tuple[Optional[int], ...], Tuple[Optional[int], ...]]:
-    match = re.search(r"\bCPU \[([^\]]*)\](?:@(\d+))?", line)
+    match = re.search(r"\bCPU \[([^\]]*)\](?:@(\d{1,9}))?", line)
     if match is None:
         return (), ()
-    cores = [re.fullmatch(r"(\d+)%(?:@(\d+))?", core.strip()) for core in match[1].split(",")]
+    cores = [re.fullmatch(r"(\d{1,9})%(?:@(\d{1,9}))?", core.strip()) for core in match[1].split(",")]
     percent = tuple(int(core[1]) if core else None for core in cores)
     return percent, tuple(_number(core[2] or match[2]) if core else None for core in cores)
 
 
 def _temperatures(line: str) -> Dict[str, float]:
     """``cpu@48.468C``, and ``cpu@52.9C/53.1C`` (now and highest) since JetPack 7.2."""
-    pairs = re.findall(r"(?:^|\s)([A-Za-z]\w*)@(-?\d+(?:\.\d+)?)C\b", line)
+    pairs = re.findall(r"(?:^|\s)([A-Za-z]\w*)@(-?\d{1,9}(?:\.\d+)?)C\b", line)
     return {name: float(value) for name, value in pairs if float(value) > OFF_C and not NO_HEAT.search(name)}
 
 
 def _rails(line: str) -> Dict[str, int]:
     """``VDD_IN 900/943`` (now and average), ``5830mW/5830mW``, ``5139mW/5139mW/5139mW`` (and highest)."""
-    pairs = re.findall(r"(?:^|\s)([A-Z][A-Z0-9_]*) (-?\d+)(?:mW)?/-?\d+(?:mW)?(?:/-?\d+mW)?(?=\s|$)", line)
+    pairs = re.findall(
+        r"(?:^|\s)([A-Z][A-Z0-9_]*) (-?\d{1,9})(?:mW)?/-?\d+(?:mW)?(?:/-?\d+mW)?(?=\s|$)", line
+    )
     return {name: int(value) for name, value in pairs if name != "NC"}
 
 

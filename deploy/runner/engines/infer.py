@@ -9,7 +9,7 @@ import numpy as np
 
 from ..backends import open_backend
 from ..decode.detections import detections
-from ..interface.tensors import Array, Feeds, fit, noise
+from ..interface.tensors import Array, Feeds, fit, noise, plain_array
 from ..system.events import emit, tell
 from ..system.failures import BundleError, DeviceError
 from ..system.files import digest, make_folder, write
@@ -118,10 +118,9 @@ def _load(bundle: Bundle, name: str) -> Optional[Array]:
     if path is None:
         return None
     try:
-        array: Array = np.load(path, allow_pickle=False)
-        return array
-    except (ValueError, OSError) as error:
-        raise BundleError("%s is not a plain .npy array: %s" % (path, error))
+        return plain_array(path)
+    except ValueError as error:
+        raise BundleError(str(error), "make the bundle again")
 
 
 def _filled(array: Array, batch: int) -> Array:

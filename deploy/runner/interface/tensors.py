@@ -16,6 +16,17 @@ Feeds = Dict[str, Array]
 PAGE = 4096
 
 
+def plain_array(path: str) -> Array:
+    """An array of numbers from a .npy file. Raises ValueError: it is none, whatever NumPy makes of its header."""
+    try:
+        array = np.load(path, allow_pickle=False)
+    except Exception as error:  # noqa: BLE001  a header may end in TokenError, SyntaxError, EOFError, MemoryError, ...
+        raise ValueError("%s is not a plain .npy array: %s" % (path, error or type(error).__name__))
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+        raise ValueError("%s is not a plain .npy array of numbers" % path)
+    return array
+
+
 def on_a_page(array: Array) -> Array:
     """A copy that begins at a page of its own.
 

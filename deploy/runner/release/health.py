@@ -15,7 +15,7 @@ from ..decode.detections import in_common
 from ..engines.infer import are_whole, batch_of, first_batch, images, samples, through
 from ..engines.manifest import Bundle
 from ..engines.stamp import open_engines
-from ..interface.tensors import Array, Feeds, noise
+from ..interface.tensors import Array, Feeds, noise, plain_array
 from ..system import clock
 from ..system.events import emit, tell
 from ..system.failures import BundleError, DeviceError
@@ -174,5 +174,5 @@ def _output(bundle: Bundle, told: Any) -> Output:
     kind = str(told["kind"])
     if kind not in KINDS:
         raise ValueError("an output of kind %s" % kind)
-    expected: Array = np.load(bundle.path(str(told["file"])), allow_pickle=False)
+    expected = plain_array(bundle.path(str(told["file"])))
     return Output(kind, expected, *[float(told[name]) for name in ("cosine", "off", "share")])

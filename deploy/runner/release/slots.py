@@ -221,6 +221,22 @@ def only(root: str, name: str) -> Place:
     return found[0]
 
 
+def is_own(root: str, folder: str) -> bool:
+    """Whether a bundle is a slot of this board, as it was deployed: what was asked of it then holds, and to go back to
+    it is no replay. A slot that is bad, and what lies anywhere else, is not."""
+    real = os.path.realpath(folder)
+    for place in places(root):
+        try:
+            own = [
+                slot for slot in place.slots().values() if os.path.realpath(place.path(slot.number)) == real
+            ]
+            if own:
+                return own[0].state in (STAGED, TRIAL, GOOD) and digest_of(real) == own[0].manifest
+        except (RunnerError, OSError):
+            continue
+    return False
+
+
 def damage(place: Place, number: int) -> Optional[str]:
     """What is wrong with the files of a slot; None where all are as they were released and built."""
     from ..engines.stamp import is_whole, read_stamp

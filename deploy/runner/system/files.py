@@ -53,7 +53,10 @@ def verify(path: str, sha256: str, size: int) -> None:
 def contained(root: str, relative: str) -> str:
     """The path of a file inside `root`; links and `..` that lead out of it are refused."""
     base = os.path.realpath(root)
-    full = os.path.realpath(os.path.join(base, relative))
+    try:
+        full = os.path.realpath(os.path.join(base, relative))
+    except ValueError:  # NUL, or half a character: no system call takes it
+        full = ""
     if os.path.isabs(relative) or not full.startswith(base + os.sep):
         raise DigestMismatch("%r leads out of the bundle" % relative, "do not use this bundle")
     return full

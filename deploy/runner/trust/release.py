@@ -50,8 +50,9 @@ class Last(NamedTuple):
     manifest: str
 
 
-def check(folder: str, path: str, target: str = "", state: str = "") -> Claims:
-    """The claims of a release that may be used here; from now on no older one may.
+def check(folder: str, path: str, target: str = "", state: str = "", is_own: bool = False) -> Claims:
+    """The claims of a release that may be used here; from now on no older one may, but one that this board has in a
+    slot (`is_own`) and goes back to.
 
     Raises TrustError or DigestMismatch: what is wrong with it.
     """
@@ -72,15 +73,18 @@ def check(folder: str, path: str, target: str = "", state: str = "") -> Claims:
     if hashlib.sha256(_read(folder, MANIFEST, JSON_LIMIT)).hexdigest() != claims.manifest:
         raise TrustError("%s/%s is not the one that was signed" % (folder, MANIFEST), DO_NOT)
     _files(folder)
-    _newest(folder, key, claims, state or default_state())
+    if not is_own:
+        _newest(folder, key, claims, state or default_state())
     return claims
 
 
-def require(folder: str, path: str = signers.FILE, target: str = "", state: str = "") -> Optional[Claims]:
+def require(
+    folder: str, path: str = signers.FILE, target: str = "", state: str = "", is_own: bool = False
+) -> Optional[Claims]:
     """Say whether a bundle is signed, and its claims; refuse it where this board's file asks for that."""
     is_signed, asked = os.path.lexists(os.path.join(folder, SIGNATURE)), os.path.lexists(path)
     if is_signed and asked:
-        claims = check(folder, path, target, state)
+        claims = check(folder, path, target, state, is_own)
         emit("signature", state="verified", signer=claims.signer, sequence=claims.sequence)
         return claims
     if asked and signers.read(path).is_required:

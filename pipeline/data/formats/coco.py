@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from jetpress.deploy.errors import RecipeError
+from jetpress.pipeline.data.formats.coco_rows import checked
 from jetpress.pipeline.data.formats.marks import (
     Findings,
     Mark,
@@ -26,15 +27,18 @@ from jetpress.pipeline.data.formats.marks import (
     Runs,
     Values,
     boxes_of,
+    leads_to_file,
     text_of,
 )
-from jetpress.pipeline.data.formats.pictures import size_of
+from jetpress.pipeline.data.formats.pictures import MOST_PIXELS, size_of
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.task import TaskConfig
 
 SPLITS = {"train": "train", "val": "validation", "valid": "validation", "test": "test"}
 Row = Mapping[str, Any]
 COLUMNS = ("images", "annotations", "categories")
+LARGEST = 1e9
+"""No coordinate is larger; NaN and infinities are not below it either."""
 
 
 def read(config: DataConfig, task: TaskConfig) -> Marked:
@@ -93,21 +97,17 @@ def _told(path: Path) -> Row:
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists without end
         raise RecipeError(f"{path} is not JSON that can be read: {error}", "mend the file") from None
     missing = [key for key in COLUMNS if not isinstance(told, dict) or key not in told]
-    odd = [key for key in COLUMNS if key not in missing and not _is_table(told[key])]
-    if odd:
-        raise RecipeError(f"{path}: {odd[0]} is no list of objects", "see COCO's format")
-    if "categories" in missing and len(missing) == 1:
-        ids = sorted({one.get("category_id") for one in told["annotations"]})
-        return {**told, "categories": [{"id": one, "name": str(one)} for one in ids]}
-    if missing:
+    if missing and missing != ["categories"]:
         raise RecipeError(
             f"{path} has no {', '.join(missing)}", "COCO's format: images, annotations, categories"
         )
-    return told  # type: ignore[no-any-return]
-
-
-def _is_table(rows: object) -> bool:
-    return isinstance(rows, list) and all(isinstance(one, dict) for one in rows)
+    rows = checked({"categories": [], **told}, path)
+    if missing:
+        ids = sorted(
+            {one["category_id"] for one in rows["annotations"] if one.get("category_id") is not None}
+        )
+        rows["categories"] = [{"id": one, "name": str(one)} for one in ids]
+    return rows
 
 
 def _categories(told: Row, wanted: Sequence[str], path: Path) -> dict[int, tuple[str, Row]]:
@@ -184,7 +184,7 @@ def _file(name: str, path: Path, root: Path) -> Path | None:
         root / "images",
         *sorted(root.glob(f"*{path.stem.split('_')[-1]}*")),
     )
-    return next((way / name for way in ways if (way / name).is_file()), None)
+    return next((way / name for way in ways if leads_to_file(way / name)), None)
 
 
 def _mark(
@@ -205,7 +205,7 @@ def _mark(
     size, kept = size_of(image) or (1, 1), list[tuple[float, float, float, float]]()
     for one in rows:
         box = one.get("bbox")
-        if not isinstance(box, list) or len(box) != 4 or not all(isinstance(n, int | float) for n in box):
+        if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
             findings.wrong(f"{path}: annotation {one.get('id')}", f"bbox is {box}, not [x, y, width, height]")
             box = [0, 0, 0, 0]
         x, y, width, height = map(float, box)
@@ -222,17 +222,28 @@ def _areas(rows: Sequence[Row], labels: Sequence[int], path: Path, findings: Fin
         if one.get("iscrowd"):
             findings.note(place, "areas are crowds: what is there is neither learnt nor judged")
             label = -2
-        area: tuple[Any, ...] | Runs | None
-        if isinstance(shape, dict):
-            area = _runs(shape)
-        else:
-            area = tuple(np.array(s, np.float32).reshape(-1, 2) for s in shape) if shape else None
+        area = _runs(shape) if isinstance(shape, dict) else _outlines(shape)
         if area is None:
             findings.wrong(place, "has no segmentation that can be read")
         else:
-            kept.append((float(one.get("area", 0)), label + 1, area))
+            kept.append((float(one.get("area") or 0), label + 1, area))
     kept.sort(key=lambda one: -one[0])
     return Outlines(tuple(one[1] for one in kept), tuple(one[2] for one in kept), 0)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
+
+
+def _outlines(shape: object) -> tuple[Any, ...] | None:
+    """Of each part its corners; None where they are no pairs of numbers."""
+    if not isinstance(shape, list) or not shape:
+        return None
+    if not all(
+        isinstance(part, list) and len(part) % 2 == 0 and all(map(_is_number, part)) for part in shape
+    ):
+        return None
+    return tuple(np.array(part, np.float32).reshape(-1, 2) for part in shape)
 
 
 def _runs(shape: Row) -> Runs | None:
@@ -242,12 +253,14 @@ def _runs(shape: Row) -> Runs | None:
     try:
         height, width = (int(side) for side in shape["size"])
         counts = shape["counts"]
-        if not isinstance(counts, list | str | bytes):
+        if not isinstance(counts, list | str) or not (
+            height > 0 and width > 0 and height * width <= MOST_PIXELS
+        ):
             return None
         if isinstance(counts, list):
             counts = mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)["counts"]
         return Runs((height, width), counts.encode() if isinstance(counts, str) else bytes(counts))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
 
 
@@ -260,7 +273,12 @@ def _pose(rows: Sequence[Row], path: Path, findings: Findings) -> Points:
         count = max((len(one.get("keypoints") or ()) // 3 for one in rows), default=0)
         findings.note(path, "images have no points")
         return Points(np.zeros((count, 3), np.float32))
-    largest = max(posed, key=lambda one: float(one.get("area", 0)))
+    largest = max(posed, key=lambda one: float(one.get("area") or 0))
+    if len(largest["keypoints"]) % 3:
+        findings.wrong(
+            f"{path}: annotation {largest.get('id')}", "keypoints are not x, y, visibility of each point"
+        )
+        return Points(np.zeros((0, 3), np.float32))
     found = np.array(largest["keypoints"], np.float32).reshape(-1, 3)
     found[:, 2] = found[:, 2] > 0
     return Points(found)

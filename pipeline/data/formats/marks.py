@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -161,6 +161,14 @@ def boxes_of(
     return Boxes(
         array[:, :4].astype(np.float32), array[:, 4].astype(np.int64), np.array([*kept.values()], np.bool_)
     )
+
+
+def leads_to_file(path: Path, asked: Callable[[Path], bool] = Path.is_file) -> bool:
+    """Whether there is a file of a name that stood in another; one that is too long for any leads nowhere."""
+    try:
+        return asked(path)
+    except OSError:
+        return False
 
 
 def text_of(path: Path) -> str:

@@ -111,7 +111,12 @@ def _array(path: str, channels: int) -> Tensor:
 def _mapped(path: str) -> NDArray[Any]:
     """An array that is read as it is used. Raises what :func:`opened` does."""
     _refuse_other(path)
-    array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except OSError:
+        raise
+    except Exception as error:  # noqa: BLE001  TokenError, SyntaxError, RecursionError, ...: a header is Python's text
+        raise ValueError(f"it is no plain array: {error}") from None
     if array.ndim > 1:
         _refuse_large(array.shape[1], array.shape[0])
     return array

@@ -13,7 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from jetpress.deploy.errors import RecipeError
-from jetpress.pipeline.data.formats.marks import Findings, Mark, Marked, Points, Values, text_of
+from jetpress.pipeline.data.formats.marks import (
+    Findings,
+    Mark,
+    Marked,
+    Points,
+    Values,
+    leads_to_file,
+    text_of,
+)
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.task import TaskConfig
 
@@ -115,7 +123,7 @@ def _read(
             findings.wrong(place, f"{len(line)} columns, the first line has {width}")
         elif wrong := [line[n] for n in columns if not _is_number(line[n])]:
             findings.wrong(place, f"{wrong[0][:60]!r} is no number")
-        elif not image.is_file():
+        elif not leads_to_file(image):
             findings.wrong(place, f"there is no image {line[0]}")
         elif at is not None and line[at] not in SPLITS:
             findings.wrong(place, f"there is no split {line[at]!r}: train, val or test")

@@ -13,7 +13,16 @@ from xml.etree import ElementTree as ET
 import numpy as np
 
 from jetpress.deploy.errors import RecipeError
-from jetpress.pipeline.data.formats.marks import Findings, Mark, Marked, MaskFile, Values, boxes_of, text_of
+from jetpress.pipeline.data.formats.marks import (
+    Findings,
+    Mark,
+    Marked,
+    MaskFile,
+    Values,
+    boxes_of,
+    leads_to_file,
+    text_of,
+)
 from jetpress.pipeline.data.formats.pictures import SUFFIXES, size_of
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.task import TaskConfig
@@ -85,7 +94,7 @@ def _found(
         for name in names:
             if name not in there:
                 findings.wrong(root / "ImageSets" / split, f"there is no image {IMAGES}/{name}")
-            elif not (root / folder / f"{name}{suffix}").is_file():
+            elif not leads_to_file(root / folder / f"{name}{suffix}"):
                 findings.wrong(there[name], f"has no {folder}/{name}{suffix}")
             else:
                 found.setdefault(split, []).append(there[name])

@@ -23,6 +23,7 @@ from jetpress.pipeline.data.formats.marks import (
     Points,
     Values,
     boxes_of,
+    leads_to_file,
     text_of,
 )
 from jetpress.pipeline.data.formats.pictures import images_in, size_of
@@ -81,14 +82,21 @@ def _points(told: Mapping[str, Any]) -> tuple[int, int] | None:
 
 def _swaps(told: Mapping[str, Any]) -> tuple[tuple[int, int], ...]:
     other = told.get("flip_idx")
-    return tuple((a, int(b)) for a, b in enumerate(other) if a < int(b)) if isinstance(other, list) else ()
+    if not isinstance(other, list):
+        return ()
+    if any(type(one) is not int or not 0 <= one < len(other) for one in other):
+        raise RecipeError(
+            f"data.yaml: flip_idx is not a number of each point: {other!s:.80}", "see YOLO's pose format"
+        )
+    return tuple((a, b) for a, b in enumerate(other) if a < b)
 
 
 def _images(given: object, told: Mapping[str, Any], folder: Path, place: str) -> Iterator[Path]:
     """Of a folder, a list of files, or several of them."""
     base = base_of(told, folder)
     for one in given if isinstance(given, list) else [given]:
-        path = next((p for p in (base / str(one), folder / str(one).removeprefix("../")) if p.exists()), None)
+        places = base / str(one), folder / str(one).removeprefix("../")
+        path = next((p for p in places if leads_to_file(p, Path.exists)), None)
         if path is None:
             raise RecipeError(
                 f"{place}: there is no {base / str(one)}", "paths are relative to `path`, or to the file"
@@ -99,7 +107,7 @@ def _images(given: object, told: Mapping[str, Any], folder: Path, place: str) ->
         for number, line in enumerate(text_of(path).splitlines(), 1):
             if line.strip():
                 image = next(
-                    (p for p in (path.parent / line.strip(), base / line.strip()) if p.is_file()), None
+                    (p for p in (path.parent / line.strip(), base / line.strip()) if leads_to_file(p)), None
                 )
                 if image is None:
                     raise RecipeError(f"{path}:{number}: there is no image {line.strip()}", "mend the list")

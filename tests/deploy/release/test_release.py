@@ -206,7 +206,7 @@ def test_a_bundle_is_not_built_where_signatures_are_required(
     board: Board, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     board.trust("require-signature")
-    monkeypatch.setattr(release.require, "__defaults__", (str(board.signers), "", ""))
+    monkeypatch.setattr(release.require, "__defaults__", (str(board.signers), "", "", False))
     assert (
         main(["build", "--bundle", str(bundle(tmp_path / "unsigned")), "--out", str(tmp_path / "out")]) == 6
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from itertools import pairwise
@@ -21,6 +22,7 @@ from jetpress.pipeline.data.sources import FORMATS
 from jetpress.pipeline.data.splits import Files
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.task import TaskConfig
+from studies.fuzz.mutations import VALUES
 from tests.pipeline.data.formats import small
 
 
@@ -395,3 +397,28 @@ def test_run_lengths_of_coco(tmp_path: Path) -> None:
     wrong = small.coco(tmp_path / "wrong", [{"segmentation": {"size": [20, 40], "counts": 3}}])
     with pytest.raises(RecipeError, match="has no segmentation that can be read"):
         read("coco", wrong, "segmentation")
+
+
+@pytest.mark.parametrize("task", ["detection", "segmentation", "keypoints", "multilabel"])
+def test_a_field_of_coco_of_any_type_is_taken_or_is_one_message(task: str, tmp_path: Path) -> None:
+    """Every field of every row as everything that JSON can hold."""
+    shape = {"size": [20, 40], "counts": [1, 2, 797]}
+    row = {"bbox": [1, 2, 3, 4], "area": 3.5, "iscrowd": 0, "keypoints": [1, 2, 2], "segmentation": shape}
+    root = small.coco(tmp_path, [row], categories=[{"id": 7, "name": "a", "keypoints": ["nose"]}])
+    told = json.loads((root / "train.json").read_text())
+    places = [(told[column][0], name) for column in told for name in [*told[column][0]]]
+    places += [(told, column) for column in told]
+    inside = told["annotations"][0]
+    places += [(inside["segmentation"], "size"), (inside["segmentation"], "counts"), (inside["bbox"], 0)]
+    refused = 0
+    for holder, name in places:
+        before = holder[name]
+        for value in VALUES:
+            holder[name] = value
+            (root / "train.json").write_text(json.dumps(told))
+            try:
+                read("coco", root, task)
+            except RecipeError:
+                refused += 1
+        holder[name] = before
+    assert refused > len(places)

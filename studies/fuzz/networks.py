@@ -1,0 +1,148 @@
+"""Small networks as others would give them: pruned ones, ONNX files, weights in every format; and their readers."""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from safetensors.torch import save as save_safetensors
+from torch import Tensor, nn
+
+import jetpress
+from jetpress.deploy.onnx_file.guard import check_bytes, check_onnx
+from jetpress.pipeline.functions import saving
+from jetpress.pipeline.network.checkpoints import Choice, load_weights
+
+DESCRIPTION, WEIGHTS = "pruned.json", "weights.safetensors"
+
+
+class Small(nn.Module):
+    """Two convolutions with a shortcut, and a classifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(
+            3, 8, 3, stride=4, padding=1
+        )  # what a large input takes is the network's own matter
+        self.second = nn.Conv2d(8, 8, 3, padding=1)
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[batch, 3, 8, 8]`` to ``[batch, 2]``."""
+        x = torch.relu(self.first(x))
+        x = x + torch.relu(self.second(x))
+        scores: Tensor = self.head(x.mean((2, 3)))
+        return scores
+
+
+@cache
+def _slim() -> dict[str, bytes]:
+    """The files of a pruned network."""
+    with tempfile.TemporaryDirectory() as folder:
+        slim = jetpress.prune(Small().eval(), torch.zeros(1, 3, 8, 8), ratio=0.5)
+        jetpress.save(slim, folder)
+        return {name: (Path(folder) / name).read_bytes() for name in (DESCRIPTION, WEIGHTS)}
+
+
+def histories() -> list[bytes]:
+    """Of a pruned network, and with a bypassed block."""
+    told = json.loads(_slim()[DESCRIPTION])
+    return [json.dumps(told).encode(), json.dumps({**told, "history": [{"blocks": ["second"]}]}).encode()]
+
+
+def replay(data: bytes, folder: Path) -> None:
+    """Load it beside the weights that belong to it."""
+    weights = folder / WEIGHTS
+    if not weights.exists():
+        weights.write_bytes(_slim()[WEIGHTS])
+    (folder / DESCRIPTION).write_bytes(data)
+    saving.load(folder, Small)
+
+
+def models() -> list[bytes]:
+    """Graphs with subgraphs, external data, sparse tensors, sequences and functions."""
+    weights = numpy_helper.from_array(np.ones((8, 3, 3, 3), np.float32), "w")
+    small = numpy_helper.from_array(np.arange(4, dtype=np.int64), "s")
+    image = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 8])
+    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    conv = helper.make_node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1])
+    branch = helper.make_graph([helper.make_node("Constant", [], ["c"], value=small)], "b", [], [out])
+    test = helper.make_node("If", ["x"], ["y"], then_branch=branch, else_branch=branch)
+    packed = helper.make_tensor("w", TensorProto.FLOAT, [2, 2], [1.0, 2.0, 3.0, 4.0])
+    outside = TensorProto(name="w", data_type=1, dims=[2, 2], data_location=TensorProto.EXTERNAL)
+    for key, value in {"location": "w.bin", "offset": "0", "length": "16"}.items():
+        outside.external_data.add(key=key, value=value)
+    indices = helper.make_tensor("i", TensorProto.INT64, [2], [0, 3])
+    values = helper.make_tensor("v", TensorProto.FLOAT, [2], [1.0, 2.0])
+    graphs = [
+        helper.make_graph([conv], "g", [image], [out], [weights]),
+        helper.make_graph([conv, test], "g", [image], [out], [packed, small]),
+        helper.make_graph([conv], "g", [image], [out], [outside]),
+        helper.make_graph(
+            [conv],
+            "g",
+            [image],
+            [out],
+            sparse_initializer=[helper.make_sparse_tensor(values, indices, [2, 2])],
+        ),
+        helper.make_graph([conv], "g", [helper.make_tensor_sequence_value_info("q", 1, [2])], [out]),
+    ]
+    made = [helper.make_model(graph) for graph in graphs]
+    function = helper.make_function("d", "F", ["x"], ["y"], [conv], [helper.make_opsetid("", 17)])
+    made[0].functions.append(function)
+    return [model.SerializeToString() for model in made]
+
+
+def guard(data: bytes, folder: Path) -> None:
+    """Look it over as a file and in memory; what is let through must read as protobuf, and be no larger."""
+    file, beside = folder / "model.onnx", folder / "w.bin"
+    if not beside.exists():
+        beside.write_bytes(bytes(16))
+    file.write_bytes(data)
+    skeleton = check_onnx(file)
+    try:
+        onnx.load_from_string(skeleton.content)
+    except Exception as error:
+        if type(error).__name__ != "DecodeError":
+            raise
+    if len(skeleton.content) > len(data) + 4096:
+        raise AssertionError("the skeleton is larger than the file")
+    check_bytes(data)
+
+
+@cache
+def _weights() -> dict[str, Tensor]:
+    torch.manual_seed(0)
+    return {name: tensor.clone() for name, tensor in nn.Linear(2, 2).state_dict().items()}
+
+
+def weights() -> list[bytes]:
+    """The same weights in every format, with what lies around them."""
+    state = _weights()
+    around = {
+        "epoch": 3,
+        "model": {f"module.{name}": one for name, one in state.items()},
+        "score": np.float64(0.5),
+    }
+    found = [save_safetensors(state), b'{"weight_map": {"a": "b.safetensors"}}']
+    for content, new in ((state, True), (around, True), (state, False), (around, False)):
+        file = io.BytesIO()
+        torch.save(content, file, _use_new_zipfile_serialization=new)
+        found.append(file.getvalue())
+    arrays = io.BytesIO()
+    np.savez(arrays, **{name: one.numpy() for name, one in state.items()})  # type: ignore[arg-type]
+    return [*found, arrays.getvalue()]
+
+
+def load(data: bytes, folder: Path) -> None:
+    """Into the network that they are of."""
+    file = folder / "weights.pt"
+    file.write_bytes(data)
+    load_weights(nn.Linear(2, 2), file, Choice())
