@@ -49,6 +49,8 @@ class Scheme:
     rounds: int
     tuning: FinetuneConfig
     """Of each round."""
+    fitted: bool = False
+    """Every layer to what it gave before the cut."""
 
 
 def dense_of(recipe: Recipe, store: Store) -> Checkpoint:
@@ -63,7 +65,9 @@ def pruned_by(
     """The network after each round; of the multiply-adds ``share`` is gone after the last."""
     found = [dense]
     for number in range(1, scheme.rounds + 1):
-        config = PruneConfig(macs=share * number / scheme.rounds, channel_multiple=multiple)
+        config = PruneConfig(
+            macs=share * number / scheme.rounds, channel_multiple=multiple, reconstruct=scheme.fitted
+        )
         smaller = cut(config, found[-1], store)
         found.append(
             store.make(finetune.finetune, finetuning(scheme.tuning, TrainConfig()), smaller, dense)[0]
@@ -119,7 +123,7 @@ def row(name: str, seed: int, dense: Checkpoint, made: Checkpoint, store: Store)
 def cifar(given: argparse.Namespace, store: Store) -> Iterator[dict[str, Any]]:
     """One shot, rounds, and both with the dense network as teacher; the same epochs in all."""
     each = given.epochs // ROUNDS
-    labels = FinetuneConfig(epochs=given.epochs, learning_rate=0.02, distill=0.0, precision="bf16")
+    labels = FinetuneConfig(epochs=given.epochs, learning_rate=given.rate or 0.02, distill=0.0, precision=given.precision)
     taught = replace(labels, distill=0.7, temperature=5.0)
     schemes = (
         Scheme("one shot", 1, labels),
@@ -130,6 +134,9 @@ def cifar(given: argparse.Namespace, store: Store) -> Iterator[dict[str, Any]]:
         ),
         Scheme("one shot, distilled", 1, taught),
         Scheme("rounds, distilled, attention", ROUNDS, replace(taught, epochs=each, attention=10.0)),
+        Scheme("one shot, fitted", 1, labels, fitted=True),
+        Scheme("one shot, fitted, distilled", 1, taught, fitted=True),
+        Scheme("rounds, fitted, distilled", ROUNDS, replace(taught, epochs=each), fitted=True),
     )
     model = ModelConfig(
         builder=f"{HERE / 'resnet_cifar.py'}:resnet",
@@ -157,7 +164,7 @@ def imagenet(given: argparse.Namespace, store: Store) -> Iterator[dict[str, Any]
     goal = PruneConfig(macs=given.macs or 0.1, scope="global", criterion="taylor", channel_multiple=8)
     pruned = cut(goal, dense, store)
     labels = FinetuneConfig(
-        epochs=given.epochs, learning_rate=given.rate, weight_decay=4e-5, distill=0.0, precision="float32"
+        epochs=given.epochs, learning_rate=given.rate or 2e-4, weight_decay=4e-5, distill=0.0, precision="float32"
     )
     schemes = (
         Scheme("pruned alone", 0, labels),
@@ -240,7 +247,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="in all")
     parser.add_argument("--size", type=int, default=224, help="of the images, imagenet only")
     parser.add_argument("--macs", type=float, help="share of the multiply-adds that goes")
-    parser.add_argument("--rate", type=float, default=2e-4, help="of learning, imagenet only")
+    parser.add_argument("--rate", type=float, help="of learning")
+    parser.add_argument("--precision", default="bf16", help="of fine-tuning, cifar only")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", action="append", default=[], help="name of a scheme")
     given = parser.parse_args()

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn import functional as F
 
 from jetpress.deploy.console import progress
 from jetpress.pipeline.network.channels.graph import Trace, bound, trace
@@ -105,6 +106,20 @@ class _Side:
         for node, known in walk(self.source, batches, self.wanted):
             yield self.wanted[node], known
 
+    def shift(self, product: Product) -> tuple[Tensor, float] | None:
+        """What a constant can be added to, for each output: the layer's bias, or the mean that BatchNorm takes off."""
+        bias = product.call.arguments.get("bias")
+        if isinstance(bias, fx.Node):
+            first, last = product.rows
+            if bias.op != "get_attr":
+                return None
+            return operator.attrgetter(str(bias.target))(self.source.module).data[first:last], 1.0
+        users = list(product.node.users)
+        if len(users) != 1 or _called(users[0]) != "batch_norm" or users[0].args[0] is not product.node:
+            return None
+        mean = bound(users[0])["running_mean"]
+        return (operator.attrgetter(str(mean.target))(self.source.module).data, -1.0) if mean is not None else None
+
     def scale(self, norm: fx.Node) -> Tensor:
         """What a BatchNorm multiplies each channel by."""
         arguments = bound(norm)
@@ -163,18 +178,25 @@ class _Layer:
         old, new = self.product
         gram, cross, square = (torch.zeros((), dtype=torch.float64) for _ in range(3))
         count = max(FOR_EACH * self.weight.shape[-1], FEWEST) // len(pruned) + 1
+        shift = self.sides[1].shift(new)
+        given = self.weight if shift is None else F.pad(self.weight, (0, 1))
         for before, now in zip(dense, pruned, strict=True):
             x, z = before[operand(old)], now[operand(new)]
             some = torch.randperm(samples(z, new), generator=generator)[:count]
             seen = columns(z, new, some).double()
+            seen = seen if shift is None else F.pad(seen, (0, 1), value=1.0)
             wanted = columns(x, old, some)[self.groups].double() @ self.old.mT + self._lacking(
                 before, now, some
             )
             gram, cross = gram + seen.mT @ seen, cross + wanted.mT @ seen
             square = square + wanted.square().sum()
-        fitted = solved(gram, cross, self.weight)
-        put(self.sides[1].parameters[new.name].data, fitted.to(z.dtype), new)
-        return Error(*(_error(gram, cross, square, weight) for weight in (self.weight, fitted)))
+        fitted = solved(gram, cross, given, constant=shift is not None)
+        weight = fitted
+        if shift is not None:
+            weight, constant = fitted[..., :-1], fitted[..., -1].flatten().to(z.dtype)
+            shift[0].add_(constant, alpha=shift[1])
+        put(self.sides[1].parameters[new.name].data, weight.to(z.dtype), new)
+        return Error(*(_error(gram, cross, square, weight) for weight in (given, fitted)))
 
     def _lacking(self, before: Known, now: Known, some: Tensor) -> Tensor | float:
         """What the other term of the sum that the output goes to is short of, ``[groups, samples, rows]``."""
@@ -200,9 +222,7 @@ def _joined(node: fx.Node) -> tuple[fx.Node, fx.Node | None] | None:
     norm = None
     while len(node.users) == 1:
         (user,) = node.users
-        name = (
-            str(getattr(getattr(user.target, "_schema", None), "name", "")).removeprefix("aten::").rstrip("_")
-        )
+        name = _called(user)
         others = [one for one in user.all_input_nodes if one is not node]
         if name == "add" and len(others) == 1 and not user.kwargs:
             return others[0], norm
@@ -214,17 +234,26 @@ def _joined(node: fx.Node) -> tuple[fx.Node, fx.Node | None] | None:
     return None
 
 
-def solved(gram: Tensor, cross: Tensor, weight: Tensor) -> Tensor:
+def _called(node: fx.Node) -> str:
+    """The operator's name."""
+    return str(getattr(getattr(node.target, "_schema", None), "name", "")).removeprefix("aten::").rstrip("_")
+
+
+def solved(gram: Tensor, cross: Tensor, weight: Tensor, constant: bool = False) -> Tensor:
     """The weights of least error, near ``weight`` where nothing is known.
 
     Args:
         gram: ``z z'``, ``[groups, columns, columns]``.
         cross: ``y z'``, ``[groups, rows, columns]``.
         weight: ``[groups, rows, columns]``.
+        constant: the last column is the same in every sample. All of them speak for it: it may go as far as it wants.
     """
     diagonal = gram.diagonal(dim1=-2, dim2=-1)
-    shift = DAMPING * diagonal.mean(-1, keepdim=True)
-    damped = gram + torch.diag_embed(torch.where(shift > 0, shift, 1.0).expand_as(diagonal))
+    shift = DAMPING * diagonal[..., : -1 if constant else None].mean(-1, keepdim=True)
+    shift = torch.where(shift > 0, shift, 1.0).expand_as(diagonal).clone()
+    if constant:
+        shift[..., -1] = 1e-9 * diagonal[..., -1]
+    damped = gram + torch.diag_embed(shift)
     change = torch.cholesky_solve((cross - weight @ gram).mT, torch.linalg.cholesky(damped))
     return weight + change.mT
 

@@ -87,12 +87,7 @@ def for_all(recipe: Recipe, targets: Sequence[Target]) -> Recipe:
 def _prune(recipe: Recipe, target: Target, precision: str) -> PruneConfig:
     """With what the recipe leaves to us."""
     multiple = recipe.prune.channel_multiple or target.multiple(precision)
-    asked = recipe.prune.reconstruct
-    return replace(
-        recipe.prune,
-        channel_multiple=multiple,
-        reconstruct=recipe.finetune.epochs == 0 if asked is None else asked,
-    )
+    return replace(recipe.prune, channel_multiple=multiple)
 
 
 def _refuse_fp8(recipe: Recipe, target: Target) -> None:

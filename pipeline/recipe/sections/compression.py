@@ -61,9 +61,9 @@ class PruneConfig(Section):
     the goal's unit, both measured, decides."""
     blocks: bool = True
     """``measured`` only: whole residual blocks may go where that pays more than narrower layers."""
-    reconstruct: bool | None = None
+    reconstruct: bool = True
     """After a cut every layer is fitted to what it gave before, by least squares on ``data.calibration_images``
-    training images, without labels. None: where nothing is fine-tuned afterwards (``finetune.epochs = 0``)."""
+    training images, without labels: where fine-tuning follows, it begins there."""
     sensitivity_images: AtLeastOne = 128
     """``measured`` only: training images that the loss of accuracy is measured on."""
     channel_multiple: AtLeastOne | None = None

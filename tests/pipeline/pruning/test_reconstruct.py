@@ -74,6 +74,22 @@ def test_what_others_can_give_is_given_back() -> None:
     assert far(dense, fitted.module, images(seed=1)) < 1e-5
 
 
+@pytest.mark.parametrize("normed", [True, False])
+def test_a_constant_goes_into_the_bias_or_the_mean_that_is_taken_off(normed: bool) -> None:
+    """The channels that go say the same of every image: nothing is lost."""
+    torch.manual_seed(0)
+    reader = (nn.Conv2d(8, 6, 1, bias=False), nn.BatchNorm2d(6)) if normed else (nn.Conv2d(8, 6, 1),)
+    dense = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), *reader, nn.Flatten(), nn.Linear(600, 4)).eval()
+    with torch.no_grad():
+        dense[0].weight[4:], dense[0].bias[4:] = 0, 1  # type: ignore[operator, index]
+    cut = {"criterion": "l1", "channel_multiple": 1, "ignore": ["2.*"]}
+    plain = jetpress.prune(dense, images(2), **cut)
+    fitted = jetpress.prune(dense, images(2), **cut, reconstruct=True, batches=[images()])
+    assert fitted.module[0].out_channels == 4
+    assert far(dense, plain.module, images(seed=1)) > 1e-2
+    assert far(dense, fitted.module, images(seed=1)) < 1e-6
+
+
 @pytest.mark.parametrize("ratio", [0.25, 0.5, 0.75])
 def test_any_cut_is_nearer_to_the_dense_network_afterwards(ratio: float) -> None:
     dense, unseen = network(), images(seed=1)
