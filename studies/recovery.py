@@ -123,7 +123,9 @@ def row(name: str, seed: int, dense: Checkpoint, made: Checkpoint, store: Store)
 def cifar(given: argparse.Namespace, store: Store) -> Iterator[dict[str, Any]]:
     """One shot, rounds, and both with the dense network as teacher; the same epochs in all."""
     each = given.epochs // ROUNDS
-    labels = FinetuneConfig(epochs=given.epochs, learning_rate=given.rate or 0.02, distill=0.0, precision=given.precision)
+    labels = FinetuneConfig(
+        epochs=given.epochs, learning_rate=given.rate or 0.02, distill=0.0, precision=given.precision
+    )
     taught = replace(labels, distill=0.7, temperature=5.0)
     schemes = (
         Scheme("one shot", 1, labels),
@@ -164,7 +166,11 @@ def imagenet(given: argparse.Namespace, store: Store) -> Iterator[dict[str, Any]
     goal = PruneConfig(macs=given.macs or 0.1, scope="global", criterion="taylor", channel_multiple=8)
     pruned = cut(goal, dense, store)
     labels = FinetuneConfig(
-        epochs=given.epochs, learning_rate=given.rate or 2e-4, weight_decay=4e-5, distill=0.0, precision="float32"
+        epochs=given.epochs,
+        learning_rate=given.rate or 2e-4,
+        weight_decay=4e-5,
+        distill=0.0,
+        precision="float32",
     )
     schemes = (
         Scheme("pruned alone", 0, labels),

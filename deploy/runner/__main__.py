@@ -87,7 +87,6 @@ def _dispatch(command: str, options: "Namespace") -> None:
 
 def _with_bundle(command: str, options: "Namespace") -> None:
     """build, infer and bench share what they read; the heavy imports come after the bundle is verified."""
-    from .engines.manifest import Bundle
 
     bundle = _allowed(command, options)
     if getattr(options, "places", None):

@@ -118,7 +118,11 @@ class _Side:
         if len(users) != 1 or _called(users[0]) != "batch_norm" or users[0].args[0] is not product.node:
             return None
         mean = bound(users[0])["running_mean"]
-        return (operator.attrgetter(str(mean.target))(self.source.module).data, -1.0) if mean is not None else None
+        return (
+            (operator.attrgetter(str(mean.target))(self.source.module).data, -1.0)
+            if mean is not None
+            else None
+        )
 
     def scale(self, norm: fx.Node) -> Tensor:
         """What a BatchNorm multiplies each channel by."""
