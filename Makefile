@@ -68,6 +68,10 @@ lock:
 	    --python-version 3.11 $$one.in --output-file $$one.lock; done
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-annotate \
 	  --python-version 3.12 --constraint requirements.lock docker/jupyter.in --output-file docker/jupyter.lock
+	@sed '/^python-dateutil==/,/[^\\]$$/d' requirements.lock > docker/ray.constraints # s3fs wants an older one
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-annotate \
+	  --python-version 3.12 --constraint docker/ray.constraints docker/ray.in --output-file docker/ray.lock
+	@rm docker/ray.constraints
 
 # What all of this is made of and under which licences, and what is known against it: audit/ (docs/supply-chain.md).
 audit: $(READY)

@@ -50,7 +50,8 @@ USER 0
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends wget \
  && rm -rf /var/lib/apt/lists/*
-RUN python -m pip install "ray[default]==2.60.0" s3fs==2026.9.0
+COPY docker/ray.lock /opt/jetpress/
+RUN python -m pip install --require-hashes -r /opt/jetpress/ray.lock
 USER 1000:1000
 ENTRYPOINT []
 CMD ["bash"]

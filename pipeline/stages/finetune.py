@@ -76,15 +76,15 @@ def recover(
     recalibrate(network, data)
     free = evaluate(network, data.validation, "after recalibration")
     say(f"    validation {before:.2f} after pruning, {free:.2f} with BatchNorm recalibrated")
-    start = max(before, free)
-    if before > free:  # layers that were fitted after the cut have the statistics that they need
-        network.module.load_state_dict(as_it_came)
-    fitted = Fit(start, Training(0, (), "", ""))
+    fitted = Fit(free, Training(0, (), "", ""))
     if config.training.epochs:
         how = config.training
         if config.may_lose is not None and dense is not None:
             how = replace(how, stop_at=min(dense - config.may_lose, 100.0))
-        fitted = fit(network, data, how, state=state, what="fine-tuning", teacher=teacher, start=start)
+        fitted = fit(network, data, how, state=state, what="fine-tuning", teacher=teacher, start=free)
+    if before > fitted.validation:  # layers that were fitted after the cut have the statistics that they need
+        network.module.load_state_dict(as_it_came)
+        fitted = replace(fitted, validation=before)
     return fitted, Recovery(before, free)
 
 

@@ -29,11 +29,9 @@ def test_its_command_is_one_of_ours() -> None:
 
 
 def test_every_pod_has_the_image_of_that_ray_and_the_shared_folder() -> None:
-    stage = re.search(
-        r'AS ray\n.*"ray\[default\]==([\d.]+)"', (ROOT / "docker/host.Dockerfile").read_text(), re.S
-    )
-    assert stage is not None
-    assert stage[1] == CLUSTER["rayVersion"]
+    pinned = re.search(r"^ray==([\d.]+) ", (ROOT / "docker/ray.lock").read_text(), re.MULTILINE)
+    assert pinned is not None
+    assert pinned[1] == CLUSTER["rayVersion"]
     runs = yaml.safe_load(JOB["spec"]["runtimeEnvYAML"])["env_vars"]["JETPRESS_RUNS"]
     for group in GROUPS:
         pod = group["template"]["spec"]

@@ -58,7 +58,7 @@ def test_the_worse_of_both_verdicts_counts_with_all_reasons(tmp_path: Path) -> N
     )
     assert found.engines["compressed"].batch == 2
     assert found.engines["compressed"].samples_ms[-2:] == (1.0, 2.0)
-    assert found.engines["compressed"].millijoules is None
+    assert found.engines["compressed"].power is None
     assert found.against == {"dense": known(3.0)}
     assert found.without_copies is None
     mapped = ratio("compressed", 1.4, of="compressed-mapped")
