@@ -52,7 +52,8 @@ class Shared:
         import fsspec
 
         try:
-            folders = {"auto_mkdir": True} if url.startswith(("file:", "local:")) else {}
+            on_disk = "://" not in url or url.startswith(("file:", "local:"))
+            folders = {"auto_mkdir": True} if on_disk else {}
             self._there, self._root = fsspec.url_to_fs(url, **folders)
         except ImportError as error:
             raise ToolMissing(f"{VARIABLE}={url}: {error}", "for S3: pip install 'jetpress[s3]'") from None

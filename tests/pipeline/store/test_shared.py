@@ -46,10 +46,10 @@ def s3() -> Iterator[str]:
         server.kill()
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", "path", "s3"])
 def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Of an empty shared store, which new stores use."""
-    place = f"file://{tmp_path / 'shared'}"
+    place = str(tmp_path / "shared") if request.param == "path" else f"file://{tmp_path / 'shared'}"
     if request.param == "s3":
         address = request.getfixturevalue("s3")
         import s3fs
