@@ -59,7 +59,9 @@ class Shared:
             raise ToolMissing(f"{VARIABLE}={url}: {error}", "for S3: pip install 'jetpress[s3]'") from None
         except ValueError as error:
             raise RecipeError(f"{VARIABLE}={url}: {error}", "for example s3://bucket/prefix") from None
-        self._url, self._absent = url, dict[str, float]()
+        self._url, self._on_disk, self._absent = url, on_disk, dict[str, float]()
+        if on_disk:
+            self._do(lambda: self._there.makedirs(self._at("claims"), exist_ok=True))
 
     def _do(self, action: Callable[[], Any]) -> Any:
         """What others have made is not lost by a store that is away, but nothing goes on without it."""
@@ -150,7 +152,7 @@ class Shared:
         last, since = b"", time.monotonic()
         while True:
             try:
-                self._do(lambda: _create(self._there, place, mine.encode()))
+                self._do(lambda: self._create(place, mine.encode()))
             except _Taken:
                 pass
             else:
@@ -169,16 +171,19 @@ class Shared:
                 return
             time.sleep(POLL_S)
 
+    def _create(self, place: str, content: bytes) -> None:
+        try:
+            if self._on_disk:  # fsspec looks first and writes then, and two may look at once
+                with Path(place).open("xb") as file:
+                    file.write(content)
+            else:
+                self._there.pipe_file(place, content, mode="create")
+        except FileExistsError:
+            raise _Taken from None
+
 
 class _Taken(FileNotFoundError):
     """Somebody else has claimed it."""
-
-
-def _create(there: Any, place: str, content: bytes) -> None:
-    try:
-        there.pipe_file(place, content, mode="create")
-    except FileExistsError:
-        raise _Taken from None
 
 
 @cache

@@ -157,7 +157,9 @@ def test_one_python_packs_all_runners() -> None:
     assert len(pins) == 1
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "setup.lock", "audit.lock", "docker/jupyter.lock", "docker/ray.lock"])
+@pytest.mark.parametrize(
+    "name", ["requirements.lock", "setup.lock", "audit.lock", "docker/jupyter.lock", "docker/ray.lock"]
+)
 def test_every_package_is_pinned_with_its_hashes(name: str) -> None:
     entries = re.split(r"\n(?=\S)", (ROOT / name).read_text().strip())
     assert all(re.match(r"[\w.-]+==\S+", entry) and "--hash=sha256:" in entry for entry in entries)

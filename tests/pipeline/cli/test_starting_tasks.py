@@ -180,7 +180,12 @@ def test_a_detector_from_init_to_report(here: Path, capsys: pytest.CaptureFixtur
         "data.workers=0",
     )
     more = [word for one in sets for word in ("--set", one)]
-    assert main(["run", "mine.toml", "--target", "host", *more, "--json"]) in (0, 7, 8, 9)  # it may find nothing
+    assert main(["run", "mine.toml", "--target", "host", *more, "--json"]) in (
+        0,
+        7,
+        8,
+        9,
+    )  # it may find nothing
     report = json.loads(capsys.readouterr().out)
     assert report["measured"] == "mAP"
     assert report["verdict"]["checks"][0]["what"] == "mAP drop on the test split"
