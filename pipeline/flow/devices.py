@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import cache
 from pathlib import Path
 
@@ -11,10 +10,12 @@ from jetpress.deploy.device import derived, probe
 from jetpress.deploy.device.device import Device
 from jetpress.deploy.device.device import open as open_device
 from jetpress.deploy.errors import RecipeError
+from jetpress.deploy.runner.video.commands import CSI, STREAMS
 from jetpress.deploy.targets import BOARD, Target, find
 from jetpress.pipeline.engine.place import can_run
 from jetpress.pipeline.recipe.configs import Bench, BundleConfig, Place
 from jetpress.pipeline.recipe.resolve import Plan
+from jetpress.pipeline.store.artifact import sha256
 
 
 def target_of(target: str | Target, device: str | None) -> Target:
@@ -111,12 +112,11 @@ def video_digest(video: str | None) -> str:
     Raises:
         RecipeError: there is no such file.
     """
-    if video is None or video == "csi" or video.startswith("/dev/") or "://" in video:
+    if video is None or video == CSI or video.startswith(("/dev/", *STREAMS)):
         return ""
     if not Path(video).is_file():
         raise RecipeError(
             f"benchmark.video = {video!r} is no file",
             "give a video, or a source of the device: /dev/video0, csi, rtsp://...",
         )
-    with Path(video).open("rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()
+    return sha256(Path(video))

@@ -22,7 +22,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from jetpress.deploy.console import progress
-from jetpress.pipeline.network.channels.graph import Trace, bound, trace
+from jetpress.pipeline.network.channels.graph import Trace, bound, operator_name, trace
 from jetpress.pipeline.sparse.products import Product, products
 from jetpress.pipeline.sparse.reconstruct import columns, operand, put, samples, taken, walk
 
@@ -115,7 +115,7 @@ class _Side:
                 return None
             return operator.attrgetter(str(bias.target))(self.source.module).data[first:last], 1.0
         users = list(product.node.users)
-        if len(users) != 1 or _called(users[0]) != "batch_norm" or users[0].args[0] is not product.node:
+        if len(users) != 1 or operator_name(users[0]) != "batch_norm" or users[0].args[0] is not product.node:
             return None
         mean = bound(users[0])["running_mean"]
         return (
@@ -195,11 +195,9 @@ class _Layer:
             gram, cross = gram + seen.mT @ seen, cross + wanted.mT @ seen
             square = square + wanted.square().sum()
         fitted = solved(gram, cross, given, constant=shift is not None)
-        weight = fitted
         if shift is not None:
-            weight, constant = fitted[..., :-1], fitted[..., -1].flatten().to(z.dtype)
-            shift[0].add_(constant, alpha=shift[1])
-        put(self.sides[1].parameters[new.name].data, weight.to(z.dtype), new)
+            shift[0].add_(fitted[..., -1].flatten().to(z.dtype), alpha=shift[1])
+        put(self.sides[1].parameters[new.name].data, fitted[..., : self.weight.shape[-1]].to(z.dtype), new)
         return Error(*(_error(gram, cross, square, weight) for weight in (given, fitted)))
 
     def _lacking(self, before: Known, now: Known, some: Tensor) -> Tensor | float:
@@ -226,7 +224,7 @@ def _joined(node: fx.Node) -> tuple[fx.Node, fx.Node | None] | None:
     norm = None
     while len(node.users) == 1:
         (user,) = node.users
-        name = _called(user)
+        name = operator_name(user).rstrip("_")
         others = [one for one in user.all_input_nodes if one is not node]
         if name == "add" and len(others) == 1 and not user.kwargs:
             return others[0], norm
@@ -236,11 +234,6 @@ def _joined(node: fx.Node) -> tuple[fx.Node, fx.Node | None] | None:
             return None
         node = user
     return None
-
-
-def _called(node: fx.Node) -> str:
-    """The operator's name."""
-    return str(getattr(getattr(node.target, "_schema", None), "name", "")).removeprefix("aten::").rstrip("_")
 
 
 def solved(gram: Tensor, cross: Tensor, weight: Tensor, constant: bool = False) -> Tensor:

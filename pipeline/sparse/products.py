@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import fx
 
-from jetpress.pipeline.network.channels.graph import Trace
+from jetpress.pipeline.network.channels.graph import Trace, operator_name
 from jetpress.pipeline.network.channels.labels import Axes, Call, Indices
 
 SUMMED: dict[str, dict[str, tuple[int, int]]] = {
@@ -89,8 +89,7 @@ def _of(source: Trace, node: fx.Node, call: Call) -> Iterator[Product]:
 def _parameter(operand: fx.Node) -> str:
     """The name of the parameter that an operand is, moved about but not changed; empty if it is none."""
     while operand.op == "call_function" and operand.args and isinstance(operand.args[0], fx.Node):
-        name = getattr(getattr(operand.target, "_schema", None), "name", "").removeprefix("aten::")
-        if name not in MOVES and operand.target is not operator.getitem:
+        if operator_name(operand) not in MOVES and operand.target is not operator.getitem:
             return ""
         operand = operand.args[0]
     return str(operand.meta.get("name", "")) if operand.op == "get_attr" else ""

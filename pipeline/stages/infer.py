@@ -41,9 +41,8 @@ def infer(
         events = remote_runner.run(device, folder, "infer", *arguments)
         profiles, untimed = profiled(device, folder, arguments)
         device.get(arguments[-1], draft)
-    (draft / PROFILE).unlink(
-        missing_ok=True
-    )  # the device's own: what it said of it was checked, the file was not
+    # The device's own file was not checked; what it said of it was.
+    (draft / PROFILE).unlink(missing_ok=True)
     if profiles:
         (draft / PROFILE).write_text(json.dumps([asdict(one) for one in profiles]))
     tried = by_model(events, Infer)

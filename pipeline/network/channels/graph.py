@@ -144,10 +144,9 @@ def _called(result: Trace, node: fx.Node) -> Value:
     if node.target is operator.getitem:
         values = result.values[node.args[0]]  # type: ignore[index]
         return None if values is None else cast("Value", values[node.args[1]])  # type: ignore[index]
-    schema = getattr(node.target, "_schema", None)
-    if schema is None:
+    name = operator_name(node)
+    if not name:
         return _without_rule(result, node, str(getattr(node.target, "__name__", node.target)))
-    name = str(schema.name).removeprefix("aten::")
     rule = rule_for(name, torch.Tag.pointwise in getattr(node.target, "tags", ()))
     if rule is None:
         return _without_rule(result, node, name)
@@ -160,6 +159,11 @@ def _called(result: Trace, node: fx.Node) -> Value:
         return _without_rule(result, node, name)
     result.calls[node] = call
     return call.result
+
+
+def operator_name(node: fx.Node) -> str:
+    """Of an ATen call, without its namespace; empty where the node is none."""
+    return str(getattr(getattr(node.target, "_schema", None), "name", "")).removeprefix("aten::")
 
 
 def bound(node: fx.Node) -> dict[str, Any]:
