@@ -61,6 +61,9 @@ class Equality:
     def __bool__(self) -> bool:
         return self.same
 
+    def __str__(self) -> str:
+        return self.words
+
 
 @dataclass(frozen=True)
 class Exported:
@@ -86,6 +89,10 @@ class Exported:
     """How close the file is to the module."""
     notes: tuple[str, ...]
     """What was done at the ends, and what the target's parser is known to say."""
+
+    def __str__(self) -> str:
+        size = f"{self.bytes / 1e6:.3g} MB, opset {self.opset}, {self.nodes} nodes"
+        return "\n".join([f"{self.path}, {size}, for {self.target}", str(self.equality), *self.notes])
 
 
 def export(

@@ -38,6 +38,12 @@ class Quantized:
     report: Quantization
     """Method, every layer (in eight bits or why not), and how near the outputs are to FP32's."""
 
+    def __str__(self) -> str:
+        found, name = self.report, f"{self.path}, {self.bytes / 1e6:.3g} MB, for {self.target}"
+        stays = [f"stays: {one.name}: {one.why}" for one in found.layers if not one.int8]
+        near = f"cosine of the outputs to FP32's {found.cosine:.4f}"
+        return "\n".join([name, f"{found.headline}; {near}", *stays, *found.warnings])
+
 
 def quantize(
     model: nn.Module | HasModule | str | Path,

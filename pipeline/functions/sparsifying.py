@@ -37,6 +37,17 @@ class Sparse:
     report: Sparsity
     """Every layer: its mask and what that keeps, or why the layer stays dense."""
 
+    def __str__(self) -> str:
+        found = self.report
+        kept = (
+            ""
+            if found.kept_magnitude is None
+            else f"; {100 * found.kept_magnitude:.0f} % of the magnitude is kept"
+        )
+        stays = [f"stays dense: {one.name}: {one.reason}" for one in found.layers if one.reason]
+        total = f"{found.eligible} of {len(found.layers)} layers are {found.pattern} ({found.method}){kept}"
+        return "\n".join([total, *stays])
+
 
 @trainable
 def sparsify(

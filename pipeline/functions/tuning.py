@@ -53,6 +53,11 @@ class Tuned:
     curve: tuple[Epoch, ...]
     """Loss, learning rate and points of each epoch."""
 
+    def __str__(self) -> str:
+        of = f"epoch {self.best_epoch} of {len(self.curve)}" if self.best_epoch else "no epoch was better"
+        start = f"{self.before:.2f} as it was, {self.recalibrated:.2f} recalibrated"
+        return f"validation: {start}, {self.validation:.2f} kept ({of})"
+
 
 @trainable
 def fine_tune(

@@ -220,10 +220,7 @@ def _least(config: QuantizeConfig, model: Checkpoint, floating: float) -> float:
 def _write(made: onnx.ModelProto, before: OnnxModel, found: Quantization, draft: Path) -> OnnxModel:
     size, points = checked(made, draft / FILE), found.points
     smaller = f", {before.facts.bytes / size:.2f} times smaller" if found.stored else ""
-    said = (
-        f"{sum(one.int8 for one in found.layers)} of {len(found.layers)} layers in {found.numbers} "
-        f"({found.method}){smaller}; validation {points.fp32:.2f} in FP32, {points.int8:.2f} so"
-    )
+    said = f"{found.headline}{smaller}; validation {points.fp32:.2f} in FP32, {points.int8:.2f} so"
     nodes = len(made.graph.node)
     facts = replace(before.facts, nodes=nodes, bytes=size, headline=said, quantization=found)
     return OnnxModel(draft, facts)

@@ -131,11 +131,7 @@ def _subject(proto: onnx.ModelProto, knobs: QuantizeConfig, dialect: str) -> Sub
 
 def _words(facts: Quantization, smaller: float) -> str:
     size = f", {smaller:.2f} times smaller" if facts.stored else ""
-    count = sum(one.int8 for one in facts.layers)
-    return (
-        f"{count} of {len(facts.layers)} layers in {facts.numbers} ({facts.method}){size}; "
-        f"cosine of the outputs to FP32's {facts.cosine:.4f}"
-    )
+    return f"{facts.headline}{size}; cosine of the outputs to FP32's {facts.cosine:.4f}"
 
 
 def _search(config: QuantizeConfig, probe: Probe, order: Sequence[str], ranges: qdq.Ranges) -> Search:

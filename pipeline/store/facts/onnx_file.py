@@ -168,6 +168,12 @@ class Quantization:
     """None where nothing says what is right: an ONNX file that was given."""
 
     @property
+    def headline(self) -> str:
+        """How many layers, of what and by what method."""
+        count = sum(one.int8 for one in self.layers)
+        return f"{count} of {len(self.layers)} layers in {self.numbers} ({self.method})"
+
+    @property
     def points(self) -> QuantizedPoints:
         """Of a network, which has data that says what is right."""
         assert self.validation is not None

@@ -27,6 +27,9 @@ def test_a_module_is_exported_for_a_target(tmp_path: Path, target: str, opset: i
     assert module.training
     assert next(module.parameters()).dtype == torch.float64
     assert [one.name for one in made.path.parent.iterdir()] == ["slim.onnx"]
+    said = str(made)
+    assert f"opset {opset}, " in said
+    assert f"for {target}\nPyTorch = ONNX Runtime within " in said
 
 
 def test_keys_are_those_of_a_recipe(tmp_path: Path) -> None:

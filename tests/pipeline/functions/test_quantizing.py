@@ -53,6 +53,8 @@ def test_a_layer_that_is_used_twice_has_a_bias_for_each_use(target: str, tmp_pat
     made = jetpress.quantize(Twice(), images(32), tmp_path / "a.onnx", target=target)
     assert [one.name for one in made.report.layers if not one.int8] == ["head/Gemm"]
     assert made.report.cosine > 0.99
+    assert "\n5 of 6 layers in INT8 (" in str(made)
+    assert "stays: head/Gemm: gives an output of the file" in str(made)
 
 
 def test_a_file_whose_names_are_those_that_we_would_give(tmp_path: Path) -> None:

@@ -58,6 +58,9 @@ def test_two_of_four_in_a_loop_of_ones_own(
     sparse = jetpress.sparsify(dense, images(2, 8), batches)
     assert layers(sparse) == ["6.weight"]
     assert sparse.report.method == ("sparsegpt" if with_data else "magnitude")
+    total, *stays = str(sparse).splitlines()
+    assert total.startswith(f"1 of 4 layers are 2:4 ({sparse.report.method}); ")
+    assert len(stays) == 3
     module, teacher = sparse.module, copy.deepcopy(dense).eval()
     optimizer = torch.optim.Adam(module.parameters(), lr=0.003, weight_decay=0.01)
     with sparse.masks.hold(optimizer):
@@ -84,6 +87,7 @@ def test_ours_holds_the_masks_too(data: tuple[TensorDataset, TensorDataset], den
     assert is_2_4(found.module.get_parameter("6.weight"))
     assert found.validation >= found.recalibrated
     assert len(found.curve) == 1
+    assert f"{found.before:.2f} as it was" in str(found)
 
 
 def test_a_loss_and_a_metric_of_ones_own(data: tuple[TensorDataset, TensorDataset]) -> None:
