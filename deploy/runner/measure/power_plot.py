@@ -14,6 +14,7 @@ class Point(NamedTuple):
     frames_per_s: float
     watts: Optional[float]
     millijoules: Optional[float]
+    celsius: Optional[float] = None
 
 
 def svg(points: Sequence[Point], budget: Optional[float]) -> str:
