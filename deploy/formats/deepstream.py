@@ -61,7 +61,12 @@ def write(subject: Subject, place: Path) -> None:
     written.fill("deepstream/config_infer.txt", place / "config_infer.txt", subject, **known)
     if task != "segmentation":
         written.fill("deepstream/deepstream_app.txt", place / "deepstream_app.txt", subject, **known)
-    told = {"parsed": parsed, "search": _search(subject), "differs": _differs(subject, pixels_in, shares_out)}
+    told = {
+        "batch": subject.batches[2],
+        "parsed": parsed,
+        "search": _search(subject),
+        "differs": _differs(subject, pixels_in, shares_out),
+    }
     written.fill("deepstream/README.md", place / "README.md", subject, **told)
 
 
