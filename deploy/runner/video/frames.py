@@ -29,6 +29,7 @@ REMEDIES = (
     ),
     ("permission denied", "sudo usermod -aG video $USER, and log in again"),
     ("refused", "nobody serves there: is the address right, and the camera on?"),
+    ("could not open resource", "nobody serves there: is the address right, and the camera on?"),
 )
 
 ENDS = {
