@@ -15,7 +15,7 @@ from jetpress.deploy.formats import cpp, graph, written
 from jetpress.deploy.formats.subject import Subject, require_tensorrt
 
 TRIED = (
-    "The parser was compiled against the headers of DeepStream 6.2, its reading of the outputs was run on "
+    "The parser was compiled against the headers of DeepStream 6.2 and 9.1, its reading of the outputs was run on "
     "a host and finds what `runner.pyz infer` finds; where the graph was given other ends, ONNX Runtime "
     "computes the same with both. Every key of the configuration is in DeepStream's documentation and in the "
     "parser of 9.1's own sources. No machine with DeepStream has run it."
