@@ -24,11 +24,16 @@ if [ -e wants_reboot ] && [ "$2" = 0 ]; then
         *) echo "NVPM ERROR: optMask is 1, no request for power mode"; exit 255;;
     esac
 fi
-echo "$name" > mode; echo "$2" > id
+echo "$name" > mode; echo "$2" > id; echo "mode $name" >> calls
 for one in MAXN=18000 15W=11000 7W=6000; do
     [ "${{one%%=*}}" = "$name" ] && echo "${{one#*=}}" > sys/class/hwmon/hwmon3/curr1_input
 done
 exit 0
+"""
+CLOCKS = """#!/bin/sh
+# It takes its time over bringing them back.
+case "$1" in --store) : > "$2";; --restore) sleep 0.5;; esac
+echo "clocks ${{1:-highest}}" >> {root}/calls
 """
 TEGRASTATS = """#!/bin/sh
 while :; do sed -n 1p {line}; sleep 0.1; done
@@ -57,6 +62,7 @@ def make(root: Path) -> Path:
     for name, text in {
         "usr/sbin/nvpmodel": NVPMODEL.format(root=root),
         "usr/bin/tegrastats": TEGRASTATS.format(line=line),
+        "usr/bin/jetson_clocks": CLOCKS.format(root=root),
     }.items():
         (root / name).write_text(text)
         (root / name).chmod(0o755)

@@ -16,7 +16,7 @@ from typing import Iterator, List, NamedTuple, Optional
 from ..system.events import tell
 from ..system.failures import BundleError, DeviceError, ToolMissing
 from ..system.files import make_folder, write_json
-from . import restored
+from . import clocks, restored
 from .identity import Board
 
 FOLDER = os.path.join("~", ".jetpress")
@@ -122,6 +122,7 @@ def restore(path: str) -> None:
     if lease.get("boot") and lease["boot"] == board.read(BOOT):
         return
     if board.power_mode() != before.name:
+        clocks.free(COMMAND_S)  # those of the mode that is left come back first
         try:
             enter(board, before, lease["may_reboot"])
         except Restarting:

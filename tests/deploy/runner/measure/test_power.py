@@ -110,20 +110,24 @@ def test_a_mode_that_reboots_is_refused_unless_it_is_allowed(
 
 
 @pytest.mark.parametrize("ended", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_the_mode_of_before_comes_back_however_it_ends(
+def test_clocks_and_then_the_mode_of_before_come_back_however_it_ends(
     ended: signal.Signals, board: Path, place: Path, tmp_path: Path
 ) -> None:
+    """Clocks of the mode that was measured are no clocks of the one that was before: they come back in turn."""
     pack(tmp_path / "runner.pyz")
-    words = ["bench", "--bundle", str(place), "--power-modes", "7W", "--seconds", "30"]
+    words = ["bench", "--bundle", str(place), "--power-modes", "7W", "--seconds", "30", "--lock-clocks"]
     runner = subprocess.Popen(
         [sys.executable, str(tmp_path / "runner.pyz"), *words],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    assert until(lambda: mode(board) == "7W", 30)
+    calls = board / "calls"
+    assert until(lambda: calls.exists() and "clocks highest" in calls.read_text(), 60)
     runner.send_signal(ended)
     assert runner.wait() != 0
-    assert until(lambda: mode(board) == "15W")
+    told = ["mode 7W", "clocks --store", "clocks highest", "clocks --restore", "mode 15W"]
+    until(lambda: calls.read_text().splitlines() == told, 30)
+    assert (calls.read_text().splitlines(), mode(board)) == (told, "15W")
     assert until(lambda: not (Path.home() / ".jetpress/power-mode.json").exists())
 
 
