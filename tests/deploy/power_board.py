@@ -8,7 +8,7 @@ PROBES = Path(__file__).parents[1] / "probes"
 WATTS = {"MAXN": 18000, "15W": 11000, "7W": 6000}
 CONF = "".join(f"< POWER_MODEL ID={at} NAME={name} >\nCPU_ONLINE CORE_0 1\n" for at, name in enumerate(WATTS))
 # -q as tests/probes/nvpmodel_q_fan_warning.txt. The question of MAXN and what follows each answer are as boards print
-# them (studies/log/video.md). After a yes `nvpmodel -q` may tell of the new mode: what counts is that the board goes down.
+# them (studies/log/video.md). After a yes `nvpmodel -q` may tell of the new mode: what counts is that it goes down.
 NVPMODEL = """#!/bin/sh
 cd {root}
 if [ "$1" = -q ]; then echo "NVPM WARN: fan mode is not set!"; echo "NV Power Mode: $(cat mode)"; cat id; exit 0; fi
