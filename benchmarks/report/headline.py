@@ -72,6 +72,7 @@ def headline(run: RunReport) -> Headline:
         *_speed_line(run),
         *_absolute_line(run),
         *_application_line(run),
+        *_power_line(run),
         *_accuracy_line(run),
         *_engine_lines(run),
     ]
@@ -145,6 +146,12 @@ def _application_line(run: RunReport) -> list[str]:
     lost = f", {chosen.dropped} frames dropped" if chosen.dropped else ""
     rate = f"{number(chosen.frames_per_s, 3)} frames/s{beside}{streams}"
     return [f"The application: {rate}, from frame to result {ms(chosen.latency_ms)}{lost}."]
+
+
+def _power_line(run: RunReport) -> list[str]:
+    """Which power mode to choose, where they were asked for."""
+    choice = run.benchmark.power_choice if run.benchmark else None
+    return [f"Power modes: {choice.why}."] if choice else []
 
 
 def _accuracy_line(run: RunReport) -> list[str]:

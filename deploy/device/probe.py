@@ -19,6 +19,7 @@ from jetpress.deploy.errors import DeviceError, TrustError
 from jetpress.deploy.fields import Fields
 from jetpress.deploy.process import Terms, plain
 from jetpress.deploy.runner.board.identity import part_number
+from jetpress.deploy.runner.board.power_modes import ALL
 from jetpress.deploy.runner.system.remedies import allowed
 from jetpress.deploy.runner.trust.signers import FILE, REQUIRED
 from jetpress.deploy.targets import TARGETS, Target
@@ -261,6 +262,21 @@ def refuse_unless_in(facts: Facts, power_mode: str) -> None:
         f"{facts.name} is in power mode {facts.power_mode or 'unknown'}, the recipe asks for {power_mode}",
         f"sudo nvpmodel -m {number} there" if number is not None else f"its modes are: {known}",
     )
+
+
+def refuse_unknown_modes(facts: Facts, asked: str) -> None:
+    """Refuse power modes that the board does not have; ``all``, or names or numbers with commas.
+
+    Raises:
+        DeviceError: the first that is not there, and those that are.
+    """
+    known = ", ".join(f"{number} ({name})" for number, name in facts.power_modes.items())
+    if not known:
+        raise DeviceError(f"{facts.name} tells of no power modes", "leave benchmark.power_modes out")
+    names = {word for number, name in facts.power_modes.items() for word in (str(number), name)}
+    for word in asked.split(","):
+        if word not in names and asked != ALL:
+            raise DeviceError(f"{facts.name} has no power mode {word!r}", f"its modes are: {known}")
 
 
 def refuse_unsigned(facts: Facts) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from jetpress.deploy import console
 from jetpress.deploy.device import events
 from jetpress.deploy.device.device import Device
-from jetpress.deploy.device.events import Event, Failure, Progress, Result
+from jetpress.deploy.device.events import Event, Failure, Other, Progress, Result
 from jetpress.deploy.device.retry import Attempts
 from jetpress.deploy.device.ssh import ConnectionLost
 from jetpress.deploy.errors import (
@@ -108,12 +108,17 @@ def run_detached(
     return _judged(device, arguments[0], done, heard)
 
 
+def _is_measured(event: Event) -> bool:
+    """Of an engine, or of the power modes together."""
+    return isinstance(event, Result) or (isinstance(event, Other) and event.name == "power")
+
+
 def _argv(device: Device, folder: str, arguments: tuple[str, ...]) -> list[str]:
     return [device.python, f"{folder}/runner.pyz", *arguments]
 
 
 def _judged(device: Device, command: str, done: Completed, heard: _Listener) -> list[Event]:
-    measured = any(isinstance(event, Result) for event in heard.events)
+    measured = any(map(_is_measured, heard.events))
     if done.returncode == 0 or (done.returncode == BenchmarkInvalid.exit_code and measured):
         if heard.malformed is not None:
             raise heard.malformed

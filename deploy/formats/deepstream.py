@@ -15,10 +15,10 @@ from jetpress.deploy.formats import cpp, graph, written
 from jetpress.deploy.formats.subject import Subject, require_tensorrt
 
 TRIED = (
-    "The parser was compiled against the headers of DeepStream 6.2, its reading of the outputs was run on "
+    "The parser was compiled against the headers of DeepStream 6.2 and 9.1, its reading of the outputs was run on "
     "a host and finds what `runner.pyz infer` finds; where the graph was given other ends, ONNX Runtime "
-    "computes the same with both. Every key of the configuration is one that DeepStream's documentation "
-    "has. No machine with DeepStream has run it."
+    "computes the same with both. Every key of the configuration is in DeepStream's documentation and in the "
+    "parser of 9.1's own sources. No machine with DeepStream has run it."
 )
 COLOURS = {"rgb": 0, "bgr": 1, "grey": 2}
 MODES = {"fp32": 0, "int8": 1, "fp16": 2}
@@ -61,7 +61,12 @@ def write(subject: Subject, place: Path) -> None:
     written.fill("deepstream/config_infer.txt", place / "config_infer.txt", subject, **known)
     if task != "segmentation":
         written.fill("deepstream/deepstream_app.txt", place / "deepstream_app.txt", subject, **known)
-    told = {"parsed": parsed, "search": _search(subject), "differs": _differs(subject, pixels_in, shares_out)}
+    told = {
+        "batch": subject.batches[2],
+        "parsed": parsed,
+        "search": _search(subject),
+        "differs": _differs(subject, pixels_in, shares_out),
+    }
     written.fill("deepstream/README.md", place / "README.md", subject, **told)
 
 

@@ -9,10 +9,9 @@ from jetpress.deploy.formats import written
 from jetpress.deploy.formats.subject import Subject, require_tensorrt
 
 TRIED = (
-    "Launch file and decoder were compiled as Python; the decoder's reading of the tensors was run on a "
-    "host, and finds what `runner.pyz infer` finds. Names of packages, nodes and parameters are those of "
-    "NVIDIA's sources of July 2026; which versions have them besides was not confirmed. No machine with "
-    "ROS 2 has run it."
+    "The launch file was read by ROS 2's own `launch` together with NVIDIA's launch file of the encoder of Isaac ROS "
+    "3.2 and of 4.5, and its nodes have the parameters that they should have; the decoder's reading of the tensors "
+    "was run on a host, and finds what `runner.pyz infer` finds. No machine with ROS 2 has run it."
 )
 MESSAGES = {
     "detection": ("vision_msgs/Detection2DArray", "detections", "`vision_msgs`"),

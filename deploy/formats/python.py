@@ -19,4 +19,6 @@ def write(subject: Subject, place: Path) -> None:
     written.engine_and_bundle(place, subject)
     written.labels(place / "labels.txt", subject)
     for name in ("example.py", "README.md"):
-        written.fill(f"python/{name}", place / name, subject)
+        written.fill(
+            f"python/{name}", place / name, subject, served=False, batch="session.inputs[0].shape[0]"
+        )

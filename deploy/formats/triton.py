@@ -1,4 +1,4 @@
-"""Triton Inference Server: a model repository with a TensorRT plan, or an ONNX file for ONNX Runtime."""
+"""Triton Inference Server: a model repository with a TensorRT plan, or an ONNX file for ONNX Runtime, and a client."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from jetpress.deploy.formats.subject import Subject, Tensor, copy_bundle, copy_e
 
 TRIED = (
     "`config.pbtxt` is read by Triton's own protobuf (of the package tritonclient), and its names, types "
-    "and shapes are those of the ONNX file. No server has loaded it."
+    "and shapes are those of the ONNX file. A Triton server 2.51 on x86 served it to `client.py`, warm-up and batches "
+    "included, with its Python backend in the place of TensorRT's and ONNX Runtime's, which were not to be had. "
+    "No board has run it."
 )
 TYPES = {
     "float32": "TYPE_FP32",
@@ -58,6 +60,10 @@ def write(subject: Subject, place: Path) -> None:
     }
     written.fill("triton/config.pbtxt", model / "config.pbtxt", subject, **known)
     written.fill("triton/README.md", place / "README.md", subject, **known)
+    written.labels(place / "labels.txt", subject)
+    served = {"served": True, "types": TYPES, "numpy_types": {name[5:]: one for one, name in TYPES.items()}}
+    batch = 1 if most else subject.image.tensor.shape[0]
+    written.fill("python/example.py", place / "client.py", subject, **served, batch=batch)
 
 
 def dims(one: Tensor, most: int) -> tuple[int, ...]:

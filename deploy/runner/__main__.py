@@ -139,8 +139,9 @@ def _bench(bundle: "Bundle", engines: str, out: str, options: "Namespace") -> No
     if getattr(options, "power_modes", None):
         from .measure import power
 
-        limits = (options.allow_reboot, options.watts, options.millijoules)
-        terms = power.Terms(options.power_modes, *limits, video=_video_words(bundle, engines, options))
+        limits = power.Limits(options.watts, options.millijoules)
+        words = _video_words(bundle, engines, options)
+        terms = power.Terms(options.power_modes, options.allow_reboot, limits, words)
         power.run(bundle, engines, out, _asked(bundle, options), terms)
         return
     if getattr(options, "video", None):

@@ -84,8 +84,11 @@ def where(plan: Plan, device: str | None) -> Place | None:
     probe.refuse_unsigned(found)
     if not target.runtime.ahead_of_time:  # that is built on whatever machine
         probe.refuse_unless(found, target)
-    if (power_mode := plan.recipe.benchmark.power_mode) is not None:
-        probe.refuse_unless_in(found, power_mode)
+    asked = plan.recipe.benchmark
+    if asked.power_mode is not None:
+        probe.refuse_unless_in(found, asked.power_mode)
+    if asked.power_modes is not None:
+        probe.refuse_unknown_modes(found, asked.power_modes)
     return Place(opened.name, probe.identity(found))
 
 

@@ -12,7 +12,17 @@ from pydantic import JsonValue
 from jetpress.benchmarks.report.latency import summary
 from jetpress.benchmarks.report.record import part
 from jetpress.benchmarks.report.record.engines import MixedLatency
-from jetpress.benchmarks.report.record.networks import Application, Benchmark, Latency, Power, Ratio, State
+from jetpress.benchmarks.report.record.networks import (
+    Application,
+    Benchmark,
+    Latency,
+    Power,
+    PowerChoice,
+    PowerMode,
+    Ratio,
+    State,
+)
+from jetpress.deploy.runner.measure import power
 from jetpress.pipeline.engine.contents import MAPPED
 from jetpress.pipeline.quantization import NOT_MIXED
 from jetpress.pipeline.recipe.sections.device import BudgetConfig
@@ -53,6 +63,8 @@ class Session:
     """The compressed engine in memory that CPU and GPU share, against itself with copies."""
     application: tuple[Application, ...] = ()
     """From frames of a video to results."""
+    power_modes: tuple[Mapping[str, Any], ...] = ()
+    """What the runner said of each power mode."""
 
 
 def session(numbers: Measurement | None) -> Session:
@@ -78,7 +90,9 @@ def session(numbers: Measurement | None) -> Session:
     against = {one["against"]: _ratio(one) for one in ratios}
     machine = next((one["line"] for one in events if one["event"] == "machine"), "")
     mapped = [one for one in events if one["event"] == "ratio" and one["of"] == MAPPED]
-    return Session(engines, against, machine, _ratio(mapped[0]) if mapped else None, _films(events))
+    without_copies = _ratio(mapped[0]) if mapped else None
+    modes = tuple(one for one in events if one["event"] == "power_mode")
+    return Session(engines, against, machine, without_copies, _films(events), modes)
 
 
 def _power(told: Mapping[str, Any] | None) -> Power | None:
@@ -103,6 +117,27 @@ def _films(events: Sequence[Mapping[str, Any]]) -> tuple[Application, ...]:
         for one in events
         if one["event"] == "video"
     )
+
+
+def _mode(event: Mapping[str, Any]) -> PowerMode:
+    """By the numbers that the runner itself chooses by."""
+    point = next(iter(power.measured([event])), None)
+    if point is None:
+        return PowerMode(name=event["name"], reason=event["reason"])
+    return PowerMode(
+        name=point.name,
+        frames_per_s=point.frames_per_s,
+        watts=point.watts,
+        millijoules=point.millijoules,
+        hottest_celsius=point.celsius,
+    )
+
+
+def _choice(found: Session, budget: BudgetConfig) -> PowerChoice | None:
+    if not found.power_modes:
+        return None
+    told = power.choice(found.power_modes, power.Limits(budget.watts, budget.millijoules))
+    return PowerChoice(mode=told["mode"], why=told["why"], watts=budget.watts)
 
 
 def _ratio(event: Mapping[str, Any]) -> Ratio:
@@ -139,6 +174,8 @@ def benchmark(found: Session, budget: BudgetConfig) -> Benchmark | None:
         without_copies=found.without_copies,
         power=both["compressed"].power,
         application=found.application,
+        power_modes=tuple(map(_mode, found.power_modes)),
+        power_choice=_choice(found, budget),
     )
 
 

@@ -52,7 +52,7 @@ def resolve(recipe: Recipe, target: Target) -> Plan:
     precision = _precision(recipe, target)
     _refuse_ends(recipe.export, target)
     _refuse_provider(recipe.build, target)
-    _refuse_mapped(recipe.benchmark, target)
+    _refuse_for_boards(recipe.benchmark, target)
     _refuse_fp16_file(recipe.export, precision)
     budget = recipe.budget.accuracy_drop
     tuned = finetuning(recipe.finetune, recipe.train, budget)
@@ -192,11 +192,18 @@ def _refuse_provider(config: BuildConfig, target: Target) -> None:
         )
 
 
-def _refuse_mapped(config: BenchmarkConfig, target: Target) -> None:
-    """A GPU of its own memory copies."""
-    if config.memory == "mapped" and not target.is_board:
+def _refuse_for_boards(config: BenchmarkConfig, target: Target) -> None:
+    """A GPU of its own memory copies, and only a Jetson has power modes."""
+    if target.is_board:
+        return
+    if config.memory == "mapped":
         raise RecipeError(
             f'benchmark.memory = "mapped" is for boards, whose GPU has its memory with the CPU, not for {target.title}',
+            "leave it out",
+        )
+    if config.power_modes is not None:
+        raise RecipeError(
+            f'benchmark.power_modes = "{config.power_modes}" is for boards: {target.title} has no power modes',
             "leave it out",
         )
 

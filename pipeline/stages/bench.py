@@ -25,7 +25,11 @@ def bench(config: Timing, bundle: Bundle, engine: Engine, draft: Path) -> Measur
         folder, arguments = deliver(device, bundle, engine)
         offset = clock_offset(device)
         events = remote_runner.run(device, folder, "bench", *arguments, *asked(config.benchmark))
-        application = filmed(device, folder, arguments, config) if config.benchmark.video else []
+        words = film(device, config)
+        application = named(device, folder, "video", *arguments, *words) if words else []
+        if config.benchmark.power_modes is not None:
+            words = (*arguments, "--power-modes", config.benchmark.power_modes, *words)
+            application += named(device, folder, "power_mode", *words)
     sources = [event.source for event in events if isinstance(event, Result | Ratio | Machine | Other)]
     sources += [event.source for event in application]
     (draft / "bench.json").write_text(json.dumps(sources))
@@ -39,17 +43,23 @@ def asked(benchmark: BenchmarkConfig) -> tuple[str, ...]:
     return (*least, "--max-seconds", str(benchmark.max_seconds), *exactly)
 
 
-def filmed(device: Device, folder: str, arguments: Sequence[str], config: Timing) -> list[Other]:
-    """The application on a video: what came of each engine, with its stages one after the other and side by side."""
-    video = config.benchmark.video or ""
+def film(device: Device, config: Timing) -> tuple[str, ...]:
+    """The video, which is there afterwards, as the runner takes it; empty: none is asked for."""
+    video = config.benchmark.video
+    if video is None:
+        return ()
     if config.video_sha256:
         with tempfile.TemporaryDirectory() as place:
             shutil.copyfile(video, Path(place) / Path(video).name)
             there = remote_runner.send(device, Path(place), config.video_sha256)
         video = f"{there}/{Path(video).name}"
-    words = ("--video", video, "--streams", str(config.benchmark.streams))
-    events = remote_runner.run(device, folder, "bench", *arguments, *words)
-    return [event for event in events if isinstance(event, Other) and event.name == "video"]
+    return ("--video", video, "--streams", str(config.benchmark.streams))
+
+
+def named(device: Device, folder: str, name: str, *words: str) -> list[Other]:
+    """The events of this name of another ``bench``: each engine on a video, or each power mode of the board."""
+    events = remote_runner.run(device, folder, "bench", *words)
+    return [event for event in events if isinstance(event, Other) and event.name == name]
 
 
 def _headline(events: Sequence[Event]) -> str:

@@ -233,6 +233,32 @@ class Application:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PowerMode:
+    """What the compressed engine, or the application where there is a video, gives and takes in a mode of the board."""
+
+    name: str
+    reason: str = ""
+    """Why it was not measured."""
+    frames_per_s: float | None = None
+    watts: float | None = None
+    """None: the board does not tell."""
+    millijoules: float | None = None
+    """Of one sample, or of a frame."""
+    hottest_celsius: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PowerChoice:
+    """Which mode to choose for the budget."""
+
+    mode: str | None
+    """None: no mode is within it, or none could be measured."""
+    why: str
+    watts: float | None = None
+    """Of the budget."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Benchmark:
     """How both networks were measured, and whether it answers what was asked."""
 
@@ -255,3 +281,6 @@ class Benchmark:
     """None: the device does not say what it draws."""
     application: tuple[Application, ...] = ()
     """Empty: no video was asked for."""
+    power_modes: tuple[PowerMode, ...] = ()
+    """Empty: not asked for."""
+    power_choice: PowerChoice | None = None

@@ -12,6 +12,7 @@ import glob
 import json
 import os
 import subprocess
+import time
 from contextlib import contextmanager
 from typing import Iterator, List, NamedTuple, Optional, Tuple
 
@@ -107,6 +108,21 @@ def restore(path: str) -> None:
     for file, before, _ in lease.values:
         _set(file, before)
     os.unlink(path)
+
+
+def free(seconds: float) -> None:
+    """Wait until nobody holds them: the watchdog of a runner that was killed brings them back, and keeps the lock."""
+    path = os.path.join(os.path.expanduser(FOLDER), LOCK)
+    if not os.path.exists(path):
+        return
+    end = time.monotonic() + seconds
+    with open(path, "a") as gate:
+        while time.monotonic() < end:
+            try:
+                fcntl.flock(gate, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except OSError:
+                time.sleep(0.1)
 
 
 def _read(path: str) -> Lease:

@@ -16,7 +16,7 @@ from typing import Iterator, List, NamedTuple, Optional
 from ..system.events import tell
 from ..system.failures import BundleError, DeviceError, ToolMissing
 from ..system.files import make_folder, write_json
-from . import restored
+from . import clocks, restored
 from .identity import Board
 
 FOLDER = os.path.join("~", ".jetpress")
@@ -122,9 +122,12 @@ def restore(path: str) -> None:
     if lease.get("boot") and lease["boot"] == board.read(BOOT):
         return
     if board.power_mode() != before.name:
+        clocks.free(COMMAND_S)  # those of the mode that is left come back first
         try:
             enter(board, before, lease["may_reboot"])
-        except (Refused, ToolMissing, Restarting) as error:
+        except Restarting:
+            tell("the board restarts to be in power mode %s again" % before.name)
+        except (Refused, ToolMissing) as error:
             tell("warning: the power mode was %s and cannot be brought back: %s" % (before.name, error))
             return
     os.unlink(path)
@@ -152,12 +155,13 @@ def enter(board: Board, mode: Mode, may_reboot: bool = False) -> None:
     except (OSError, subprocess.SubprocessError) as error:
         raise ToolMissing("%s cannot be run: %s" % (" ".join(words), error), "run it as root on the board")
     said = done.stdout.decode("utf-8", "replace").strip()
-    if "reboot" in said.lower() and board.power_mode() != mode.name:
-        if may_reboot:
-            raise Restarting(
-                "the board restarts for power mode %s" % mode.name,
-                "give the same command again when it is up: it goes on, and ends in the mode of before",
-            )
+    asks = "reboot" in said.lower()
+    if asks and may_reboot:  # the answer was yes, whatever `nvpmodel -q` says until the board goes down
+        raise Restarting(
+            "the board restarts for power mode %s" % mode.name,
+            "give the same command again when it is up: it goes on, and ends in the mode of before",
+        )
+    if asks and board.power_mode() != mode.name:
         raise Refused("it needs a reboot: --allow-reboot")
     if done.returncode and "password" in said.lower():
         raise ToolMissing("%s failed: %s" % (" ".join(words), said[-300:]), "run it as root on the board")

@@ -7,7 +7,7 @@ restart for one of them, the same command goes on.
 
 import os
 import time
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from ..board import clocks, power_modes
 from ..board.identity import Board
@@ -26,13 +26,19 @@ SETTLE_S = 3.0  # after a change of mode, before anything is measured
 FILE, PLOT = "power.json", "power.svg"
 
 
+class Limits(NamedTuple):
+    """The budget."""
+
+    watts: Optional[float]
+    millijoules: Optional[float]
+
+
 class Terms(NamedTuple):
     """What is asked for."""
 
     modes: str
     may_reboot: bool
-    watts: Optional[float]  # the budget
-    millijoules: Optional[float]
+    limits: Limits
     video: Sequence[str] = ()  # words of `bench --video`; empty: the engine alone
 
 
@@ -46,27 +52,28 @@ def run(bundle: Bundle, engines: str, out: str, asked: Asked, terms: Terms) -> N
             "--allow-reboot needs --out", "what was measured before the board restarts is kept there"
         )
     board = Board()
-    wanted, events = power_modes.chosen(board, terms.modes), _earlier(out)
+    wanted = power_modes.chosen(board, terms.modes)
+    events = _earlier(out) if terms.may_reboot else []
     with power_modes.kept(board, terms.may_reboot) as before:
         for mode in wanted:
             if mode.name not in {event["name"] for event in events}:
                 events.append(_of_mode(board, mode, bundle, engines, asked, terms))
                 if out:
                     write_json(os.path.join(make_folder(out), FILE), events)
+        told, limits = choice(events, terms.limits), terms.limits
+        if out:  # before the mode of before comes back: the board may have to restart for it
+            write(os.path.join(out, PLOT), power_plot.svg(measured(events), limits.watts).encode("utf-8"))
     after = board.power_mode()
-    told = choice(events, terms)
-    emit("power", before=before.name, after=after, watts=terms.watts, millijoules=terms.millijoules, **told)
+    emit("power", before=before.name, after=after, **limits._asdict(), **told)
     tell("power: %s; the board is in %s again" % (told["why"], after))
-    if out:
-        write(os.path.join(out, PLOT), power_plot.svg(measured(events), terms.watts).encode("utf-8"))
     if told["mode"] is None:
         raise BenchmarkInvalid(str(told["why"]), "allow more watts, or a faster network")
 
 
 def _earlier(out: str) -> List[Dict[str, Any]]:
-    """What an unfinished run measured; a finished one is done again."""
+    """What was measured before the board restarted; a finished run is done again."""
     path = os.path.join(out, FILE)
-    if not out or not os.path.exists(path) or os.path.exists(os.path.join(out, PLOT)):
+    if not os.path.exists(path) or os.path.exists(os.path.join(out, PLOT)):
         return []
     known = read_json(path)
     events = known if isinstance(known, list) else []
@@ -127,7 +134,7 @@ def in_words(name: str, one: Dict[str, Any]) -> str:
     return words + (" (%s)" % "; ".join(one["faults"]) if one["faults"] else "")
 
 
-def measured(events: Sequence[Dict[str, Any]]) -> List[Point]:
+def measured(events: Sequence[Mapping[str, Any]]) -> List[Point]:
     """Of the modes that could be measured: the application where there is a video, else the engine alone."""
     points = []
     for event in events:
@@ -136,23 +143,25 @@ def measured(events: Sequence[Dict[str, Any]]) -> List[Point]:
             one = event["video"] or event["engines"][name]
             power = one["power"] or {}
             watts, each = power.get("watts"), power.get("millijoules_per_inference")
-            points.append(Point(event["name"], one["frames_per_s"], watts, each))
+            points.append(
+                Point(event["name"], one["frames_per_s"], watts, each, power.get("hottest_celsius"))
+            )
     return points
 
 
-def choice(events: Sequence[Dict[str, Any]], terms: Terms) -> Dict[str, Any]:
+def choice(events: Sequence[Mapping[str, Any]], limits: Limits) -> Dict[str, Any]:
     """The fastest mode within the budget, and the one that takes least for a frame."""
     points = measured(events)
     if not points:
         return {"mode": None, "frugal": None, "why": "no power mode could be measured"}
-    within = [one for one in points if _meets(one, terms)]
+    within = [one for one in points if _meets(one, limits)]
     thrifty = [one for one in points if one.millijoules is not None]
     frugal = min(thrifty, key=lambda one: one.millijoules or 0.0).name if thrifty else None
-    limits = ["%g W" % terms.watts] if terms.watts else []
-    limits += ["%g mJ a frame" % terms.millijoules] if terms.millijoules else []
-    of = " of those within %s" % " and ".join(limits) if limits else ""
+    words = ["%g W" % limits.watts] if limits.watts else []
+    words += ["%g mJ a frame" % limits.millijoules] if limits.millijoules else []
+    of = " of those within %s" % " and ".join(words) if words else ""
     if not within:
-        return {"mode": None, "frugal": frugal, "why": "no power mode is within %s" % " and ".join(limits)}
+        return {"mode": None, "frugal": frugal, "why": "no power mode is within %s" % " and ".join(words)}
     best = max(within, key=lambda one: one.frames_per_s)
     why = "%s is the fastest%s: %.4g frames/s" % (best.name, of, best.frames_per_s)
     if best.watts is not None:
@@ -164,9 +173,9 @@ def choice(events: Sequence[Dict[str, Any]], terms: Terms) -> Dict[str, Any]:
     }
 
 
-def _meets(one: Point, terms: Terms) -> bool:
+def _meets(one: Point, limits: Limits) -> bool:
     """A budget is met by what was measured, not by what is not known."""
     return all(
         limit is None or (found is not None and found <= limit)
-        for found, limit in ((one.watts, terms.watts), (one.millijoules, terms.millijoules))
+        for found, limit in ((one.watts, limits.watts), (one.millijoules, limits.millijoules))
     )

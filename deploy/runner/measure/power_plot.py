@@ -3,7 +3,7 @@
 from typing import NamedTuple, Optional, Sequence
 from xml.sax.saxutils import escape
 
-WIDTH, HEIGHT, LEFT, BELOW, ABOVE, RIGHT = 640, 400, 64, 48, 24, 110
+WIDTH, HEIGHT, LEFT, BELOW, ABOVE, RIGHT = 640, 400, 64, 48, 24, 24
 STYLE = "font: 13px sans-serif; fill: #222"
 
 
@@ -14,6 +14,7 @@ class Point(NamedTuple):
     frames_per_s: float
     watts: Optional[float]
     millijoules: Optional[float]
+    celsius: Optional[float] = None
 
 
 def svg(points: Sequence[Point], budget: Optional[float]) -> str:
@@ -48,7 +49,9 @@ def svg(points: Sequence[Point], budget: Optional[float]) -> str:
         place = (x(one.watts or 0.0), y(one.frames_per_s))
         lines.append('<circle cx="%.1f" cy="%.1f" r="5" fill="#06c"/>' % place)
         told = one.name if one.millijoules is None else "%s, %.3g mJ" % (one.name, one.millijoules)
-        lines.append(_text(place[0] + 9, place[1] + 4, told, "start"))
+        before = place[0] > WIDTH / 2  # a name is longer than what is left beside the last point
+        aside = (place[0] - 9, "end") if before else (place[0] + 9, "start")
+        lines.append(_text(aside[0], place[1] + 4, told, aside[1]))
     lines += [
         _text(LEFT, HEIGHT - 10, "watts of the board", "start"),
         _text(8, 14, "frames a second", "start"),

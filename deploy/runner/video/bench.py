@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 STAGES = ("decode", "prepare", "h2d", "compute", "d2h", "understand")
 WARM_UP = 3
 ALONE_S = 5.0  # of decoding by itself
+LIVE_S = 30.0  # a camera has no end
 
 
 class Asked(NamedTuple):
@@ -42,7 +43,7 @@ class Asked(NamedTuple):
     streams: int = 0  # so many of them, again from the first; 0: each once
     decoder: str = "auto"
     real_time: bool = False
-    seconds: float = 0.0  # at most; 0: to the end
+    seconds: float = 0.0  # at most; 0: to the end, of what has one
     ways: Sequence[bool] = (False, True)  # with stages side by side
 
 
@@ -120,12 +121,13 @@ def run(bundle: Bundle, engines: str, out: str, asked: Asked) -> None:
     sessions = open_engines(bundle, engines, open_backend(bundle.plan))
     for name, session in sessions.items():
         agrees(session, bundle.plan, name)
+    seconds = asked.seconds or (LIVE_S if any(one.kind != "file" for one in sources) else 0.0)
     alone = None if any(one.live for one in sources) else by_itself(decoder, sources, picture)
     events = []
     for name, session in sessions.items():
         way = Way(session, picture, bundle.plan)
         for side_by_side in asked.ways:
-            told = measured(way, decoder, sources, side_by_side, asked.seconds)
+            told = measured(way, decoder, sources, side_by_side, seconds)
             told.update(model=name, decode_alone_per_s=alone)
             events.append(emit("video", **told))
             tell("%s: %s" % (name, in_words(events[-1])))

@@ -75,7 +75,9 @@ def command(decoder: str, source: Source, picture: Picture) -> List[str]:
 
 
 def _ffmpeg(source: Source, picture: Picture) -> List[str]:
-    words = ["ffmpeg", "-nostdin", "-loglevel", "error", "-xerror"]
+    words = ["ffmpeg", "-nostdin", "-loglevel", "error"]
+    # What is damaged ends a file; a live stream loses a packet now and then, and goes on.
+    words += ["-xerror"] if source.kind == "file" else []
     if source.kind == "camera":
         words += ["-f", "v4l2"]
     elif source.name.startswith("rtsp"):

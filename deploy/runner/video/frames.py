@@ -1,6 +1,7 @@
 """Frames of one source, read from the program that decodes them; of a live one only the newest is kept."""
 
 import fcntl
+import os
 import select
 import subprocess
 import tempfile
@@ -17,6 +18,7 @@ from .picture import Picture
 
 SILENT_S = 20.0  # a camera or a stream that gives nothing for so long is gone
 SET_PIPE_SIZE, PIPE_BYTES = 1031, 1 << 20  # F_SETPIPE_SZ; what an unprivileged process may ask for
+SAID_BYTES = 1 << 20  # a damaged stream is complained of for ever
 REMEDIES = (
     ("busy", "another program has the camera: close it (fuser /dev/video*)"),
     ("not found for input stream", "its codec is missing: install it, or encode the video as H.264"),
@@ -27,7 +29,14 @@ REMEDIES = (
     ),
     ("permission denied", "sudo usermod -aG video $USER, and log in again"),
     ("refused", "nobody serves there: is the address right, and the camera on?"),
+    ("could not open resource", "nobody serves there: is the address right, and the camera on?"),
 )
+
+ENDS = {
+    "file": "the file is not whole",
+    "camera": "the camera went away",
+    "stream": "the camera went away; a recording has to last longer than --seconds",
+}
 
 
 class Frame(NamedTuple):
@@ -79,24 +88,32 @@ class Decoder:
                 return None
             filled += count
         self.frames += 1
+        if self.frames % 1024 == 0 and os.fstat(self.said.fileno()).st_size > SAID_BYTES:
+            self.said.seek(0)  # of both of us: it goes on writing there
+            self.said.truncate()
         shape = (self.picture.height, self.picture.width, self.picture.channels)
         return Frame(buffer[:, : shape[1] * shape[2]].reshape(shape), clock.seconds())
 
     def _ended(self, left: int) -> None:
-        """Judge the end: what was said, and whether the last frame was whole."""
+        """Judge the end: what was said, and whether the last frame was whole. Cameras and streams have none.
+
+        Where a server of RTSP is gone ffmpeg says nothing, and ends with 0.
+        """
         status = self.process.wait()
         self.said.seek(0)
-        lines = [line.strip() for line in self.said.read(1 << 16).decode("utf-8", "replace").splitlines()]
+        lines = [line.strip() for line in self.said.read().decode("utf-8", "replace").splitlines()]
         told = [line for line in lines if line and not line.startswith("0:00:")]
-        if self.frames and not status and not left and not (told and self.source.kind == "file"):
+        is_file = self.source.kind == "file"
+        if is_file and self.frames and not status and not left and not told:
             return
-        said = ": ".join(told[:2])[:300] or "it ended with %d" % status
+        said = ": ".join(told[:2] if is_file or not self.frames else told[-2:])[:300]
+        said = said or ("it ended with %d" % status if status else "it ended")
         remedy = next((hint for word, hint in REMEDIES if word in " ".join(told).lower()), "")
         if not self.frames:
             raise DeviceError("%s gives no frame: %s" % (self.source.name, said), remedy or "is it a video?")
         raise DeviceError(
             "%s breaks off after %d frames: %s" % (self.source.name, self.frames, said),
-            remedy or "the file is not whole, or the camera went away: nothing is said of what was measured",
+            remedy or "nothing is said of what was measured: %s" % ENDS[self.source.kind],
         )
 
     def close(self) -> None:

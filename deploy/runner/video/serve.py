@@ -147,5 +147,3 @@ def _show(way: Way, live: Live, decoder: str, source: Source, seconds: float) ->
                 live.add(turn, streams.dropped())
         finally:
             streams.close()
-        if source.kind != "file":
-            raise DeviceError("%s has ended" % source.name, "is the camera still there?")

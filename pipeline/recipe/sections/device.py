@@ -77,6 +77,10 @@ class BenchmarkConfig(Section):
     power_mode: str | None = None
     """Power mode that the board must be in, as nvpmodel names it (``MAXN``, ``15W``); another is refused before
     anything is sent. None: whichever it is in; the results name it."""
+    power_modes: str | None = None
+    """Also measure in these power modes of the board: ``all``, or names or numbers with commas. That of before comes
+    back; a mode for which the board must restart is left out. The report says which to choose for ``budget.watts`` and
+    ``budget.millijoules``. Needs root on the board, or ``sudo -n nvpmodel``."""
 
 
 @dataclass(frozen=True)

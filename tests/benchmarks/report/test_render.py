@@ -280,6 +280,43 @@ class TestTheVerdictComesFirst:
         expected = "The application: 62 frames/s (dense 40), 4 streams, from frame to result 12 ms, 7 frames dropped."
         assert expected in [line.replace(".0 ", " ").replace("40.0", "40") for line in headline["lines"]]
 
+    def test_power_modes_are_drawn_and_the_one_to_choose_is_in_the_headline(self, tmp_path: Path) -> None:
+        modes = [
+            {
+                "name": "MAXN",
+                "frames_per_s": 200.0,
+                "watts": 20.0,
+                "millijoules": 100.0,
+                "hottest_celsius": 61.5,
+            },
+            {
+                "name": "<b>15W",
+                "frames_per_s": 120.0,
+                "watts": 11.0,
+                "millijoules": 91.7,
+                "hottest_celsius": None,
+            },
+            {"name": "7W", "reason": "it needs a reboot"},
+        ]
+        choice = {"mode": "<b>15W", "why": "<b>15W is the fastest of those within 12 W", "watts": 12.0}
+        measured = {
+            "verdict": "valid",
+            "reasons": [],
+            "knobs": {},
+            "power_modes": modes,
+            "power_choice": choice,
+        }
+        text, headline, _ = self.said(tmp_path, benchmark=measured)
+        assert "Power modes: <b>15W is the fastest of those within 12 W." in headline["lines"]
+        assert "it needs a reboot" in text
+        page = (tmp_path / "report.html").read_text()
+        drawn = page.partition('id="power"')[2].partition("</section>")[0]
+        assert drawn.count("<circle") == 2
+        assert all(
+            word in drawn for word in ("&lt;b&gt;15W, 91.7 mJ", ">budget<", "61.50", '<td class="n">7W</td>')
+        )
+        assert "<b>" not in drawn
+
     @pytest.mark.parametrize(("value", "low", "high"), [(1.2, 0.9, 1.5), (1.005, 1.004, 1.006)])
     def test_noise(self, value: float, low: float, high: float, tmp_path: Path) -> None:
         text, headline, _ = self.said(tmp_path, ratios=ratios({"value": value, "low": low, "high": high}))

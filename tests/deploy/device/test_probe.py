@@ -480,6 +480,17 @@ def test_this_machine_is_the_target_only_on_a_board(monkeypatch: pytest.MonkeyPa
     assert not probe.is_this_machine(TARGETS["host"])
 
 
+def test_power_modes_that_the_board_does_not_have_are_refused() -> None:
+    modes = replace(ORIN_NANO, power_modes={0: "15W", 1: "25W"})
+    for asked in ("all", "15W", "1,15W"):
+        probe.refuse_unknown_modes(modes, asked)
+    with pytest.raises(DeviceError, match="has no power mode 'MAXN'") as error:
+        probe.refuse_unknown_modes(modes, "15W,MAXN")
+    assert error.value.hint == "its modes are: 0 (15W), 1 (25W)"
+    with pytest.raises(DeviceError, match="tells of no power modes"):
+        probe.refuse_unknown_modes(HOST, "all")
+
+
 def test_another_power_mode_than_the_recipe_asks_for_is_refused() -> None:
     slow = replace(
         ORIN_NANO, power_mode="15W", power_mode_number=0, power_modes={0: "15W", 1: "25W", 2: "MAXN_SUPER"}

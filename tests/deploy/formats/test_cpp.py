@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -164,3 +165,30 @@ def test_it_is_for_tensorrt(run: Path) -> None:
         package(run, "cpp")
     assert not (run / "packages" / "cpp").exists()
     assert not list((run / "packages").glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "file", "headers"),
+    [
+        ("cpp", "main.cpp", ("NvInfer.h", "cuda_runtime_api.h", "opencv2/videoio.hpp")),
+        ("deepstream", "parser.cpp", ("nvdsinfer_custom_impl.h",)),
+    ],
+)
+def test_what_needs_nvidias_headers_compiles_where_they_are(
+    kind: str, file: str, headers: Sequence[str], tmp_path: Path
+) -> None:
+    """On a board they are there; elsewhere the compiler's own CPATH names where TensorRT's and DeepStream's open ones
+    and CUDA's lie."""
+    flags = ["-std=c++14", "-fsyntax-only", "-Wall", "-Wextra"]
+    flags += [f"-isystem{one}" for one in ("/usr/include/opencv4", "/usr/local/cuda/include")]
+    probe = "".join(f"#include <{one}>\n" for one in headers)
+    words = [str(COMPILER), *flags, "-xc++", "-"]
+    if subprocess.run(words, input=probe, text=True, capture_output=True, check=False).returncode:
+        pytest.skip(f"the compiler finds no {', '.join(headers)}: CPATH=FOLDER:FOLDER says where they are")
+    for task in ("detection", "classification"):
+        place = package(runs.a_run(tmp_path / task, task, "orin-nano"), kind)
+        done = subprocess.run(
+            [str(COMPILER), *flags, str(place / file)], text=True, capture_output=True, check=False
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert not re.search(rf"{place}/\S+:\d+:\d+: warning", done.stderr), done.stderr

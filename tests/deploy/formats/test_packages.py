@@ -37,7 +37,7 @@ WRITTEN = {
         "labels.txt",
         "README.md",
     ),
-    "triton": ("models/*/config.pbtxt", "build.sh", "README.md"),
+    "triton": ("models/*/config.pbtxt", "client.py", "build.sh", "README.md"),
     "isaac-ros": ("*.launch.py", "decoder.py", "README.md"),
     "jetson-inference": ("run.sh", "labels.txt", "README.md"),
     "python": ("example.py", "README.md"),
@@ -186,6 +186,7 @@ def test_tritons_own_schema_reads_the_configuration(
         assert list(read.dynamic_batching.preferred_batch_size) == ([2, 8] if task == "detection" else [])
         assert read.instance_group[0].kind == schema.ModelInstanceGroup.KIND_GPU
         assert read.model_warmup[0].inputs["input"].data_type == schema.TYPE_FP32
+        assert read.model_warmup[0].batch_size == 1  # a server skips a batch of 0, whatever max_batch_size is
         assert bool(read.output[0].label_filename) == (task == "classification")
         assert "1/model.plan" in (place / "build.sh").read_text()
 
@@ -244,6 +245,16 @@ def test_the_decoder_of_ros_reads_tensors_as_the_runner_does(
             for one, other in zip(seen, detections(found, plan["detection"])[0], strict=True):
                 np.testing.assert_allclose(one, other, atol=1e-4)
             assert decoder.placed(128, 48) == (64, 24, 0, 12)
+            frame = SimpleNamespace(
+                height=10, width=20, step=64, data=bytes(640)
+            )  # rows with four bytes to spare
+            view = np.frombuffer(decoder.drawn(frame, ([(-5, 2, 12, 99)], [0.9], [1])), np.uint8).reshape(
+                10, 64
+            )
+            edge, corner, inside = view[2, 18:21].tolist(), view[9, 36:39].tolist(), view[5, 15:18].tolist()
+            assert (edge, corner, inside) == ([37, 122, 207], [37, 122, 207], [0, 0, 0])
+            assert not view[:2].any()
+            assert not view[:, 60:].any()
         elif task == "segmentation":
             assert np.array_equal(seen, found["output"][0].argmax(0))
         else:

@@ -13,7 +13,9 @@ from jetpress.deploy.device.probe import Facts
 from jetpress.deploy.errors import DeviceError
 from jetpress.deploy.targets import TARGETS
 from jetpress.pipeline.cli.several import Pair, _target
-from jetpress.pipeline.flow.devices import target_of
+from jetpress.pipeline.flow.devices import target_of, where
+from jetpress.pipeline.recipe.reading import Recipe
+from jetpress.pipeline.recipe.resolve import resolve
 
 PROBES = Path(__file__).parents[2] / "probes"
 
@@ -76,3 +78,17 @@ def test_of_several_targets_a_device_that_does_not_answer_waits_for_its_turn(
     found = [_target(Pair("orin-nx", "nv@box")), _target(Pair("xavier"))]
     assert isinstance(found[0], DeviceError)
     assert found[1] is TARGETS["xavier"]
+
+
+def test_power_modes_that_the_board_does_not_have_are_refused_before_anything_is_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there(monkeypatch, "orin-nx", power_modes={0: "15W"})
+    for modes in ("all", "0", "25W"):
+        recipe = Recipe.parse({"name": "r", "benchmark": {"power_modes": modes}})
+        plan = resolve(recipe, TARGETS["orin-nx"])
+        if modes != "25W":
+            assert where(plan, "nv@box") is not None
+            continue
+        with pytest.raises(DeviceError, match="has no power mode '25W'"):
+            where(plan, "nv@box")

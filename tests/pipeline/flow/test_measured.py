@@ -87,6 +87,33 @@ def test_power_is_held_to_the_budget_and_the_application_is_told(tmp_path: Path)
     assert [one.met for one in timing_limits(BudgetConfig(watts=10), None, None)] == [None]
 
 
+def test_the_power_mode_to_choose_hangs_on_the_budget_alone(tmp_path: Path) -> None:
+    def mode(name: str, rate: float, watts: float) -> dict[str, Any]:
+        power = {"watts": watts, "millijoules_per_inference": 1000 * watts / rate, "hottest_celsius": 50.0}
+        engine = {"frames_per_s": rate, "median_ms": 1.0, "power": power, "faults": []}
+        return {"event": "power_mode", "id": 0, "name": name, "reason": "", "engines": {"compressed": engine, "dense":
+                {**engine, "frames_per_s": 1.0}}, "video": None}  # fmt: skip
+
+    refused = {"event": "power_mode", "id": 3, "name": "7W", "reason": "it needs a reboot: --allow-reboot",
+               "engines": {}, "video": None}  # fmt: skip
+    events = [mode("MAXN", 200.0, 20.0), mode("15W", 120.0, 11.0), refused]
+    found = session_of(tmp_path, result("compressed", "valid", 1.0), *events)
+    for budget, chosen in (
+        (BudgetConfig(), "MAXN"),
+        (BudgetConfig(watts=12), "15W"),
+        (BudgetConfig(watts=5), None),
+    ):
+        judged = benchmark(found, budget)
+        assert judged is not None
+        assert judged.power_choice is not None
+        assert (judged.power_choice.mode, judged.power_choice.watts) == (chosen, budget.watts)
+    assert [(one.name, one.watts, one.hottest_celsius, one.reason) for one in judged.power_modes] == [
+        ("MAXN", 20.0, 50.0, ""),
+        ("15W", 11.0, 50.0, ""),
+        ("7W", None, None, "it needs a reboot: --allow-reboot"),
+    ]
+
+
 def test_numbers_that_are_not_there() -> None:
     assert benchmark(session(None), BudgetConfig()) is None
     assert mixed_latency(session(None)) is None

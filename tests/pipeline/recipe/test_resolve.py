@@ -36,10 +36,11 @@ def test_a_provider_of_onnx_runtime_is_for_its_target() -> None:
 
 
 @pytest.mark.parametrize(("name", "boards"), [("host", False), ("gpu", False), ("orin-nano", True)])
-def test_zero_copy_is_for_boards(name: str, boards: bool) -> None:
-    recipe = Recipe(name="r", benchmark=BenchmarkConfig(memory="mapped"))
+@pytest.mark.parametrize("asked", [BenchmarkConfig(memory="mapped"), BenchmarkConfig(power_modes="all")])
+def test_zero_copy_and_power_modes_are_for_boards(name: str, boards: bool, asked: BenchmarkConfig) -> None:
+    recipe = Recipe(name="r", benchmark=asked)
     if boards:
-        assert resolve(recipe, TARGETS[name]).recipe.benchmark.memory == "mapped"
+        assert resolve(recipe, TARGETS[name]).recipe.benchmark == asked
     else:
         with pytest.raises(RecipeError, match="is for boards"):
             resolve(recipe, TARGETS[name])

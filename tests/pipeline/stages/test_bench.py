@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -19,13 +20,14 @@ from jetpress.deploy.errors import DeviceError, RecipeError, TrustError
 from jetpress.deploy.pack import pack
 from jetpress.pipeline.engine.place import clock_offset
 from jetpress.pipeline.flow.devices import video_digest
-from jetpress.pipeline.flow.measured import session
+from jetpress.pipeline.flow.measured import benchmark, session
 from jetpress.pipeline.recipe.configs import Place, Timing
-from jetpress.pipeline.recipe.sections.device import BenchmarkConfig
+from jetpress.pipeline.recipe.sections.device import BenchmarkConfig, BudgetConfig
 from jetpress.pipeline.stages.bench import bench
 from jetpress.pipeline.stages.build import build
-from jetpress.pipeline.store.artifact import Bundle
-from tests.deploy import sshd
+from jetpress.pipeline.store.artifact import Bundle, Measurement
+from jetpress.pipeline.store.facts.device import MeasurementFacts
+from tests.deploy import power_board, sshd
 from tests.deploy.device.test_device import until
 from tests.deploy.runner_bundles import bundle, seal, slow_to_build
 
@@ -118,6 +120,53 @@ def test_the_application_is_measured_on_a_video_that_is_sent(tmp_path: Path) -> 
     assert video_digest("/dev/video0") == video_digest("rtsp://camera/stream") == video_digest(None) == ""
     with pytest.raises(RecipeError, match=r"benchmark\.video = 'none\.mp4' is no file"):
         video_digest("none.mp4")
+
+
+MEASURES = """
+import json, sys
+from pathlib import Path
+from jetpress.pipeline.recipe.configs import Place, Timing
+from jetpress.pipeline.recipe.sections.device import BenchmarkConfig
+from jetpress.pipeline.stages.bench import bench
+from jetpress.pipeline.stages.build import build
+from jetpress.pipeline.store.artifact import Bundle
+place, root, settings = Place(sys.argv[1], {identity!r}), Path(sys.argv[2]), json.loads(sys.argv[3])
+for name in ("engine", "numbers"):
+    (root / name).mkdir()
+bundle = Bundle(Path(sys.argv[4]))
+bench(Timing(place, BenchmarkConfig(**settings)), bundle, build(place, bundle, root / "engine"), root / "numbers")
+"""
+
+
+@needs_sshd
+@pytest.mark.parametrize("lives", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_power_modes_are_measured_over_ssh_and_the_mode_comes_back_when_the_host_dies(
+    lives: bool, tmp_path: Path
+) -> None:
+    if os.geteuid():
+        pytest.skip("power modes are root's")
+    board, made = power_board.make(tmp_path / "board"), packed(tmp_path)
+    settings = {"seconds": 0.2, "runs": 11, "sessions": 1, "power_modes": "7W"}
+    environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "JETPRESS_BOARD": str(board)}
+    with sshd.running(tmp_path / "sshd", {**environment, "OMP_NUM_THREADS": "1"}) as server:
+        lease = server.home / ".jetpress" / "power-mode.json"
+        words = [sys.executable, "-c", MEASURES.format(identity=IDENTITY), server.name, str(tmp_path)]
+        words += [json.dumps(settings), str(made.path)]
+        with subprocess.Popen(words, cwd=ROOT, env={**os.environ, ssh.CONFIG: str(server.config)}) as host:
+            if lives:
+                assert host.wait() == 0
+            else:
+                assert until(lambda: power_board.mode(board) == "7W", 60)
+                host.kill()
+        assert until(lambda: power_board.mode(board) == "15W")
+        assert until(lambda: not lease.exists())
+    if lives:
+        found = session(Measurement(tmp_path / "numbers", MeasurementFacts((), "")))
+        judged = benchmark(found, BudgetConfig(watts=8))
+        assert judged is not None
+        assert judged.power_choice is not None
+        assert judged.power_choice.mode == "7W"
+        assert [(one.name, one.watts) for one in judged.power_modes] == [("7W", 6.0)]
 
 
 @needs_sshd

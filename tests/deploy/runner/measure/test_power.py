@@ -15,63 +15,20 @@ import pytest
 from jetpress.deploy.pack import pack
 from jetpress.deploy.runner.__main__ import main
 from jetpress.deploy.runner.board import power_modes
+from jetpress.deploy.runner.board.identity import Board
 from jetpress.deploy.runner.measure import power, power_plot
+from tests.deploy import power_board
 from tests.deploy.device.test_device import until
+from tests.deploy.power_board import WATTS, mode
 from tests.deploy.runner_bundles import bundle
 from tests.deploy.runner_schema import faults
-
-PROBES = Path(__file__).parents[3] / "probes"
-WATTS = {"MAXN": 18000, "15W": 11000, "7W": 6000}
-CONF = "".join(f"< POWER_MODEL ID={at} NAME={name} >\nCPU_ONLINE CORE_0 1\n" for at, name in enumerate(WATTS))
-NVPMODEL = """#!/bin/sh
-# -q as tests/probes/nvpmodel_q_fan_warning.txt; MAXN asks for a reboot unless it is taken without a question
-cd {root}
-if [ "$1" = -q ]; then echo "NVPM WARN: fan mode is not set!"; echo "NV Power Mode: $(cat mode)"; cat id; exit 0; fi
-name=$(sed -n "s/.*ID=$2 NAME=\\(.*\\) >/\\1/p" etc/nvpmodel.conf)
-if [ -e wants_reboot ] && [ "$2" = 0 ]; then
-    echo "NVPM WARN: Reboot required for changing to this power mode: $2"
-    echo "NVPM WARN: DO YOU WANT TO REBOOT NOW? enter YES/yes to confirm:"
-    read answer; echo "$answer" > answer; exit 255
-fi
-echo "$name" > mode; echo "$2" > id
-for one in MAXN=18000 15W=11000 7W=6000; do
-    [ "${{one%%=*}}" = "$name" ] && echo "${{one#*=}}" > sys/class/hwmon/hwmon3/curr1_input
-done
-exit 0
-"""
-TEGRASTATS = """#!/bin/sh
-while :; do sed -n 1p {line}; sleep 0.1; done
-"""
 
 
 @pytest.fixture
 def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """In 15 W: one rail of 1 V, whose current hangs on the mode."""
-    root, home = tmp_path / "board", tmp_path / "home"
+    home = tmp_path / "home"
     home.mkdir()
-    rail = root / "sys/class/hwmon/hwmon3"
-    zone = root / "sys/class/thermal/thermal_zone0"
-    for folder in (rail, zone, root / "etc", root / "usr/sbin", root / "usr/bin"):
-        folder.mkdir(parents=True)
-    for place, text in {
-        rail / "name": "ina3221",
-        rail / "in1_label": "VDD_IN",
-        rail / "in1_input": "1000",
-        rail / "curr1_input": str(WATTS["15W"]),
-        zone / "type": "tj-thermal",
-        zone / "temp": "54500",
-        root / "etc/nvpmodel.conf": CONF,
-        root / "mode": "15W",
-        root / "id": "1",
-    }.items():
-        place.write_text(text + "\n")
-    line = PROBES / "tegrastats_jp6_orin_nano.txt"
-    for name, text in {
-        "usr/sbin/nvpmodel": NVPMODEL.format(root=root),
-        "usr/bin/tegrastats": TEGRASTATS.format(line=line),
-    }.items():
-        (root / name).write_text(text)
-        (root / name).chmod(0o755)
+    root = power_board.make(tmp_path / "board")
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("JETPRESS_BOARD", str(root))
     monkeypatch.setattr(power, "SETTLE_S", 0.0)
@@ -99,10 +56,6 @@ def run(
         assert faults(event) == []
         told.setdefault(event["event"], []).append(event)
     return code, told, said.err
-
-
-def mode(root: Path) -> str:
-    return (root / "mode").read_text().strip()
 
 
 def test_every_mode_and_the_one_to_choose(
@@ -148,7 +101,7 @@ def test_a_mode_that_reboots_is_refused_unless_it_is_allowed(
     code, told, prose = run(capsys, *words)
     assert (code, (board / "answer").read_text().strip()) == (5, "YES")
     assert "give the same command again" in prose
-    (board / "mode").write_text("MAXN\n")  # as it comes up
+    assert mode(board) == "MAXN"  # as it comes up
     (board / "wants_reboot").unlink()
     boot.write_text("two")
     code, told, prose = run(capsys, *words)
@@ -156,17 +109,38 @@ def test_a_mode_that_reboots_is_refused_unless_it_is_allowed(
     assert "1 power modes were measured before" in prose
 
 
-def test_the_mode_of_before_comes_back_after_kill_9(board: Path, place: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ended", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_clocks_and_then_the_mode_of_before_come_back_however_it_ends(
+    ended: signal.Signals, board: Path, place: Path, tmp_path: Path
+) -> None:
+    """Clocks of the mode that was measured are no clocks of the one that was before: they come back in turn."""
     pack(tmp_path / "runner.pyz")
-    words = ["bench", "--bundle", str(place), "--power-modes", "7W", "--seconds", "30"]
+    words = ["bench", "--bundle", str(place), "--power-modes", "7W", "--seconds", "30", "--lock-clocks"]
     runner = subprocess.Popen(
-        [sys.executable, str(tmp_path / "runner.pyz"), *words], stdout=subprocess.DEVNULL
+        [sys.executable, str(tmp_path / "runner.pyz"), *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
-    until(lambda: mode(board) == "7W")
-    runner.send_signal(signal.SIGKILL)
-    runner.wait()
-    until(lambda: mode(board) == "15W")
-    until(lambda: not (Path.home() / ".jetpress/power-mode.json").exists())
+    calls = board / "calls"
+    assert until(lambda: calls.exists() and "clocks highest" in calls.read_text(), 60)
+    runner.send_signal(ended)
+    assert runner.wait() != 0
+    told = ["mode 7W", "clocks --store", "clocks highest", "clocks --restore", "mode 15W"]
+    until(lambda: calls.read_text().splitlines() == told, 30)
+    assert (calls.read_text().splitlines(), mode(board)) == (told, "15W")
+    assert until(lambda: not (Path.home() / ".jetpress/power-mode.json").exists())
+
+
+def test_the_board_restarts_for_the_mode_of_before(board: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    seen = Board(str(board))
+    maxn, _, slow = power_modes.modes(seen)
+    power_modes.enter(seen, maxn)
+    (board / "wants_reboot").touch()
+    with power_modes.kept(seen, may_reboot=True):
+        power_modes.enter(seen, slow)
+    assert ((board / "answer").read_text().strip(), mode(board)) == ("YES", "MAXN")
+    assert "the board restarts to be in power mode MAXN again" in capsys.readouterr().err
+    assert not (Path.home() / ".jetpress/power-mode.json").exists()
 
 
 def test_what_is_no_mode_and_no_board(

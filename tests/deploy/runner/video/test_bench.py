@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
+import shutil
+import termios
 from pathlib import Path
 from typing import Any
 
@@ -99,11 +103,50 @@ def test_one_message_and_nothing_written(
     assert (ended, "no ffmpeg is found here" in prose, "apt install ffmpeg" in prose) == (3, True, True)
 
 
+@pytest.mark.parametrize(("decoder", "program"), [("ffmpeg", "ffmpeg"), ("gstreamer", "gst-launch-1.0")])
+def test_a_busy_camera_and_a_missing_codec_are_said_by_the_decoders_own_words(
+    decoder: str, program: str, tmp_path: Path, place: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """A terminal that somebody has for himself is as busy as a camera: the kernel says EBUSY, to all but root."""
+    whole = shutil.which(program)
+    if whole is None:
+        pytest.skip(f"{program} is not installed here")
+    out = tmp_path / "out"
+    if shutil.which("ffmpeg"):
+        film = make(tmp_path / "film.avi", "-c:v", "mpeg4")
+        film.write_bytes(film.read_bytes().replace(b"FMP4", b"ZZZ9"))
+        code, _, prose = run(capsys, "--bundle", place, "--video", film, "--decoder", decoder, "--out", out)
+        assert (code, "gives no frame" in prose, "its codec is missing" in prose) == (5, True, True)
+        assert not out.exists()
+    if shutil.which("setpriv") is None:
+        pytest.skip("setpriv is not installed here")
+    nobody = tmp_path / "bin" / program
+    nobody.parent.mkdir()
+    drop = "" if os.geteuid() else "setpriv --reuid=65534 --clear-groups "
+    nobody.write_text(f'#!/bin/sh\nexec {drop}{whole} "$@"\n')
+    nobody.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{nobody.parent}:{os.environ['PATH']}")
+    ours, theirs = pty.openpty()
+    name = os.ttyname(theirs)
+    Path(name).chmod(0o666)
+    fcntl.ioctl(theirs, termios.TIOCEXCL)
+    try:
+        code, told, prose = run(
+            capsys, "--bundle", place, "--video", name, "--decoder", decoder, "--out", out
+        )
+    finally:
+        os.close(theirs)
+        os.close(ours)
+    assert (code, [one["event"] for one in told]) == (5, ["error"])
+    assert f"{name} gives no frame" in prose
+    assert "another program has the camera" in prose
+    assert not out.exists()
+
+
 def test_an_engine_of_another_head_is_refused(
     clip: Path, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import shutil
-
     for number, change in enumerate(
         (
             {"outputs": [{"name": "boxes", "shape": [2, 9, 4], "dtype": "float32"}]},
@@ -133,8 +176,6 @@ def test_a_network_without_images_is_refused(tmp_path: Path, capsys: pytest.Capt
 def test_gstreamer_gives_the_frames_that_ffmpeg_gives(
     clip: Path, colour: str, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import shutil
-
     from jetpress.deploy.runner.video.frames import Decoder
 
     if shutil.which("gst-launch-1.0") is None:

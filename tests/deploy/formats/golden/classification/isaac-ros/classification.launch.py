@@ -5,12 +5,13 @@ ros2 launch classification.launch.py input_image_width:=1280 input_image_height:
 
 import os
 
+from ament_index_python.packages import get_package_share_directory
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, ExecuteProcess
+from launch.actions import DeclareLaunchArgument, ExecuteProcess, IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import ComposableNodeContainer
 from launch_ros.descriptions import ComposableNode
-from launch_ros.parameter_descriptions import ParameterValue
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -21,29 +22,34 @@ def generate_launch_description():
         LaunchConfiguration(name)
         for name in ("input_image_width", "input_image_height", "image_topic", "camera_info_topic")
     )
-    encoder = ComposableNode(
-        name="dnn_image_encoder",
-        package="isaac_ros_dnn_image_encoder",
-        plugin="nvidia::isaac_ros::dnn_inference::DnnImageEncoderNode",
-        parameters=[
-            {
-                "input_image_width": ParameterValue(width, value_type=int),
-                "input_image_height": ParameterValue(height, value_type=int),
-                "network_image_width": 64,
-                "network_image_height": 48,
-                "input_encoding": "rgb8",
-                "image_mean": [0.485, 0.456, 0.406],
-                "image_stddev": [0.229, 0.224, 0.225],
-                "enable_padding": True,
-                "tensor_name": "input",
-            }
-        ],
-        remappings=[
-            ("image", image),
-            ("camera_info", info),
-            ("tensors", "/tensor_pub"),
-            ("encoded_tensor", "/tensor_pub"),
-        ],
+    # NVIDIA's own launch file of the encoder is what its releases have in common: up to 4.4 it starts seven nodes, since
+    # 4.5 one. Only the newer one stretches where padding is off; the older ones stretch where no aspect ratio is kept.
+    place = get_package_share_directory("isaac_ros_dnn_image_encoder")
+    path = os.path.join(place, "launch", "dnn_image_encoder.launch.py")
+    with open(path) as file:
+        is_older = "final_tensor_name" in file.read()
+    encoder = IncludeLaunchDescription(
+        PythonLaunchDescriptionSource(path),
+        launch_arguments={
+            "input_image_width": width,
+            "input_image_height": height,
+            "network_image_width": "64",
+            "network_image_height": "48",
+            "input_encoding": "rgb8",
+            "encoding_desired": "rgb8",
+            "image_mean": "[0.485, 0.456, 0.406]",
+            "image_stddev": "[0.229, 0.224, 0.225]",
+            "keep_aspect_ratio": "True",
+            "enable_padding": "True",
+            "final_tensor_name": "input",
+            "tensor_name": "input",
+            "attach_to_shared_component_container": "True",
+            "component_container_name": "/classification_container",
+            "dnn_image_encoder_namespace": "classification_encoder",
+            "image_input_topic": image,
+            "camera_info_input_topic": info,
+            "tensor_output_topic": "/tensor_pub",
+        }.items(),
     )
     network = ComposableNode(
         name="tensor_rt",
@@ -68,7 +74,7 @@ def generate_launch_description():
         namespace="",
         package="rclcpp_components",
         executable="component_container_mt",
-        composable_node_descriptions=[encoder, network],
+        composable_node_descriptions=[network],
         output="screen",
     )
     decoder = ExecuteProcess(
@@ -80,4 +86,4 @@ def generate_launch_description():
         DeclareLaunchArgument("image_topic", default_value="/image"),
         DeclareLaunchArgument("camera_info_topic", default_value="/camera_info"),
     ]
-    return LaunchDescription([*arguments, container, decoder])
+    return LaunchDescription([*arguments, container, encoder, decoder])

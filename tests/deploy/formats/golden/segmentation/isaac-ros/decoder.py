@@ -4,6 +4,7 @@
 Made by jetpress from the run segmentation-orin-nano-0123abcd.
 """
 
+import array
 import json
 import os
 import sys
@@ -60,7 +61,7 @@ def main():
         message = Message()
         message.header = given.header
         message.height, message.width, message.encoding, message.step = *found.shape, "mono8", found.shape[1]
-        message.data = found.tobytes()
+        message.data = array.array("B", found.tobytes())
         publisher.publish(message)
 
     node.create_subscription(TensorList, "/tensor_sub", heard, 10)
