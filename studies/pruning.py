@@ -5,6 +5,7 @@
     python -m studies.pruning peer fastnas R.toml OUT --share 0.5 --multiple 8
     python -m studies.pruning peer nothing R.toml OUT
     python -m studies.pruning table R.toml OUT/*.onnx
+    python -m studies.pruning seeds OUT0 OUT1 OUT2     # after the same with --set seed=0, 1, 2 and a table of each
 
 Each gets the recipe's network (trained once, where the recipe trains it), data and fine-tuning, and leaves an ONNX file
 with its figures beside; ``nothing`` is the dense network, trained as long as the others. What ours removes it measures
@@ -23,7 +24,7 @@ import time
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from statistics import median
+from statistics import mean, median, stdev
 from typing import Any
 
 import onnx
@@ -57,6 +58,8 @@ from jetpress.pipeline.training.evaluate import evaluate
 from jetpress.pipeline.training.fit import fit
 from studies.peers import pruning as peers
 
+TABLE, TWIN = "table.json", "dense, trained as long"
+
 
 def dense_of(plan: Plan, walk: Doing) -> Checkpoint:
     """The dense network of a recipe, trained where that says so."""
@@ -64,9 +67,9 @@ def dense_of(plan: Plan, walk: Doing) -> Checkpoint:
     return walk.step("train", train, plan.recipe.train, dense) if plan.recipe.train.epochs else dense
 
 
-def ours(path: Path, sets: list[str], out: Path) -> None:
+def ours(plan: Plan, out: Path) -> None:
     """Prune and fine-tune as a run does, and write ``OUT/jetpress-<goal>.onnx`` and ``.json``."""
-    plan, walk = resolve(Recipe.load(path, sets), find("host")), Doing(Store(out / ".store"))
+    walk = Doing(Store(out / ".store"))
     recipe, dense = plan.recipe, dense_of(plan, walk)
     packing = BundleConfig(recipe.name, plan.target, recipe.build, recipe.benchmark, recipe.seed)
     bench = bench_for_pruning(plan, here(), packing)
@@ -102,9 +105,8 @@ def written(network: Network, facts: dict[str, Any], config: ExportConfig, out: 
     print(json.dumps({**facts, "test": test}), flush=True)
 
 
-def peer(tool: str, path: Path, out: Path, share: float, multiple: int, ignore: list[str]) -> None:
+def peer(tool: str, plan: Plan, out: Path, share: float, multiple: int, ignore: list[str]) -> None:
     """Prune with a peer, fine-tune as the recipe says, and write ``OUT/<tool>-<share>.onnx`` and ``.json``."""
-    plan = resolve(Recipe.load(path), find("host"))
     network = models.load(dense_of(plan, Doing(Store(out / ".store"))))
     inputs = models.example_inputs(network.model.inputs)
     data = load(network.data, network.seed, network.task)
@@ -126,7 +128,7 @@ def peer(tool: str, path: Path, out: Path, share: float, multiple: int, ignore: 
     state = out / f"{tool}-{share:g}-state"
     fitted = fit(network, data, plan.finetune.training, state=state, what=tool, start=free)
     shutil.rmtree(state, ignore_errors=True)
-    name = f"{tool} {share:g}" if tool != "nothing" else "dense, trained as long"
+    name = f"{tool} {share:g}" if tool != "nothing" else TWIN
     facts = {"name": name, "macs": peers.macs(network.module, inputs) / before}
     facts |= {
         "seconds": seconds,
@@ -136,9 +138,8 @@ def peer(tool: str, path: Path, out: Path, share: float, multiple: int, ignore: 
     written(network, {**facts, "epochs": plan.recipe.finetune.epochs}, plan.recipe.export, out)
 
 
-def table(places: list[Path], recipe: Path) -> str:
+def table(places: list[Path], plan: Plan) -> str:
     """Markdown: test accuracy, MACs and the speed-up over the dense engine of every method."""
-    plan = resolve(Recipe.load(recipe), find("host"))
     facts = {f"m{n}": json.loads(place.with_suffix(".json").read_text()) for n, place in enumerate(places)}
     protos = {f"m{n}": onnx.load(place) for n, place in enumerate(places)}
     with tempfile.TemporaryDirectory() as folder:
@@ -156,9 +157,27 @@ def table(places: list[Path], recipe: Path) -> str:
     rounds = {name: [[ms] for ms in one.rounds] for name, one in timed.items()}
     for name, one in sorted(facts.items(), key=lambda item: median(timed[item[0]].rounds), reverse=True):
         ratio = compare(rounds["dense"], rounds[name]).ratio
+        one["speed"] = ratio.value
         said = f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
         taken = f"{median(timed[name].rounds):.3f}"
         lines.append(f"| {one['name']} | {one['test']:.2f} | {100 * one['macs']:.0f} % | {taken} | {said} |")
+    (places[0].parent / TABLE).write_text(json.dumps(list(facts.values())))
+    return "\n".join(lines)
+
+
+def seeds(folders: list[Path]) -> str:
+    """Markdown: means over seeds, and what is lost to the dense network that was trained as long, seed by seed."""
+    found = [{one["name"]: one for one in json.loads((folder / TABLE).read_text())} for folder in folders]
+    lines = ["| method | test, points | against the twin | standard error | MACs left | times as fast |"]
+    lines += ["|---|---|---|---|---|---|"]
+    for name in sorted(found[0], key=lambda name: mean(one[name]["speed"] for one in found)):
+        test, macs, speed = ([one[name][key] for one in found] for key in ("test", "macs", "speed"))
+        lost = [one[name]["test"] - one[TWIN]["test"] for one in found]
+        error = stdev(lost) / len(lost) ** 0.5
+        cells = f"{mean(test):.2f}", f"{mean(lost):+.2f}", f"{error:.2f}", f"{100 * mean(macs):.0f} %"
+        lines.append(
+            f"| {name} | {' | '.join(cells)} | {mean(speed):.2f} ({min(speed):.2f} to {max(speed):.2f}) |"
+        )
     return "\n".join(lines)
 
 
@@ -181,7 +200,6 @@ def main() -> None:
     own = commands.add_parser("ours")
     own.add_argument("recipe", type=Path)
     own.add_argument("out", type=Path)
-    own.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     one = commands.add_parser("peer")
     one.add_argument("tool", choices=["torch-pruning", "fastnas", "nothing"])
     one.add_argument("recipe", type=Path)
@@ -192,13 +210,20 @@ def main() -> None:
     every = commands.add_parser("table")
     every.add_argument("recipe", type=Path)
     every.add_argument("places", type=Path, nargs="+")
+    for command in (own, one, every):
+        command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    commands.add_parser("seeds").add_argument("folders", type=Path, nargs="+")
     options = parser.parse_args()
+    if options.command == "seeds":
+        print(seeds(options.folders))
+        return
+    plan = resolve(Recipe.load(options.recipe, options.set), find("host"))
     if options.command == "ours":
-        ours(options.recipe, options.set, options.out)
+        ours(plan, options.out)
     elif options.command == "peer":
-        peer(options.tool, options.recipe, options.out, options.share, options.multiple, options.ignore)
+        peer(options.tool, plan, options.out, options.share, options.multiple, options.ignore)
     else:
-        print(table(options.places, options.recipe))
+        print(table(options.places, plan))
 
 
 if __name__ == "__main__":
