@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from jetpress.pipeline.network import models
+from jetpress.pipeline.network.reparametrized import bake
 from jetpress.pipeline.recipe.sections.model import InputConfig, ModelConfig
 
 READS = (
@@ -162,7 +163,9 @@ def _of_task(file: str, shape: InputConfig, name: str) -> tuple[nn.Module, tuple
     if file == _TRANSFORMERS:
         from studies import coverage_transformers
 
-        return coverage_transformers.build(name), (shape,)
+        made = coverage_transformers.build(name)
+        bake(made)  # as models.build does: of a weight that is computed no channel can be cut
+        return made, (shape,)
     return models.build(ModelConfig(f"{path}:{name}" if path else f"torchvision:{name}")), (shape,)
 
 
