@@ -82,25 +82,24 @@ def rounded(
     """
     if knobs.method == "dynamic":
         return _dynamic(knobs, proto, others, path, counts)
-    dialect = knobs.dialect or "tensorrt"
+    dialect, warnings = knobs.dialect or "tensorrt", _warnings(len(feeds))
     subject = _subject(onnx.shape_inference.infer_shapes(proto), knobs, dialect)
-    names, warnings = subject.names, _warnings(len(feeds))
     seen = calibrate.look(subject.proto, subject.tensors(), feeds)
     if knobs.bias_correction:
         subject = replace(subject, shifts=bias.shifts(subject.layers, seen, subject.dialect.numbers))
     probe = Probe(knobs, subject, balanced(subject.proto, others, counts), others)
     errors, ranges = probe.methods(seen)
     method = min(errors, key=errors.__getitem__)
-    alone = probe.sensitivity(names, ranges[method])
+    alone = probe.sensitivity(subject.names, ranges[method])
     search = _search(knobs, probe, list(alone), ranges[method])
 
     def graph(without: tuple[str, ...]) -> onnx.ModelProto:
         made = subject.graph(ranges[method], without)
         return rest_in_fp16(made, feeds) if knobs.rest == "fp16" else made
 
-    made = graph(search.without)
     if search.without:  # to be timed beside what was chosen
         checked(graph(()), path.parent / THROUGHOUT)
+    checked(made := graph(search.without), path)
     facts = Quantization(
         dialect=dialect,
         numbers=subject.dialect.numbers.title,
@@ -117,7 +116,6 @@ def rounded(
         stored=subject.dialect.stored,
     )
     tell(path.parent, facts, search.tries, tensors(seen, ranges[method]))
-    checked(made, path)
     if not search.met:
         console.say(f"    WARNING: {LEAST} is asked for: no choice of layers reaches it")
     return facts
