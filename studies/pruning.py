@@ -5,11 +5,11 @@
     python -m studies.pruning peer fastnas R.toml OUT --share 0.5 --multiple 8
     python -m studies.pruning peer nothing R.toml OUT
     python -m studies.pruning table R.toml OUT/*.onnx
-    python -m studies.pruning seeds OUT0 OUT1 OUT2     # after the same with --set seed=0, 1, 2 and a table of each
 
-Each gets the recipe's network (trained once, where the recipe trains it), data and fine-tuning, and leaves an ONNX file
-with its figures beside; ``nothing`` is the dense network, trained as long as the others. What ours removes it measures
-on the machine as it is then: with ``--set finetune.epochs=0`` first, while that is quiet.
+Every one takes ``--set KEY=VALUE``, such as another seed. Each gets the recipe's network (trained once, where the
+recipe trains it), data and fine-tuning, and leaves an ONNX file with its figures beside; ``nothing`` is the dense
+network, trained as long as the others. What ours removes it measures on the machine as it is then: with
+``--set finetune.epochs=0`` first, while that is quiet.
 torch-pruning and nvidia-modelopt are not dependencies of jetpress.
 """
 
@@ -24,7 +24,7 @@ import time
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from statistics import mean, median, stdev
+from statistics import median
 from typing import Any
 
 import onnx
@@ -57,8 +57,6 @@ from jetpress.pipeline.store.store import Store
 from jetpress.pipeline.training.evaluate import evaluate
 from jetpress.pipeline.training.fit import fit
 from studies.peers import pruning as peers
-
-TABLE, TWIN = "table.json", "dense, trained as long"
 
 
 def dense_of(plan: Plan, walk: Doing) -> Checkpoint:
@@ -128,7 +126,7 @@ def peer(tool: str, plan: Plan, out: Path, share: float, multiple: int, ignore: 
     state = out / f"{tool}-{share:g}-state"
     fitted = fit(network, data, plan.finetune.training, state=state, what=tool, start=free)
     shutil.rmtree(state, ignore_errors=True)
-    name = f"{tool} {share:g}" if tool != "nothing" else TWIN
+    name = f"{tool} {share:g}" if tool != "nothing" else "dense, trained as long"
     facts = {"name": name, "macs": peers.macs(network.module, inputs) / before}
     facts |= {
         "seconds": seconds,
@@ -157,27 +155,9 @@ def table(places: list[Path], plan: Plan) -> str:
     rounds = {name: [[ms] for ms in one.rounds] for name, one in timed.items()}
     for name, one in sorted(facts.items(), key=lambda item: median(timed[item[0]].rounds), reverse=True):
         ratio = compare(rounds["dense"], rounds[name]).ratio
-        one["speed"] = ratio.value
         said = f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
         taken = f"{median(timed[name].rounds):.3f}"
         lines.append(f"| {one['name']} | {one['test']:.2f} | {100 * one['macs']:.0f} % | {taken} | {said} |")
-    (places[0].parent / TABLE).write_text(json.dumps(list(facts.values())))
-    return "\n".join(lines)
-
-
-def seeds(folders: list[Path]) -> str:
-    """Markdown: means over seeds, and what is lost to the dense network that was trained as long, seed by seed."""
-    found = [{one["name"]: one for one in json.loads((folder / TABLE).read_text())} for folder in folders]
-    lines = ["| method | test, points | against the twin | standard error | MACs left | times as fast |"]
-    lines += ["|---|---|---|---|---|---|"]
-    for name in sorted(found[0], key=lambda name: mean(one[name]["speed"] for one in found)):
-        test, macs, speed = ([one[name][key] for one in found] for key in ("test", "macs", "speed"))
-        lost = [one[name]["test"] - one[TWIN]["test"] for one in found]
-        error = stdev(lost) / len(lost) ** 0.5
-        cells = f"{mean(test):.2f}", f"{mean(lost):+.2f}", f"{error:.2f}", f"{100 * mean(macs):.0f} %"
-        lines.append(
-            f"| {name} | {' | '.join(cells)} | {mean(speed):.2f} ({min(speed):.2f} to {max(speed):.2f}) |"
-        )
     return "\n".join(lines)
 
 
@@ -212,11 +192,7 @@ def main() -> None:
     every.add_argument("places", type=Path, nargs="+")
     for command in (own, one, every):
         command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    commands.add_parser("seeds").add_argument("folders", type=Path, nargs="+")
     options = parser.parse_args()
-    if options.command == "seeds":
-        print(seeds(options.folders))
-        return
     plan = resolve(Recipe.load(options.recipe, options.set), find("host"))
     if options.command == "ours":
         ours(plan, options.out)
