@@ -10,6 +10,7 @@ timm networks drawn at random (seed 0; at most 60 M parameters and 288 pixels), 
     python -m studies.coverage run results.jsonl --only resnet18 swin_t --again
     python -m studies.coverage run second.jsonl --share 2/2            # every other network, beside --share 1/2
     python -m studies.coverage table results.jsonl second.jsonl --write docs/coverage.md
+    python -m studies.coverage table tasks.jsonl --tasks --write docs/coverage.md  # its second part: other tasks
 
 Results are JSON lines: the same command again goes on where it stopped, ``--again`` runs what failed once more,
 and the last record of a network counts. Every process is forked from one that has imported and warmed up all
@@ -175,13 +176,15 @@ def main() -> None:
     writing = commands.add_parser("table")
     writing.add_argument("results", type=Path, nargs="+")
     writing.add_argument("--write", type=Path, help="a Markdown file, instead of the screen")
+    writing.add_argument("--tasks", action="store_true", help="only the file's second part: other tasks")
     given = parser.parse_args()
     if given.command == "run":
         tools = ("jetpress", "torch-pruning") if given.peer else ("jetpress",)
         chosen = (given.sets, given.only, tools, given.opsets, given.again, given.without, given.share)
         run(given.results, *chosen)
     else:
-        text = reporting.table(*given.results)
+        page = given.write.read_text() if given.write and given.write.exists() else ""
+        text = reporting.with_tasks(page, *given.results) if given.tasks else reporting.table(*given.results)
         given.write.write_text(text) if given.write else print(text)
 
 

@@ -188,7 +188,7 @@ class ENet(nn.Module):
         """Scores at the image's size."""
         x, one = F.max_pool2d(self.first(x), 2, return_indices=True)
         x, two = F.max_pool2d(self.second(x), 2, return_indices=True)
-        return self.out(F.max_unpool2d(F.max_unpool2d(self.middle(x), two, [2]), one, [2]))
+        return self.out(F.max_unpool2d(F.max_unpool2d(self.middle(x), two, [2, 2]), one, [2, 2]))
 
 
 class PspNet(nn.Module):

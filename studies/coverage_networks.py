@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from jetpress.pipeline.network import models
+from jetpress.pipeline.network.reparametrized import bake
 from jetpress.pipeline.recipe.sections.model import InputConfig, ModelConfig
 
 READS = (
@@ -74,7 +75,8 @@ _TASKS: dict[str, dict[str, tuple[str, InputConfig]]] = {
         **dict.fromkeys(("C3d", "X3d", "SlowFast"), (_SEQUENCES, _CLIP)),
         "Shift": (_SEQUENCES, InputConfig((8, 3, 32, 32))),
         "ConvLstm": (_SEQUENCES, InputConfig((4, 3, 32, 32))),
-        **{name: ("", InputConfig((3, 8, 64, 64))) for name in ("r3d_18", "mc3_18", "r2plus1d_18", "s3d")},
+        **{name: ("", InputConfig((3, 8, 64, 64))) for name in ("r3d_18", "mc3_18", "r2plus1d_18")},
+        "s3d": ("", InputConfig((3, 16, 224, 224))),  # its last pooling asks for so much
         "swin3d_t": ("", _CLIP),
         "vit_mae_video": (_TRANSFORMERS, InputConfig((4, 3, 32, 32))),
         "timesformer": (_TRANSFORMERS, InputConfig((4, 3, 32, 32))),
@@ -161,7 +163,9 @@ def _of_task(file: str, shape: InputConfig, name: str) -> tuple[nn.Module, tuple
     if file == _TRANSFORMERS:
         from studies import coverage_transformers
 
-        return coverage_transformers.build(name), (shape,)
+        made = coverage_transformers.build(name)
+        bake(made)  # as models.build does: of a weight that is computed no channel can be cut
+        return made, (shape,)
     return models.build(ModelConfig(f"{path}:{name}" if path else f"torchvision:{name}")), (shape,)
 
 

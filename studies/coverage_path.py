@@ -186,7 +186,10 @@ def _onnx(module: nn.Module, inputs: tuple[InputConfig, ...], opsets: Sequence[i
     with _one_trace():
         for opset in opsets:
             try:
-                proto = exporting.to_onnx(module, inputs, (), ExportConfig(opset=opset))
+                config = ExportConfig(
+                    opset=opset, parser=find(BOARD).tensorrt
+                )  # as a run for that board does
+                proto = exporting.to_onnx(module, inputs, (), config)
                 error = _error(proto, batch, expected)
                 found[str(opset)] = {"delivered": exporting.opset_of(proto), "error": error}
                 if opset == opsets[0]:

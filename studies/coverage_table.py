@@ -7,7 +7,7 @@ import datetime as dt
 import importlib.metadata
 import json
 import statistics
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,14 @@ TASKS = ("detectors", "segmenters", "video", "audio", "ocr", "restoration")
 OURS, PEER = "jetpress", "torch-pruning"
 OUTPUT = "output of the network"
 _PACKAGES = ("torch", "torchvision", "timm", "torch-pruning", "onnx", "onnxruntime", "onnxruntime-gpu")
+_TASKS_PACKAGES = ("torch", "torchvision", "transformers", "onnx", "onnxruntime", "onnxruntime-gpu")
 
 _HEAD = """# On how many networks does pruning work?
 
 Written by `python -m studies.coverage table RESULTS --write docs/coverage.md` on {date}, from the results of
 `python -m studies.coverage run RESULTS --peer`; processor only, one thread a network;
 {versions}.
+What classifies images and torchvision's own detectors and segmenters; networks for other tasks are in the second part.
 
 Path: prune without hints (l2, half of every group of channels, widths a multiple of 8) > a training step at another
 batch size > save > load into the network rebuilt, equal > ONNX opset 18 > equal in ONNX Runtime within 1e-3 of the
@@ -47,6 +49,18 @@ processor time, torch-pruning 60 s.
 Detectors count by the numbers of their heads, without decoding and non-maximum suppression. The random networks are
 timm's others in the order that seed 0 gives, at most 60 M parameters and 288 pixels. A user's own file is
 `studies/coverage_files.py`.
+"""
+_TASKS = """
+## Detection, segmentation, video, audio, text, restoration
+
+Written by `python -m studies.coverage table RESULTS --tasks --write docs/coverage.md` on {date}, from the
+results of `python -m studies.coverage run RESULTS --sets {sets} --opsets 18`;
+{versions}.
+
+Small networks after their papers (`studies/coverage_dense.py`, `coverage_restoration.py`, `coverage_sequences.py`),
+torchvision's for video, and those of transformers with configurations of our own; all with random weights. The path is
+that above and ends with the preflight of an Orin Nano, for whose parser the file is written. A network of which nothing
+is removed is a failure.
 """
 
 _BELOW = """Analysis: median of the processor seconds from the network to the list of all groups, on the networks that
@@ -64,29 +78,52 @@ def records(*paths: Path) -> dict[tuple[str, str], Record]:
 
 def table(*paths: Path) -> str:
     """Per set ours beside torch-pruning; opsets; what stays and why; every failure."""
-    found = [r for r in records(*paths).values() if "skipped" not in r]
+    found = _of_sets(set(SETS) - set(TASKS), *paths)
     parts = [
-        _head(),
+        _head(_HEAD, _PACKAGES),
         *_whole_path(found),
         "",
+        _BELOW,
+        "",
         *_opsets(found),
+        "",
+        *_stays(found),
+        "",
+    ]
+    return "\n".join([*parts, *_failures(found)]) + "\n"
+
+
+def with_tasks(page: str, *paths: Path) -> str:
+    """The page with the part on networks for other tasks anew."""
+    found = _of_sets(set(TASKS), *paths)
+    parts = [
+        _head(_TASKS, _TASKS_PACKAGES),
+        *_whole_path(found),
         "",
         *_stays(found),
         "",
         *_removed(found),
         *_failures(found),
     ]
-    return "\n".join(parts) + "\n"
+    first, _, _ = page.partition(_TASKS[: _TASKS.index("Written")])
+    return first.rstrip("\n") + "\n" + "\n".join(parts) + "\n"
 
 
-def _head() -> str:
+def _of_sets(chosen: Collection[str], *paths: Path) -> list[Record]:
+    found = records(*paths).values()
+    return [r for r in found if "skipped" not in r and r["network"].partition(":")[0] in chosen]
+
+
+def _head(text: str, packages: Sequence[str]) -> str:
     versions = []
-    for package in _PACKAGES:
+    for package in packages:
         try:
             versions.append(f"{package} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:
             continue
-    return _HEAD.format(date=dt.datetime.now(dt.UTC).date(), versions=", ".join(versions))
+    return text.format(
+        date=dt.datetime.now(dt.UTC).date(), versions=", ".join(versions), sets=" ".join(TASKS)
+    )
 
 
 def _of(found: Iterable[Record], family: str, tool: str) -> dict[str, Record]:
@@ -110,8 +147,6 @@ def _whole_path(found: list[Record]) -> Iterator[str]:
         cells = [title, _share(whole), f"{loaded} of {len(ours)}", _share(peer), str(graphs)]
         cells += [_median(r[key] for r in both) for key in ("jetpress_analysis_s", "analysis_s")]
         yield f"| {' | '.join([*cells, str(len(both))])} |"
-    yield ""
-    yield _BELOW
 
 
 def _share(chosen: dict[str, Record]) -> str:
@@ -174,11 +209,8 @@ def _oracle(ours: list[Record]) -> str:
 
 
 def _removed(found: list[Record]) -> Iterator[str]:
-    """What each network of the sets for other tasks than classification loses."""
-    ours = [r for r in found if r["tool"] == OURS and r["network"].partition(":")[0] in TASKS]
-    rows = [r for r in ours if "parameters" in r]
-    if not rows:
-        return
+    """What each network loses."""
+    rows = [r for r in found if r["tool"] == OURS and "parameters" in r]
     yield "| network | parameters | removed | groups cut | whole path |"
     yield "|---|---|---|---|---|"
     for r in rows:

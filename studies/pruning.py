@@ -6,9 +6,10 @@
     python -m studies.pruning peer nothing R.toml OUT
     python -m studies.pruning table R.toml OUT/*.onnx
 
-Each gets the recipe's network (trained once, where the recipe trains it), data and fine-tuning, and leaves an ONNX file
-with its figures beside; ``nothing`` is the dense network, trained as long as the others. What ours removes it measures
-on the machine as it is then: with ``--set finetune.epochs=0`` first, while that is quiet.
+Every one takes ``--set KEY=VALUE``, such as another seed. Each gets the recipe's network (trained once, where the
+recipe trains it), data and fine-tuning, and leaves an ONNX file with its figures beside; ``nothing`` is the dense
+network, trained as long as the others. What ours removes it measures on the machine as it is then: with
+``--set finetune.epochs=0`` first, while that is quiet.
 torch-pruning and nvidia-modelopt are not dependencies of jetpress.
 """
 
@@ -64,9 +65,9 @@ def dense_of(plan: Plan, walk: Doing) -> Checkpoint:
     return walk.step("train", train, plan.recipe.train, dense) if plan.recipe.train.epochs else dense
 
 
-def ours(path: Path, sets: list[str], out: Path) -> None:
+def ours(plan: Plan, out: Path) -> None:
     """Prune and fine-tune as a run does, and write ``OUT/jetpress-<goal>.onnx`` and ``.json``."""
-    plan, walk = resolve(Recipe.load(path, sets), find("host")), Doing(Store(out / ".store"))
+    walk = Doing(Store(out / ".store"))
     recipe, dense = plan.recipe, dense_of(plan, walk)
     packing = BundleConfig(recipe.name, plan.target, recipe.build, recipe.benchmark, recipe.seed)
     bench = bench_for_pruning(plan, here(), packing)
@@ -102,9 +103,8 @@ def written(network: Network, facts: dict[str, Any], config: ExportConfig, out: 
     print(json.dumps({**facts, "test": test}), flush=True)
 
 
-def peer(tool: str, path: Path, out: Path, share: float, multiple: int, ignore: list[str]) -> None:
+def peer(tool: str, plan: Plan, out: Path, share: float, multiple: int, ignore: list[str]) -> None:
     """Prune with a peer, fine-tune as the recipe says, and write ``OUT/<tool>-<share>.onnx`` and ``.json``."""
-    plan = resolve(Recipe.load(path), find("host"))
     network = models.load(dense_of(plan, Doing(Store(out / ".store"))))
     inputs = models.example_inputs(network.model.inputs)
     data = load(network.data, network.seed, network.task)
@@ -136,9 +136,8 @@ def peer(tool: str, path: Path, out: Path, share: float, multiple: int, ignore: 
     written(network, {**facts, "epochs": plan.recipe.finetune.epochs}, plan.recipe.export, out)
 
 
-def table(places: list[Path], recipe: Path) -> str:
+def table(places: list[Path], plan: Plan) -> str:
     """Markdown: test accuracy, MACs and the speed-up over the dense engine of every method."""
-    plan = resolve(Recipe.load(recipe), find("host"))
     facts = {f"m{n}": json.loads(place.with_suffix(".json").read_text()) for n, place in enumerate(places)}
     protos = {f"m{n}": onnx.load(place) for n, place in enumerate(places)}
     with tempfile.TemporaryDirectory() as folder:
@@ -181,7 +180,6 @@ def main() -> None:
     own = commands.add_parser("ours")
     own.add_argument("recipe", type=Path)
     own.add_argument("out", type=Path)
-    own.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     one = commands.add_parser("peer")
     one.add_argument("tool", choices=["torch-pruning", "fastnas", "nothing"])
     one.add_argument("recipe", type=Path)
@@ -192,13 +190,16 @@ def main() -> None:
     every = commands.add_parser("table")
     every.add_argument("recipe", type=Path)
     every.add_argument("places", type=Path, nargs="+")
+    for command in (own, one, every):
+        command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
+    plan = resolve(Recipe.load(options.recipe, options.set), find("host"))
     if options.command == "ours":
-        ours(options.recipe, options.set, options.out)
+        ours(plan, options.out)
     elif options.command == "peer":
-        peer(options.tool, options.recipe, options.out, options.share, options.multiple, options.ignore)
+        peer(options.tool, plan, options.out, options.share, options.multiple, options.ignore)
     else:
-        print(table(options.places, options.recipe))
+        print(table(options.places, plan))
 
 
 if __name__ == "__main__":

@@ -116,7 +116,9 @@ class Subject:
             shapes = {one.name: one.shape for one in self.outputs}
             read, head = [shapes[name] for name in self.rules["reads"]], HEADS[self.rules["head"]]
             known = self.rules["classes"] or len(self.classes)
-            return int(self.rules["first_label"]) + sizes_of(read, head, known)[1]
+            return (
+                int(self.rules["first_label"]) + sizes_of(read, head, known, self.rules.get("points", ()))[1]
+            )
         if self.ends_with == "argmax" or self.task not in ("classification", "multilabel", "segmentation"):
             return len(self.classes)
         return self.outputs[0].shape[1]

@@ -10,7 +10,7 @@ from pathlib import Path
 from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.suggest import did_you_mean
 from jetpress.pipeline.data import layouts, sources
-from jetpress.pipeline.data.formats.marks import Mark
+from jetpress.pipeline.data.formats.marks import Boxes, Mark
 from jetpress.pipeline.data.layouts import Layout
 from jetpress.pipeline.data.loading import cut_off
 from jetpress.pipeline.recipe.sections.data import DataConfig
@@ -75,12 +75,17 @@ def _marked(layout: Layout, recipe_folder: Path, asked: str | None, network: str
         names=told.classes,
         sides=(height, width),
         marks=_marks(told.splits["train"]),
+        points=_points(told.splits["train"][0][1]),
     )
 
 
 def _marks(rows: Sequence[tuple[str, Mark]]) -> int:
     """How many boxes or areas there are in all."""
     return sum(len(getattr(mark, "labels", ())) for _, mark in rows)
+
+
+def _points(mark: Mark) -> int:
+    return mark.points.shape[1] if isinstance(mark, Boxes) and mark.points is not None else 0
 
 
 def relative(path: Path, recipe_folder: Path) -> str:

@@ -106,7 +106,10 @@ def kind_of(layout: Layout, asked: str | None, network: str | None) -> tuple[str
     if layout.source == "csv":
         return _of_columns(layout.root)
     if layout.source == "yolo" and data_yaml.told_by(data_yaml.described(layout.root)).get("kpt_shape"):
-        return "keypoints", "data.yaml has kpt_shape; --task detection takes its boxes"
+        return (
+            "keypoints",
+            "data.yaml has kpt_shape; --task pose takes every object, --task detection its boxes",
+        )
     if layout.source == "voc" and not (layout.root / voc.BOXES).is_dir():
         return "segmentation", "there are masks, and no boxes"
     return known, f"the data is for {' or '.join(kinds)} (--task)"

@@ -173,12 +173,12 @@ def _mirrored(sample: Sample, swaps: Sequence[tuple[int, int]]) -> Sample:
         return sample
     flipped = sample.each(v2.functional.horizontal_flip)
     if "points" in flipped.marks:
-        order = list(range(len(flipped.marks["there"])))
+        order = list(range(flipped.marks["there"].shape[-1]))
         for one, other in swaps:
             order[one], order[other] = other, one
-        marks = {name: tv_tensors.wrap(value[order], like=value) if isinstance(value, tv_tensors.TVTensor)
-                 else value[order] for name, value in flipped.marks.items()}  # fmt: skip
-        return Sample(flipped.image, marks)
+        points, there = flipped.marks["points"], flipped.marks["there"][..., order]
+        points = tv_tensors.wrap(points[..., order, :], like=points)
+        return Sample(flipped.image, {**flipped.marks, "points": points, "there": there})
     return flipped
 
 
@@ -217,12 +217,14 @@ def _mosaic(four: Sequence[Sample], size: tuple[int, int]) -> Sample:
 
 
 def _together(parts: Sequence[tuple[Sample, slice, slice]], size: tuple[int, int]) -> Wrapped:
-    """What is marked in all of them; points are of one object, and stay those of the first."""
+    """What is marked in all of them."""
     first = parts[0][0].marks
     if "boxes" in first:
         whole = {name: torch.cat([one.marks[name] for one, _, _ in parts]) for name in first}
-        boxes = tv_tensors.BoundingBoxes(whole["boxes"], format="XYXY", canvas_size=size)
-        return {**whole, "boxes": boxes}
+        whole["boxes"] = tv_tensors.BoundingBoxes(whole["boxes"], format="XYXY", canvas_size=size)
+        if "points" in whole:
+            whole["points"] = tv_tensors.KeyPoints(whole["points"], canvas_size=size)
+        return whole
     if "mask" in first:
         mask = torch.full((1, *size), VOID)
         for one, rows, columns in parts:

@@ -38,8 +38,8 @@ class Format:
 
 OBJECTS = ("detection", "segmentation", "keypoints", "multilabel")
 FORMATS = {
-    "yolo": Format(yolo.read, OBJECTS),
-    "coco": Format(coco.read, OBJECTS),
+    "yolo": Format(yolo.read, (*OBJECTS, "pose")),
+    "coco": Format(coco.read, (*OBJECTS, "pose")),
     "voc": Format(voc.read, ("detection", "segmentation", "multilabel")),
     "masks": Format(masks.read, ("segmentation",)),
     "pairs": Format(pairs.read, ("regression",)),

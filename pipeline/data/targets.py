@@ -1,9 +1,9 @@
 """What is marked in an image, as tensors that follow it through transforms; and several of them as one target.
 
 A batch's target by what is marked: boxes ``{"boxes": [n, k, 4], "labels": [n, k], "crowd": [n, k]}``, in pixels of the
-network's input, filled up with label -1; masks ``[n, h, w]``, -100 where nothing is known; images and maps
-``[n, channels, h, w]``, NaN where nothing is known; values ``[n, k]``; points
-``[n, k, 5]``: x, y, whether it is there, height and width of the input.
+network's input, filled up with label -1, and ``points [n, k, points, 3]`` of each where they are asked for; masks
+``[n, h, w]``, -100 where nothing is known; images and maps ``[n, channels, h, w]``, NaN where nothing is known; values
+``[n, k]``; points ``[n, k, 5]``: x, y, whether it is there, height and width of the input.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ def wrapped(mark: Mark, height: int, width: int, void: int) -> Wrapped:
             "boxes": boxes,
             "labels": torch.from_numpy(mark.labels),
             "crowd": torch.from_numpy(mark.crowd),
+            **({} if mark.points is None else _places(mark.points, size)),
         }
     if isinstance(mark, MaskFile):
         classes = class_numbers(mark.path)
@@ -67,11 +68,15 @@ def wrapped(mark: Mark, height: int, width: int, void: int) -> Wrapped:
     if isinstance(mark, Outlines):
         return {"mask": tv_tensors.Mask(_painted(mark, height, width)[None])}
     if isinstance(mark, Points):
-        points = torch.from_numpy(mark.points)
-        places = tv_tensors.KeyPoints(points[:, :2], canvas_size=size)
-        return {"points": places, "there": points[:, 2]}
+        return _places(mark.points, size)
     assert isinstance(mark, Values)
     return {"values": torch.from_numpy(mark.values)}
+
+
+def _places(points: NDArray[np.float32], size: tuple[int, int]) -> Wrapped:
+    """Of ``[..., points, 3]``."""
+    whole = torch.from_numpy(points)
+    return {"points": tv_tensors.KeyPoints(whole[..., :2], canvas_size=size), "there": whole[..., 2]}
 
 
 def sizes(image: Tensor) -> tuple[int, int]:
@@ -105,14 +110,14 @@ def _pixels(area: Runs) -> NDArray[np.uint8]:
 
 def kept(marks: Wrapped, size: tuple[int, int]) -> Wrapped:
     """Boxes cut to the image, those outside of it left out; points outside are not there."""
+    if "points" in marks:
+        places = marks["points"].as_subclass(Tensor)
+        inside = ((places >= 0) & (places < places.new_tensor([size[1], size[0]]))).all(-1)
+        marks = {**marks, "points": places, "there": marks["there"] * inside}
     if "boxes" in marks:
         boxes = v2.functional.clamp_bounding_boxes(marks["boxes"]).as_subclass(Tensor)
         there = ((boxes[:, 2:] - boxes[:, :2]) >= SMALLEST).all(1)
-        return {"boxes": boxes[there], "labels": marks["labels"][there], "crowd": marks["crowd"][there]}
-    if "points" in marks:
-        places = marks["points"].as_subclass(Tensor)
-        inside = ((places >= 0) & (places < places.new_tensor([size[1], size[0]]))).all(1)
-        return {"points": places, "there": marks["there"] * inside}
+        marks = {name: one[there] for name, one in {**marks, "boxes": boxes}.items()}
     return marks
 
 
@@ -120,9 +125,13 @@ def batched(rows: Sequence[Wrapped], size: tuple[int, int]) -> Any:
     """One target of several images of (height, width)."""
     if "boxes" in rows[0]:
         most = max(1, *(len(one["labels"]) for one in rows))
+        fills = {"boxes": 0, "labels": NONE, "crowd": False}
+        if "points" in rows[0]:
+            fills["points"] = 0
+            rows = [{**o, "points": torch.cat([o["points"], o["there"][..., None]], dim=-1)} for o in rows]
         return {
             name: torch.stack([_filled(one[name], most, fill) for one in rows])
-            for name, fill in (("boxes", 0), ("labels", NONE), ("crowd", False))
+            for name, fill in fills.items()
         }
     if "mask" in rows[0]:
         return torch.stack([one["mask"].as_subclass(Tensor)[0] for one in rows])
@@ -141,11 +150,16 @@ def batched(rows: Sequence[Wrapped], size: tuple[int, int]) -> Any:
 
 def listed(target: Mapping[str, Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
     """The boxes of a batch one after another, as Ultralytics has them: ``batch_idx [m]``, ``cls [m, 1]``, ``bboxes
-    [m, 4]``: centre, width, height in shares of the image of (height, width)."""
+    [m, 4]``: centre, width, height in shares of the image of (height, width); ``keypoints [m, points, 3]`` likewise."""
     image, place = ((target["labels"] >= 0) & ~target["crowd"]).nonzero(as_tuple=True)
     low, high = target["boxes"][image, place].split(2, dim=1)
     shares = low.new_tensor([size[1], size[0]])
+    posed = {}
+    if "points" in target:
+        points = target["points"][image, place]
+        posed = {"keypoints": torch.cat([points[..., :2] / shares, points[..., 2:]], dim=-1)}
     return {
+        **posed,
         "batch_idx": image.float(),
         "cls": target["labels"][image, place].float()[:, None],
         "bboxes": torch.cat([(low + high) / 2 / shares, (high - low) / shares], dim=1),

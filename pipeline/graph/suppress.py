@@ -59,6 +59,11 @@ def suppress(model: ir.Model, rules: DetectionRules | None, plugin: bool = False
         raise RecipeError(
             'export.output = "detections", and the batch is open', "set export.dynamic_batch = false"
         )
+    if rules.points:
+        raise RecipeError(
+            "the search in the graph gives no points of objects",
+            "leave export.output out: the runner searches",
+        )
     write, head = Writer(graph, PART), HEADS[rules.head]
     sizes = sizes_of([[int(str(size)) for size in one.shape or ()] for one in read], head, rules.classes)
     for one, name in zip(read, raw(rules), strict=True):

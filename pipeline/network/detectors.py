@@ -12,6 +12,7 @@ data (``data.size``, ``data.mean``, ``data.std``), not torchvision's own transfo
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -211,9 +212,15 @@ def of_head(task: TaskConfig, model: ModelConfig) -> DetectionRules:
     """The rules where the recipe names the head.
 
     Raises:
-        RecipeError: the classes are needed and not known.
+        RecipeError: the classes are needed and not known; or the points of that head.
     """
     head, size = HEADS[str(task.head)], model.inputs[0].shape[1:]
+    if bool(task.points) != (task.kind == "pose") or (task.points and task.head != "yolov8"):
+        raise RecipeError(
+            f'task.kind = {json.dumps(task.kind)}, task.head = "{task.head}" and task.points = {task.points} do not '
+            "fit together",
+            'points of objects are read from the head "yolov8", with task.kind = "pose" and task.points = [17, 3]',
+        )
     if head.scores == "label" and not task.classes:
         raise RecipeError(f'task.head = "{task.head}" needs the names of the classes', "set task.classes")
     names = model.outputs or ("output", *(f"output_{n}" for n in range(1, len(head.outputs))))
@@ -221,7 +228,7 @@ def of_head(task: TaskConfig, model: ModelConfig) -> DetectionRules:
         score=0.01, iou=0.65 if head.suppressed else 1.0, candidates=1000, detections=100, first_label=0
     )
     found = replace(limits, head=str(task.head), reads=names[: len(head.outputs)], size=size)
-    return asked(replace(found, classes=len(task.classes)), task)
+    return asked(replace(found, classes=len(task.classes), points=task.points or ()), task)
 
 
 def head_of(outputs: Sequence[Tensor], size: tuple[int, int], builder: str) -> Head:

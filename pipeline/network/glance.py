@@ -34,7 +34,8 @@ PLACES = {
     "layout",
 }
 """Packages whose networks are for one task, and the data that it needs."""
-LARGEST = {"detection": 640, "segmentation": 512, "keypoints": 512}
+DETECTORS = ("detection", "pose")
+LARGEST = {"detection": 640, "pose": 640, "segmentation": 512, "keypoints": 512}
 """Pixels of the longer side where nothing says another number; YOLO's 640."""
 SHOWN = 2
 """New layers that are named."""
@@ -83,11 +84,15 @@ def look(
     model = ModelConfig(given, arguments, None if weights is None else str(weights), inputs=(image,))
     task = TaskConfig(kind=data.kind, classes=data.names)
     network = Network(models.build(model).eval(), model, DataConfig(size=size), task=task)
-    samples, new, head = example_inputs((image,)), list[heads.NewLayer](), None
+    samples, new, head, points = example_inputs((image,)), list[heads.NewLayer](), None, None
     if data.side is not None:
-        if data.kind == "detection" and not callable(getattr(network.module, "rules", None)):
-            head = detectors.head_of(outputs_of(_run(network, samples)), (height, width), given)
-            network = replace(network, task=replace(task, head=head))
+        if data.kind in DETECTORS and not callable(getattr(network.module, "rules", None)):
+            outputs = outputs_of(_run(network, samples))
+            head, points = (
+                detectors.head_of(outputs, (height, width), given),
+                _points(outputs[0], data, given),
+            )
+            network = replace(network, task=replace(task, head=head, points=points))
         network = heads.fit_classes(network, data.classes, samples, counted)
         _try(network, samples, data, counted)
         new = [] if weights is None else heads.load(network, samples, trains=True, counted=counted)
@@ -102,9 +107,28 @@ def look(
         new="; ".join(map(str, new[:SHOWN])) + (f"; ... ({len(new)} layers)" if len(new) > SHOWN else ""),
         layer_norm=any(isinstance(one, nn.LayerNorm) for one in network.module.modules()),
         head=head,
+        points=points,
         arguments=arguments,
-        loss=_loss(network, given, place) if data.kind == "detection" else None,
+        loss=_loss(network, given, place) if data.kind in DETECTORS else None,
     )
+
+
+def _points(first: Tensor, data: DataSeen, given: str) -> tuple[int, int] | None:
+    """Points of an object and numbers of each, in outputs ``[n, 4 + classes + points * numbers, anchors]``.
+
+    Raises:
+        RecipeError: there are more or fewer.
+    """
+    if data.kind != "pose":
+        return None
+    each, rest = divmod(first.shape[1] - 4 - data.classes, max(1, data.points))
+    if rest or each not in (2, 3):
+        raise RecipeError(
+            f"{given} gives {first.shape[1]} numbers of an object; the data has {data.classes} classes and "
+            f"{data.points} points",
+            "a box, a score of each class, and 2 or 3 numbers of each point: `jetpress docs detection`",
+        )
+    return data.points, each
 
 
 def _required(given: str, classes: int) -> dict[str, Any]:

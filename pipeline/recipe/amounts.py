@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from jetpress.pipeline.recipe.seen import DataSeen, NetworkSeen
 
-PLACES = ("detection", "segmentation", "keypoints")
+PLACES = ("detection", "pose", "segmentation", "keypoints")
 """Tasks whose target is places in the image: a large image shows many of them, so a batch holds fewer."""
 
 

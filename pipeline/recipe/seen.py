@@ -37,6 +37,8 @@ class DataSeen:
     """Median height and width of the images in pixels; None: not images, or squares."""
     marks: int = 0
     """Boxes or areas in the training images."""
+    points: int = 0
+    """Of an object, where several have some."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class NetworkSeen:
     """It normalises as transformers do, so it learns with AdamW."""
     head: str | None = None
     """As ``task.head``."""
+    points: tuple[int, int] | None = None
+    """As ``task.points``."""
     arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """As ``model.arguments``: what the builder does not do without."""
     loss: str | None = None

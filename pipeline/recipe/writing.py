@@ -14,14 +14,16 @@ from jetpress.pipeline.recipe.seen import IMAGENET, DataSeen, NetworkSeen
 CALLED = {"regression": "values", "keypoints": "points", "multilabel": "labels"}
 """What the network tells apart, where these are no classes."""
 FITS = {
-    "detection": ("letterbox", "whole images, with a grey border, as YOLO has it"),
+    **dict.fromkeys(("detection", "pose"), ("letterbox", "whole images, with a grey border, as YOLO has it")),
     "segmentation": ("letterbox", "whole images; the border is not judged"),
     "keypoints": ("letterbox", "whole images"),
     "regression": ("stretch", "whole images: nothing that is measured may be cropped away"),
 }
 """As ``data.fit``, and why."""
 AUGMENTS = {
-    "detection": ("jitter", 'mirrored, scaled, moved, colours; "mosaic" is YOLO\'s'),
+    **dict.fromkeys(
+        ("detection", "pose"), ("jitter", 'mirrored, scaled, moved, colours; "mosaic" is YOLO\'s')
+    ),
     "segmentation": ("jitter", "mirrored, scaled, moved, colours; masks follow"),
     "keypoints": ("shift", 'points follow; "jitter" mirrors, too: name left and right points in the data'),
     "regression": ("none", 'a value may depend on place and colours; "shift" and "jitter" are to be had'),
@@ -30,6 +32,7 @@ AUGMENTS = {
 FIGURES = {
     "detection": "points of mAP that may be lost",
     "segmentation": "points of mIoU that may be lost",
+    "pose": "points of mAP by OKS that may be lost",
     "keypoints": "points of PCK@0.1 that may be lost",
     "multilabel": "points of macro F1 that may be lost",
     "regression": "mean absolute error that may be added, IN THE UNIT OF THE VALUES: CHECK IT",
@@ -118,6 +121,8 @@ def _task(data: DataSeen, network: NetworkSeen) -> list[str]:
         lines.append(
             _line(f"head = {_toml(network.head)}", "by the shapes of its outputs: `jetpress docs detection`")
         )
+    if network.points is not None:
+        lines.append(_line(f"points = {_toml(network.points)}", "of an object, and numbers of each"))
     return lines
 
 

@@ -77,7 +77,7 @@ def _rules(task: TaskConfig, facts: OnnxModelFacts) -> DetectionRules | None:
     rules = of_head(task, ModelConfig(inputs=(InputConfig(shape),), outputs=names))
     shapes = [[size if isinstance(size, int) else 1 for size in one.shape] for one in facts.outputs]
     try:
-        sizes_of(shapes[: len(rules.reads)], HEADS[rules.head], rules.classes)
+        sizes_of(shapes[: len(rules.reads)], HEADS[rules.head], rules.classes, rules.points)
     except BundleError as error:
         raise RecipeError(
             f"--head {task.head}: {error}", "`jetpress docs detection` has the outputs of every head"

@@ -20,7 +20,7 @@ from jetpress.pipeline.graph import refeed
 from jetpress.pipeline.graph.ends import SEARCHED
 from jetpress.pipeline.graph.session import Feed
 from jetpress.pipeline.graph.suppress import raw
-from jetpress.pipeline.quantization import THROUGHOUT, bias, calibrate, qdq
+from jetpress.pipeline.quantization import THROUGHOUT, bias, calibrate, dynamic, qdq
 from jetpress.pipeline.quantization.dialect import DIALECTS
 from jetpress.pipeline.quantization.mixed import Search, fewest
 from jetpress.pipeline.quantization.outputs import balanced, last
@@ -80,25 +80,26 @@ def rounded(
     Raises:
         StageError: there is no layer to quantize.
     """
-    dialect = knobs.dialect or "tensorrt"
+    if knobs.method == "dynamic":
+        return _dynamic(knobs, proto, others, path, counts)
+    dialect, warnings = knobs.dialect or "tensorrt", _warnings(len(feeds))
     subject = _subject(onnx.shape_inference.infer_shapes(proto), knobs, dialect)
-    names, warnings = subject.names, _warnings(len(feeds))
     seen = calibrate.look(subject.proto, subject.tensors(), feeds)
     if knobs.bias_correction:
         subject = replace(subject, shifts=bias.shifts(subject.layers, seen, subject.dialect.numbers))
     probe = Probe(knobs, subject, balanced(subject.proto, others, counts), others)
     errors, ranges = probe.methods(seen)
     method = min(errors, key=errors.__getitem__)
-    alone = probe.sensitivity(names, ranges[method])
+    alone = probe.sensitivity(subject.names, ranges[method])
     search = _search(knobs, probe, list(alone), ranges[method])
 
     def graph(without: tuple[str, ...]) -> onnx.ModelProto:
         made = subject.graph(ranges[method], without)
         return rest_in_fp16(made, feeds) if knobs.rest == "fp16" else made
 
-    made = graph(search.without)
     if search.without:  # to be timed beside what was chosen
         checked(graph(()), path.parent / THROUGHOUT)
+    checked(made := graph(search.without), path)
     facts = Quantization(
         dialect=dialect,
         numbers=subject.dialect.numbers.title,
@@ -115,9 +116,39 @@ def rounded(
         stored=subject.dialect.stored,
     )
     tell(path.parent, facts, search.tries, tensors(seen, ranges[method]))
-    checked(made, path)
     if not search.met:
         console.say(f"    WARNING: {LEAST} is asked for: no choice of layers reaches it")
+    return facts
+
+
+def _dynamic(
+    knobs: QuantizeConfig, proto: onnx.ModelProto, others: list[Feed], path: Path, counts: Sequence[str]
+) -> Quantization:
+    """Recurrent and linear layers in INT8, ranges found while the file runs: nothing to calibrate or to search for."""
+    found = dynamic.layers(proto, knobs.keep)
+    made = dynamic.quantized(proto, found)
+    subject = Subject(proto, DIALECTS["onnxruntime"], knobs.keep)
+    probe = Probe(knobs, subject, balanced(proto, others, counts), others)
+    off, cosine = probe.error(made), probe.cosine(made)
+    facts = Quantization(
+        dialect="onnxruntime",
+        numbers=subject.dialect.numbers.title,
+        method=knobs.method,
+        errors={knobs.method: off},
+        error=off,
+        cosine=cosine,
+        least_cosine=LEAST,
+        bias_correction=False,
+        images=0,
+        warnings=(),
+        layers=tuple(found),
+        met=cosine >= LEAST,
+        stored=True,
+    )
+    tell(path.parent, facts, [], [])
+    checked(made, path)
+    if not facts.met:
+        console.say(f"    WARNING: {LEAST} is asked for, and the outputs come to {cosine:.4f}")
     return facts
 
 

@@ -6,6 +6,7 @@ The recipe knows their names (``task.kind``) without importing this: it reads th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import nn
 
@@ -23,11 +24,26 @@ from jetpress.pipeline.tasks import (
     imitation,
     keypoints,
     multilabel,
+    pose,
     regression,
     segmentation,
 )
 from jetpress.pipeline.tasks.task import Decoded, Task, nothing_found
 
+DETECTION = Task(
+    loss=detection.no_loss,
+    metrics={"map": detection_metric.mean_ap, "map50": detection_metric.mean_ap50},
+    guessing={"map": nothing_found, "map50": nothing_found},
+    places=True,
+    counted=detection.counted,
+    imitation=imitation.dense,
+    scores=detection.scores_output,
+    outputs=detection.OUTPUTS,
+    check_network=detection.check_network,
+    check_outputs=detection.check_outputs,
+    found=detection_metric.as_targets,
+    draw=detection.draw,
+)
 TASKS: dict[str, Task] = {
     "classification": Task(
         loss=classification.cross_entropy,
@@ -54,19 +70,13 @@ TASKS: dict[str, Task] = {
         check_outputs=multilabel.check_outputs,
         draw=multilabel.draw,
     ),
-    "detection": Task(
-        loss=detection.no_loss,
-        metrics={"map": detection_metric.mean_ap, "map50": detection_metric.mean_ap50},
-        guessing={"map": nothing_found, "map50": nothing_found},
-        places=True,
-        counted=detection.counted,
-        imitation=imitation.dense,
-        scores=detection.scores_output,
-        outputs=detection.OUTPUTS,
-        check_network=detection.check_network,
-        check_outputs=detection.check_outputs,
-        found=detection_metric.as_targets,
-        draw=detection.draw,
+    "detection": DETECTION,
+    "pose": replace(
+        DETECTION,
+        metrics={"oks_map": pose.mean_ap, "oks_map50": pose.mean_ap50, "map": detection_metric.mean_ap},
+        guessing={"oks_map": nothing_found, "oks_map50": nothing_found, "map": nothing_found},
+        found=pose.as_targets,
+        draw=pose.draw,
     ),
     "segmentation": Task(
         loss=segmentation.cross_entropy,

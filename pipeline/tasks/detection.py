@@ -57,7 +57,7 @@ def counted(network: Network, outputs: tuple[Tensor, ...]) -> int | None:
     rules = models.rules(network)
     if rules is None or HEADS[rules.head].scores == "label":
         return None
-    return sizes_of([list(one.shape) for one in outputs], HEADS[rules.head], 0)[1]
+    return sizes_of([list(one.shape) for one in outputs], HEADS[rules.head], 0, rules.points)[1]
 
 
 def check_outputs(shown: Shown) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -36,19 +36,29 @@ Seen = Mapping[int, Mapping[str, Any]]
 
 def mean_ap(setting: Setting) -> Metric:
     """Mean over classes and over the overlaps 0.50 to 0.95."""
-    return _metric("mAP", setting, slice(None))
+    return averaged("mAP", setting, slice(None), _judged)
 
 
 def mean_ap50(setting: Setting) -> Metric:
     """At an overlap of a half."""
-    return _metric("mAP50", setting, slice(0, 1))
+    return averaged("mAP50", setting, slice(0, 1), _judged)
 
 
-def _metric(name: str, setting: Setting, overlaps: slice) -> Metric:
+def _judged(outputs: object, target: Any, rules: DetectionRules | None) -> list[Seen]:
+    return [image(*pair) for pair in zip(found_in(outputs, rules), wanted_in(target), strict=True)]
+
+
+def averaged(
+    name: str,
+    setting: Setting,
+    overlaps: slice,
+    judged: Callable[[object, Any, DetectionRules | None], list[Seen]],
+) -> Metric:
+    """Mean over classes and over some of the ten overlaps of what was judged, image by image."""
     rules = setting.rules()
 
     def shown(outputs: object, target: Any) -> list[Seen]:
-        return [image(*pair) for pair in zip(found_in(outputs, rules), wanted_in(target), strict=True)]
+        return judged(outputs, target, rules)
 
     def parts(seen: Sequence[Seen]) -> Parts:
         each = average_precision(seen)[:, overlaps].mean(1)

@@ -15,9 +15,10 @@ import numpy as np
 
 from ..interface.tensors import Array
 from ..system.failures import BundleError
-from .heads import HEADS, clean
+from .heads import HEADS, clean, points_in
 
 Detected = Tuple[Array, Array, Array]
+Posed = Tuple[Array, Array, Array, Array]
 
 
 class Rules(NamedTuple):
@@ -33,6 +34,7 @@ class Rules(NamedTuple):
     reads: List[str]  # the outputs that it reads, in its order
     size: List[int]  # height and width of the network's input
     classes: int  # how many there are
+    points: List[int]  # how many an object has, and numbers of each; empty: none
 
 
 def detections(outputs: Mapping[str, Array], rules: Mapping[str, object]) -> List[Detected]:
@@ -44,13 +46,21 @@ def detections(outputs: Mapping[str, Array], rules: Mapping[str, object]) -> Lis
         outputs: of the engine, by their names.
         rules: those of the bundle's plan, see `Rules`.
     """
+    return [one[:3] for one in poses(outputs, rules)]
+
+
+def poses(outputs: Mapping[str, Array], rules: Mapping[str, object]) -> List[Posed]:
+    """The same, and points `[n, points, 3]`: x, y, how sure it is. Without points in the rules there are none."""
     known = read_rules(rules)
     missing = [name for name in known.reads if name not in outputs]
     if missing:
         raise BundleError("the plan asks for detections, and there is no output %s" % " and ".join(missing))
     read = [outputs[name] for name in known.reads]
-    boxes, scores = clean(read, HEADS[known.head], known.size, known.classes)
-    return [_of_image(boxes[image], scores[image], known) for image in range(len(boxes))]
+    boxes, scores = clean(read, HEADS[known.head], known.size, known.classes, known.points)
+    points = np.zeros(boxes.shape[:2] + (0, 3), boxes.dtype)
+    if known.points:
+        points = points_in(read, HEADS[known.head], known.points)
+    return [_of_image(boxes[at], scores[at], points[at], known) for at in range(len(boxes))]
 
 
 def in_common(one: Mapping[str, Array], other: Mapping[str, Array], score: float, pixels: float) -> float:
@@ -100,6 +110,7 @@ def read_rules(rules: Mapping[str, object]) -> Rules:
         reads=_list(rules, "reads") or ["boxes", "scores"],
         size=_list(rules, "size"),
         classes=int(_number({"classes": 0, **rules}, "classes")),
+        points=_list(rules, "points"),
     )
 
 
@@ -117,7 +128,7 @@ def _number(rules: Mapping[str, object], name: str) -> float:
     return value
 
 
-def _of_image(boxes: Array, scores: Array, rules: Rules) -> Detected:
+def _of_image(boxes: Array, scores: Array, points: Array, rules: Rules) -> Posed:
     parts = list(_candidates(scores, rules))
     classes, anchors = [np.concatenate([part[place] for part in parts]) for place in (0, 1)]
     boxes, scores = boxes[anchors], scores[classes, anchors]
@@ -127,7 +138,7 @@ def _of_image(boxes: Array, scores: Array, rules: Rules) -> Detected:
     ]
     chosen = np.concatenate(kept) if kept else np.zeros(0, np.int64)
     chosen = chosen[_descending(scores[chosen])][: rules.detections]
-    return boxes[chosen], scores[chosen], classes[chosen] + rules.first_label
+    return boxes[chosen], scores[chosen], classes[chosen] + rules.first_label, points[anchors[chosen]]
 
 
 def _candidates(scores: Array, rules: Rules) -> Iterator[Tuple[Array, Array]]:

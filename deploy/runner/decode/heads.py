@@ -5,7 +5,8 @@ as nodes of a graph. The layouts are the published ones:
 
     clean      boxes [n, anchors, 4] and scores [n, classes, anchors]: what detectors of our own give, and torchvision's
     yolov5     [n, anchors, 5 + classes]: also YOLOv7; https://github.com/ultralytics/yolov5
-    yolov8     [n, 4 + classes, anchors]: also YOLOv9 and YOLO11; https://docs.ultralytics.com
+    yolov8     [n, 4 + classes, anchors]: also YOLOv9 and YOLO11; https://docs.ultralytics.com. Of those that find
+               points, too: [n, 4 + classes + points * 3, anchors], x, y and how sure it is (or 2: x and y) of each
     yolov10    [n, detections, 6]: one box for each object (Wang et al., 2024)
     yolox      [n, anchors, 5 + classes]: relative to cells (Ge et al., 2021)
     detr       logits [n, queries, classes + 1] and boxes [n, queries, 4]: of the image's size (Carion et al., 2020)
@@ -52,7 +53,9 @@ HEADS: Dict[str, Head] = {
 }
 
 
-def clean(outputs: Sequence[Array], head: Head, size: Sequence[int], classes: int) -> Tuple[Array, Array]:
+def clean(
+    outputs: Sequence[Array], head: Head, size: Sequence[int], classes: int, points: Sequence[int] = ()
+) -> Tuple[Array, Array]:
     """Boxes `[n, anchors, 4]` (x1, y1, x2, y2 in pixels of the network's input) and scores `[n, classes, anchors]`.
 
     Args:
@@ -60,9 +63,12 @@ def clean(outputs: Sequence[Array], head: Head, size: Sequence[int], classes: in
         head: its kind.
         size: height and width of the network's input.
         classes: how many there are, where a box has one label.
+        points: how many an object has, and numbers of each; empty: none.
     """
-    sizes_of([one.shape for one in outputs], head, classes)
+    known = sizes_of([one.shape for one in outputs], head, classes, points)[1]
     boxes, scores = _parts(outputs, head)
+    if points:
+        scores = scores[..., :known]
     if head.strides:
         cells, steps = grid(head.strides, size)
         boxes = np.concatenate([(boxes[..., :2] + cells) * steps, np.exp(boxes[..., 2:]) * steps], axis=-1)
@@ -74,7 +80,17 @@ def clean(outputs: Sequence[Array], head: Head, size: Sequence[int], classes: in
     return boxes, _of_classes(scores, head, classes)
 
 
-def sizes_of(shapes: Sequence[Sequence[int]], head: Head, classes: int) -> Tuple[int, int, int]:
+def points_in(outputs: Sequence[Array], head: Head, points: Sequence[int]) -> Array:
+    """Points `[n, anchors, points, 3]`: x and y in pixels of the network's input, and how sure it is (1: not said)."""
+    count, each = points
+    numbers = _parts(outputs, head)[1][..., -count * each :]
+    found = numbers.reshape(numbers.shape[:2] + (count, each))
+    return found if each == 3 else np.concatenate([found, np.ones_like(found[..., :1])], axis=-1)
+
+
+def sizes_of(
+    shapes: Sequence[Sequence[int]], head: Head, classes: int, points: Sequence[int] = ()
+) -> Tuple[int, int, int]:
     """Images, classes and anchors, from the shapes of the outputs.
 
     Raises:
@@ -90,6 +106,7 @@ def sizes_of(shapes: Sequence[Sequence[int]], head: Head, classes: int) -> Tuple
     if head.classes_first:
         anchors, numbers = numbers, anchors
     numbers -= 4 * (at == 0 and len(head.outputs) == 1) + (head.scores in ("object", "softmax"))
+    numbers -= points[0] * points[1] if points else 0
     if numbers < 1:
         raise BundleError("shape %s has no room for scores" % list(shapes[at]))
     return images, classes if head.scores == "label" else numbers, anchors

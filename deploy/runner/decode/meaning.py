@@ -1,17 +1,18 @@
 """What the outputs of an engine mean, image by image, by the plan: what an application would go on with."""
 
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, List, Mapping, Optional
 
 import numpy as np
 
 from ..interface.tensors import Array
-from .detections import detections
+from .detections import poses
 
 FIRST = 5  # classes of an image, best first
 
 
 def meaning(outputs: Mapping[str, Array], plan: Mapping[str, Any]) -> List[Dict[str, Any]]:
-    """For each image `boxes`, `scores` and `labels`, or a `mask`; nothing where the plan does not say what it is.
+    """For each image `boxes`, `scores`, `labels` and, of who finds them, `points`; or a `mask`; nothing where the plan
+    does not say what it is.
 
     Args:
         outputs: of one run, by their names.
@@ -19,7 +20,7 @@ def meaning(outputs: Mapping[str, Array], plan: Mapping[str, Any]) -> List[Dict[
     """
     rules, task = plan.get("detection") or {}, plan.get("task") or {}
     if rules:
-        return [_detected(*found) for found in detections(outputs, rules)]
+        return [_detected(*found) for found in poses(outputs, rules)]
     if task.get("kind") == "detection" and {"boxes", "scores", "labels"} <= set(outputs):
         return [_searched(outputs, image) for image in range(len(outputs["scores"]))]
     first = outputs[str((plan.get("outputs") or [{"name": sorted(outputs)[0]}])[0]["name"])]
@@ -33,8 +34,11 @@ def meaning(outputs: Mapping[str, Array], plan: Mapping[str, Any]) -> List[Dict[
     return [{} for _ in range(len(first))]
 
 
-def _detected(boxes: Array, scores: Array, labels: Array) -> Dict[str, Any]:
-    return {"boxes": boxes.tolist(), "scores": scores.tolist(), "labels": labels.tolist()}
+def _detected(boxes: Array, scores: Array, labels: Array, points: Optional[Array] = None) -> Dict[str, Any]:
+    found = {"boxes": boxes.tolist(), "scores": scores.tolist(), "labels": labels.tolist()}
+    if points is not None and points.shape[1]:
+        found["points"] = points.tolist()
+    return found
 
 
 def _searched(outputs: Mapping[str, Array], image: int) -> Dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Dict, List, Optional
 import numpy as np
 
 from ..backends import open_backend
-from ..decode.detections import detections
+from ..decode.detections import poses
 from ..interface.tensors import Array, Feeds, fit, noise, plain_array
 from ..system.events import emit, tell
 from ..system.failures import BundleError, DeviceError
@@ -186,17 +186,19 @@ def _save(out: str, model: str, place: int, output: str, array: Array) -> Dict[s
 
 
 def _detect(out: str, model: str, results: Feeds, rules: Dict[str, object]) -> Dict[str, object]:
-    """detections-<model>.json: for each sample its boxes, scores and labels, best first."""
+    """detections-<model>.json: for each sample its boxes, scores, labels and points if it has some, best first."""
     if not all(np.isfinite(one).all() for one in results.values()):
         raise DeviceError("the boxes or scores of %s are NaN or infinite" % model, "try precision fp32")
-    rows = [
-        {
+    rows = []
+    for where, sure, labels, points in poses(results, rules):
+        row = {
             "boxes": [[round(side, 3) for side in box] for box in where.tolist()],
             "scores": [round(score, 6) for score in sure.tolist()],
             "labels": labels.tolist(),
         }
-        for where, sure, labels in detections(results, rules)
-    ]
+        if points.shape[1]:
+            row["points"] = np.round(points.astype(np.float64), 3).tolist()
+        rows.append(row)
     path = os.path.join(out, "detections-%s.json" % model)
     write(path, json.dumps(rows, sort_keys=True).encode("utf-8"))
     count = sum(len(row["labels"]) for row in rows)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.data.formats.coco_rows import checked
@@ -34,6 +35,7 @@ from jetpress.pipeline.data.formats.pictures import MOST_PIXELS, size_of
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.task import TaskConfig
 
+POSES = ("keypoints", "pose")
 SPLITS = {"train": "train", "val": "validation", "valid": "validation", "test": "test"}
 Row = Mapping[str, Any]
 COLUMNS = ("images", "annotations", "categories")
@@ -48,7 +50,7 @@ def read(config: DataConfig, task: TaskConfig) -> Marked:
         RecipeError: one message for each fault, with the file and the number of the annotation.
     """
     root = Path(str(config.root))
-    files = dict(_files(root))
+    files = dict(_files(root, points=task.kind in POSES))
     if "train" not in files:
         raise RecipeError(f"{root} holds no train.json", "train.json, val.json, test.json in COCO's format")
     findings, splits, told = Findings(str(root)), dict[str, list[tuple[str, Mark]]](), dict[str, Row]()
@@ -70,7 +72,7 @@ def read(config: DataConfig, task: TaskConfig) -> Marked:
     return Marked(splits, origin, *_words(order, names, task.kind))
 
 
-def _files(root: Path) -> Iterator[tuple[str, Path]]:
+def _files(root: Path, *, points: bool = False) -> Iterator[tuple[str, Path]]:
     for name, split in SPLITS.items():
         ways = (
             f"{name}.json",
@@ -79,7 +81,8 @@ def _files(root: Path) -> Iterator[tuple[str, Path]]:
             f"annotations/{name}.json",
         )
         given = [root / way for way in ways if (root / way).is_file()]
-        given += sorted(root.glob(f"annotations/instances_{name}*.json"))
+        for content in ("person_keypoints", "instances")[not points :]:
+            given += sorted(root.glob(f"annotations/{content}_{name}*.json"))
         if given:
             yield split, given[0]
 
@@ -134,7 +137,7 @@ def _words(
     """Names of the classes, or of the points; and which of these change places in a mirror."""
     if kind == "segmentation":
         return ("background", *names), ()
-    if kind != "keypoints":
+    if kind not in POSES:
         return names, ()
     points = next(
         (tuple(map(str, one["keypoints"])) for _, one in order.values() if one.get("keypoints")), ()
@@ -145,7 +148,7 @@ def _words(
     swaps = {
         tuple(sorted((points.index(a), points.index(b)))) for a, b in other.items() if a != b and b in points
     }
-    return points, tuple((a, b) for a, b in sorted(swaps))
+    return points if kind == "keypoints" else names, tuple((a, b) for a, b in sorted(swaps))
 
 
 def _images(
@@ -167,13 +170,14 @@ def _images(
             findings.wrong(place, f"there is no category {one.get('category_id')}")
         else:
             of_image[one["image_id"]].append(one)
+    count = max((len(one.get("keypoints") or ()) // 3 for one in told["annotations"]), default=0)
     for image in told["images"]:
         file = _file(str(image.get("file_name")), path, root)
         if file is None:
             findings.wrong(f"{path}: image {image.get('id')}", f"there is no {image.get('file_name')}")
             continue
         rows = of_image[image.get("id")]
-        yield str(file), _mark(rows, numbers, kind, (path, str(file)), findings)
+        yield str(file), _mark(rows, numbers, kind, count, (path, str(file)), findings)
 
 
 def _file(name: str, path: Path, root: Path) -> Path | None:
@@ -191,6 +195,7 @@ def _mark(
     rows: Sequence[Row],
     numbers: Mapping[int, int],
     kind: str | None,
+    points: int,
     files: tuple[Path, str],
     findings: Findings,
 ) -> Mark:
@@ -199,7 +204,7 @@ def _mark(
     if kind == "multilabel":
         return Values(np.isin(np.arange(len(numbers)), labels).astype(np.float32))
     if kind == "keypoints":
-        return _pose(rows, path, findings)
+        return _pose(rows, points, path, findings)
     if kind == "segmentation":
         return _areas(rows, labels, path, findings)
     size, kept = size_of(image) or (1, 1), list[tuple[float, float, float, float]]()
@@ -211,7 +216,8 @@ def _mark(
         x, y, width, height = map(float, box)
         kept.append((x, y, x + width, y + height))
     crowd = [bool(one.get("iscrowd", 0)) for one in rows]
-    return boxes_of(f"{path}: {image}", kept, labels, size, findings, crowd)
+    posed = _points_of(rows, points, path, findings) if kind == "pose" else None
+    return boxes_of(f"{path}: {image}", kept, labels, size, findings, crowd, posed)
 
 
 def _areas(rows: Sequence[Row], labels: Sequence[int], path: Path, findings: Findings) -> Outlines:
@@ -264,21 +270,27 @@ def _runs(shape: Row) -> Runs | None:
         return None
 
 
-def _pose(rows: Sequence[Row], path: Path, findings: Findings) -> Points:
+def _pose(rows: Sequence[Row], count: int, path: Path, findings: Findings) -> Points:
     """Points of the largest object that has some."""
     posed = [one for one in rows if any(one.get("keypoints") or ())]
     if len(posed) > 1:
         findings.note(path, "images show several objects: the points of the largest are taken")
     if not posed:
-        count = max((len(one.get("keypoints") or ()) // 3 for one in rows), default=0)
         findings.note(path, "images have no points")
         return Points(np.zeros((count, 3), np.float32))
     largest = max(posed, key=lambda one: float(one.get("area") or 0))
-    if len(largest["keypoints"]) % 3:
-        findings.wrong(
-            f"{path}: annotation {largest.get('id')}", "keypoints are not x, y, visibility of each point"
-        )
-        return Points(np.zeros((0, 3), np.float32))
-    found = np.array(largest["keypoints"], np.float32).reshape(-1, 3)
-    found[:, 2] = found[:, 2] > 0
-    return Points(found)
+    return Points(_points_of([largest], count, path, findings)[0])
+
+
+def _points_of(rows: Sequence[Row], count: int, path: Path, findings: Findings) -> NDArray[np.float32]:
+    """Of each object ``[points, 3]``: x, y, whether it is there; of those that have none: nowhere."""
+    found = np.zeros((len(rows), count, 3), np.float32)
+    for one, row in zip(found, rows, strict=True):
+        given = row.get("keypoints") or [0] * 3 * count
+        if len(given) != 3 * count:
+            wanted = f"keypoints are {len(given)} numbers, not x, y, visibility of each of {count} points"
+            findings.wrong(f"{path}: annotation {row.get('id')}", wanted)
+            continue
+        one[:] = np.array(given, np.float32).reshape(-1, 3)
+        one[:, 2] = one[:, 2] > 0
+    return found

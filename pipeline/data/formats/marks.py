@@ -28,6 +28,8 @@ class Boxes:
     """``[k]``, from 0."""
     crowd: NDArray[np.bool_]
     """``[k]``: stands for many objects; what is found in it is neither right nor wrong."""
+    points: NDArray[np.float32] | None = None
+    """``[k, points, 3]``: x, y in pixels of the upright image, and whether it is there; None: nobody asks."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ class Findings:
 
 def boxes_of(
     place: object, rows: Sequence[tuple[float, float, float, float]], labels: Sequence[int], size: tuple[int, int],
-    findings: Findings, crowd: Sequence[bool] = (),
+    findings: Findings, crowd: Sequence[bool] = (), points: NDArray[np.float32] | None = None,
 ) -> Boxes:  # fmt: skip
     """Boxes inside of an image of (width, height); those without area are left out, twice the same is once.
 
@@ -142,8 +144,9 @@ def boxes_of(
         size: of the image.
         findings: told of what is wrong.
         crowd: of each; empty: none is.
+        points: of each ``[points, 3]``, or None.
     """
-    kept: dict[tuple[Any, ...], bool] = {}
+    kept: dict[tuple[Any, ...], int] = {}
     width, height = size
     for number, (x1, y1, x2, y2) in enumerate(rows):
         inside = (max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height)))
@@ -154,13 +157,14 @@ def boxes_of(
         elif (key := (*inside, labels[number])) in kept:
             findings.note(place, "boxes are there twice and count once")
         else:
-            kept[key] = bool(crowd[number]) if crowd else False
+            kept[key] = number
     array = np.array([[*key] for key in kept], np.float64).reshape(-1, 5)
     if not len(array):
         findings.note(place, "images have no object: background")
-    return Boxes(
-        array[:, :4].astype(np.float32), array[:, 4].astype(np.int64), np.array([*kept.values()], np.bool_)
-    )
+    chosen = np.array([*kept.values()], np.int64)
+    crowds = np.array(crowd, np.bool_)[chosen] if crowd else np.zeros(len(chosen), np.bool_)
+    found = None if points is None else points[chosen]
+    return Boxes(array[:, :4].astype(np.float32), array[:, 4].astype(np.int64), crowds, found)
 
 
 def leads_to_file(path: Path, asked: Callable[[Path], bool] = Path.is_file) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.data.formats.data_yaml import SPLITS, base_of, described, told_by
@@ -136,6 +137,7 @@ def _marks(
     ]
     if kind == "keypoints":
         return _pose(file, rows, points, (width, height), findings)
+    posed = _points_of(file, rows, points, (width, height), findings) if kind == "pose" else None
     rows = [row[:5] for row in rows] if points else rows
     if kind == "segmentation":
         outlines = [_outline(row, width, height) for row in rows]
@@ -146,7 +148,8 @@ def _marks(
     for row in rows:
         outline = _outline(row, width, height)
         boxes.append((*outline.min(0).tolist(), *outline.max(0).tolist()))
-    return boxes_of(file, boxes, [int(row[0]) for row in rows], (width, height), findings)
+    labels = [int(row[0]) for row in rows]
+    return boxes_of(file, boxes, labels, (width, height), findings, points=posed)
 
 
 def _row(place: str, line: str, names: Sequence[str], findings: Findings) -> list[float] | None:
@@ -196,20 +199,32 @@ def _pose(
     findings: Findings,
 ) -> Points:
     """Points of the largest object."""
-    if shape is None:
-        raise RecipeError(
-            f"{file}: task.kind is keypoints, and data.yaml has no kpt_shape", "kpt_shape: [17, 3]"
-        )
-    count, each = shape
-    found = np.zeros((count, 3), np.float32)
     if len(rows) > 1:
         findings.note(file, "images show several objects: the points of the largest are taken")
-    if rows:
-        row = max(rows, key=lambda one: one[3] * one[4])
+    largest = [max(rows, key=lambda one: one[3] * one[4])] if rows else []
+    found = _points_of(file, largest, shape, size, findings)
+    return Points(found[0] if rows else np.zeros(found.shape[1:], np.float32))
+
+
+def _points_of(
+    file: Path,
+    rows: Sequence[Sequence[float]],
+    shape: tuple[int, int] | None,
+    size: tuple[int, int],
+    findings: Findings,
+) -> NDArray[np.float32]:
+    """Of each object ``[points, 3]``: x, y in pixels, whether it is there."""
+    if shape is None:
+        raise RecipeError(
+            f"{file}: points are asked for, and data.yaml has no kpt_shape", "kpt_shape: [17, 3]"
+        )
+    count, each = shape
+    found = np.zeros((len(rows), count, 3), np.float32)
+    for one, row in zip(found, rows, strict=True):
         if len(row) != 5 + count * each:
             findings.wrong(file, f"{len(row)} numbers, kpt_shape {list(shape)} asks for {5 + count * each}")
-            return Points(found)
+            continue
         values = np.array(row[5:], np.float32).reshape(count, each)
-        found[:, :2] = values[:, :2] * np.array(size, np.float32)
-        found[:, 2] = values[:, 2] > 0 if each == 3 else (values != 0).any(1)
-    return Points(found)
+        one[:, :2] = values[:, :2] * np.array(size, np.float32)
+        one[:, 2] = values[:, 2] > 0 if each == 3 else (values != 0).any(1)
+    return found

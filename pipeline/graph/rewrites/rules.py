@@ -72,6 +72,7 @@ REWRITES = (
         ("MaxPool", "LayerNormalization", "BatchNormalization", "GroupNormalization"),
         attributes.one_output,
     ),
+    Rewrite("indices of MaxPool by ArgMax", ("MaxPool",), windows.pool_indices),
     Rewrite("TopK of the smallest by negating", ("TopK",), values.smallest, (8, 5)),
     Rewrite("batch first by Transpose", ("LSTM", "GRU", "RNN"), values.batch_first),
     Rewrite("initial states written out", ("LSTM", "GRU", "RNN"), values.initial_states, since=(10, 0)),

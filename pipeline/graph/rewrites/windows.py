@@ -81,6 +81,31 @@ def dilated_pool(at: Site) -> ir.Value | bool:
     return value
 
 
+def pool_indices(at: Site) -> tuple[ir.Value, ...] | bool:
+    """Where the largest of each window lies, counted through the whole tensor: by ArgMax, as windows do not overlap."""
+    if len(at.node.outputs) < 2:
+        return False
+    shape, kernel = [size or 0 for size in at.shape() or []], np.array(at.attribute("kernel_shape"))
+    sizes, strides = np.array(shape[2:]), at.attribute("strides") or [1] * len(kernel)
+    plain = not any(at.attribute("pads") or []) and not at.attribute("storage_order", 0)
+    plain = plain and all(one == 1 for one in at.attribute("dilations") or [])
+    if not (plain and np.prod(shape) and (kernel == strides).all() and not (sizes % kernel).any()):
+        raise RefusedError("its shape is open, or its windows overlap, are padded or do not fill it")
+    counts = sizes // kernel
+    order = [0, 1, *range(2, 2 + 2 * len(kernel), 2), *range(3, 3 + 2 * len(kernel), 2)]
+    apart = np.stack([counts, kernel], axis=1).ravel()
+    windows = at.op("Reshape", at.x(), at.constant(np.array([*shape[:2], *apart])))
+    windows = at.op("Transpose", windows, perm=order)
+    windows = at.op("Reshape", windows, at.constant(np.array([*shape[:2], *counts, kernel.prod()])))
+    place = at.op("ArgMax", windows, axis=len(shape), keepdims=0)
+    inside = np.arange(sizes.prod()).reshape(sizes)[tuple(map(slice, kernel))].ravel()
+    corners = np.arange(sizes.prod()).reshape(sizes)[tuple(slice(None, None, step) for step in kernel)]
+    planes = sizes.prod() * np.arange(shape[0] * shape[1]).reshape(*shape[:2], *[1] * len(kernel))
+    indices = at.op("Add", at.op("Gather", at.constant(inside), place), at.constant(corners))
+    found = at.op("MaxPool", at.x(), kernel_shape=kernel.tolist(), strides=kernel.tolist())
+    return found, at.op("Add", indices, at.constant(planes))
+
+
 def _pads(at: Site) -> NDArray[Any]:
     """Of every dimension: before in the first row, behind in the second."""
     axes, pads, rank = at.constant_of(3), at.constant_of(1), at.rank()

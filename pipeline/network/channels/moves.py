@@ -205,6 +205,19 @@ def index(call: Call) -> Value:
     return [*rest[:first], *outsides(call.shapes[0][first : first + new]), *rest[first:]]
 
 
+def index_put(call: Call) -> Value:
+    """``x[mask] = y``, ``x[i, j] = y``: the axes that are indexed stay; along the others what is written meets x."""
+    axes, values, indices = call.axes("self"), call.axes("values"), call.tensors("indices")
+    covered = sum(
+        len(one) for one in indices
+    )  # of numbers, several axes may index one: then more stays than must
+    call.fix(*axes[:covered], *values[: max(0, len(values) - len(axes[covered:]))])
+    for one, other in zip(reversed(axes[covered:]), reversed(values), strict=False):
+        if len(other) > 1:
+            call.unite(one, other)
+    return axes
+
+
 def index_select(call: Call) -> Value:
     """The axis that is indexed stays."""
     axes = list(call.axes("self"))

@@ -128,6 +128,7 @@ _RULES: dict[Rule, str] = {
     moves.repeat_interleave: "repeat_interleave",
     moves.pad: "pad constant_pad_nd",
     moves.index: "index",
+    moves.index_put: "index_put",
     moves.index_select: "index_select",
     moves.embedding: "embedding",
     moves.pixel_shuffle: "pixel_shuffle",

@@ -31,6 +31,9 @@ class TaskConfig(Section):
     iou: Annotated[float, Field(gt=0, le=1)] | None = None
     """Of two boxes of one class that overlap more than this, the one with the lower score is dropped. None: what the
     network says, or 0.65; 1 where the head has one box for each object."""
+    points: tuple[AtLeastOne, Annotated[int, Field(ge=2, le=3)]] | None = None
+    """Of ``pose``: how many points an object has, and the numbers that the network gives of each: 2 for x and y, 3 with
+    how sure it is. They follow its scores; ``kpt_shape`` in Ultralytics' files."""
     detections: AtLeastOne | None = None
     """The most that are kept for one image. None: what the network says, or 100."""
 

@@ -81,6 +81,8 @@ class DetectionRules:
     """Height and width of the network's input."""
     classes: int = 0
     """How many there are; 0: not known."""
+    points: tuple[int, ...] = ()
+    """How many points an object has, and numbers of each: 2 for x and y, 3 with how sure it is; empty: none."""
 
 
 @dataclass(frozen=True)

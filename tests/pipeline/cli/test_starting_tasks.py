@@ -27,7 +27,7 @@ class Net(nn.Module):
         self.body, self.shape, self.nc = nn.Conv2d(3, 8, 3, 32, 1), shape, nc
 
     def forward(self, x):
-        cells = self.body(x).mean() + torch.zeros(len(x), *(s + self.nc if s < 9 else s for s in self.shape))
+        cells = self.body(x).mean() + torch.zeros(len(x), *(s + self.nc if s < 11 else s for s in self.shape))
         return cells
 
 def v8(nc=80):
@@ -127,6 +127,17 @@ def test_a_head_is_known_by_its_shape_and_has_the_classes_of_the_data(
     recipe = written(f"net.py:{name}", "mine")
     assert (recipe.task.head, recipe.data.loss) == (head, str(here / "net.py") + ":loss")
     assert recipe.model.arguments == ({"nc": 2} if name == "v5" else {})
+
+
+def test_points_of_objects_are_counted_by_the_data(here: Path) -> None:
+    line = "0 0.5 0.5 0.2 0.2 0.5 0.5 2 0.4 0.4 2\n"
+    small.yolo(here / "mine", {0: line}, "[cat]", "kpt_shape: [2, 3]\n")
+    (here / "heads.py").write_text(HEADS + "\ndef pose():\n    return Net((4 + 2 * 3, 84), 1)\n")
+    recipe = written("heads.py:pose", "mine", task="pose")
+    assert (recipe.task.kind, recipe.task.head, recipe.task.points) == ("pose", "yolov8", (2, 3))
+    assert recipe.data.augment == "jitter"
+    with pytest.raises(RecipeError, match="1 classes and 2 points"):
+        written("heads.py:v8", "mine", task="pose")
 
 
 def test_torchvisions_detectors_and_segmenters_with_other_classes(here: Path) -> None:

@@ -37,7 +37,8 @@ def sample(kind: str) -> Sample:
     if kind == "points":
         middle = np.array([[25, 35, 1], [85, 5, 1]], np.float32)
         return Sample(image, wrapped(Points(middle), 60, 90, 255))
-    box = Boxes(np.array([BOX], np.float32), np.array([2]), np.array([False]))
+    points = np.array([[[10, 20, 1], [39, 49, 1], [0, 0, 0]]], np.float32) if kind == "pose" else None
+    box = Boxes(np.array([BOX], np.float32), np.array([2]), np.array([False]), points)
     return Sample(image, wrapped(box, 60, 90, 255))
 
 
@@ -83,6 +84,23 @@ def test_mirrored_points_change_sides() -> None:
             float(done.image[0, :, :32].float().mean()) < float(done.image[0, :, 32:].float().mean())
         )
     assert 0 < turned < 8
+
+
+@pytest.mark.parametrize("augment", ["flip-crop", "jitter", "mosaic"])
+def test_points_stay_in_the_corners_of_their_boxes(augment: str) -> None:
+    config, sides = replace(CONFIG, augment=augment), set()  # type: ignore[arg-type]
+    for seed in range(12):
+        done = placed(sample("pose"), config, "stretch", seed, lambda: [sample("pose")] * 3, swaps=((0, 1),))
+        whole = batched([done.marks], done.size)
+        for (x1, y1, x2, y2), points in zip(
+            whole["boxes"][0].tolist(), whole["points"][0].tolist(), strict=True
+        ):
+            assert points[2][2] == 0
+            for x, y, there in points[:2]:
+                assert not there or (min(abs(x - x1), abs(x - x2)) < 2 and min(abs(y - y1), abs(y - y2)) < 2)
+            if points[0][2] and points[1][2]:
+                sides.add(points[0][1] < points[1][1])  # in a mirror the upper one is the second
+    assert sides == {True, False}
 
 
 def test_the_same_seed_gives_the_same() -> None:

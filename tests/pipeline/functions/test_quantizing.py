@@ -101,3 +101,24 @@ def test_what_does_not_go_is_one_message(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="precision"):
         jetpress.quantize(convolutions(), images(), tmp_path / "a.onnx", target="nano")
     assert not list(tmp_path.iterdir())
+
+
+def test_recurrent_layers_without_calibration(tmp_path: Path) -> None:
+    class Reader(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rows, self.last = torch.nn.LSTM(8, 16, batch_first=True), torch.nn.Linear(16, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.last(self.rows(x)[0][:, -1])
+
+    torch.manual_seed(0)
+    module, samples = Reader().eval(), torch.randn(16, 5, 8)
+    made = jetpress.quantize(module, samples, tmp_path / "a.onnx", method="dynamic")
+    assert {one.op_type for one in onnx.load(made.path).graph.node} >= {
+        "DynamicQuantizeLSTM",
+        "MatMulInteger",
+    }
+    assert (made.report.method, made.report.images, made.report.met) == ("dynamic", 0, True)
+    with pytest.raises(RecipeError, match="TensorRT has no dynamic quantization"):
+        jetpress.quantize(module, samples, tmp_path / "b.onnx", target="xavier", method="dynamic")

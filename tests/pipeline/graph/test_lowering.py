@@ -99,6 +99,7 @@ CASES = {
     "ScatterElements that adds as a product": (16, f'g ({X}, float[1,3,6,6] u) => (float[1,4,6,6] y) <int64[1,3,6,6] i = {{{SCATTER}}}> {{ y = ScatterElements<axis = 1, reduction = "add">(x, i, u) }}'),
     "ScatterND that adds as a product": (16, 'g (float[4,3,2] x, float[3,2] u) => (float[4,3,2] y) <int64[3,2] i = {1, 2, 1, 2, -1, 0}> { y = ScatterND<reduction = "add">(x, i, u) }'),
     "Einsum of many as Einsums of two": (13, 'g (float[2,3] x, float[3,4] v, float[4,5] w) => (float[5,2] y) { y = Einsum<equation = "ij,jk,kl->li">(x, v, w) }'),
+    "indices of MaxPool by ArgMax": (13, "g (float[2,4,6,9] x) => (float[2,4,3,3] y, int64[2,4,3,3] i) { r = Round(x) y, i = MaxPool<kernel_shape = [2, 3], strides = [2, 3]>(r) }"),
     "outputs that nobody uses left out": (17, f"g ({X}, float[6] s) => (float[1,4,6,6] y) {{ y, m, v = LayerNormalization(x, s) }}"),
     "TopK of the smallest by negating": (13, "g (float[3,6] x) => (float[3,2] y, int64[3,2] i) <int64[1] k = {2}> { y, i = TopK<largest = 0>(x, k) }"),
     "batch first by Transpose": (14, "g (float[2,5,3] x, float[1,16,3] w, float[1,16,4] r, float[2,1,4] h, float[2,1,4] c) => (float[2,5,1,4] y, float[2,1,4] p) { y, p, q = LSTM<hidden_size = 4, layout = 1>(x, w, r, , , h, c) }"),

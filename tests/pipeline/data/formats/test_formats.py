@@ -70,6 +70,16 @@ def test_yolo_for_other_tasks(tmp_path: Path) -> None:
     assert isinstance(points, Points)
     assert points.points.tolist() == [[10, 10, 1], [0, 0, 0]]
     assert found.swaps == ((0, 1),)
+    found = read("yolo", root, "pose")
+    (_, object_with_points), (_, background) = found.splits["train"][:2]
+    assert isinstance(object_with_points, Boxes)
+    assert isinstance(background, Boxes)
+    assert object_with_points.boxes.tolist() == [[0, 0, 40, 20]]
+    assert object_with_points.points is not None
+    assert object_with_points.points.tolist() == [[[10, 10, 1], [0, 0, 0]]]
+    assert background.points is not None
+    assert background.points.shape == (0, 2, 3)
+    assert (found.classes, found.swaps) == (("cat",), ((0, 1),))
 
 
 @pytest.mark.parametrize(
@@ -168,6 +178,21 @@ def test_coco_for_other_tasks(tmp_path: Path) -> None:
     assert points.points.tolist() == [[1, 2, 1], [3, 4, 1], [0, 0, 0]]
     assert found.classes == ("nose", "left_ear", "right_ear")
     assert found.swaps == ((1, 2),)
+    (root / "annotations").mkdir()
+    (root / "train.json").rename(root / "annotations" / "person_keypoints_train2017.json")
+    rows = [
+        dict(row),
+        {**row, "bbox": [0, 0, 9, 9]},
+        {"bbox": [5, 5, 4, 4]},
+    ]  # the second is the first once more
+    small.coco(tmp_path / "boxes", rows, categories=[category])
+    (tmp_path / "boxes" / "train.json").rename(root / "annotations" / "person_keypoints_train2017.json")
+    found = read("coco", root, "pose")
+    mark = found.splits["train"][0][1]
+    assert isinstance(mark, Boxes)
+    assert mark.points is not None
+    assert mark.points.tolist() == [[[1, 2, 1], [3, 4, 1], [0, 0, 0]], [[0, 0, 0]] * 3]
+    assert (found.classes, found.swaps) == (("cat",), ((1, 2),))
 
 
 @pytest.mark.parametrize(

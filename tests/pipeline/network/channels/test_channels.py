@@ -244,6 +244,33 @@ def test_what_a_network_keeps_for_inference_is_neither_used_nor_changed() -> Non
     assert not module.training
 
 
+class Masked(nn.Module):
+    """In training a parameter is written over some places, and a layer is left out by chance (wav2vec 2.0)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.mid, self.b, self.over = conv(3, 8), conv(8, 8), conv(8, 4), nn.Parameter(torch.rand(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x).movedim(1, -1).clone()
+        if self.training:
+            x[torch.rand(x.shape[:3]) < 0.5] = self.over
+        x = x.movedim(-1, 1)
+        if not self.training or torch.rand([]) < 0.5:
+            x = x + self.mid(x)
+        return self.b(x)
+
+
+def test_what_only_training_writes_is_cut_as_well() -> None:
+    module, x = Masked().eval(), (torch.randn(IMAGE),)
+    graph = channels.analyse(module, x)
+    (group,) = graph.groups
+    assert ("over", 0) in group.slices
+    smaller, step = channels.cut(module, x, graph, {group.name: [0, 5]})
+    assert not step["graph"]
+    assert smaller.train()(*x).shape == (2, 4, 8, 8)
+
+
 class Auxiliary(nn.Module):
     """A head that only trains, as GoogLeNet's."""
 
