@@ -66,7 +66,7 @@ def study(name: str, dense: nn.Module, asked: argparse.Namespace) -> None:
             began = time.process_time()
             cut = jetpress.prune(
                 dense, images[:2], macs=share, scope=scope, criterion=criterion, channel_multiple=asked.multiple,
-                batches=images.split(BATCH),
+                batches=images.split(BATCH), reconstruct=False,
             )  # fmt: skip
             chosen, began = time.process_time() - began, time.process_time()
             fitted = jetpress.prune(

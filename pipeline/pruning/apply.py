@@ -14,6 +14,7 @@ from jetpress.deploy.errors import StageError
 from jetpress.pipeline.data.loading import at_once, load
 from jetpress.pipeline.network import blocks, models
 from jetpress.pipeline.network.channels import ChannelGraph, Step, analyse, copied, cut, positions
+from jetpress.pipeline.network.channels.modes import evaluating
 from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.pruning.allocate import Removal
 from jetpress.pipeline.pruning.reconstruct import reconstruct
@@ -87,7 +88,8 @@ def fitted(dense: nn.Module, pruned: nn.Module, step: Step, images: tuple[Tensor
     """The weights that are left in ``pruned`` take over for those that ``step`` took away, judged on ``images``."""
     kept = {name: {k: torch.from_numpy(p) for k, p in axes.items()} for name, axes in positions(step).items()}
     batches = list(zip(*(torch.split(x, BATCH) for x in images), strict=True))
-    errors = reconstruct(dense.eval(), pruned.eval(), kept, batches).values()
+    with evaluating(dense), evaluating(pruned):
+        errors = reconstruct(dense, pruned, kept, batches).values()
     if errors:
         cut_, now = (
             sum(values) / len(errors) for values in zip(*((e.cut, e.fitted) for e in errors), strict=True)
