@@ -25,6 +25,7 @@ import jetpress
 from jetpress.pipeline.network import checkpoints
 from jetpress.pipeline.training.norms import measured_anew
 from studies.peers import pruning as peers
+from studies.peers.flap import flap
 from studies.real import FILES, named
 from studies.recovery_data import cifar, imagenet_small
 from studies.table import row, title
@@ -80,21 +81,35 @@ def study(name: str, dense: nn.Module, asked: argparse.Namespace) -> None:
             ]
             left = f"{fitted.size.macs / fitted.dense.macs:.3f}"
             row(name, f"{scope}, {criterion}", left, *figures, f"{chosen:.0f} + {spent - chosen:.0f}")
+        _flap(name, dense, share, images, test, labels, asked.multiple)
         if asked.peer:
             _peer(name, dense, share, images, test, labels, asked.multiple)
+
+
+def _flap(
+    name: str, dense: nn.Module, share: float, images: Tensor, test: Tensor, labels: Tensor, multiple: int
+) -> None:
+    began = time.process_time()
+    module = flap(dense, images, share, multiple)
+    spent, left = time.process_time() - began, _macs_left(dense, module, images[:1])
+    figures = [accuracy(one, test, labels) for one in (module, renormed(module, images))]
+    row(name, "FLAP-like, constants only", left, *figures, "", f"{spent:.0f}")
+
+
+def _macs_left(dense: nn.Module, module: nn.Module, *inputs: Tensor) -> str:
+    return f"{peers.macs(module, inputs) / peers.macs(dense, inputs):.3f}"
 
 
 def _peer(
     name: str, dense: nn.Module, share: float, images: Tensor, test: Tensor, labels: Tensor, multiple: int
 ) -> None:
-    module, inputs = copy.deepcopy(dense), (images[:1],)
-    whole, began = peers.macs(module, inputs), time.process_time()
+    module, inputs, began = copy.deepcopy(dense), (images[:1],), time.process_time()
     module = peers.torch_pruning(
         module, inputs, share, multiple, IGNORED if name.startswith("resnet") else ()
     )
     spent = time.process_time() - began
     figures = [accuracy(one, test, labels) for one in (module, renormed(module, images))]
-    row(name, "torch-pruning", f"{peers.macs(module, inputs) / whole:.3f}", *figures, "", f"{spent:.0f}")
+    row(name, "torch-pruning", _macs_left(dense, module, *inputs), *figures, "", f"{spent:.0f}")
 
 
 def _data(name: str, asked: argparse.Namespace) -> tuple[Tensor, Tensor, Tensor]:
