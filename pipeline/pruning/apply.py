@@ -17,13 +17,14 @@ from jetpress.pipeline.network.channels import ChannelGraph, Step, analyse, copi
 from jetpress.pipeline.network.channels.modes import evaluating
 from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.pruning.allocate import Removal
-from jetpress.pipeline.pruning.reconstruct import reconstruct
+from jetpress.pipeline.pruning.norms import settle
+from jetpress.pipeline.pruning.reconstruct import HELD, reconstruct
 from jetpress.pipeline.pruning.reduction import Limit, Proposal, Reduction, cost_of
 from jetpress.pipeline.recipe.sections.compression import PruneConfig
 from jetpress.pipeline.store.artifact import Checkpoint
 from jetpress.pipeline.store.facts.network import Check, CheckpointFacts, PrunedTime, Pruning, Width
 
-BATCH = 32
+BATCH = 16
 """Images that are walked through both networks at a time."""
 
 
@@ -87,9 +88,11 @@ def cut_and_saved(
 def fitted(dense: nn.Module, pruned: nn.Module, step: Step, images: tuple[Tensor, ...]) -> None:
     """The weights that are left in ``pruned`` take over for those that ``step`` took away, judged on ``images``."""
     kept = {name: {k: torch.from_numpy(p) for k, p in axes.items()} for name, axes in positions(step).items()}
-    batches = list(zip(*(torch.split(x, BATCH) for x in images), strict=True))
+    size = min(BATCH, max(2, len(images[0]) // HELD))
+    batches = list(zip(*(torch.split(x, size) for x in images), strict=True))
     with evaluating(dense), evaluating(pruned):
         errors = reconstruct(dense, pruned, kept, batches).values()
+        settle(pruned, batches)
     if errors:
         cut_, now = (
             sum(values) / len(errors) for values in zip(*((e.cut, e.fitted) for e in errors), strict=True)
