@@ -95,8 +95,8 @@ class Study:
         )  # fmt: skip
         assert fitted is not None
         spent, left = time.process_time() - began, fitted.size.macs / fitted.dense.macs
-        before = self._unfitted(cut.module) if cut else (None, None)
-        return Point(self.name, method, left, *before, self.accuracy(fitted.module), spent)
+        before, anew = self._unfitted(cut.module) if cut else (None, None)
+        return Point(self.name, method, left, before, anew, self.accuracy(fitted.module), spent)
 
     def peer(
         self, method: str, share: float, prune: Callable[[nn.Module, Tensor, float, int], nn.Module]

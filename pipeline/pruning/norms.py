@@ -41,7 +41,8 @@ def settle(module: nn.Module, batches: Sequence[tuple[Tensor, ...]]) -> None:
                 continue
             if owners.count(str(held[0].target)) == 1:
                 tensors = [operator.attrgetter(str(one.target))(source.module).data for one in held]
-                _settle(tensors, [values[node.args[0]] for values in known], bound(node)["eps"])
+                seen: fx.Node = bound(node)["input"]
+                _settle(tensors, [values[seen] for values in known], bound(node)["eps"])
 
 
 def _settle(tensors: Sequence[Tensor], inputs: Sequence[Tensor], eps: float) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,7 +99,7 @@ def reconstruct(
 
 
 def walk(
-    source: Trace, batches: Sequence[tuple[Tensor, ...]], wanted: Mapping[fx.Node, Product]
+    source: Trace, batches: Sequence[tuple[Tensor, ...]], wanted: Container[fx.Node]
 ) -> Iterator[tuple[fx.Node, list[dict[fx.Node, Any]]]]:
     """Run the graph over the batches in step; stop before each wanted operator to show what is known by then.
 

@@ -14,9 +14,9 @@ from tests.pipeline.pruning.test_reconstruct import far, images, network
 def test_training_sees_the_function_that_was_fitted() -> None:
     module, x = network(), images()
     with torch.no_grad():
-        module.norm.running_mean += 0.3
-        module.norm.running_var *= 2.0
-        module.last.running_mean -= 0.2
+        module.get_buffer("norm.running_mean").add_(0.3)
+        module.get_buffer("norm.running_var").mul_(2.0)
+        module.get_buffer("last.running_mean").sub_(0.2)
     settled = copy.deepcopy(module)
     settle(settled, [(x[:32],), (x[32:],)])
     assert far(module, settled, x) < 1e-9
@@ -31,7 +31,7 @@ def test_a_norm_that_runs_twice_or_has_no_scale_stays() -> None:
             self.norm, self.bare = nn.BatchNorm2d(3), nn.BatchNorm2d(3, affine=False)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.norm(torch.relu(self.norm(x))) + self.bare(x)
+            return torch.add(self.norm(torch.relu(self.norm(x))), self.bare(x))
 
     module = Twice().eval()
     before = copy.deepcopy(module.state_dict())

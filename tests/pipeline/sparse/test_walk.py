@@ -23,9 +23,9 @@ def test_batches_join_where_feature_maps_are_small(monkeypatch: pytest.MonkeyPat
     batches = [(torch.randn(2, 3, 14, 14),) for _ in range(6)]
     monkeypatch.setattr(reconstruct, "ALIVE", 4 * (8 + 8) * 12 * 12)  # two batches of the first feature map
     source = trace(module, batches[0], any_batch=True)
-    layers = {node: None for node in source.module.graph.nodes if operator_name(node).startswith("conv")}
+    layers = [node for node in source.module.graph.nodes if operator_name(node).startswith("conv")]
     seen: list[list[Tensor]] = [
-        [values[node.args[0]] for values in known]
+        [values[node.all_input_nodes[0]] for values in known]
         for node, known in reconstruct.walk(source, batches, layers)
     ]
     assert [len(one) for one in seen] == [2, 6, 6]
