@@ -24,6 +24,9 @@ from jetpress.pipeline.recipe.sections.compression import PruneConfig
 from jetpress.pipeline.store.artifact import Checkpoint
 from jetpress.pipeline.store.facts.network import Check, CheckpointFacts, PrunedTime, Pruning, Width
 
+TIMES = 4
+"""As many images are fitted on as ``data.calibration_images``, which is for looking at outputs: layers have thousands
+of weights."""
 BATCH = 16
 """Images that are walked through both networks at a time."""
 
@@ -77,7 +80,11 @@ def cut_and_saved(
         dense = copied(network.module) if reduction.config.reconstruct else None
         cut_now = cut_in_place(network, reduction.graph, found)
         if dense is not None:
-            images = at_once(load(network.data, network.seed, network.task), network.data.calibration_images)
+            data, count = (
+                load(network.data, network.seed, network.task),
+                TIMES * network.data.calibration_images,
+            )
+            images = at_once(data, count)
             fitted(dense, network.module, network.history[-1], images)
     else:
         cut_now = replace(facts.pruning or Pruning(), layers=(), blocks=())
