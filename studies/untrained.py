@@ -169,7 +169,7 @@ def accuracy(module: nn.Module, images: Tensor, labels: Tensor) -> float:
             module.eval()(x).argmax(1) == y
             for x, y in zip(images.split(BATCH), labels.split(BATCH), strict=True)
         ]
-    return 100 * float(torch.cat(right).float().mean())
+    return 100 * float(torch.cat(right).double().mean())
 
 
 def renormed(module: nn.Module, images: Tensor) -> nn.Module:
