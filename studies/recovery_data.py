@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
-from studies.real import imagenet
+from studies.real import imagenet, one_of_each
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -125,3 +125,15 @@ def imagenet_small(root: str, images: int, tested: int, size: int = 224) -> dict
     test = Pictures(both[:tested], labels[:tested])
     train = Photos(paths, [order.index(path.parent.name) for path in paths], varied)
     return {"train": train, "validation": halves[0], "test": test, "classes": order}
+
+
+def imagenet_untrained(root: str, tested: int, size: int = 224) -> dict[str, Pictures]:
+    """Where nothing is trained: centre crops of one image of each class, and all 1,150 validation images, shuffled."""
+    folder = Path(root)
+    shown, judged = one_of_each(folder), imagenet(folder).values()
+    pixels, labels = torch.cat([one.pixels for one in judged]), torch.cat([one.labels for one in judged])
+    some = torch.randperm(len(labels), generator=torch.Generator().manual_seed(1))[:tested]
+    return {
+        "train": Pictures(_resized(shown.pixels, size), shown.labels.tolist()),
+        "test": Pictures(_resized(pixels[some], size), labels[some].tolist()),
+    }

@@ -29,9 +29,9 @@ SIGNATURES = {
     "fold": "(model, example_inputs)",
     "load": "(folder, build, weights=None)",
     "plan": "(recipe=None, target='host', device=None, home=None, *, model=None, data=None, loss=None, metric=None, **tables)",  # noqa: E501
-    "prune": "(model, example_inputs, *, ratio=0.5, macs=None, params=None, latency=None, target='host', device=None, criterion='l2', scope='uniform', blocks=True, channel_multiple=8, ignore=(), limits=None, batches=None, loss=None, sensitivity_images=128, reconstruct=False, seed=0)",  # noqa: E501
+    "prune": "(model, example_inputs, *, ratio=0.5, macs=None, params=None, latency=None, target='host', device=None, criterion='l2', scope='uniform', blocks=True, channel_multiple=8, ignore=(), limits=None, batches=None, loss=None, sensitivity_images=128, reconstruct=None, seed=0)",  # noqa: E501
     "quantize": "(model, batches, path, *, target='host', precision='int8', **keys)",
-    "rounds": "(model, example_inputs, *, accuracy=None, drop=1.0, rounds=3, first_step=0.3, steps='even', ratio=0.5, macs=None, params=None, latency=None, target='host', device=None, criterion='l2', scope='uniform', blocks=True, channel_multiple=8, ignore=(), limits=None, batches=None, loss=None, sensitivity_images=128, reconstruct=False, seed=0)",  # noqa: E501
+    "rounds": "(model, example_inputs, *, accuracy=None, drop=1.0, rounds=3, first_step=0.3, steps='even', ratio=0.5, macs=None, params=None, latency=None, target='host', device=None, criterion='l2', scope='uniform', blocks=True, channel_multiple=8, ignore=(), limits=None, batches=None, loss=None, sensitivity_images=128, reconstruct=None, seed=0)",  # noqa: E501
     "run": "(recipe=None, target='host', device=None, home=None, *, model=None, data=None, loss=None, metric=None, **tables)",  # noqa: E501
     "save": "(slim, folder)",
     "sparsify": "(model, example_inputs, batches=None, **keys)",

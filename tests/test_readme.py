@@ -38,6 +38,7 @@ def test_make_test_is_lint_types_and_tests() -> None:
 
 
 def test_its_pictures_are_there_and_of_real_things() -> None:
-    terminal, report = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README)
+    terminal, report, curve = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README)
     assert f"python -m docs.terminal {terminal} jetpress run" in README
+    assert f"python -m studies.untrained_plot studies/log/untrained.json {curve}" in README
     assert (ROOT / report).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"

@@ -34,9 +34,8 @@ Work = tuple[list[int], int | None, slice]
 EVALUATION_BATCH = 4
 """Times ``data.batch_size``: without gradients there is room for more."""
 
-LARGEST, LEAST = 64 * 3 * 224**2, 8
-"""Elements of all inputs that are walked through a network together (a feature map of ResNet-50 is then 0.2 GB), but so
-many samples at least."""
+LARGEST, LEAST = 2**27, 8
+"""Elements of all inputs that are walked through a network together (0.5 GB), but so many samples at least."""
 
 
 @dataclass(frozen=True)

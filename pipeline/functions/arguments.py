@@ -42,7 +42,7 @@ class Cutting(TypedDict, total=False):
     batches: Iterable[object] | None
     loss: Loss | None
     sensitivity_images: int
-    reconstruct: bool
+    reconstruct: bool | None
     seed: int
 
 
@@ -53,7 +53,7 @@ DEFAULTS: dict[str, object] = {
     "target": "host",
     "channel_multiple": 8,
     "limits": None,
-    "reconstruct": False,
+    "reconstruct": None,
     "seed": 0,
 }
 
@@ -90,6 +90,8 @@ def configured(how: Mapping[str, Any], **also: object) -> PruneConfig:
     values = {
         name: how.get(name, DEFAULTS[name]) for name in Cutting.__annotations__ if name not in IN_MEMORY
     }
+    if values["reconstruct"] is None:
+        values["reconstruct"] = how.get("batches") is not None
     values |= {"ignore": list(values["ignore"]), "limits": dict(values["limits"] or {}), **also}
     try:
         return _adapter().validate_json(json.dumps(values, default=str), strict=True)

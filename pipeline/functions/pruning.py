@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import islice
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from jetpress.deploy.errors import RecipeError
+from jetpress.deploy.errors import RecipeError, StageError
 from jetpress.deploy.suggest import did_you_mean
 from jetpress.pipeline.data.loading import fit_in_memory
 from jetpress.pipeline.data.splits import Batch
@@ -43,6 +43,8 @@ class Shown:
     batches: tuple[Batch, ...]
     loss: Loss | None
     seed: int
+    must_fit: bool = False
+    """Weights are to be fitted, not only where that can be done."""
 
 
 @spelled
@@ -73,7 +75,8 @@ def prune(
         batches: of training data, the first 8 of them: inputs (a tensor or several), or pairs of inputs and target.
         loss: what the network returned and the target -> a scalar.
         sensitivity_images: ``measured`` only: samples that are looked at.
-        reconstruct: for who cannot train: layers are fitted by least squares to what they gave before on ``batches``.
+        reconstruct: layers are fitted by least squares to what they gave before on ``batches``. None: where there are
+            any, and the network can be traced at any batch size.
         seed: of ``random``.
 
     Returns:
@@ -84,7 +87,7 @@ def prune(
         StageError: the network cannot be traced, or no cut leaves the same function.
     """
     config = configured(how)
-    data = shown(config, how.get("batches"), how.get("loss"), how.get("seed", 0))
+    data = shown(config, how)
     return pruned(model, example_inputs, config, data, clock_of(config, how))
 
 
@@ -102,12 +105,13 @@ def clock_of(config: PruneConfig, how: Cutting) -> Clock | None:
     return Clock(bench_of(config, how.get("target", "host"), how.get("device")))
 
 
-def shown(config: PruneConfig, batches: Iterable[object] | None, loss: Loss | None, seed: int = 0) -> Shown:
+def shown(config: PruneConfig, how: Cutting) -> Shown:
     """The batches that are looked at, where any are needed.
 
     Raises:
         RecipeError: there is none, or no loss.
     """
+    batches, loss, seed = how.get("batches"), how.get("loss"), how.get("seed", 0)
     wanted = CRITERIA[config.criterion].data
     need = f"criterion={config.criterion!r}" if wanted else "scope='measured'"
     if not wanted and config.scope != "measured":
@@ -125,7 +129,7 @@ def shown(config: PruneConfig, batches: Iterable[object] | None, loss: Loss | No
         )
     if wanted == "gradients" and any(target is None for _, target in taken):
         raise RecipeError(f"{need} needs targets", "give batches of pairs (inputs, target)")
-    return Shown(taken, loss, seed)
+    return Shown(taken, loss, seed, must_fit=how.get("reconstruct") is True)
 
 
 def _batch(one: object) -> Batch:
@@ -161,7 +165,7 @@ def pruned(
     reduction = Reduction.over(graph, config, ranked, curves, history)
     whole = earlier.pruning.whole if earlier else reduction.costs()
     original = earlier.original if earlier else outline(network.module)
-    time, found = None, None
+    time, found, notes = None, None, network.notes
     if clock is not None:
         before_now = earlier.pruning.time if earlier else None
         time, found = clock.chosen(original, network.module, inputs, reduction, whole, before_now)
@@ -172,13 +176,13 @@ def pruned(
         dense = copied(network.module) if config.reconstruct else None
         smaller, steps, cut_now = cut_out(network.module, inputs, graph, found)
         if dense is not None:
-            fitted(dense, smaller, steps[-1], _images(data))
+            notes += _fitted(dense, smaller, steps[-1], data)
     return Pruned(
         module=network.back(smaller),
         pruning=replace(recorded(reduction, found, cut_now, whole), time=time),
         dense=earlier.dense if earlier else before,
         size=_size(smaller, inputs) if steps else before,
-        notes=network.notes,
+        notes=notes,
         history=(*history, *steps),
         original=original,
         inputs=inputs,
@@ -210,9 +214,30 @@ def _there(tensor: Tensor, place: torch.device) -> Tensor:
     )  # of the former no gradient is kept
 
 
+def _fitted(dense: nn.Module, smaller: nn.Module, step: Step, data: Shown) -> tuple[str, ...]:
+    """The weights take over; else why they do not.
+
+    Raises:
+        StageError: they must, and one of the networks cannot be traced.
+    """
+    try:
+        fitted(dense, smaller, step, _images(data))
+    except StageError as error:
+        if data.must_fit:
+            raise
+        return (f"the weights that stay were not fitted: {error}",)
+    return ()
+
+
 def _images(data: Shown) -> tuple[Tensor, ...]:
-    """All that is shown, as one batch on the CPU; no more than fits into memory with its feature maps."""
+    """All that is shown, as one batch on the CPU; no more than fits into memory with its feature maps.
+
+    Raises:
+        StageError: its inputs have no batch axis in common.
+    """
     inputs = [one for one, _ in data.batches]
+    if not all(batched(one) for one in inputs):
+        raise StageError("its inputs have no batch axis in common", "give reconstruct=False")
     images = tuple(torch.cat(parts).cpu() for parts in zip(*inputs, strict=True))
     most = fit_in_memory(tuple(x[:1] for x in images))
     return tuple(x[:most] for x in images)

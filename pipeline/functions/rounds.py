@@ -153,5 +153,5 @@ def rounds(
     config = configured(how, rounds=rounds, first_step=first_step, steps=steps)
     if not drop >= 0:
         raise RecipeError(f"jetpress.rounds: drop = {drop}", "give the points that may be lost: 0 or more")
-    data = shown(config, how.get("batches"), how.get("loss"), how.get("seed", 0))
+    data = shown(config, how)
     return Rounds(model, example_inputs, config, data, accuracy, drop, clock_of(config, how))

@@ -14,15 +14,20 @@ from jetpress.deploy.errors import StageError
 from jetpress.pipeline.data.loading import at_once, load
 from jetpress.pipeline.network import blocks, models
 from jetpress.pipeline.network.channels import ChannelGraph, Step, analyse, copied, cut, positions
+from jetpress.pipeline.network.channels.modes import evaluating
 from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.pruning.allocate import Removal
-from jetpress.pipeline.pruning.reconstruct import reconstruct
+from jetpress.pipeline.pruning.norms import settle
+from jetpress.pipeline.pruning.reconstruct import HELD, reconstruct
 from jetpress.pipeline.pruning.reduction import Limit, Proposal, Reduction, cost_of
 from jetpress.pipeline.recipe.sections.compression import PruneConfig
 from jetpress.pipeline.store.artifact import Checkpoint
 from jetpress.pipeline.store.facts.network import Check, CheckpointFacts, PrunedTime, Pruning, Width
 
-BATCH = 32
+TIMES = 4
+"""As many images are fitted on as ``data.calibration_images``, which is for looking at outputs: layers have thousands
+of weights."""
+BATCH = 16
 """Images that are walked through both networks at a time."""
 
 
@@ -75,7 +80,11 @@ def cut_and_saved(
         dense = copied(network.module) if reduction.config.reconstruct else None
         cut_now = cut_in_place(network, reduction.graph, found)
         if dense is not None:
-            images = at_once(load(network.data, network.seed, network.task), network.data.calibration_images)
+            data, count = (
+                load(network.data, network.seed, network.task),
+                TIMES * network.data.calibration_images,
+            )
+            images = at_once(data, count)
             fitted(dense, network.module, network.history[-1], images)
     else:
         cut_now = replace(facts.pruning or Pruning(), layers=(), blocks=())
@@ -86,8 +95,11 @@ def cut_and_saved(
 def fitted(dense: nn.Module, pruned: nn.Module, step: Step, images: tuple[Tensor, ...]) -> None:
     """The weights that are left in ``pruned`` take over for those that ``step`` took away, judged on ``images``."""
     kept = {name: {k: torch.from_numpy(p) for k, p in axes.items()} for name, axes in positions(step).items()}
-    batches = list(zip(*(torch.split(x, BATCH) for x in images), strict=True))
-    errors = reconstruct(dense.eval(), pruned.eval(), kept, batches).values()
+    size = min(BATCH, max(2, len(images[0]) // HELD))
+    batches = list(zip(*(torch.split(x, size) for x in images), strict=True))
+    with evaluating(dense), evaluating(pruned):
+        errors = reconstruct(dense, pruned, kept, batches).values()
+        settle(pruned, batches)
     if errors:
         cut_, now = (
             sum(values) / len(errors) for values in zip(*((e.cut, e.fitted) for e in errors), strict=True)

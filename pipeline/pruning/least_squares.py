@@ -5,6 +5,9 @@ weights stay where the samples say nothing of them. The constant ``b`` is not da
 
 Where there are fewer samples than columns, ``D = r (z'z + damping)^-1 z'`` is the same from a system of their number
 (Saunders, Gammerman & Vovk 1998, "Ridge regression learning algorithm in dual variables").
+
+How much damping is right depends on how many images there are for a layer's columns, and its positions in one image
+resemble each other: so :func:`validated` lets other images say.
 """
 
 from __future__ import annotations
@@ -14,8 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-DAMPING = 1e-3
-"""On the diagonal of ``z z'``, as a share of its mean."""
+DAMPINGS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+"""On the diagonal of ``z z'``, as a share of its mean: what is tried."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,10 @@ class LeastSquares:
         self.wanted += float(wanted.square().sum())
         self.missing += float(missing.square().sum())
         self.held.append((seen, missing))
-        if self.count >= seen.shape[-1]:
+        self._sum_up()
+
+    def _sum_up(self) -> None:
+        if self.held and (self.sums or self.count >= self.weight.shape[-1]):
             z, r = self._samples()
             more = [x.double() for x in (z.mT @ z, r.mT @ z, z.sum(1, keepdim=True), r.sum(1, keepdim=True))]
             self.sums = (
@@ -71,28 +77,48 @@ class LeastSquares:
         z, r = (torch.cat(parts, 1) for parts in zip(*self.held, strict=True))
         return z, r
 
-    def fitted(self) -> Fitted:
+    def join(self, other: LeastSquares) -> None:
+        """Take over the samples of another one, of the same weights."""
+        self.count, self.wanted = self.count + other.count, self.wanted + other.wanted
+        self.missing, self.held = self.missing + other.missing, self.held + other.held
+        pairs = zip(self.sums, other.sums, strict=True) if self.sums and other.sums else ()
+        self.sums = [one + more for one, more in pairs] or self.sums or other.sums
+        self._sum_up()
+
+    def error(self, fitted: Fitted) -> float:
+        """Squared error of what another one found on these samples."""
+        change = fitted.weight - self.weight
+        if self.held:
+            z, r = (x.double() for x in self._samples())
+            return float((r - z @ change.mT - fitted.constant[:, None]).square().sum())
+        gram, cross, z, r = self.sums
+        shifted = (r - z @ change.mT).squeeze(1)
+        moved = (change * (change @ gram - 2 * cross)).sum()
+        constant = fitted.constant * (self.count * fitted.constant - 2 * shifted)
+        return self.missing + float(moved + constant.sum())
+
+    def fitted(self, damping: float = DAMPINGS[0]) -> Fitted:
         """The solution; the weights as they were where there is none."""
-        change, constant, gained = self._by_columns() if self.sums else self._by_samples()
+        change, constant, gained = self._by_columns(damping) if self.sums else self._by_samples(damping)
         if not all(torch.isfinite(x).all() for x in (change, constant)):  # no sample, or too large ones
             change, constant, gained = torch.zeros_like(change), torch.zeros_like(constant), 0.0
         wanted = max(self.wanted, torch.finfo(torch.float64).tiny)
         after = max(self.missing - gained, 0.0)
         return Fitted(self.weight + change, constant, self.missing / wanted, after / wanted)
 
-    def _by_columns(self) -> tuple[Tensor, Tensor, float]:
+    def _by_columns(self, share: float) -> tuple[Tensor, Tensor, float]:
         gram, cross, z, r = self.sums
         z, r = (total * self.constant / self.count for total in (z, r))
-        damping = _damping(gram.diagonal(dim1=-2, dim2=-1).mean(-1))
+        damping = _damping(share, gram.diagonal(dim1=-2, dim2=-1).mean(-1))
         gram, cross = gram - self.count * z.mT @ z, cross - self.count * r.mT @ z
         damped = gram + damping * torch.eye(gram.shape[-1], dtype=gram.dtype)
         change = _solved(damped, cross.mT).mT
         gained = (change * (2 * cross - change @ gram)).sum() + self.count * r.square().sum()
         return change, (r - z @ change.mT).squeeze(1), float(gained)
 
-    def _by_samples(self) -> tuple[Tensor, Tensor, float]:
+    def _by_samples(self, share: float) -> tuple[Tensor, Tensor, float]:
         z, r = (x.double() for x in self._samples())
-        damping = _damping(z.square().sum(1).mean(-1))
+        damping = _damping(share, z.square().sum(1).mean(-1))
         means = [x.mean(1, keepdim=True) * self.constant for x in (z, r)]
         z, r = z - means[0], r - means[1]
         damped = z @ z.mT + damping * torch.eye(self.count, dtype=z.dtype)
@@ -107,6 +133,20 @@ def _solved(system: Tensor, right: Tensor) -> Tensor:
     return torch.cholesky_solve(right, torch.where(failed[:, None, None] == 0, factor, torch.nan))
 
 
-def _damping(mean: Tensor) -> Tensor:
+def _damping(share: float, mean: Tensor) -> Tensor:
     """For each group, ``[groups, 1, 1]``; one where nothing is seen."""
-    return torch.where(mean > 0, DAMPING * mean, 1.0)[:, None, None]
+    return torch.where(mean > 0, share * mean, 1.0)[:, None, None]
+
+
+def validated(learnt: LeastSquares, held: LeastSquares) -> Fitted:
+    """The solution on the samples of both, with the damping that does best on ``held`` when only ``learnt`` is seen."""
+    if not held.count:
+        return learnt.fitted()
+    best, least = DAMPINGS[0], held.error(learnt.fitted(DAMPINGS[0]))
+    for damping in DAMPINGS[1:]:
+        error = held.error(learnt.fitted(damping))
+        if not error < least:
+            break
+        best, least = damping, error
+    learnt.join(held)
+    return learnt.fitted(best)

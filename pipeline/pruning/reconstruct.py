@@ -19,7 +19,7 @@ from torch import Tensor, fx, nn
 
 from jetpress.deploy.console import progress
 from jetpress.pipeline.network.channels.graph import Trace, bound, operator_name, trace
-from jetpress.pipeline.pruning.least_squares import LeastSquares
+from jetpress.pipeline.pruning.least_squares import LeastSquares, validated
 from jetpress.pipeline.sparse.products import Product, products
 from jetpress.pipeline.sparse.reconstruct import columns, operand, put, samples, taken, walk
 
@@ -27,6 +27,8 @@ LARGEST = 8192
 """Columns of the systems that are solved (0.5 GB); a layer that has more stays as it is."""
 FOR_EACH, FEWEST = 8, 20_000
 """Samples (images times positions) that are looked at: for each column, and at least."""
+HELD = 4
+"""Every so manieth batch says how far the weights may go, before it is learnt from, too."""
 FAINT = 1e-3
 """A BatchNorm that scales a channel by less gives nothing to the sum that it is added to."""
 
@@ -57,7 +59,8 @@ def reconstruct(
         dense: the network before, in eval mode.
         pruned: the same without some of its channels or blocks.
         kept: name of a parameter -> axis -> the positions that are left of it.
-        batches: inputs ``[n, ...]`` without labels; all are in memory at once, with the feature maps of a few layers.
+        batches: inputs ``[n, ...]`` without labels; where feature maps are large the first of them are looked at, and
+            all where they are small.
 
     Returns:
         the error of every layer that was fitted, by its weight's name
@@ -140,7 +143,7 @@ def _together(dense: Iterator[Stop], pruned: Iterator[Stop]) -> Iterator[tuple[S
 
 def _same(old: Stop, new: Stop) -> bool:
     """Whether a layer sees what it saw before: nothing was cut before it."""
-    pairs = zip(_inputs(*old), _inputs(*new), strict=True)
+    pairs = zip(_inputs(*old), _inputs(*new), strict=False)
     return all(x.shape == z.shape and torch.equal(x, z) for x, z in pairs)
 
 
@@ -177,13 +180,14 @@ class _Layer:
         old, new = self.product
         count = max(FOR_EACH * self.weight.shape[-1], FEWEST) // len(pruned) + 1
         shift = self.sides[1].shift(new)
-        problem = LeastSquares(self.weight, constant=shift is not None)
-        for before, now in zip(dense, pruned, strict=True):
+        learnt, held = (LeastSquares(self.weight, constant=shift is not None) for _ in range(2))
+        for number, (before, now) in enumerate(zip(dense, pruned, strict=False)):
             x, z = before[operand(old)], now[operand(new)]
             some = torch.randperm(samples(z, new), generator=generator)[:count]
             wanted = columns(x, old, some)[self.groups] @ self.old.mT.float()
-            problem.add(columns(z, new, some), wanted + self._lacking(before, now, some))
-        fitted = problem.fitted()
+            part = held if number % HELD == HELD - 1 else learnt
+            part.add(columns(z, new, some), wanted + self._lacking(before, now, some))
+        fitted = validated(learnt, held)
         if shift is not None:
             shift[0].add_(fitted.constant.flatten().to(z.dtype), alpha=shift[1])
         put(self.sides[1].parameters[new.name].data, fitted.weight.to(z.dtype), new)

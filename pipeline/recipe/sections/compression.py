@@ -62,8 +62,8 @@ class PruneConfig(Section):
     blocks: bool = True
     """``measured`` only: whole residual blocks may go where that pays more than narrower layers."""
     reconstruct: bool = True
-    """After a cut every layer is fitted to what it gave before, by least squares on ``data.calibration_images``
-    training images, without labels: where fine-tuning follows, it begins there."""
+    """After a cut every layer is fitted to what it gave before, by least squares on four times
+    ``data.calibration_images`` training images, without labels: where fine-tuning follows, it begins there."""
     sensitivity_images: AtLeastOne = 128
     """``measured`` only: training images that the loss of accuracy is measured on."""
     channel_multiple: AtLeastOne | None = None

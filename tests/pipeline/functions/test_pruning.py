@@ -13,7 +13,7 @@ from torch.nn.utils import parametrizations
 from torch.optim.swa_utils import AveragedModel
 
 import jetpress
-from jetpress.deploy.errors import JetpressError, RecipeError
+from jetpress.deploy.errors import JetpressError, RecipeError, StageError
 from jetpress.pipeline.pruning.criteria import CRITERIA
 from tests.pipeline.functions.networks import INPUTS, Net, Stubborn, net, step
 
@@ -319,3 +319,27 @@ def test_a_sharded_network_is_refused_by_name(tmp_path: Any) -> None:
         assert all(torch.equal(whole[name], tensor) for name, tensor in trained.items())
     finally:
         distributed.destroy_process_group()
+
+
+def test_weights_are_fitted_where_there_are_batches() -> None:
+    model, batches = net().train(), [torch.randn(16, *INPUTS.shape[1:]) for _ in range(4)]
+    cut, slim = prune(model, batches=batches, reconstruct=False), prune(model, batches=batches)
+    assert slim.module.training
+    far = [
+        (made.module.eval()(batches[0]) - model.eval()(batches[0])).square().mean() for made in (cut, slim)
+    ]
+    assert far[1] < far[0] / 2
+    assert torch.equal(prune(model).module.second.weight, cut.module.second.weight)
+
+
+class Fixed(Net):
+    """Runs at its batch size only."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.reshape(2, *x.shape[1:]))
+
+
+def test_where_they_cannot_be_fitted_it_is_said_or_refused() -> None:
+    assert "were not fitted" in str(prune(Fixed(), batches=DATA))
+    with pytest.raises(StageError, match="cannot be traced"):
+        prune(Fixed(), batches=DATA, reconstruct=True)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from jetpress.pipeline.pruning.least_squares import DAMPING, LeastSquares
+from jetpress.pipeline.pruning.least_squares import DAMPINGS, LeastSquares, validated
 
 
 def drawn(seed: int, *shape: int) -> Tensor:
@@ -37,7 +37,7 @@ def test_no_other_weights_have_less_error(
     )
     z = z + 3.0
     found = problem(w, constant, z, y, batch).fitted()
-    damping = (DAMPING * z.square().sum(1).mean(-1)).sqrt()[:, None, None]
+    damping = (DAMPINGS[0] * z.square().sum(1).mean(-1)).sqrt()[:, None, None]
     ones, nothing = torch.ones(groups, count, int(constant)), torch.zeros(groups, columns, int(constant))
     a = torch.cat(
         [
@@ -87,3 +87,27 @@ def test_weights_stay_without_a_finite_sample() -> None:
     found = problem(weight, True, torch.full((1, 9, 5), torch.nan), drawn(2, 1, 9, 3), 4).fitted()
     assert torch.equal(found.weight, weight)
     assert not found.constant.any()
+
+
+@pytest.mark.parametrize(("few", "many"), [(3, 3), (3, 9), (9, 3), (9, 9)])
+def test_two_parts_are_one(few: int, many: int) -> None:
+    weight, z, y = drawn(0, 2, 3, 6), drawn(1, 2, few + many, 6), drawn(2, 2, few + many, 3)
+    one, other = (problem(weight, True, z[:, part], y[:, part], 2) for part in (slice(few), slice(few, None)))
+    fitted = one.fitted(0.1)
+    left = y[:, few:] - z[:, few:] @ fitted.weight.mT - fitted.constant[:, None]
+    assert other.error(fitted) == pytest.approx(float(left.square().sum()))
+    one.join(other)
+    whole = problem(weight, True, z, y, 2).fitted()
+    torch.testing.assert_close(one.fitted().weight, whole.weight)
+
+
+def test_few_samples_do_not_lead_far_away() -> None:
+    """Thirty noisy samples of forty columns: as little damping as possible is worse than no fit at all."""
+    weight, z = drawn(0, 1, 4, 40), drawn(1, 1, 2040, 40)
+    y = z @ weight.mT + drawn(2, 1, 2040, 4)
+    learnt, held, unseen = (
+        problem(weight, True, z[:, part], y[:, part], 10)
+        for part in (slice(30), slice(30, 40), slice(40, None))
+    )
+    free = unseen.error(learnt.fitted())
+    assert unseen.error(validated(learnt, held)) < 0.6 * free
