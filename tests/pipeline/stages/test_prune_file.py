@@ -137,6 +137,29 @@ def test_a_detector_is_judged_by_its_detections(tmp_path: Path) -> None:
     assert "detections are kept, and" in str(report.verdict.why)
 
 
+NORMED = """<ir_version: 8, opset_import: ["" : 13]>
+net (float[2, 3, 16, 16] image) => (float[2, 32, 16, 16] out) {
+  a = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (image, w0)
+  mean = ReduceMean <axes = [1]> (a)
+  b = Sub (a, mean)
+  two = Constant <value = float {2.0}> ()
+  squares = Pow (b, two)
+  variance = ReduceMean <axes = [1]> (squares)
+  small = Constant <value = float {1e-5}> ()
+  sum = Add (variance, small)
+  root = Sqrt (sum)
+  c = Div (b, root)
+  out = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (c, w1)
+}"""
+
+
+def test_exponents_and_epsilons_are_no_weights(tmp_path: Path) -> None:
+    inputs = torch.randn(2, 3, 16, 16)
+    network = network_of(onnx.load(saved(tmp_path / "net.onnx", NORMED)), (inputs,))
+    assert all(one.numel() > 1 for one in network.parameters())
+    assert jetpress.prune(network, inputs, ratio=0.5).removed
+
+
 LSTM = """<ir_version: 8, opset_import: ["" : 14]>
 net (float[6, 2, 4] x, float[2, 2, 8] h, float[2, 2, 8] c) => (float[6, 2, 2, 8] y, float[2, 2, 8] last) {
   y, last = LSTM <hidden_size = 8, direction = "bidirectional"> (x, w, r, b, , h, c)
