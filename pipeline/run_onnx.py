@@ -109,7 +109,8 @@ def engine(
         device: ``user@host`` where the engine is built; None: here, if this machine is the target.
         precision: ``fp32``, ``fp16``, ``int8`` or ``fp8``; None: what the target has by default.
         calibration: a folder of images, an ``.npz`` with arrays by the names of inputs, ``file.py:function``, or the
-            samples themselves: each a mapping of input name to array, or the array of the only input.
+            samples themselves: each a mapping of input name to array, or the array of the only input, or a batch as
+            a loader gives it (``(inputs, target)``).
         shapes: input -> its shape, or its least, usual and largest shape; axes that the file leaves open need one.
         pixels: how an image of the folder becomes an input.
         input: ``uint8_nhwc``: camera frames in, normalised in the graph by ``pixels``.
