@@ -70,6 +70,7 @@ def _read(proto: onnx.ModelProto) -> fx.GraphModule:
         raise StageError(f"--prune: onnx2torch does not read the file: {what}", INSTEAD) from error
     except Exception as error:
         raise StageError(f"--prune: onnx2torch does not read the file: {cause(error)}", INSTEAD) from error
+    onnx_operators.unstack(made)
     for part in list(made.modules()):
         for name, tensor in list(part.named_buffers(recurse=False)):
             if _is_weight(tensor) and not isinstance(part, nn.modules.batchnorm._BatchNorm):  # noqa: SLF001

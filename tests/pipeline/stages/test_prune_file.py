@@ -148,15 +148,17 @@ net (float[2, 3, 16, 16] image) => (float[2, 32, 16, 16] out) {
   small = Constant <value = float {1e-5}> ()
   sum = Add (variance, small)
   root = Sqrt (sum)
-  c = Div (b, root)
+  d = Div (b, root)
+  c = Max (d, small)
   out = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (c, w1)
 }"""
 
 
-def test_exponents_and_epsilons_are_no_weights(tmp_path: Path) -> None:
+def test_exponents_and_epsilons_are_no_weights_and_a_maximum_takes_any_batch(tmp_path: Path) -> None:
     inputs = torch.randn(2, 3, 16, 16)
     network = network_of(onnx.load(saved(tmp_path / "net.onnx", NORMED)), (inputs,))
     assert all(one.numel() > 1 for one in network.parameters())
+    assert network(inputs[:1])[0].shape == (1, 32, 16, 16)
     assert jetpress.prune(network, inputs, ratio=0.5).removed
 
 
