@@ -56,6 +56,24 @@ def rules_of(task: TaskConfig, facts: OnnxModelFacts) -> DetectionRules | None:
     return rules
 
 
+def likely_head(facts: OnnxModelFacts, outputs: Sequence[Array]) -> str | None:
+    """The head whose layout the outputs have, if the file takes an image and they have one: then it may be a detector.
+
+    Args:
+        outputs: to one sample, in order.
+    """
+    from jetpress.pipeline.network.detectors import head_of
+
+    image = next((one for one in facts.inputs if len(one.shape) == 4), None)
+    sides = tuple(side for side in image.shape[2:] if isinstance(side, int)) if image else ()
+    if len(sides) != 2:
+        return None
+    try:
+        return head_of([torch.from_numpy(one) for one in outputs], sides, "the file")
+    except RecipeError:
+        return None
+
+
 def agreement(
     given: Sequence[Feed], made: Sequence[Feed], names: Sequence[str], rules: DetectionRules | None
 ) -> Answers | None:

@@ -23,7 +23,7 @@ from jetpress.deploy.console import progress
 from jetpress.deploy.errors import StageError
 from jetpress.pipeline.data.loading import fit_in_memory
 from jetpress.pipeline.graph import exporting, refeed, session
-from jetpress.pipeline.graph.answers import agreement, answering, rules_of
+from jetpress.pipeline.graph.answers import agreement, answering, likely_head, rules_of
 from jetpress.pipeline.graph.cases import IMAGES
 from jetpress.pipeline.graph.converted import INSTEAD, READ, network_of
 from jetpress.pipeline.graph.exporting import described, opset_of
@@ -93,6 +93,8 @@ def prune_file(config: PruneFileConfig, given: OnnxModel, samples: Samples, draf
     judging = min(JUDGED, len(inputs) // 4)
     fitting, others = inputs[: len(inputs) - judging], inputs[-judging:] if judging else inputs
     rules, wanted = rules_of(config.task, given.facts), _answers(network, others, names)
+    if rules is None and (head := likely_head(given.facts, [wanted[0][name] for name in own])):
+        console.say(f"    WARNING: if this is a detector, say so (--head {head}): what it finds decides then")
     subject = _Subject.of(config, network, fitting, own, rules)
 
     def agreed(one: nn.Module) -> Answers | None:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from jetpress.pipeline.graph.answers import agreement, answering
+from jetpress.pipeline.graph.answers import agreement, answering, likely_head
 from jetpress.pipeline.graph.session import Feed
-from jetpress.pipeline.store.facts.onnx_file import Answers, DetectionRules
+from jetpress.pipeline.store.facts.onnx_file import (
+    Answers,
+    DetectionRules,
+    FileEnds,
+    OnnxModelFacts,
+    TensorSpec,
+)
 
 RULES = DetectionRules(0.01, 0.65, 1000, 100, 0, head="yolov8", reads=("out",), size=(64, 64))
 PLACES = 6
@@ -68,3 +76,13 @@ def test_what_becomes_of_empty_places_does_not_count() -> None:
         assert torch.equal(network(empty)[1], boxes)
         assert not torch.equal(network(moved)[1], boxes)
     assert len(network(first)) == 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "head"), [((1, 21, 85), "yolox"), ((1, 7, 100), "yolov8"), ((1, 10), None)]
+)
+def test_a_file_that_may_be_a_detector(shape: tuple[int, ...], head: str | None) -> None:
+    taken = TensorSpec("image", "float32", (1, 3, 32, 32))
+    facts = OnnxModelFacts(17, 8, 1, 1, 1, (taken,), (), FileEnds("network", "scores", ()))
+    assert likely_head(facts, [np.zeros(shape, np.float32)]) == head
+    assert likely_head(replace(facts, inputs=()), [np.zeros(shape, np.float32)]) is None
