@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from jetpress.benchmarks.report.record import RunReport
 from jetpress.deploy.targets import Target
@@ -59,7 +60,8 @@ def from_file(plan: Plan, place: Place | None, walk: Walk) -> Outcome:
     inputs = walk.step("samples", samples, told.calibration, file)
     lowering = LowerConfig(recipe.export, pixels, recipe.task)
     if told.prunes:
-        cut = PruneFileConfig(recipe.prune, recipe.equivalence)
+        least = recipe.budget.agreement / 100 if told.searches else None
+        cut = PruneFileConfig(recipe.prune, recipe.equivalence, recipe.task, least)
         file = walk.step("prune", prune_file, cut, whole, inputs)
     lowered = walk.step("lower", lower, lowering, file)
     checking = SameConfig(recipe.equivalence, pixels)
@@ -95,7 +97,7 @@ def engine(
     input: str = "network",  # noqa: A002 - as the recipe calls it
     output: str = "scores",
     head: str | None = None,
-    prune: float | None = None,
+    prune: float | Literal["auto"] | None = None,
     settings: Sequence[str] = (),
     home: Path | None = None,
 ) -> RunReport:
@@ -107,14 +109,16 @@ def engine(
         device: ``user@host`` where the engine is built; None: here, if this machine is the target.
         precision: ``fp32``, ``fp16``, ``int8`` or ``fp8``; None: what the target has by default.
         calibration: a folder of images, an ``.npz`` with arrays by the names of inputs, ``file.py:function``, or the
-            samples themselves: each a mapping of input name to array, or the array of the only input.
+            samples themselves: each a mapping of input name to array, or the array of the only input, or a batch as
+            a loader gives it (``(inputs, target)``).
         shapes: input -> its shape, or its least, usual and largest shape; axes that the file leaves open need one.
         pixels: how an image of the folder becomes an input.
         input: ``uint8_nhwc``: camera frames in, normalised in the graph by ``pixels``.
         output: ``softmax`` or ``argmax`` over axis 1 of the first output; ``detections``: the search in the graph.
         head: how a detector's outputs are to be read, as ``task.head`` of a recipe: ``yolox``, ``yolov8``, ...
-        prune: share of the multiply-adds that goes, without training: needs ``calibration``. There are no labels, so
-            how near the outputs stay is known, and not what that costs in accuracy.
+        prune: share of the multiply-adds that goes, without training: needs ``calibration``. ``auto``: the largest
+            that keeps ``budget.agreement`` percent of the file's answers. There are no labels, so how near the outputs
+            stay is known, and not what that costs in accuracy.
         settings: ``table.key=value`` of the tables export, quantize, equivalence, build, benchmark and budget.
         home: folder of runs and store; None: ``$JETPRESS_RUNS`` or ``runs``.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import Literal
 
 from jetpress.pipeline.cli.arguments import Commands, command, completed
 
@@ -32,9 +33,10 @@ def add(commands: Commands) -> None:
     )
     added.add_argument(
         "--prune",
-        type=float,
-        metavar="SHARE",
-        help="of the multiply-adds to remove, without training; needs --calibrate, and accuracy is not known then",
+        type=_share,
+        metavar="SHARE|auto",
+        help="of the multiply-adds to remove, without training; auto: the most that keeps budget.agreement percent of "
+        "the file's answers; needs --calibrate, and accuracy is not known then",
     )
     _of_images(added.add_argument_group("images", "(pixel / SCALE - MEAN) / STD"))
     _of_ends(added.add_argument_group("ends of the graph"))
@@ -46,6 +48,10 @@ def add(commands: Commands) -> None:
         help="a key of a recipe's tables export, quantize, equivalence, build, benchmark, budget (with --prune: prune, "
         "too); repeatable",
     )
+
+
+def _share(text: str) -> float | Literal["auto"]:
+    return "auto" if text == "auto" else float(text)
 
 
 def _of_images(images: argparse._ArgumentGroup) -> None:

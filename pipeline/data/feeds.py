@@ -166,6 +166,8 @@ def _split(array: Array, one: TensorSpec, path: Path) -> Array:
     shape = _shape(one)
     if array.shape[1:] == shape and array.ndim == len(shape) + 1:
         return array
+    if shape and array.ndim == len(shape) + 1 and array.shape[2:] == shape[1:]:  # batches of another size
+        array = array.reshape(-1, *shape[1:])
     if shape and array.ndim == len(shape) and array.shape[1:] == shape[1:] and len(array) >= shape[0]:
         whole = len(array) // shape[0]
         return array[: whole * shape[0]].reshape(whole, *shape)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from jetpress.pipeline.recipe.sections.fields import is_file_reference
 from jetpress.pipeline.store.artifact import sha256
 
 Array = NDArray[Any]
-Given = str | Path | Iterable[Mapping[str, Array] | Array] | None
+Given = str | Path | Iterable[Mapping[str, Array] | Array | Sequence[Any]] | None
 ONLY = "input"
 """What the only input is called in memory, where samples are arrays."""
 
@@ -83,23 +83,21 @@ def _folder(root: Path) -> str:
     return digest.hexdigest()
 
 
-def _kept(samples: Iterable[Mapping[str, Array] | Array], root: Path) -> Path:
+def _kept(samples: Iterable[Mapping[str, Array] | Array | Sequence[Any]], root: Path) -> Path:
     """Samples in memory as an ``.npz`` of that name: then they are found again."""
     columns: dict[str, list[Array]] = {}
+    batches = False
     for one in samples:
+        if isinstance(one, tuple | list) and one:  # as a loader gives them: inputs first
+            batches, one = True, one[0]
         row = one if isinstance(one, Mapping) else {ONLY: one}
         for name, array in row.items():
-            columns.setdefault(name, []).append(np.asarray(array))
+            columns.setdefault(name, []).append(_plain(array))
     if not columns or len({len(column) for column in columns.values()}) != 1:
         raise RecipeError(
             "calibration has no samples, or not each input in each", "give mappings of name to array"
         )
-    try:
-        arrays = {name: np.stack(column) for name, column in columns.items()}
-    except ValueError:
-        raise RecipeError(
-            "the samples of calibration have different shapes", "give all in one shape"
-        ) from None
+    arrays = {name: _joined(column, batches) for name, column in columns.items()}
     content = io.BytesIO()
     np.savez(content, **arrays)  # type: ignore[arg-type]
     folder = root / ".store" / "calibration"
@@ -107,3 +105,24 @@ def _kept(samples: Iterable[Mapping[str, Array] | Array], root: Path) -> Path:
     path = folder / f"{hashlib.sha256(content.getvalue()).hexdigest()}.npz"
     path.write_bytes(content.getvalue())
     return path.resolve()
+
+
+def _plain(array: Any) -> Array:
+    """An array, or a tensor wherever it is."""
+    try:
+        return np.asarray(array.detach().cpu() if hasattr(array, "detach") else array)
+    except (TypeError, ValueError) as error:
+        raise RecipeError(
+            f"a sample of calibration is a {type(array).__name__}",
+            "give arrays, or mappings of name to array",
+        ) from error
+
+
+def _joined(column: list[Array], batches: bool) -> Array:
+    """``[samples, *shape]``; batches, the last of which may be smaller, along their first axis."""
+    shapes = {one.shape for one in column}
+    if not batches and len(shapes) == 1:
+        return np.stack(column)
+    if () in shapes or len({shape[1:] for shape in shapes}) > 1:
+        raise RecipeError("the samples of calibration have different shapes", "give all in one shape")
+    return np.concatenate(column)

@@ -23,7 +23,7 @@ from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS
 from jetpress.pipeline.recipe.sections.device import BudgetConfig
 from jetpress.pipeline.store.artifact import Checkpoint
 from jetpress.pipeline.store.facts.network import AssessmentFacts, Change
-from jetpress.pipeline.store.facts.onnx_file import CutFile
+from jetpress.pipeline.store.facts.onnx_file import Answers, CutFile
 
 
 def verdict(
@@ -39,10 +39,11 @@ def verdict(
     """
     budget = outcome.plan.recipe.budget
     if outcome.accuracy is None or outcome.networks is None:
-        checks = tuple(timing_limits(budget, compressed.latency, _power(judged)))
+        cut = outcome.exports.compressed.facts.cut
+        answers = answer_limits(budget, cut.answers) if cut else ()
+        checks = (*answers, *timing_limits(budget, compressed.latency, _power(judged)))
         found = _all_met(checks)
         came, why = _standing(found, None, True, faster, judged)
-        cut = outcome.exports.compressed.facts.cut
         usual: Standing = "unjudged" if cut is None else "cut, unjudged"
         told_as = came if came in ("not met", "slower", "unknown") else usual
         why = why or (agreement(cut) if cut else "")
@@ -69,12 +70,30 @@ def verdict(
     )
 
 
+def answer_limits(budget: BudgetConfig, answers: Answers | None) -> Iterator[Limit]:
+    """What the budget says of a pruned file's answers, where these are known."""
+    if answers is not None:
+        lost = answers.kept <= answers.right
+        yield Limit(
+            what=f"the given file's {answers.what} that are kept"
+            if lost
+            else f"{answers.what} that are not new",
+            limit=budget.agreement,
+            found=round(100 * answers.share, 2),
+            unit="%",
+            met=100 * answers.share >= budget.agreement,
+            at_most=False,
+        )
+
+
 def agreement(cut: CutFile) -> str:
-    """How near the outputs of a pruned file still are, in words."""
+    """How near the answers and outputs of a pruned file still are, in words."""
     worst = min(cut.agreement, key=lambda one: one.mean_cosine)
+    known = f"{cut.answers.words}; " if cut.answers else ""
     return (
-        f"output {worst.output!r} of the pruned file is the given file's up to a cosine of {worst.mean_cosine:.4f} "
-        f"(mean; at worst {worst.cosine:.4f}) on {worst.samples} samples: agreement, not accuracy"
+        f"{known}output {worst.output!r} of the pruned file is the given file's up to a cosine of "
+        f"{worst.mean_cosine:.4f} (mean; at worst {worst.cosine:.4f}) on {worst.samples} samples: agreement, "
+        "not accuracy"
     )
 
 

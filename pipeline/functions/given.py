@@ -132,15 +132,18 @@ def refuse_shards(model: nn.Module) -> None:
     Raises:
         RecipeError: it is one.
     """
-    tensors = (*model.parameters(), *model.buffers())
-    if any(isinstance(part, SHARDED) for part in model.modules()) or any(
-        type(one).__name__ in ("DTensor", "FlatParameter") for one in tensors
-    ):
+    held = (one for part in model.modules() for one in (*part.parameters(False), *vars(part).values()))
+    if any(isinstance(part, SHARDED) for part in model.modules()) or any(map(_shard, held)):
         raise RecipeError(
             f"{type(model).__name__} is sharded by FSDP: no process holds its weights in whole",
             "prune and jetpress.save before it is wrapped, and wrap slim.module; afterwards "
             "jetpress.load(folder, build, weights=its full state_dict) is a whole one again",
         )
+
+
+def _shard(tensor: object) -> bool:
+    """Of FSDP 2; or of FSDP 1, also where the module itself is not the one that was wrapped."""
+    return type(tensor).__name__ in ("DTensor", "FlatParameter") or getattr(tensor, "_fsdp_flattened", False)
 
 
 def _refuse_what_is_not_whole(model: nn.Module) -> None:

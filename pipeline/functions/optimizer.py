@@ -29,7 +29,8 @@ def cut_state(optimizer: torch.optim.Optimizer, fate_of: Callable[[Tensor], Fate
     """Point ``optimizer`` to the parameters that are there now; ``fate_of`` knows None of those of other modules.
 
     Raises:
-        RecipeError: none of its parameters is known, or state has another form. Nothing is changed then.
+        RecipeError: none of its parameters is known, it is spread over processes, or state has another form. Nothing
+            is changed then.
     """
     fates = {p: fate_of(p) for group in optimizer.param_groups for p in group["params"]}
     if not any(fates.values()):
@@ -39,6 +40,10 @@ def cut_state(optimizer: torch.optim.Optimizer, fate_of: Callable[[Tensor], Fate
         )
     if isinstance(optimizer, torch.optim.LBFGS):
         raise RecipeError("LBFGS keeps the whole network as one vector", f"{ANEW}: its history is lost")
+    if any(kind.__name__ == "ZeroRedundancyOptimizer" for kind in type(optimizer).__mro__):
+        raise RecipeError(
+            "ZeroRedundancyOptimizer spreads parameters over processes", f"{ANEW}: its state is lost"
+        )
     seen = set[int]()
     groups = [_remaining(group, fates, seen) for group in optimizer.param_groups]
     state = {}

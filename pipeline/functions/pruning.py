@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import islice
@@ -182,12 +182,19 @@ def pruned(
         pruning=replace(recorded(reduction, found, cut_now, whole), time=time),
         dense=earlier.dense if earlier else before,
         size=_size(smaller, inputs) if steps else before,
-        notes=notes,
+        notes=(*notes, *_apart(data)),
         history=(*history, *steps),
         original=original,
         inputs=inputs,
         last=Cut(tuple(steps), shapes, names_of(module), network.parts),  # type: ignore[arg-type]
     )
+
+
+def _apart(data: Shown) -> Iterator[str]:
+    """Weights are the same in all processes of a group; what each of them is shown is not."""
+    group = torch.distributed
+    if data.batches and group.is_available() and group.is_initialized() and group.get_world_size() > 1:
+        yield "chosen on this process's batches: let one process prune and jetpress.save, and all jetpress.load"
 
 
 def _size(module: nn.Module, inputs: tuple[Tensor, ...]) -> Size:

@@ -70,12 +70,18 @@ def _read(proto: onnx.ModelProto) -> fx.GraphModule:
         raise StageError(f"--prune: onnx2torch does not read the file: {what}", INSTEAD) from error
     except Exception as error:
         raise StageError(f"--prune: onnx2torch does not read the file: {cause(error)}", INSTEAD) from error
+    onnx_operators.unstack(made)
     for part in list(made.modules()):
         for name, tensor in list(part.named_buffers(recurse=False)):
-            if tensor.is_floating_point() and not isinstance(part, nn.modules.batchnorm._BatchNorm):  # noqa: SLF001
+            if _is_weight(tensor) and not isinstance(part, nn.modules.batchnorm._BatchNorm):  # noqa: SLF001
                 del part._buffers[name]  # noqa: SLF001
                 part.register_parameter(name, nn.Parameter(tensor.detach().clone()))
     return made
+
+
+def _is_weight(tensor: Tensor) -> bool:
+    """A single number is none: it may be an exponent or an epsilon, which no other number can stand for."""
+    return tensor.is_floating_point() and tensor.numel() > 1
 
 
 def _ended(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -124,7 +130,7 @@ def _plain(recorder: _Constants, module: nn.Module) -> fx.GraphModule:
             tensor = recorder.attributes[node.target]
             known = names.get(id(tensor))
             node.target = known or node.target
-            weight = isinstance(tensor, nn.Parameter) or (known is None and tensor.is_floating_point())
+            weight = isinstance(tensor, nn.Parameter) or (known is None and _is_weight(tensor))
             _put(made, node.target, tensor.detach().clone(), weight)
         elif node.target in SHAPED:
             node.args = (node.args[0], [-1, *node.meta["shapes"][0][1:]])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable
+from functools import cache, reduce
 from typing import Any
 
 import torch
@@ -19,6 +20,18 @@ class GlobalMaxPool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``[n, c, ...]`` to ``[n, c, 1, ...]``."""
         return torch.amax(x, dim=tuple(range(2, x.ndim)), keepdim=True)
+
+
+class Extreme(nn.Module):
+    """The largest or smallest of several; onnx2torch's own stacks them, at the batch that a constant has."""
+
+    def __init__(self, one_of: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.one_of = one_of
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        """Of each place, as broadcasting gives it."""
+        return reduce(self.one_of, tensors)
 
 
 class LSTM(nn.Module):
@@ -76,6 +89,16 @@ def _lstm(node: Any, graph: Any) -> Any:
     tensors = tuple(graph.initializers[one].to_torch() for one in weights)
     module = LSTM(tensors, int(attributes["hidden_size"]))
     return OperationConverterResult(module, OnnxMapping((x, *rest[1:3]), node.output_values))
+
+
+def unstack(made: nn.Module) -> None:
+    """Maxima and minima as they would be written in PyTorch, in place."""
+    from onnx2torch.node_converters.min_max import OnnxMinMax
+
+    for name, part in list(made.named_modules()):
+        if isinstance(part, OnnxMinMax):
+            largest = part._operator is torch.amax  # noqa: SLF001
+            made.set_submodule(name, Extreme(torch.maximum if largest else torch.minimum))
 
 
 @cache

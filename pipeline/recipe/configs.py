@@ -156,6 +156,11 @@ class PruneFileConfig:
     prune: PruneConfig
     equivalence: EquivalenceConfig
     """Within this the network that is pruned is the file."""
+    task: TaskConfig = UNDECIDED
+    """The head of a detector, and how its detections are searched for."""
+    least: float | None = None
+    """Share of the file's answers that must stay: the largest cut that keeps so many is searched for. None: what goes
+    is decided."""
 
 
 @dataclass(frozen=True)
@@ -183,3 +188,5 @@ class OnnxRun:
     reproduce: str
     """The command line, without the device."""
     prunes: bool = False
+    searches: bool = False
+    """Whether the largest cut that keeps enough of the file's answers is searched for."""

@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.targets import Target
@@ -23,8 +24,10 @@ from jetpress.pipeline.recipe.sections.compression import EIGHT_BITS, PruneConfi
 UNTRAINED = {"scope": "measured", "criterion": "obs", "rounds": 1, "sensitivity_images": 16}
 """How channels are chosen where nothing is trained afterwards."""
 LABELLED = ("taylor", "fisher")
-SAMPLES = 128
-"""That the channels that stay are fitted to."""
+SAMPLES = 192
+"""A few are kept back to judge what became of the answers; the channels that stay are fitted to the others."""
+AUTO, MOST = "auto", 0.5
+"""The largest cut that keeps enough answers, and the most that is tried."""
 
 
 def planned(
@@ -33,7 +36,7 @@ def planned(
     precision: str | None,
     settings: Sequence[str],
     tables: Mapping[str, Mapping[str, str]],
-    prune: float | None = None,
+    prune: float | Literal["auto"] | None = None,
 ) -> Plan:
     """What a target makes of it: every value decided.
 
@@ -42,14 +45,14 @@ def planned(
         precision: ``fp32``, ``fp16``, ``int8``, ``fp8``; None: what the target has by default.
         settings: ``table.key=value``, as of ``jetpress run --set``, of :data:`TABLES`.
         tables: what is said of the tables ``export`` and ``task``.
-        prune: share of the multiply-adds that goes; None: none.
+        prune: share of the multiply-adds that goes; ``auto``: as many as the answers allow; None: none.
 
     Raises:
         RecipeError: the target has no such precision; an unknown key; eight bits, and nothing to calibrate on.
     """
     table: dict[str, object] = {
         "name": named(Path(told.given.path)),
-        "prune": {"ratio": 0.0} if prune is None else {**UNTRAINED, "macs": prune},
+        "prune": {"ratio": 0.0} if prune is None else {**UNTRAINED, "macs": MOST if prune == AUTO else prune},
         "finetune": {"epochs": 0},
         "sparsify": {"mode": "off"},
         "quantize": {"qat": "off"},
@@ -66,7 +69,7 @@ def planned(
     if plan.recipe.export.dynamic_batch or plan.recipe.export.batch != 1:
         raise RecipeError("export.batch is of a network", "give the file's shapes: --shape INPUT=MIN:OPT:MAX")
     if prune is not None:
-        told = _pruned(told, plan.recipe.prune)
+        told = replace(_pruned(told, plan.recipe.prune), searches=prune == AUTO)
     quantizes = plan.recipe.build.precision in EIGHT_BITS
     if quantizes and not told.calibration.source:
         raise RecipeError(
@@ -198,7 +201,7 @@ def reproduce(
     output: str,
     head: str | None,
     settings: Sequence[str],
-    prune: float | None = None,
+    prune: float | Literal["auto"] | None = None,
 ) -> str:
     """The command that does the same."""
     words = ["jetpress", "engine", str(model), "--target", target]
@@ -218,7 +221,7 @@ def reproduce(
         "--input": (input, input == "network"),
         "--output": (output, output == "scores"),
         "--head": (str(head), head is None),
-        "--prune": (f"{prune:g}" if prune is not None else "", prune is None),
+        "--prune": (f"{prune:g}" if isinstance(prune, float | int) else str(prune), prune is None),
     }
     words += [word for name, (value, plain) in told.items() if not plain for word in (name, value)]
     return shlex.join([*words, *(word for setting in settings for word in ("--set", setting))])

@@ -14,19 +14,15 @@ import onnx
 
 from jetpress.deploy import console
 from jetpress.deploy.errors import RecipeError, StageError
-from jetpress.deploy.runner.decode.heads import HEADS, sizes_of
-from jetpress.deploy.runner.system.failures import BundleError
 from jetpress.pipeline.graph import refeed
+from jetpress.pipeline.graph.answers import rules_of
 from jetpress.pipeline.graph.ends import FRAMES
 from jetpress.pipeline.graph.exporting import described, opset_of, write
 from jetpress.pipeline.graph.foreign import as_taken, opset_for
 from jetpress.pipeline.recipe.configs import LowerConfig
 from jetpress.pipeline.recipe.sections.export import ExportConfig
-from jetpress.pipeline.recipe.sections.model import InputConfig, ModelConfig
-from jetpress.pipeline.recipe.sections.task import TaskConfig
 from jetpress.pipeline.store.artifact import OnnxModel
 from jetpress.pipeline.store.facts.onnx_file import (
-    DetectionRules,
     FileEnds,
     OnnxModelFacts,
     Profile,
@@ -45,7 +41,7 @@ def lower(config: LowerConfig, given: OnnxModel, draft: Path) -> OnnxModel:
     """
     facts, images = given.facts, refeed.normalised(config.pixels)
     export = opset_for(config.export, facts.opset)
-    rules = _rules(config.task, facts)
+    rules = rules_of(config.task, facts)
     try:
         model, said = as_taken(onnx.load(given.path / FILE), facts.inputs, export, images, rules)
     except StageError as error:
@@ -56,33 +52,6 @@ def lower(config: LowerConfig, given: OnnxModel, draft: Path) -> OnnxModel:
         console.say(f"    {line}")
     write(model, draft / FILE)
     return OnnxModel(draft, replace(_facts(draft, facts, export, said), detection=rules))
-
-
-def _rules(task: TaskConfig, facts: OnnxModelFacts) -> DetectionRules | None:
-    """How the outputs become detections, if somebody says what head they are of.
-
-    Raises:
-        RecipeError: the outputs are not those of that head, or no input is an image.
-    """
-    if task.head is None:
-        return None
-    from jetpress.pipeline.network.detectors import of_head
-
-    image = next((one for one in facts.inputs if len(one.shape) == 4), None)
-    sides = image.shape[1:] if image else ()
-    if not sides or not all(isinstance(side, int) for side in sides):
-        raise RecipeError(f"--head {task.head}, and no input is an image of one size", "leave --head out")
-    shape = tuple(int(side) for side in sides)
-    names = tuple(one.name for one in facts.outputs)
-    rules = of_head(task, ModelConfig(inputs=(InputConfig(shape),), outputs=names))
-    shapes = [[size if isinstance(size, int) else 1 for size in one.shape] for one in facts.outputs]
-    try:
-        sizes_of(shapes[: len(rules.reads)], HEADS[rules.head], rules.classes, rules.points)
-    except BundleError as error:
-        raise RecipeError(
-            f"--head {task.head}: {error}", "`jetpress docs detection` has the outputs of every head"
-        ) from error
-    return rules
 
 
 def _facts(draft: Path, given: OnnxModelFacts, export: ExportConfig, said: list[str]) -> OnnxModelFacts:

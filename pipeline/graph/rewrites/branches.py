@@ -26,4 +26,14 @@ def one_each(at: Site) -> tuple[ir.Value, ...] | bool:
 def _only(branch: ir.Graph, place: int) -> ir.Graph:
     made = branch.clone(allow_outer_scope_values=True)
     made.outputs[:] = [made.outputs[place]]
+    for graph in (
+        (made, *made.subgraphs()) if place else ()
+    ):  # no name is there twice, also not in another branch
+        values = [
+            *graph.inputs,
+            *graph.initializers.values(),
+            *(one for node in graph for one in node.outputs),
+        ]
+        for value in values:
+            value.name = f"{value.name}/{place}" if value.name else value.name
     return made

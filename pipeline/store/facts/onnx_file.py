@@ -212,6 +212,34 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Answers:
+    """What a file answers, beside another one that answers the same samples."""
+
+    what: str
+    """``detections`` or ``top classes``."""
+    kept: float
+    """Share of the file's that the other one gives, too."""
+    right: float
+    """Share of the other one's that are the file's."""
+    count: int
+    """Of the file's."""
+    samples: int
+
+    @property
+    def share(self) -> float:
+        """The lesser of the two."""
+        return min(self.kept, self.right)
+
+    @property
+    def words(self) -> str:
+        """What is left of the file's answers."""
+        new = f", and {1 - self.right:.0%} of those now are new" if self.what == "detections" else ""
+        return (
+            f"{self.kept:.0%} of the file's {self.count} {self.what} are kept{new} ({self.samples} samples)"
+        )
+
+
+@dataclass(frozen=True)
 class CutFile:
     """What was removed from a file that was given, and how near its outputs still are."""
 
@@ -221,6 +249,10 @@ class CutFile:
     macs: tuple[int, int]
     agreement: tuple[Score, ...]
     """Of the outputs before and after, on samples without labels: no statement about accuracy."""
+    fitted: int
+    """Samples that layers were fitted to."""
+    answers: Answers | None
+    """On samples that nothing was fitted to; None: what the outputs mean is not known, or nothing is found."""
 
 
 @dataclass(frozen=True)

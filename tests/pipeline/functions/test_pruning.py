@@ -298,7 +298,7 @@ def test_one_message_each(refused: str) -> None:
 def test_a_sharded_network_is_refused_by_name(tmp_path: Any) -> None:
     from torch import distributed
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
-    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.fsdp import FullyShardedDataParallel, ShardingStrategy, fully_shard
     from torch.nn.parallel import DistributedDataParallel
 
     distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'meeting'}", rank=0, world_size=1)
@@ -317,6 +317,33 @@ def test_a_sharded_network_is_refused_by_name(tmp_path: Any) -> None:
         trained = get_model_state_dict(slim.module, options=StateDictOptions(full_state_dict=True))
         whole = jetpress.load(tmp_path / "slim", Net, weights=trained).module.state_dict()
         assert all(torch.equal(whole[name], tensor) for name, tensor in trained.items())
+        for in_view in (True, False):  # its inner module looks like any other
+            slim = prune(net())
+            FullyShardedDataParallel(
+                slim.module,
+                device_id=torch.device("cpu"),
+                use_orig_params=in_view,
+                sharding_strategy=ShardingStrategy.NO_SHARD,
+            )
+            with pytest.raises(JetpressError, match="is sharded by FSDP"):
+                jetpress.save(slim, tmp_path / "slim")
+    finally:
+        distributed.destroy_process_group()
+
+
+def test_processes_that_may_choose_apart_are_told() -> None:
+    from torch import distributed
+    from torch.distributed.optim import ZeroRedundancyOptimizer
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)  # type: ignore[no-untyped-call]
+    try:
+        told = prune(net(), criterion="activation", batches=[INPUTS])
+        assert any("let one process prune" in note for note in told.notes)
+        assert not prune(net()).notes
+        optimizer = ZeroRedundancyOptimizer((model := net()).parameters(), torch.optim.Adam)
+        with pytest.raises(JetpressError, match="spreads parameters over processes"):
+            prune(model).prune_optimizer(optimizer)
     finally:
         distributed.destroy_process_group()
 

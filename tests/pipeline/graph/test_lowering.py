@@ -3,6 +3,7 @@
 # ruff: noqa: E501 - one graph a line
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ CASES = {
     "GroupNormalization as InstanceNormalization": (21, f"g ({X}, float[4] s, float[4] b) => (float[1,4,6,6] y) {{ y = GroupNormalization<num_groups = 2>(x, s, b) }}"),
     "Loop with a condition": (13, "g (float[2] x) => (float[2] y) <int64 n = {3}> { y = Loop(n, , x) <body = b (int64 i, bool c, float[2] v) => (bool d, float[2] w) { d = Identity(c) w = Add(v, v) }> }"),
     "initial states written out": (14, 'g (float[2,N,3] x, float[2,5,3] z, float[2,16,3] w, float[2,16,4] r, float[1,4,3] v, float[1,4,4] u) => (float[2,2,N,4] y, float[2,N,4] p, float[2,1,5,4] q) { y, p = LSTM<hidden_size = 4, direction = "bidirectional">(x, w, r) q = RNN<hidden_size = 4>(z, v, u) }'),
-    "If of several outputs as one for each": (13, "g (bool c, float[4] x) => (float[4] y, float[4] z) { y, z = If(c) <then_branch = t () => (float[4] a, float[4] b) { b = Relu(x) a = Neg(b) }, else_branch = e () => (float[4] d, float[4] f) { h = Abs(x) d = Sqrt(h) f = Exp(h) }> }"),
+    "If of several outputs as one for each": (13, "g (bool c, float[4] x) => (float[4] y, float[4] z) { y, z = If(c) <then_branch = t () => (float[4] a, float[4] b) { b = Relu(x) a = Neg(b) }, else_branch = e () => (float[4] d, float[4] f) { k = Constant<value = float {2.0}>() h = Mul(x, k) m = Abs(h) d = Sqrt(m) f = Exp(h) }> }"),
 }  # fmt: skip
 
 
@@ -139,6 +140,17 @@ def test_each_rewrite_keeps_what_is_computed(tmp_path: Path, rewrite: Any) -> No
     for ours, theirs in zip(computed(proto, feeds), computed(model, feeds), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
     assert not errors(tmp_path, proto, version)
+    names = list(named(proto.graph))
+    assert sorted(names) == sorted(set(names))
+
+
+def named(graph: onnx.GraphProto) -> Iterator[str]:
+    """What a graph and its branches compute or hold."""
+    yield from (one.name for one in graph.initializer)
+    for node in graph.node:
+        yield from filter(None, node.output)
+        for inner in node.attribute:
+            yield from named(inner.g)
 
 
 def errors(folder: Path, proto: onnx.ModelProto, version: str) -> list[str]:

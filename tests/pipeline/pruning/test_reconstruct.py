@@ -131,6 +131,28 @@ def test_a_shared_weight_is_fitted_once_and_stays_shared() -> None:
     assert torch.isfinite(fitted(x)).all()
 
 
+@pytest.mark.parametrize("shape", [(1, 16, 1, 1), (16, 1, 1), (1,), ()])
+def test_a_parameter_that_is_added_lacks_nothing(shape: tuple[int, ...]) -> None:
+    """A bias as Paddle's files have it."""
+
+    class Shifted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 16, 3, bias=False), nn.Conv2d(16, 16, 3, bias=False)
+            self.shift, self.head = nn.Parameter(torch.randn(shape)), nn.Conv2d(16, 4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(F.relu(self.second(F.relu(self.first(x))) + self.shift))
+
+    torch.manual_seed(0)
+    dense, unseen = Shifted().eval(), images(seed=1)
+    plain, fitted = (
+        jetpress.prune(dense, images(2), channel_multiple=1, reconstruct=how, batches=[images()])
+        for how in (False, True)
+    )
+    assert far(dense, fitted.module, unseen) < far(dense, plain.module, unseen)
+
+
 def test_without_images_it_is_refused() -> None:
     with pytest.raises(RecipeError, match="reconstruct=True looks at data"):
         jetpress.prune(network(), images(2), reconstruct=True)

@@ -11,10 +11,13 @@ import torch
 from onnx import numpy_helper
 
 import jetpress
-from jetpress.deploy.errors import JetpressError
+from jetpress.benchmarks.report import headline
+from jetpress.benchmarks.report.record import RunReport
+from jetpress.deploy.errors import JetpressError, StageError
 from jetpress.pipeline.graph import onnx_operators, session
 from jetpress.pipeline.graph.converted import network_of
 from jetpress.pipeline.recipe.onnx_run import sizings
+from jetpress.pipeline.stages.prune_file import SHARES
 
 pytest.importorskip("onnx2torch")
 NET = """<ir_version: 7, opset_import: ["" : 11]>
@@ -35,7 +38,7 @@ SHAPE = "image=1x3x16x16"
 
 def saved(path: Path, text: str = NET) -> Path:
     model, draw = onnx.parser.parse_model(text), np.random.default_rng(0)
-    shapes = {"w0": (32, 3, 3, 3), "w1": (32, 32, 3, 3), "w2": (32, 5)}
+    shapes = {"w0": (32, 3, 3, 3), "w1": (32, 32, 3, 3), "w2": (32, 5), "w3": (7, 32, 1, 1)}
     for name, shape in shapes.items():
         if name in text:
             array = draw.standard_normal(shape).astype(np.float32) / np.sqrt(np.prod(shape[1:])).astype(
@@ -52,32 +55,111 @@ def samples(count: int = 24) -> list[dict[str, np.ndarray[tuple[int, ...], np.dt
 
 
 def test_the_file_loses_channels_and_the_report_says_what_is_known(tmp_path: Path) -> None:
-    report = jetpress.engine(
-        saved(tmp_path / "net.onnx"), "xavier", calibration=samples(), shapes=dict(sizings([SHAPE])), prune=0.3,
-        home=tmp_path / "runs",
-    )  # fmt: skip
-    assert report.verdict.standing == "cut, unjudged"
-    assert report.verdict.why is not None
-    assert "agreement, not accuracy" in report.verdict.why
-    assert report.ratios.macs is not None
-    assert report.ratios.macs >= 1 / 0.7
-    assert any(layer.after < layer.before for layer in report.layers)
-    told = [row for row in report.equivalence if row.pair == "as given, pruned: agreement"]
-    assert [(row.output, row.met) for row in told] == [("out", None)]
+    def report(agreement: float) -> RunReport:
+        return jetpress.engine(
+            saved(tmp_path / "net.onnx"), "xavier", calibration=samples(), shapes=dict(sizings([SHAPE])), prune=0.3,
+            settings=[f"budget.agreement={agreement}"], home=tmp_path / "runs",
+        )  # fmt: skip
+
+    found = report(0)
+    assert found.verdict.standing == "cut, unjudged"
+    assert found.verdict.why is not None
+    assert "agreement, not accuracy" in found.verdict.why
+    assert found.ratios.macs is not None
+    assert found.ratios.macs >= 1 / 0.7
+    assert any(layer.after < layer.before for layer in found.layers)
+    told = [row for row in found.equivalence if row.pair == "as given, pruned: agreement"]
+    assert [(row.output, row.met, row.inputs) for row in told] == [("out", None, 6)]
     assert told[0].cosine is not None
     assert 0.9 < told[0].cosine < 1
-    assert {row.pair for row in report.equivalence} == {
+    assert {row.pair for row in found.equivalence} == {
         "as given, pruned: agreement",
         "pruned = as it is now",
     }
-    assert report.reproduce.endswith("--prune 0.3")
-    assert report.folder is not None
-    bundle = report.folder / "bundle"
+    assert "--prune 0.3" in found.reproduce
+    assert found.folder is not None
+    bundle = found.folder / "bundle"
     smaller, dense = (onnx.load(bundle / f"{name}.onnx").graph for name in ("model", "dense"))
     assert [one.name for one in smaller.output] == ["out"]
     assert max(len(one.raw_data) for one in smaller.initializer) < max(
         len(one.raw_data) for one in dense.initializer
     )
+    (limit,) = found.verdict.checks
+    assert limit.what == "the given file's top classes that are kept"
+    assert limit.found is not None
+    assert 0 < limit.found < 100
+    missed = report(limit.found + 1)
+    assert missed.verdict.standing == "not met"
+    assert headline.shown(missed).exit_code == 8
+
+
+def test_the_most_that_keeps_enough_answers_is_searched_for(tmp_path: Path) -> None:
+    def report(agreement: float) -> RunReport:
+        return jetpress.engine(
+            saved(tmp_path / "net.onnx"), "xavier", calibration=samples(), shapes=dict(sizings([SHAPE])), prune="auto",
+            settings=[f"budget.agreement={agreement}"], home=tmp_path / "runs",
+        )  # fmt: skip
+
+    most = report(0).ratios.macs
+    assert most is not None
+    assert most >= 1 / (1 - SHARES[-1])
+    with pytest.raises(
+        StageError, match=r"auto: with 5% of the multiply-adds gone, 83% of the file's 6 top classes"
+    ):
+        report(99)
+
+
+DETECTOR = """<ir_version: 8, opset_import: ["" : 13]>
+net (float[1, 3, 16, 16] image) => (float[1, 7, 64] out) {
+  a = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2]> (image, w0)
+  b = Relu (a)
+  c = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (b, w1)
+  d = Relu (c)
+  e = Conv <kernel_shape = [1, 1]> (d, w3)
+  shape = Constant <value = int64[3] {1, 7, 64}> ()
+  f = Reshape (e, shape)
+  g = Sigmoid (f)
+  pixels = Constant <value = float[1, 7, 1] {16, 16, 6, 6, 1, 1, 1}> ()
+  out = Mul (g, pixels)
+}"""
+
+
+def test_a_detector_is_judged_by_its_detections(tmp_path: Path) -> None:
+    report = jetpress.engine(
+        saved(tmp_path / "net.onnx", DETECTOR), "xavier", calibration=samples(8), prune=0.3, head="yolov8",
+        settings=["budget.agreement=100"], home=tmp_path / "runs",
+    )  # fmt: skip
+    (limit,) = report.verdict.checks
+    assert limit.what in ("the given file's detections that are kept", "detections that are not new")
+    assert limit.found is not None
+    assert limit.met is (limit.found == 100)
+    assert report.verdict.standing == ("cut, unjudged" if limit.met else "not met")
+    assert "detections are kept, and" in str(report.verdict.why)
+
+
+NORMED = """<ir_version: 8, opset_import: ["" : 13]>
+net (float[2, 3, 16, 16] image) => (float[2, 32, 16, 16] out) {
+  a = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (image, w0)
+  mean = ReduceMean <axes = [1]> (a)
+  b = Sub (a, mean)
+  two = Constant <value = float {2.0}> ()
+  squares = Pow (b, two)
+  variance = ReduceMean <axes = [1]> (squares)
+  small = Constant <value = float {1e-5}> ()
+  sum = Add (variance, small)
+  root = Sqrt (sum)
+  d = Div (b, root)
+  c = Max (d, small)
+  out = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (c, w1)
+}"""
+
+
+def test_exponents_and_epsilons_are_no_weights_and_a_maximum_takes_any_batch(tmp_path: Path) -> None:
+    inputs = torch.randn(2, 3, 16, 16)
+    network = network_of(onnx.load(saved(tmp_path / "net.onnx", NORMED)), (inputs,))
+    assert all(one.numel() > 1 for one in network.parameters())
+    assert network(inputs[:1])[0].shape == (1, 32, 16, 16)
+    assert jetpress.prune(network, inputs, ratio=0.5).removed
 
 
 LSTM = """<ir_version: 8, opset_import: ["" : 14]>
