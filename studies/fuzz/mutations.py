@@ -49,18 +49,34 @@ def changed_bytes(data: bytes, dice: random.Random) -> bytes:
     return bytes(held)
 
 
+def near(value: object, others: list[Any], dice: random.Random) -> object:
+    """Another value of its type: what a check of types lets through."""
+    match value:
+        case bool():
+            return not value
+        case int():
+            return dice.choice((value + 1, value - 1, 2 * value, value // 2, 0, 1))
+        case float():
+            return dice.choice((value + 1, -value, value / 2, 0.0, 1.0))
+        case list() if value:
+            return dice.choice((value[1:], value[::-1], value + value[:1]))
+        case _:
+            return dice.choice([one for one in others if type(one) is type(value)] or [value])
+
+
 def changed_json(data: bytes, dice: random.Random) -> bytes | None:
     """JSON with one to three values, names or lists other than before."""
     try:
         root = [json.loads(data)]
-        for _ in range(dice.randint(1, 3)):
+        for _ in range(dice.choice((1, 1, 2, 3))):
             _change(root, dice)
         return json.dumps(root[0]).encode()
     except (ValueError, RecursionError):  # too deep to be written
         return None
 
 
-def _change(root: list[object], dice: random.Random) -> None:
+def _places(root: list[object]) -> list[tuple[dict[str, object] | list[object], str | int]]:
+    """Of all values: what holds it, and its key there; the root first."""
     places: list[tuple[dict[str, object] | list[object], str | int]] = [(root, 0)]
     for holder, key in places:
         if len(places) > MOST_PLACES:
@@ -70,10 +86,18 @@ def _change(root: list[object], dice: random.Random) -> None:
             places += [(value, name) for name in value]
         elif isinstance(value, list):
             places += [(value, number) for number in range(min(len(value), 50))]
+    return places
+
+
+def _change(root: list[object], dice: random.Random) -> None:
+    places = _places(root)
     holder, key = dice.choice(places[1:] or places)
     other, there = dice.choice(places)
     taken = other[there]  # type: ignore[index]
-    match dice.randrange(7):
+    match dice.randrange(14):
+        case number if number > 6:
+            found = [held[name] for held, name in places]  # type: ignore[index]
+            holder[key] = json.loads(json.dumps(near(holder[key], found, dice)))  # type: ignore[index]
         case 6 if isinstance(holder[key], str):  # type: ignore[index]
             holder[key] = other_text(str(holder[key]), dice)  # type: ignore[index]
         case 0 if holder is not root:
@@ -120,21 +144,34 @@ def changed_text(data: bytes, dice: random.Random) -> bytes | None:
 def changed_lines(data: bytes, dice: random.Random) -> bytes | None:
     """A text of lines `key = value`, as a recipe is: a value other than before, a line taken out, moved or doubled."""
     lines = data.decode("utf-8", "replace").split("\n")
-    for _ in range(dice.randint(1, 3)):
-        at, other = dice.randrange(len(lines)), dice.randrange(len(lines))
-        key = lines[at].partition("=")[0]
-        match dice.randrange(5):
+    for _ in range(dice.choice((1, 1, 2, 3))):
+        pairs = [number for number, line in enumerate(lines) if "=" in line]
+        places = pairs if pairs and dice.random() < 0.8 else range(len(lines))
+        at, other = dice.choice(places), dice.choice(places)
+        key, _, value = (part.strip() for part in lines[at].partition("="))
+        key_too, _, value_too = (part.strip() for part in lines[other].partition("="))
+        match dice.randrange(8):
             case 0 if len(lines) > 1:
                 del lines[at]
             case 1:
                 lines.insert(at, lines[other])
             case 2:
-                lines[at] = f"{key}= {lines[other].partition('=')[2].strip()}"
+                lines[at] = f"{key} = {value_too}"
             case 3:
-                lines[at] = f"{lines[other].partition('=')[0]}={lines[at].partition('=')[2]}"
+                lines[at] = f"{key_too} = {value}"
+            case 4:
+                lines[at] = f"{key} = {_toml(dice.choice(VALUES))}"
             case _:
-                lines[at] = f"{key}= {_toml(dice.choice(VALUES))}"
+                lines[at] = f"{key} = {_near_toml(value, value_too, dice)}"
     return "\n".join(lines).encode("utf-8", "replace")
+
+
+def _near_toml(value: str, other: str, dice: random.Random) -> str:
+    """Another value of its type, where JSON writes it the same way."""
+    try:
+        return _toml(near(json.loads(value), [json.loads(other)], dice))
+    except (ValueError, RecursionError):
+        return value
 
 
 def _toml(value: object) -> str:
