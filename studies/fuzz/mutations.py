@@ -13,6 +13,7 @@ import re
 import struct
 import zipfile
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 from jetpress.deploy.onnx_file import wire
@@ -26,8 +27,6 @@ VALUES: tuple[Any, ...] = (
     [{}], {"": {}}, {"a": 1}, [None], ["a"], [1e999], {"0": [[0, 1]]},
 )  # fmt: skip
 """What somebody's field may hold: wrong types, edges of types, texts that lead elsewhere."""
-MOST_PLACES = 5000
-"""Of a JSON value that are looked at: one that holds itself many times has no end of them."""
 SHORT = 12
 """Bytes that are repeated or taken out at once."""
 
@@ -75,29 +74,25 @@ def changed_json(data: bytes, dice: random.Random) -> bytes | None:
         return None
 
 
-def _places(root: list[object]) -> list[tuple[dict[str, object] | list[object], str | int]]:
-    """Of all values: what holds it, and its key there; the root first."""
-    places: list[tuple[dict[str, object] | list[object], str | int]] = [(root, 0)]
-    for holder, key in places:
-        if len(places) > MOST_PLACES:
-            break
+def _place(root: list[object], dice: random.Random) -> tuple[dict[str, object] | list[object], str | int]:
+    """What holds some value, and its key there: a way down that ends somewhere."""
+    holder, key = root, 0
+    while True:
         value = holder[key]  # type: ignore[index]  # the key is of its holder
-        if isinstance(value, dict):
-            places += [(value, name) for name in value]
-        elif isinstance(value, list):
-            places += [(value, number) for number in range(min(len(value), 50))]
-    return places
+        keys = (
+            list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+        )
+        if not keys or (holder is not root and dice.random() < 0.3):
+            return holder, key
+        holder, key = value, dice.choice(keys)
 
 
 def _change(root: list[object], dice: random.Random) -> None:
-    places = _places(root)
-    holder, key = dice.choice(places[1:] or places)
-    other, there = dice.choice(places)
+    (holder, key), (other, there) = _place(root, dice), _place(root, dice)
     taken = other[there]  # type: ignore[index]
     match dice.randrange(14):
         case number if number > 6:
-            found = [held[name] for held, name in places]  # type: ignore[index]
-            holder[key] = json.loads(json.dumps(near(holder[key], found, dice)))  # type: ignore[index]
+            holder[key] = json.loads(json.dumps(near(holder[key], [taken], dice)))  # type: ignore[index]
         case 6 if isinstance(holder[key], str):  # type: ignore[index]
             holder[key] = other_text(str(holder[key]), dice)  # type: ignore[index]
         case 0 if holder is not root:
@@ -112,7 +107,7 @@ def _change(root: list[object], dice: random.Random) -> None:
             for _ in range(dice.choices((1, 3, 40, 1100), (30, 10, 10, 1))[0]):
                 holder[key] = [holder[key]]  # type: ignore[index]
         case _:
-            holder[key] = dice.choice(VALUES)  # type: ignore[index]
+            holder[key] = deepcopy(dice.choice(VALUES))  # type: ignore[index]  # what is put in is changed later
 
 
 def other_text(text: str, dice: random.Random) -> str:
