@@ -116,7 +116,7 @@ def _lines() -> list[bytes]:
 SURFACES: dict[str, Surface] = {
     "recipe": Surface("a recipe, with --set, for one of three targets", _recipes, _recipe, changed_lines),
     "manifest": Surface(
-        "manifest, plan and claims of a bundle; a signature; allowed signers",
+        "manifest, plan and claims of a bundle; a signature; allowed signers, revoked keys",
         bundles.seeds, bundles.read, bundles.changed,
     ),
     "history": Surface("pruned.json of jetpress.load", networks.histories, networks.replay, networks.changed_history),
