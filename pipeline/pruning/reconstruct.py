@@ -5,9 +5,6 @@ lost inputs by least squares. Here the dense network and the pruned one run side
 layer is fitted on the inputs that the layers before it, cut and fitted already, give it: so it makes up for what those
 could not. Where its output is added to another (a residual connection), what that one lacks is its to give, too. No
 labels, no gradients, a few hundred images.
-
-For weights that gave ``y`` and now see ``z``: ``W + argmin |y - (W + D) z|^2 + damping |D|^2``, so that weights stay
-where the images say nothing of them.
 """
 
 from __future__ import annotations
@@ -19,15 +16,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn import functional as F
 
 from jetpress.deploy.console import progress
 from jetpress.pipeline.network.channels.graph import Trace, bound, operator_name, trace
+from jetpress.pipeline.pruning.least_squares import LeastSquares
 from jetpress.pipeline.sparse.products import Product, products
 from jetpress.pipeline.sparse.reconstruct import columns, operand, put, samples, taken, walk
 
-DAMPING = 1e-3
-"""On the diagonal of ``z z'``, as a share of its mean."""
 LARGEST = 8192
 """Columns of the systems that are solved (0.5 GB); a layer that has more stays as it is."""
 FOR_EACH, FEWEST = 8, 20_000
@@ -128,7 +123,7 @@ class _Side:
         """What a BatchNorm multiplies each channel by."""
         arguments = bound(norm)
         weight, variance = (
-            operator.attrgetter(str(arguments[name].target))(self.source.module).double()
+            operator.attrgetter(str(arguments[name].target))(self.source.module).float()
             for name in ("weight", "running_var")
         )
         return torch.as_tensor(weight / (variance + arguments["eps"]).sqrt())
@@ -180,25 +175,19 @@ class _Layer:
     def fit(self, dense: Sequence[Known], pruned: Sequence[Known], generator: torch.Generator) -> Error:
         """The parameter becomes what gives the least error."""
         old, new = self.product
-        gram, cross, square = (torch.zeros((), dtype=torch.float64) for _ in range(3))
         count = max(FOR_EACH * self.weight.shape[-1], FEWEST) // len(pruned) + 1
         shift = self.sides[1].shift(new)
-        given = self.weight if shift is None else F.pad(self.weight, (0, 1))
+        problem = LeastSquares(self.weight, constant=shift is not None)
         for before, now in zip(dense, pruned, strict=True):
             x, z = before[operand(old)], now[operand(new)]
             some = torch.randperm(samples(z, new), generator=generator)[:count]
-            seen = columns(z, new, some).double()
-            seen = seen if shift is None else F.pad(seen, (0, 1), value=1.0)
-            wanted = columns(x, old, some)[self.groups].double() @ self.old.mT + self._lacking(
-                before, now, some
-            )
-            gram, cross = gram + seen.mT @ seen, cross + wanted.mT @ seen
-            square = square + wanted.square().sum()
-        fitted = solved(gram, cross, given, constant=shift is not None)
+            wanted = columns(x, old, some)[self.groups] @ self.old.mT.float()
+            problem.add(columns(z, new, some), wanted + self._lacking(before, now, some))
+        fitted = problem.fitted()
         if shift is not None:
-            shift[0].add_(fitted[..., -1].flatten().to(z.dtype), alpha=shift[1])
-        put(self.sides[1].parameters[new.name].data, fitted[..., : self.weight.shape[-1]].to(z.dtype), new)
-        return Error(*(_error(gram, cross, square, weight) for weight in (given, fitted)))
+            shift[0].add_(fitted.constant.flatten().to(z.dtype), alpha=shift[1])
+        put(self.sides[1].parameters[new.name].data, fitted.weight.to(z.dtype), new)
+        return Error(fitted.before, fitted.after)
 
     def _lacking(self, before: Known, now: Known, some: Tensor) -> Tensor | float:
         """What the other term of the sum that the output goes to is short of, ``[groups, samples, rows]``."""
@@ -212,7 +201,7 @@ class _Layer:
         wanted, there = before[theirs].index_select(axis, self.rows), now[ours]
         if wanted.shape != there.shape:
             return 0.0
-        gap = (wanted - there).movedim(axis, -1).flatten(0, -2)[some].double()
+        gap = (wanted - there).movedim(axis, -1).flatten(0, -2)[some].float()
         if norm is not None:
             scale = self.sides[0].scale(norm)[self.rows]
             gap = torch.where(scale.abs() > FAINT, gap / scale, 0.0)
@@ -234,27 +223,3 @@ def _joined(node: fx.Node) -> tuple[fx.Node, fx.Node | None] | None:
             return None
         node = user
     return None
-
-
-def solved(gram: Tensor, cross: Tensor, weight: Tensor, constant: bool = False) -> Tensor:
-    """The weights of least error, near ``weight`` where nothing is known.
-
-    Args:
-        gram: ``z z'``, ``[groups, columns, columns]``.
-        cross: ``y z'``, ``[groups, rows, columns]``.
-        weight: ``[groups, rows, columns]``.
-        constant: the last column is the same in every sample. All of them speak for it: it may go as far as it wants.
-    """
-    diagonal = gram.diagonal(dim1=-2, dim2=-1)
-    shift = DAMPING * diagonal[..., : -1 if constant else None].mean(-1, keepdim=True)
-    shift = torch.where(shift > 0, shift, 1.0).expand_as(diagonal).clone()
-    if constant:
-        shift[..., -1] = 1e-9 * diagonal[..., -1]
-    damped = gram + torch.diag_embed(shift)
-    change = torch.cholesky_solve((cross - weight @ gram).mT, torch.linalg.cholesky(damped))
-    return weight + change.mT
-
-
-def _error(gram: Tensor, cross: Tensor, square: Tensor, weight: Tensor) -> float:
-    lost = square - 2 * (weight * cross).sum() + ((weight @ gram) * weight).sum()
-    return float(lost.clamp_min(0) / square.clamp_min(torch.finfo(square.dtype).tiny))

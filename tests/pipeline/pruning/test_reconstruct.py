@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import jetpress
 from jetpress.deploy.errors import RecipeError
-from jetpress.pipeline.pruning.reconstruct import solved
 
 
 class Net(nn.Module):
@@ -137,27 +134,3 @@ def test_a_shared_weight_is_fitted_once_and_stays_shared() -> None:
 def test_without_images_it_is_refused() -> None:
     with pytest.raises(RecipeError, match="reconstruct=True looks at data"):
         jetpress.prune(network(), images(2), reconstruct=True)
-
-
-@given(
-    groups=st.integers(1, 3), rows=st.integers(1, 4), columns=st.integers(1, 6), count=st.integers(0, 12),
-    seed=st.integers(0, 1000),
-)  # fmt: skip
-@settings(max_examples=60, deadline=None)
-def test_no_other_weights_have_less_error(
-    groups: int, rows: int, columns: int, count: int, seed: int
-) -> None:
-    """The damped problem, solved by stacking it as an ordinary one."""
-    draw = torch.Generator().manual_seed(seed)
-    z, y, w = (
-        torch.randn(groups, *shape, generator=draw, dtype=torch.float64)
-        for shape in ((count, columns), (count, rows), (rows, columns))
-    )
-    gram = z.mT @ z
-    found = solved(gram, y.mT @ z, w)
-    shift = 1e-3 * gram.diagonal(dim1=-2, dim2=-1).mean(-1)
-    shift = torch.where(shift > 0, shift, 1.0).sqrt()[:, None, None]
-    rest = shift * torch.eye(columns, dtype=torch.float64).expand(groups, -1, -1)
-    a = torch.cat([z, rest], 1)
-    b = torch.cat([y - z @ w.mT, torch.zeros(groups, columns, rows, dtype=torch.float64)], 1)
-    torch.testing.assert_close(found, w + torch.linalg.lstsq(a, b).solution.mT, atol=1e-6, rtol=1e-6)
