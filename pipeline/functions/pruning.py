@@ -154,6 +154,7 @@ def pruned(
     network = given(module)  # type: ignore[arg-type]
     inputs = inputs_of(example_inputs, network.module)
     _refuse_idle_patterns(config, network.module)
+    _refuse_other_inputs(data, inputs)
     graph = analyse(network.module, inputs)
     ranked, curves = _judged(config, network, graph, data)
     history = earlier.history if earlier else ()
@@ -219,6 +220,21 @@ def _images(data: Shown) -> tuple[Tensor, ...]:
 
 def _no_loss(outputs: object, target: object) -> Tensor:
     raise AssertionError("a criterion that looks at gradients has a loss")
+
+
+def _refuse_other_inputs(data: Shown, inputs: tuple[Tensor, ...]) -> None:
+    """Of two tensors the second is the target; a data set gives samples, its loader gives batches."""
+    wanted = [one.ndim for one in inputs]
+    for tensors, _ in data.batches:
+        if [one.ndim for one in tensors] != wanted:
+            given, example = (
+                " and ".join(str(list(x.shape)) for x in found) or "nothing" for found in (tensors, inputs)
+            )
+            raise RecipeError(
+                f"a batch has {given} for the network, the example inputs are {example}",
+                "batches are inputs, or pairs (inputs, target): all that forward takes is the first, as a tensor, or "
+                "as a tuple of tensors where it takes several: ((x, y), target)",
+            )
 
 
 def _refuse_idle_patterns(config: PruneConfig, module: nn.Module) -> None:

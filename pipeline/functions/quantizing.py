@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 import onnx
+import onnx_ir as ir
+from onnx_ir.passes import common
 from torch import Tensor, nn
 
 from jetpress.deploy.errors import RecipeError, StageError, from_os_error
@@ -53,7 +55,7 @@ def quantize(
     judged by, ranges are found on the others.
 
     Args:
-        model: an FP32 ONNX file as :func:`export` writes it, or a module.
+        model: an FP32 ONNX file that the target takes, or a module. (:func:`engine` mends a file first.)
         batches: real inputs ``[n, ...]`` as the file takes them: one batch, or several as a loader gives them; a
             hundred samples are usual. Noise gives ranges that are wrong for real inputs.
         path: of the file that is written.
@@ -94,7 +96,9 @@ def _small(path: Path) -> onnx.ModelProto:
     proto, beside = opened(path)
     if beside is not None:
         raise StageError(f"{path} has more than 2 GiB of weights", "take it in FP16 instead")
-    return proto
+    return ir.to_proto(
+        common.NameFixPass()(ir.from_proto(proto)).model
+    )  # a layer is known by its node's name
 
 
 def _feeds(proto: onnx.ModelProto, samples: tuple[Tensor, ...]) -> list[Feed]:

@@ -19,6 +19,7 @@ from onnx import defs
 from onnx_ir.passes import common
 
 from jetpress.deploy.targets import version_of
+from jetpress.pipeline.graph.names import Names
 
 HEADROOM = 8
 """Data that nobody has looked at may be larger by this factor."""
@@ -84,12 +85,13 @@ def halve(model: ir.Model, largest: Largest, parser: str | None = None) -> dict[
             node.attributes["to"] = ir.AttrInt64("to", int(HALF))
         for index in at.outputs:
             node.outputs[index].type = ir.TensorType(HALF)
+    names = Names(graph)
     for value in list(graph.initializers.values()):
         if value.dtype == FLOAT:
-            _convert(graph, value, places)
+            _convert(graph, names, value, places)
     for value in [*graph.inputs, *(value for node in list(graph) for value in node.outputs)]:
         if value.dtype in (FLOAT, HALF):
-            _cast_for_others(graph, value, places)
+            _cast_for_others(graph, names, value, places)
     return kept
 
 
@@ -160,7 +162,7 @@ def _reads_half(user: ir.Node, index: int, places: Mapping[ir.Node, _Places]) ->
     return user in places and index in places[user].inputs
 
 
-def _convert(graph: ir.Graph, value: ir.Value, places: Mapping[ir.Node, _Places]) -> None:
+def _convert(graph: ir.Graph, names: Names, value: ir.Value, places: Mapping[ir.Node, _Places]) -> None:
     """The constant in FP16 for those that read it so; under its own name where all do."""
     halves = [use for use in value.uses() if _reads_half(*use, places)]
     if not halves or value.const_value is None:
@@ -170,14 +172,16 @@ def _convert(graph: ir.Graph, value: ir.Value, places: Mapping[ir.Node, _Places]
     if len(halves) == len(value.uses()) and not value.is_graph_output():
         value.const_value, value.type = ir.tensor(array, name=value.name), ir.TensorType(HALF)
         return
-    name = f"{value.name}_fp16"
+    name = names.new(f"{value.name}_fp16")
     copy = ir.val(name, const_value=ir.tensor(array, name=name))
     graph.register_initializer(copy)
     for user, index in halves:
         user.replace_input_with(index, copy)
 
 
-def _cast_for_others(graph: ir.Graph, value: ir.Value, places: Mapping[ir.Node, _Places]) -> None:
+def _cast_for_others(
+    graph: ir.Graph, names: Names, value: ir.Value, places: Mapping[ir.Node, _Places]
+) -> None:
     """One Cast behind ``value`` for all that read it in the other type; an output of the graph stays FP32."""
     is_half = value.dtype == HALF
     others = [use for use in value.uses() if _reads_half(*use, places) != is_half]
@@ -190,11 +194,11 @@ def _cast_for_others(graph: ir.Graph, value: ir.Value, places: Mapping[ir.Node, 
     cast = ir.node("Cast", [value], {"to": int(to)}, name=f"{scope}/Cast".lstrip("/"))
     made = cast.outputs[0]
     made.shape, made.type = value.shape, ir.TensorType(to)
-    made.name = f"{name}_{'fp32' if is_half else 'fp16'}"
+    made.name = names.new(f"{name}_{'fp32' if is_half else 'fp16'}")
     for user, index in others:
         user.replace_input_with(index, made)
     if is_output:
-        value.name, made.name = f"{name}_fp16", name
+        value.name, made.name = names.new(f"{name}_fp16"), name
         for index, output in enumerate(graph.outputs):
             if output is value:
                 graph.outputs[index] = made

@@ -28,7 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from jetpress.deploy.errors import RecipeError, StageError, ToolMissing, from_os_error
 from jetpress.pipeline.network import blocks, channels, user_code
-from jetpress.pipeline.network.channels.modes import unfused_attention
+from jetpress.pipeline.network.channels.modes import frozen, unfused_attention
 from jetpress.pipeline.network.checkpoints import fill
 from jetpress.pipeline.network.last_layer import resize
 from jetpress.pipeline.network.reparametrized import bake
@@ -182,7 +182,7 @@ def size_of(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[int, int]:
     counting = FlopCounterMode(
         display=False, custom_mapping={torch.ops.aten.mkldnn_rnn_layer: _recurrent_flops}
     )
-    with torch.no_grad(), unfused_attention(), counting as counter:
+    with torch.no_grad(), frozen(module), unfused_attention(), counting as counter:
         module(*inputs)
     return sum(p.numel() for p in module.parameters()), counter.get_total_flops() // 2
 

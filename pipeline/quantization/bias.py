@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import onnx_ir as ir
 
+from jetpress.pipeline.graph.names import Names
 from jetpress.pipeline.quantization.calibrate import Seen
 from jetpress.pipeline.quantization.dialect import Array, Numbers, dequantized
 from jetpress.pipeline.quantization.placement import Layer
@@ -80,7 +81,7 @@ def _place(layer: Layer) -> tuple[ir.Node, int] | None:
     return (node, 2) if old is None or old.const_value is not None else None
 
 
-def add(graph: ir.Graph, layer: Layer, shift: Array) -> None:
+def add(graph: ir.Graph, names: Names, layer: Layer, shift: Array) -> None:
     """Into the bias of a layer, which stays a constant of its own."""
     place = _place(layer)
     if place is None:
@@ -88,7 +89,7 @@ def add(graph: ir.Graph, layer: Layer, shift: Array) -> None:
     node, at = place
     old = node.inputs[at] if at < len(node.inputs) else None
     before = 0.0 if old is None or old.const_value is None else old.const_value.numpy()
-    name = f"{layer.weight.name}_bias"
+    name = names.new(f"{layer.weight.name}_bias")
     value = ir.val(name, const_value=ir.tensor((before + shift).astype(np.float32), name=name))
     graph.register_initializer(value)
     if len(node.inputs) <= at:

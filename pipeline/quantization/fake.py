@@ -58,6 +58,8 @@ class Grids:
     """Of the weights."""
     unknown: tuple[str, ...] = ()
     """Tensors of the graph that are quantized there and not here: PyTorch has no name for them."""
+    repeated: frozenset[str] = frozenset()
+    """Parameters of layers that are used several times."""
 
 
 def grids(
@@ -88,7 +90,8 @@ def grids(
                 activations[origins[value], made] = Grid(scale, least - zero, most - zero, numbers is FP8)
     missing = [one.weight.name or "" for one in found.layers if one.node not in names]
     weights = frozenset(names[one.node] for one in found.layers if one.node in names)
-    return Grids(weights, activations, numbers, tuple(dict.fromkeys([*missing, *unknown])))
+    left = tuple(dict.fromkeys([*missing, *unknown]))
+    return Grids(weights, activations, numbers, left, origin.repeated(names))
 
 
 def _nearest(scaled: Tensor, low: float, high: float, fp8: bool) -> Tensor:
@@ -217,8 +220,9 @@ class _Rounding(TorchFunctionMode):
     ) -> object:
         """A layer: its input by where it comes from, its weight by its name."""
         given = dict(zip(("input", "weight"), arguments, strict=False)) | rest
-        made = self.names.get(id(given["weight"]), UNKNOWN)
-        if made in self.grids.weights:
+        name = self.names.get(id(given["weight"]), UNKNOWN)
+        made = origin.of_layer(name, self.origins.get(given["input"], UNKNOWN), self.grids.repeated)
+        if name in self.grids.weights:
             groups = rest.get("groups", arguments[6] if len(arguments) > 6 else 1)
             shared = (
                 axis == 1 and groups > 1

@@ -8,7 +8,8 @@ activation included, and ``(layer1.0.conv1.weight+layer1.0.conv2.weight)`` the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from hashlib import sha256
 
 import numpy as np
@@ -63,12 +64,23 @@ def made(kind: str, inputs: Sequence[str]) -> str:
     return text if len(text) <= LONGEST else sha256(text.encode()).hexdigest()
 
 
+def of_layer(weight: str, given: str, repeated: Collection[str]) -> str:
+    """The origin of what a layer makes; where it has several inputs in turn, each use is one of its own."""
+    return made(weight, [given]) if weight in repeated else weight
+
+
+def repeated(weights: Mapping[ir.Node, str]) -> frozenset[str]:
+    """Weights that several layers of a graph have."""
+    return frozenset(name for name, uses in Counter(weights.values()).items() if uses > 1)
+
+
 def of_graph(graph: ir.Graph, weights: Mapping[ir.Node, str]) -> dict[ir.Value, str]:
     """The origin of every tensor of a graph; ``weights``: layer -> the PyTorch name of its weight."""
+    several = repeated(weights)
     found = {value: f"input {number}" for number, value in enumerate(graph.inputs)}
     for node in graph:
         if node in weights:
-            name = weights[node]
+            name = of_layer(weights[node], operands(node, found)[0], several)
         else:
             kind = IN_ONNX.get(node.op_type)
             name = UNKNOWN if kind is None else made(kind, operands(node, found))

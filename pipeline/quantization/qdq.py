@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
+from jetpress.pipeline.graph.names import Names
 from jetpress.pipeline.quantization import bias
 from jetpress.pipeline.quantization.dialect import Array, Dialect, dequantized
 from jetpress.pipeline.quantization.placement import Layer, Placement, place
@@ -35,19 +36,19 @@ def insert(
         shifts: what is added to the biases of layers that become INT8: see :mod:`jetpress.pipeline.quantization.bias`.
     """
     made = ir.from_proto(model)
-    found = place(made.graph, dialect, without, sparse)
+    found, names = place(made.graph, dialect, without, sparse), Names(made.graph)
     for layer in found.layers:
         if layer.name in shifts:
-            bias.add(made.graph, layer, shifts[layer.name])
-    _Writer(made.graph, dialect).write(found, ranges)
+            bias.add(made.graph, names, layer, shifts[layer.name])
+    _Writer(made.graph, names, dialect).write(found, ranges)
     return made
 
 
 class _Writer:
     """Adds nodes and constants to one graph."""
 
-    def __init__(self, graph: ir.Graph, dialect: Dialect) -> None:
-        self.graph, self.dialect = graph, dialect
+    def __init__(self, graph: ir.Graph, names: Names, dialect: Dialect) -> None:
+        self.graph, self.names, self.dialect = graph, names, dialect
         self.scales = dict[ir.Value | None, Array]()
         """Of what was dequantized."""
 
@@ -70,8 +71,8 @@ class _Writer:
             self._constant(f"{name}_zero_point", np.array(zero, kind.numpy())),
         ]
         scope = _scope(producer if producer is not None else edges[0][0])
-        q = _node("QuantizeLinear", [value, *constants], scope, f"{name}_quantized", kind, value.shape)
-        dq = _node(
+        q = self._node("QuantizeLinear", [value, *constants], scope, f"{name}_quantized", kind, value.shape)
+        dq = self._node(
             "DequantizeLinear",
             [q.outputs[0], *constants],
             scope,
@@ -108,7 +109,7 @@ class _Writer:
         else:
             source = self._constant(f"{name}_rounded", dequantized(whole, scales, axis))
             nodes.append(
-                _node(
+                self._node(
                     "QuantizeLinear",
                     [source, *constants],
                     scope,
@@ -120,7 +121,7 @@ class _Writer:
             )
             source = nodes[0].outputs[0]
         nodes.append(
-            _node(
+            self._node(
                 "DequantizeLinear",
                 [source, *constants],
                 scope,
@@ -161,7 +162,7 @@ class _Writer:
             self._constant(f"{name}_zero_point", np.zeros(scale.shape, np.int32)),
         ]
         shape, along = ir.Shape(scale.shape), {"axis": 0}
-        dq = _node(
+        dq = self._node(
             "DequantizeLinear",
             constants,
             _scope(node),
@@ -176,25 +177,26 @@ class _Writer:
             del self.graph.initializers[name]
 
     def _constant(self, name: str, array: Array) -> ir.Value:
+        name = self.names.new(name)
         value = ir.val(name, const_value=ir.tensor(array, name=name))
         self.graph.register_initializer(value)
         return value
 
+    def _node(
+        self,
+        op: str,
+        inputs: list[ir.Value],
+        scope: str,
+        output: str,
+        kind: ir.DataType,
+        shape: ir.Shape | None,
+        attributes: Mapping[str, int] | None = None,
+    ) -> ir.Node:
+        node = ir.node(op, inputs, dict(attributes or {}), name=f"{scope}/{op}".lstrip("/"))
+        made = node.outputs[0]
+        made.name, made.shape, made.type = self.names.new(output), shape, ir.TensorType(kind)
+        return node
+
 
 def _scope(node: ir.Node) -> str:
     return (node.name or "").rpartition("/")[0]
-
-
-def _node(
-    op: str,
-    inputs: list[ir.Value],
-    scope: str,
-    output: str,
-    kind: ir.DataType,
-    shape: ir.Shape | None,
-    attributes: Mapping[str, int] | None = None,
-) -> ir.Node:
-    node = ir.node(op, inputs, dict(attributes or {}), name=f"{scope}/{op}".lstrip("/"))
-    made = node.outputs[0]
-    made.name, made.shape, made.type = output, shape, ir.TensorType(kind)
-    return node

@@ -81,6 +81,19 @@ def _restore(attributes: dict[str, Any], contents: Mapping[str, tuple[Any, Any]]
 
 
 @contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Parameters that want no gradient for a while: a view of one wants it even under ``no_grad``, without history."""
+    learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_()
+
+
+@contextmanager
 def in_training(module: nn.Module) -> Iterator[None]:
     """Training mode for a while, after which statistics and random numbers are where they were."""
     before = [(buffer, buffer.clone()) for buffer in module.buffers()]

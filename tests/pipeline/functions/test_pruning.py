@@ -231,6 +231,23 @@ def test_shares_are_those_of_the_dense_network() -> None:
     assert len(second.history) == 2
 
 
+def test_a_parameter_may_be_handed_to_a_module_as_a_view() -> None:
+    """Queries that are learnt: such a view wants gradients even where none are taken."""
+
+    class Queries(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.queries = nn.Parameter(torch.randn(4, 16))
+            self.inner = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 16))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x @ self.inner(self.queries.expand(len(x), -1, -1)).mT
+
+    slim = jetpress.prune(Queries(), torch.randn(2, 3, 16))
+    assert slim.module.inner[0].out_features == 16
+    assert slim.module.queries.requires_grad
+
+
 def test_what_stays_says_why() -> None:
     slim = prune(net(), channel_multiple=16)
     assert not slim.removed
@@ -263,6 +280,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "no loss": (lambda: prune(net(), criterion="taylor", batches=DATA), "the gradients of a loss"),
     "no target": (lambda: prune(net(), criterion="taylor", batches=[INPUTS], loss=F.mse_loss), "needs targets"),
     "a dict": (lambda: prune(net(), criterion="apoz", batches=[{"x": INPUTS}]), "a batch is a dict"),
+    "a data set": (lambda: prune(net(), criterion="apoz", batches=[(INPUTS[0], 1)]), "a batch has ["),
+    "one of two": (lambda: prune(net(), criterion="apoz", batches=[((INPUTS, INPUTS), 0)]), "a batch has ["),
     "lazy": (lambda: prune(nn.Sequential(nn.LazyConv2d(4, 3)), INPUTS), "lazy layers without weights"),
     "meta": (lambda: prune(net().to("meta"), INPUTS), "on the meta device"),
 }  # fmt: skip

@@ -158,13 +158,15 @@ def test_recurrent_layers_that_tensorrt_would_start_or_compute_wrongly_stay() ->
     assert not facts.fp32
 
 
-def test_a_constant_read_in_both_types_is_there_twice() -> None:
+@pytest.mark.parametrize("other", ["big", "c_fp16"])
+def test_a_constant_read_in_both_types_is_there_twice(other: str) -> None:
+    """Whatever the others are called."""
     x = np.full((1, 4), 2.0, np.float32)
     model = helper.make_model(
         helper.make_graph(
             [
                 helper.make_node("Mul", ["x", "c"], ["small"], name="a/Mul"),
-                helper.make_node("Mul", ["small", "big"], ["large"], name="b/Mul"),
+                helper.make_node("Mul", ["small", other], ["large"], name="b/Mul"),
                 helper.make_node("Sub", ["large", "c"], ["y"], name="c/Sub"),
             ],
             "test",
@@ -172,7 +174,7 @@ def test_a_constant_read_in_both_types_is_there_twice() -> None:
             [helper.make_tensor_value_info("y", TensorProto.FLOAT, x.shape)],
             [
                 numpy_helper.from_array(np.full(4, 3, np.float32), "c"),
-                numpy_helper.from_array(np.full(4, 30000, np.float32), "big"),
+                numpy_helper.from_array(np.full(4, 30000, np.float32), other),
             ],
         ),
         opset_imports=[helper.make_opsetid("", 18)],
@@ -185,7 +187,7 @@ def test_a_constant_read_in_both_types_is_there_twice() -> None:
     _tidy(halved, None)
     proto = _checked(halved)
     known = types(proto)
-    assert (known["c"], known["c_fp16"], known["big"]) == (
+    assert (known["c"], known["c_fp16" if other == "big" else "c_fp16_1"], known[other]) == (
         TensorProto.FLOAT,
         TensorProto.FLOAT16,
         TensorProto.FLOAT,
