@@ -77,9 +77,10 @@ def changed_json(data: bytes, dice: random.Random) -> bytes | None:
 
 def _place(root: list[object], dice: random.Random) -> tuple[dict[str, object] | list[object], str | int]:
     """What holds some value, and its key there: a way down that ends somewhere."""
-    holder, key = root, 0
+    holder: Any = root
+    key: Any = 0
     while True:
-        value = holder[key]  # type: ignore[index]  # the key is of its holder
+        value = holder[key]
         keys = (
             list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
         )
