@@ -5,6 +5,7 @@ TARGET ?= host
 RECIPE ?= recipes/digits.toml
 DEVICE ?=
 SET ?=
+AUDIT ?=
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -74,6 +75,7 @@ lock:
 	@rm docker/ray.constraints
 
 # What all of this is made of and under which licences, and what is known against it: audit/ (docs/supply-chain.md).
+# AUDIT: more of pip-audit's options, such as another service.
 audit: $(READY)
 	@mkdir -p audit
 	@test -x audit/venv/bin/python || $(BIN)/uv venv --quiet audit/venv
@@ -81,8 +83,10 @@ audit: $(READY)
 	audit/venv/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --output-reproducible \
 	  --output-file audit/sbom.json
 	$(BIN)/python -m docs.licences > audit/licences.txt
-	audit/venv/bin/pip-audit --requirement requirements.lock --require-hashes --disable-pip \
-	  --output audit/vulnerabilities.txt
+	@for lock in requirements setup audit docker/jupyter docker/ray; do \
+	  echo "pip-audit: $$lock.lock"; mkdir -p audit/$$(dirname $$lock); \
+	  audit/venv/bin/pip-audit --requirement $$lock.lock --require-hashes --disable-pip $(AUDIT) \
+	    --output audit/$$lock.vulnerabilities.txt || failed=1; done; test -z "$$failed"
 
 # docs/recipe.md and docs/recipe.schema.json, from pipeline/recipe/sections/.
 docs: $(READY)

@@ -156,9 +156,9 @@ def load(
     notes += uncompiled(module)
     plain(module)
     check_same(shapes_of(module), saved.dense_shapes, "what build() makes", f"the one in {path}")
-    original = outline(module)
     inputs = _inputs(path, saved.inputs)
     _refuse_impossible(path, history, saved.dense_shapes, module)
+    original = outline(module)
     try:
         module = models.replayed(module, inputs, history)
     except Exception as error:  # what the file says is checked, but not whether it belongs together

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
 from typing import get_args, get_type_hints
 
 from pydantic import ValidationError
@@ -87,11 +88,15 @@ def _fields_at(keys: Sequence[str], root: type) -> list[str]:
     for key in keys:
         if kind is None or key.isdigit():  # of a list of tables
             continue
-        hint = get_type_hints(kind).get(key)
+        hint = _hints(kind).get(key)
         kind = next(
             (one for one in (hint, *get_args(hint)) if isinstance(one, type) and is_dataclass(one)), None
         )
     return [field.name for field in fields(kind)] if kind is not None and is_dataclass(kind) else []
+
+
+_hints = cache(get_type_hints)
+"""Evaluating them takes a millisecond, and a misspelt key asks for all of them."""
 
 
 def _line_of(keys: Sequence[str], text: str) -> int | None:

@@ -1,4 +1,4 @@
-"""What comes with a bundle, and what its runner says: manifest, plan, claims, signature, allowed signers, events.
+"""What comes with a bundle, and what its runner says: manifest, plan, claims, signature, whom to trust, events.
 
 The first byte of an input says which of them it is, so that one corpus serves all.
 """
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from jetpress.deploy.runner.engines.manifest import Bundle, listed
-from jetpress.deploy.runner.trust import release, signers, sshsig
+from jetpress.deploy.runner.trust import krl, release, signers, sshsig
 from jetpress.deploy.runner.trust.sshsig import string
 from studies.fuzz.mutations import changed_json, changed_lines
 
@@ -124,18 +124,27 @@ def _signers(data: bytes, folder: Path) -> None:
     signers.read(str(folder / "allowed_signers"))
 
 
-KINDS: dict[bytes, tuple[Callable[[bytes, Path], None], str]] = {
-    b"M": (_manifest, json.dumps({"files": {"plan.json": {"size": 2, "sha256": "0" * 64}}})),
-    b"P": (_plan, json.dumps(PLAN)),
-    b"C": (_claims, json.dumps(CLAIMS)),
-    b"S": (_signature, SIGNED),
-    b"A": (_signers, SIGNERS),
+def _revocations(data: bytes, folder: Path) -> None:
+    krl.read(data, "list").has(_STRINGS[0])
+
+
+REVOKED = krl.MAGIC + bytes(32) + b"".join(
+    bytes([kind]) + string(string(content))
+    for kind, content in ((2, _STRINGS[0]), (3, bytes(20)), (5, bytes(32)), (1, b""))
+)  # fmt: skip
+KINDS: dict[bytes, tuple[Callable[[bytes, Path], None], bytes]] = {
+    b"M": (_manifest, json.dumps({"files": {"plan.json": {"size": 2, "sha256": "0" * 64}}}).encode()),
+    b"P": (_plan, json.dumps(PLAN).encode()),
+    b"C": (_claims, json.dumps(CLAIMS).encode()),
+    b"S": (_signature, SIGNED.encode()),
+    b"A": (_signers, SIGNERS.encode()),
+    b"R": (_revocations, REVOKED),
 }
 
 
 def seeds() -> list[bytes]:
     """One of each."""
-    return [kind + text.encode() for kind, (_, text) in KINDS.items()]
+    return [kind + content for kind, (_, content) in KINDS.items()]
 
 
 def read(data: bytes, folder: Path) -> None:

@@ -13,6 +13,7 @@ import re
 import struct
 import zipfile
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 from jetpress.deploy.onnx_file import wire
@@ -26,8 +27,6 @@ VALUES: tuple[Any, ...] = (
     [{}], {"": {}}, {"a": 1}, [None], ["a"], [1e999], {"0": [[0, 1]]},
 )  # fmt: skip
 """What somebody's field may hold: wrong types, edges of types, texts that lead elsewhere."""
-MOST_PLACES = 5000
-"""Of a JSON value that are looked at: one that holds itself many times has no end of them."""
 SHORT = 12
 """Bytes that are repeated or taken out at once."""
 
@@ -49,31 +48,52 @@ def changed_bytes(data: bytes, dice: random.Random) -> bytes:
     return bytes(held)
 
 
+def near(value: object, others: list[Any], dice: random.Random) -> object:
+    """Another value of its type: what a check of types lets through."""
+    match value:
+        case bool():
+            return not value
+        case int():
+            return dice.choice((value + 1, value - 1, 2 * value, value // 2, 0, 1))
+        case float():
+            return dice.choice((value + 1, -value, value / 2, 0.0, 1.0))
+        case list() if value:
+            return dice.choice((value[1:], value[::-1], value + value[:1]))
+        case _:
+            return dice.choice([one for one in others if type(one) is type(value)] or [value])
+
+
 def changed_json(data: bytes, dice: random.Random) -> bytes | None:
     """JSON with one to three values, names or lists other than before."""
     try:
         root = [json.loads(data)]
-        for _ in range(dice.randint(1, 3)):
+        for _ in range(dice.choice((1, 1, 2, 3))):
             _change(root, dice)
         return json.dumps(root[0]).encode()
     except (ValueError, RecursionError):  # too deep to be written
         return None
 
 
+def _place(root: list[object], dice: random.Random) -> tuple[dict[str, object] | list[object], str | int]:
+    """What holds some value, and its key there: a way down that ends somewhere."""
+    holder: Any = root
+    key: Any = 0
+    while True:
+        value = holder[key]
+        keys = (
+            list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+        )
+        if not keys or (holder is not root and dice.random() < 0.3):
+            return holder, key
+        holder, key = value, dice.choice(keys)
+
+
 def _change(root: list[object], dice: random.Random) -> None:
-    places: list[tuple[dict[str, object] | list[object], str | int]] = [(root, 0)]
-    for holder, key in places:
-        if len(places) > MOST_PLACES:
-            break
-        value = holder[key]  # type: ignore[index]  # the key is of its holder
-        if isinstance(value, dict):
-            places += [(value, name) for name in value]
-        elif isinstance(value, list):
-            places += [(value, number) for number in range(min(len(value), 50))]
-    holder, key = dice.choice(places[1:] or places)
-    other, there = dice.choice(places)
+    (holder, key), (other, there) = _place(root, dice), _place(root, dice)
     taken = other[there]  # type: ignore[index]
-    match dice.randrange(7):
+    match dice.randrange(14):
+        case number if number > 6:
+            holder[key] = json.loads(json.dumps(near(holder[key], [taken], dice)))  # type: ignore[index]
         case 6 if isinstance(holder[key], str):  # type: ignore[index]
             holder[key] = other_text(str(holder[key]), dice)  # type: ignore[index]
         case 0 if holder is not root:
@@ -88,7 +108,7 @@ def _change(root: list[object], dice: random.Random) -> None:
             for _ in range(dice.choices((1, 3, 40, 1100), (30, 10, 10, 1))[0]):
                 holder[key] = [holder[key]]  # type: ignore[index]
         case _:
-            holder[key] = dice.choice(VALUES)  # type: ignore[index]
+            holder[key] = deepcopy(dice.choice(VALUES))  # type: ignore[index]  # what is put in is changed later
 
 
 def other_text(text: str, dice: random.Random) -> str:
@@ -120,21 +140,34 @@ def changed_text(data: bytes, dice: random.Random) -> bytes | None:
 def changed_lines(data: bytes, dice: random.Random) -> bytes | None:
     """A text of lines `key = value`, as a recipe is: a value other than before, a line taken out, moved or doubled."""
     lines = data.decode("utf-8", "replace").split("\n")
-    for _ in range(dice.randint(1, 3)):
-        at, other = dice.randrange(len(lines)), dice.randrange(len(lines))
-        key = lines[at].partition("=")[0]
-        match dice.randrange(5):
+    for _ in range(dice.choice((1, 1, 2, 3))):
+        pairs = [number for number, line in enumerate(lines) if "=" in line]
+        places = pairs if pairs and dice.random() < 0.8 else range(len(lines))
+        at, other = dice.choice(places), dice.choice(places)
+        key, _, value = (part.strip() for part in lines[at].partition("="))
+        key_too, _, value_too = (part.strip() for part in lines[other].partition("="))
+        match dice.randrange(8):
             case 0 if len(lines) > 1:
                 del lines[at]
             case 1:
                 lines.insert(at, lines[other])
             case 2:
-                lines[at] = f"{key}= {lines[other].partition('=')[2].strip()}"
+                lines[at] = f"{key} = {value_too}"
             case 3:
-                lines[at] = f"{lines[other].partition('=')[0]}={lines[at].partition('=')[2]}"
+                lines[at] = f"{key_too} = {value}"
+            case 4:
+                lines[at] = f"{key} = {_toml(dice.choice(VALUES))}"
             case _:
-                lines[at] = f"{key}= {_toml(dice.choice(VALUES))}"
+                lines[at] = f"{key} = {_near_toml(value, value_too, dice)}"
     return "\n".join(lines).encode("utf-8", "replace")
+
+
+def _near_toml(value: str, other: str, dice: random.Random) -> str:
+    """Another value of its type, where JSON writes it the same way."""
+    try:
+        return _toml(near(json.loads(value), [json.loads(other)], dice))
+    except (ValueError, RecursionError):
+        return value
 
 
 def _toml(value: object) -> str:
@@ -201,7 +234,7 @@ def _changed_member(data: bytes, dice: random.Random) -> bytes | None:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = [(name, archive.read(name)) for name in archive.namelist()[:40]]
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, EOFError):
+    except Exception:  # noqa: BLE001  zipfile has a dozen of them
         return None
     if not members:
         return None

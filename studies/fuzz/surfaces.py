@@ -53,18 +53,21 @@ def _recipe(data: bytes, folder: Path) -> None:
     lines = data.decode("utf-8", "replace").splitlines()
     sets = [line.removeprefix(SET) for line in lines if line.startswith(SET)]
     recipe = Recipe.load(file, sets)
-    again = Recipe.parse(tomllib.loads(recipe.to_toml()))
-    if again != recipe:
+    if (
+        len(data) % 4 == 0 and Recipe.parse(tomllib.loads(recipe.to_toml())) != recipe
+    ):  # takes longer than all else
         raise AssertionError("what was read is not what is written down")
-    for target in ("host", "xavier", "thor"):
-        resolve(recipe, TARGETS[target])
+    resolve(recipe, TARGETS[("host", "xavier", "thor")[len(data) % 3]])
 
 
 def _recipes() -> list[bytes]:
+    """Whole, and a section each: what is shorter is read more often."""
     whole = [path.read_bytes() for path in sorted(EMBEDDED.glob("*.toml"))]
+    sections = {b"[" + part for one in whole for part in one.split(b"\n[")[1:]}
     set_too = b'name = "x"\n#--set train.epochs=3\n#--set model.arguments={a=1}\n[prune]\nratio = 0.5\n'
     return [
         *whole,
+        *sorted(sections),
         set_too,
         b"[prune]\nratio = 0.3\n[sparsify]\nmode = 'force'\n[budget]\naccuracy_drop = 0.02\n",
     ]
@@ -112,12 +115,12 @@ def _lines() -> list[bytes]:
 
 
 SURFACES: dict[str, Surface] = {
-    "recipe": Surface("a recipe, with --set, for three targets", _recipes, _recipe, changed_lines),
+    "recipe": Surface("a recipe, with --set, for one of three targets", _recipes, _recipe, changed_lines),
     "manifest": Surface(
-        "manifest, plan and claims of a bundle; a signature; allowed signers",
+        "manifest, plan and claims of a bundle; a signature; allowed signers, revoked keys",
         bundles.seeds, bundles.read, bundles.changed,
     ),
-    "history": Surface("pruned.json of jetpress.load", networks.histories, networks.replay, changed_json),
+    "history": Surface("pruned.json of jetpress.load", networks.histories, networks.replay, networks.changed_history),
     "probe": Surface(
         "what a device says of itself",
         lambda: [path.read_bytes() for path in sorted(PROBES.glob("survey_*.json"))], _probe, changed_json,

@@ -118,15 +118,16 @@ class Bundle:
 
     def path(self, name: str) -> str:
         """Where a file is; only files of the manifest exist for us."""
+        self.sha256(name)
+        return contained(self.root, name)
+
+    def sha256(self, name: str) -> str:
+        """The digest that the manifest promises."""
         if name not in self.files:
             raise DigestMismatch(
                 "%s is not in the bundle's manifest, so nothing vouches for it" % name,
                 "make the bundle again",
             )
-        return contained(self.root, name)
-
-    def sha256(self, name: str) -> str:
-        """The digest that the manifest promises."""
         return self.files[name].sha256
 
     def sample(self, name: str) -> Optional[str]:

@@ -25,8 +25,11 @@ def version() -> Optional[Tuple[int, int]]:
     return (int(number.group(1)), int(number.group(2))) if number else None
 
 
-def confirm(message: bytes, signature: bytes, name: str, key: bytes, namespace: str) -> bool:
-    """Whether OpenSSH was asked. It gets one line of allowed signers, of ours, so that both read the same.
+def confirm(
+    message: bytes, signature: bytes, name: str, key: bytes, namespace: str, revoked: Optional[bytes] = None
+) -> bool:
+    """Whether OpenSSH was asked. It gets one line of allowed signers, of ours, so that both read the same, and the list
+    of revoked keys that we read, if there is one.
 
     Raises TrustError: it refuses what we did not.
     """
@@ -35,11 +38,14 @@ def confirm(message: bytes, signature: bytes, name: str, key: bytes, namespace: 
     line = "%s %s %s\n" % (name, kind_of(key).decode("ascii"), b64encode(key).decode("ascii"))
     with tempfile.TemporaryDirectory() as folder:
         files = {"signers": line.encode("ascii"), "signature": signature}
+        if revoked is not None:
+            files["revoked"] = revoked
         for file, content in files.items():
             with open(os.path.join(folder, file), "wb") as target:
                 target.write(content)
         argv = ["ssh-keygen", "-Y", "verify", "-f", os.path.join(folder, "signers"), "-I", name]
         argv += ["-n", namespace, "-s", os.path.join(folder, "signature")]
+        argv += ["-r", os.path.join(folder, "revoked")] if revoked is not None else []
         process = subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )

@@ -120,7 +120,7 @@ def _signed(text: bytes, armoured: bytes, trusted: Signers) -> List[str]:
     who = sshsig.fingerprint(signature.key)
     if signature.namespace != signers.NAMESPACE.encode("ascii"):
         raise TrustError("the signature of %s was not made for a release" % who, AGAIN)
-    if signature.key in trusted.revoked:
+    if trusted.is_revoked(signature.key):
         raise TrustError("the key %s is revoked in %s" % (who, trusted.path), DO_NOT)
     names = trusted.keys.get(signature.key)
     if not names:
@@ -130,7 +130,8 @@ def _signed(text: bytes, armoured: bytes, trusted: Signers) -> List[str]:
         )
     if not signature.holds(text):
         raise TrustError("%s is not what the key %s signed" % (CLAIMS, who), DO_NOT)
-    openssh.confirm(text, armoured, names[0], signature.key, signers.NAMESPACE)
+    listed = trusted.listed.content if trusted.listed else None
+    openssh.confirm(text, armoured, names[0], signature.key, signers.NAMESPACE, listed)
     return names
 
 

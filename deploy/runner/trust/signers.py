@@ -3,6 +3,7 @@
     # as OpenSSH's allowed_signers: names, options, key
     alice@example.com namespaces="jetpress-release" ssh-ed25519 AAAA...
     @revoked ssh-ed25519 AAAA...     a key that is trusted no more
+    revoked-keys revoked.krl         more of them, as `ssh-keygen -k` writes them; the path from this file's folder
     require-signature                nothing unsigned is used on this board
     target xavier                    only what was released for it
 
@@ -16,12 +17,15 @@ import stat
 from typing import Dict, List, NamedTuple, Optional, Set, Tuple
 
 from ..system.failures import TrustError
+from . import krl
+from .krl import Revocations
 from .sshsig import key_bytes, kind_of
 
 FILE = "/etc/jetpress/allowed_signers"
 NAMESPACE = "jetpress-release"
 LARGEST = 2**20
 REQUIRED = ["require-signature"]  # the words of a line
+TARGET, REVOKED_KEYS = "target", "revoked-keys"  # the first of two
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}\Z")
 OPTION = re.compile(r'namespaces="([A-Za-z0-9.,_@-]+)"\Z')
 
@@ -34,31 +38,41 @@ class Signers(NamedTuple):
     revoked: Set[bytes]
     is_required: bool  # whether what is not signed is refused
     target: Optional[str]
+    listed: Optional[Revocations]  # more revoked keys, in a file of their own
+
+    def is_revoked(self, key: bytes) -> bool:
+        """Whether a key is trusted no more."""
+        return key in self.revoked or (self.listed is not None and self.listed.has(key))
 
 
 def read(path: str) -> Signers:
     """The file, if nobody else could have written it."""
     keys: Dict[bytes, List[str]] = {}
     revoked: Set[bytes] = set()
-    is_required, target = False, None
+    is_required, target, listed = False, None, None
     for number, line in enumerate(_text(path).splitlines(), 1):
         words = line.split()
         if not words or words[0].startswith("#"):
             continue
         if words == REQUIRED:
             is_required = True
-        elif words[0] == "target" and len(words) == 2 and NAME.match(words[1]):
+        elif words[0] == TARGET and len(words) == 2 and NAME.match(words[1]):
             target = words[1]
+        elif words[0] == REVOKED_KEYS and len(words) == 2 and listed is None:
+            place = os.path.join(os.path.dirname(os.path.abspath(path)), words[1])
+            listed = krl.read(_content(place, krl.LARGEST), place)
         elif words[0] == "@revoked" and len(words) >= 3:
             revoked.add(_key(words[1:3], path, number))
         else:
             names, key = _signer(words, path, number)
             keys.setdefault(key, []).extend(names)
-    return Signers(path, keys, revoked, is_required, target)
+    return Signers(path, keys, revoked, is_required, target, listed)
 
 
 def _signer(words: List[str], path: str, number: int) -> Tuple[List[str], bytes]:
     names, rest = words[0].split(","), words[1:]
+    if words[0] in (REQUIRED[0], TARGET, REVOKED_KEYS):  # a slip must not make it a name that is trusted
+        raise _strange(path, number, "%s is no name, and not written like that" % words[0])
     option = OPTION.match(rest[0]) if rest else None
     if option is not None:
         rest = rest[1:]
@@ -81,6 +95,13 @@ def _key(words: List[str], path: str, number: int) -> bytes:
 
 
 def _text(path: str) -> str:
+    try:
+        return _content(path, LARGEST).decode("ascii")
+    except UnicodeDecodeError:
+        raise TrustError("%s is no text in ASCII" % path, "write it again")
+
+
+def _content(path: str, most: int) -> bytes:
     """The bytes of a file that belongs to root or to us, in folders that do."""
     try:
         with open(path, "rb") as source:
@@ -89,18 +110,15 @@ def _text(path: str) -> str:
             while place != os.path.dirname(place):
                 place = os.path.dirname(place)
                 _owned(place, os.stat(place), "the folder ")
-            content = source.read(LARGEST + 1)
+            content = source.read(most + 1)
     except OSError as error:
         raise TrustError(
             "whom this board trusts cannot be read: %s: %s" % (path, error.strerror),
-            "put the line that `jetpress key KEY` prints into it, as root",
+            "see `jetpress docs release`: the line that `jetpress key KEY` prints stands there, put by root",
         )
-    try:
-        if len(content) <= LARGEST:
-            return content.decode("ascii")
-    except UnicodeDecodeError:
-        pass
-    raise TrustError("%s is no text of at most 1 MiB" % path, "write it again, in ASCII")
+    if len(content) > most:
+        raise TrustError("%s is larger than %d bytes" % (path, most), "make it shorter")
+    return content
 
 
 def _owned(path: str, status: os.stat_result, what: str) -> None:

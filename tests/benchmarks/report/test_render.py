@@ -126,6 +126,13 @@ def test_markdown_is_whole_and_holds_no_markup(rendered: tuple[Page, str, str]) 
     assert tables
 
 
+def test_every_report_says_that_the_bundle_is_not_signed(tmp_path: Path) -> None:
+    for number, run in enumerate((bare(), realistic())):
+        html, markdown, _ = report(run, tmp_path / str(number))
+        for text in (Page(html).text, markdown):
+            assert "The bundle of this run is not signed" in text
+
+
 def test_the_page_names_what_the_task_measures(tmp_path: Path) -> None:
     run = realistic() | {"measured": "mean average precision"}
     _, markdown, found = report(run, tmp_path)

@@ -6,12 +6,15 @@ import argparse
 import collections
 import contextlib
 import copy
+import io
 import os
 import pickle
 import re
 import subprocess
+import tarfile
 import types
 import warnings
+import zipfile
 from collections.abc import Callable, Mapping
 from functools import partial, reduce
 from pathlib import Path
@@ -518,6 +521,35 @@ def test_nothing_is_ever_called(tmp_path: Path, kind: str, new: bool, beside: bo
     assert re.search(f"what only running code makes: {CALLED[kind]} would be called to read it", error.what)
     assert "where you trust the file, run: python -c" in error.hint
     assert not canary.exists()
+
+
+@pytest.mark.parametrize("kind", ["plain", "tar", "objects", "exported"])
+def test_nothing_is_called_in_other_containers(tmp_path: Path, kind: str) -> None:
+    """A pickle as it is, PyTorch's oldest format, NumPy's objects, and what stands for an exported program."""
+    canary, path = tmp_path / "canary", tmp_path / "weights.pth"
+    evil = Calls(os.mkdir, str(canary))
+    content = pickle.dumps(evil, protocol=2)
+    if kind == "plain":
+        path.write_bytes(content)
+    elif kind == "objects":
+        with path.open("wb") as file:
+            np.savez(file, w=np.array([evil], dtype=object))
+    elif kind == "tar":
+        with tarfile.open(path, "w") as archive:
+            for name in ("sys_info", "pickle", "tensors", "storages"):
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+    else:
+        inner = io.BytesIO()
+        torch.save(evil, inner)
+        with zipfile.ZipFile(path, "w") as packed:
+            packed.writestr("m/models/model.json", "{}")
+            packed.writestr("m/data/sample_inputs/model.pt", inner.getvalue())
+    assert refused(tmp_path, path).hint
+    assert not canary.exists()
+    pickle.loads(content)
+    assert canary.exists()
 
 
 class Bad:

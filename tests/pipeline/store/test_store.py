@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -8,12 +9,14 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from jetpress.deploy.errors import TrustError
+from jetpress.deploy.errors import DeviceError, TrustError
 from jetpress.pipeline.store import store as store_module
 from jetpress.pipeline.store.artifact import Checkpoint, verify
 from jetpress.pipeline.store.facts.network import CheckpointFacts
@@ -271,8 +274,6 @@ def test_a_killed_process_leaves_no_half_object_and_no_lock(tmp_path: Path, coun
 
 
 def test_a_full_disk_is_a_message_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from jetpress.deploy.errors import DeviceError
-
     def full(handle: int) -> None:
         raise OSError(28, "No space left on device", str(tmp_path))
 
@@ -280,3 +281,39 @@ def test_a_full_disk_is_a_message_and_leaves_nothing(tmp_path: Path, monkeypatch
     with pytest.raises(DeviceError, match="full"):
         write_atomically(tmp_path / "x" / "file", "content")
     assert not list((tmp_path / "x").iterdir())
+
+
+def test_a_disk_that_fills_up_anywhere_leaves_nothing_half(
+    tmp_path: Path, counter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each file that is flushed, folder that is made and name that is given, in turn."""
+    config, calls, limit = Config("a", str(counter)), 0, sys.maxsize
+
+    def limited(act: Callable[..., object]) -> Callable[..., object]:
+        def call(*given: Any, **more: Any) -> object:
+            nonlocal calls
+            calls += 1
+            if calls >= limit:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return act(*given, **more)
+
+        return call
+
+    for name in ("fsync", "mkdir", "rename", "replace"):
+        monkeypatch.setattr(os, name, limited(getattr(os, name)))
+    Store(tmp_path / "warm").make(stage, config)  # what a process does once is done
+    calls = 0
+    expected = Store(tmp_path / "whole").make(stage, config)[0].digest
+    every = calls
+    assert every > 8
+    for number in range(1, every + 1):
+        calls, limit = 0, number
+        with pytest.raises((OSError, DeviceError)) as caught:
+            Store(tmp_path / str(number)).make(stage, config)
+        assert isinstance(caught.value, DeviceError) or caught.value.errno == errno.ENOSPC
+        limit = sys.maxsize
+        store = Store(tmp_path / str(number))
+        for path in store.objects.glob("*"):
+            verify(Checkpoint.open(path))
+        assert store.make(stage, config)[0].digest == expected
+        assert not list(store.drafts.iterdir())
