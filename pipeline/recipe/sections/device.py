@@ -98,5 +98,5 @@ class BudgetConfig(Section):
     millijoules: Positive | None = None
     """Most that one sample may take of the board's energy."""
     agreement: Annotated[float, Field(ge=0, le=100)] = 90.0
-    """``jetpress engine --prune``: percent of an ONNX file's answers (detections, top classes) that it must still give,
+    """``--prune`` of an ONNX file: percent of its answers (detections, top classes) that it must still give,
     and of what it gives then that must be the file's. Nothing is trained there, and no label says what is right."""

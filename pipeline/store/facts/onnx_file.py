@@ -251,7 +251,7 @@ class CutFile:
     """Of the outputs before and after, on samples without labels: no statement about accuracy."""
     fitted: int
     """Samples that layers were fitted to."""
-    answers: Answers | None
+    answers: Answers | None = None
     """On samples that nothing was fitted to; None: what the outputs mean is not known, or nothing is found."""
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+import torch
 
 from jetpress.deploy.targets import TARGETS
 from jetpress.pipeline.engine.contents import for_dla
@@ -23,6 +24,7 @@ from tests.pipeline.quantization.test_qdq import Residual, feeds, quantized, sub
 
 @pytest.mark.parametrize(("dialect", "opset"), [("tensorrt8", 13), ("tensorrt", 17)])
 def test_the_float_graph_and_its_ranges(dialect: str, opset: int) -> None:
+    torch.manual_seed(0)
     one = subject(Residual(), dialect, opset)
     explicit = quantized(one)
     made, ranges = implicit(explicit)

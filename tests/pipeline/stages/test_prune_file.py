@@ -34,6 +34,8 @@ net (float[N, 3, H, W] image) => (float[N, 5] out) {
   out = Sigmoid (h)
 }"""
 SHAPE = "image=1x3x16x16"
+ROUGH = ("prune.scope=uniform", "prune.criterion=l2", "prune.reconstruct=false")
+"""A cut that loses answers: the default keeps all of so few."""
 
 
 def saved(path: Path, text: str = NET) -> Path:
@@ -58,7 +60,7 @@ def test_the_file_loses_channels_and_the_report_says_what_is_known(tmp_path: Pat
     def report(agreement: float) -> RunReport:
         return jetpress.engine(
             saved(tmp_path / "net.onnx"), "xavier", calibration=samples(), shapes=dict(sizings([SHAPE])), prune=0.3,
-            settings=[f"budget.agreement={agreement}"], home=tmp_path / "runs",
+            settings=[f"budget.agreement={agreement}", *ROUGH], home=tmp_path / "runs",
         )  # fmt: skip
 
     found = report(0)
@@ -71,7 +73,7 @@ def test_the_file_loses_channels_and_the_report_says_what_is_known(tmp_path: Pat
     told = [row for row in found.equivalence if row.pair == "as given, pruned: agreement"]
     assert [(row.output, row.met, row.inputs) for row in told] == [("out", None, 6)]
     assert told[0].cosine is not None
-    assert 0.9 < told[0].cosine < 1
+    assert 0.5 < told[0].cosine < 1
     assert {row.pair for row in found.equivalence} == {
         "as given, pruned: agreement",
         "pruned = as it is now",
@@ -97,14 +99,14 @@ def test_the_most_that_keeps_enough_answers_is_searched_for(tmp_path: Path) -> N
     def report(agreement: float) -> RunReport:
         return jetpress.engine(
             saved(tmp_path / "net.onnx"), "xavier", calibration=samples(), shapes=dict(sizings([SHAPE])), prune="auto",
-            settings=[f"budget.agreement={agreement}"], home=tmp_path / "runs",
+            settings=[f"budget.agreement={agreement}", *ROUGH], home=tmp_path / "runs",
         )  # fmt: skip
 
     most = report(0).ratios.macs
     assert most is not None
     assert most >= 1 / (1 - SHARES[-1])
     with pytest.raises(
-        StageError, match=r"auto: with 5% of the multiply-adds gone, 83% of the file's 6 top classes"
+        StageError, match=r"auto: with 5% of the multiply-adds gone, 17% of the file's 6 top classes"
     ):
         report(99)
 

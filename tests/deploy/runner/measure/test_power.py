@@ -120,6 +120,9 @@ def test_clocks_and_then_the_mode_of_before_come_back_however_it_ends(
         [sys.executable, str(tmp_path / "runner.pyz"), *words],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: (
+            signal.signal(ended, signal.SIG_DFL) if ended != signal.SIGKILL else None
+        ),  # behind nohup
     )
     calls = board / "calls"
     assert until(lambda: calls.exists() and "clocks highest" in calls.read_text(), 60)
