@@ -13,6 +13,7 @@ from dataclasses import asdict
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torchvision.ops import box_iou
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.runner.decode.detections import Detected, detections
@@ -108,20 +109,10 @@ def _detected(given: Sequence[Detected], made: Sequence[Detected]) -> Answers | 
         return None
     kept = right = 0
     for (boxes, _, labels), (others, _, theirs) in zip(given, made, strict=True):
-        same = (_overlap(boxes, others) >= OVERLAP) & (labels[:, None] == theirs[None])
+        overlap = box_iou(*(torch.from_numpy(one).float() for one in (boxes, others))).numpy()
+        same = (overlap >= OVERLAP) & (labels[:, None] == theirs[None])
         kept, right = kept + int(same.any(1).sum()), right + int(same.any(0).sum())
     return Answers("detections", kept / counts[0], right / max(1, counts[1]), counts[0], len(given))
-
-
-def _overlap(some: Array, others: Array) -> Array:
-    """Intersection over union of each box with each, ``[some, others]``."""
-    low, high = (
-        which(some[:, None, at], others[None, :, at])
-        for which, at in ((np.maximum, slice(0, 2)), (np.minimum, slice(2, 4)))
-    )
-    common = np.prod(np.maximum(high - low, 0), axis=-1)
-    areas = [np.prod(one[:, 2:] - one[:, :2], axis=-1) for one in (some, others)]
-    return np.asarray(common / np.maximum(areas[0][:, None] + areas[1][None] - common, 1e-9))
 
 
 @contextmanager
