@@ -1,9 +1,10 @@
 """Ultralytics' own trainer between jetpress's pruning and its export, by a recipe and by the library: blood cells.
 
-``python -m studies.trainers.yolo PYTHON BCCD FOLDER [EPOCHS [AGAIN]]``: PYTHON is of an environment that has
+``python -m studies.trainers.yolo PYTHON BCCD FOLDER [EPOCHS [AGAIN [WEIGHTS]]]``: PYTHON is of an environment that has
 Ultralytics (AGPL: it is neither imported here nor depended upon) beside what jetpress needs; BCCD a folder in COCO's
-layout; FOLDER where the user's files and the runs are written. Weights begin at random; its trainer trains for EPOCHS,
-jetpress prunes, its trainer trains AGAIN epochs. The mAP of both is jetpress's, on the test split.
+layout; FOLDER where the user's files and the runs are written. Its trainer trains for EPOCHS, jetpress prunes, its
+trainer trains AGAIN epochs. WEIGHTS is an ONNX file of YOLOv8n with BatchNorm folded; without it weights begin at
+random; with it a twin, dense, is trained for EPOCHS + AGAIN. The mAP of all is jetpress's, on the test split.
 """
 
 from __future__ import annotations
@@ -17,68 +18,59 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINER = """
-from torch import nn
+from ultralytics import YOLO
 from ultralytics.models.yolo.detect import DetectionTrainer
-from ultralytics.nn.tasks import DetectionModel
 
-class Yolo(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.net = DetectionModel("yolov8n.yaml", nc=3, verbose=False)
-    def forward(self, x):
-        out = self.net(x)
-        return out[0] if isinstance(out, tuple) else out
+def build():
+    return YOLO("start.pt").model
 
 def train(module, epochs, folder):
     trainer = DetectionTrainer(overrides=dict(OPTIONS, epochs=epochs, project=str(folder)))
-    trainer.model = module.net
+    trainer.model = module
     trainer.train()
-    return module
+    return trainer.ema.ema
 """
-"""What the user writes for ``trainer``; ``OPTIONS`` are Ultralytics' own."""
+"""What the user writes for ``trainer``; ``OPTIONS`` are Ultralytics' own, ``start.pt`` is a checkpoint of its."""
 RECIPE = """
-name = "yolov8n"
-[model]
-builder = "yolo.py:Yolo"
-[task]
-kind = "detection"
-head = "yolov8"
-[data]
-source = "yolo"
-root = "data.yaml"
-size = SIZE
-mean = [0.0, 0.0, 0.0]
-std = [1.0, 1.0, 1.0]
-batch_size = 8
-[train]
-trainer = "yolo.py:train"
-epochs = EPOCHS
-[prune]
-macs = 0.5
-rounds = 1
-ignore = ["net.model.22.*"]
-[sparsify]
-mode = "off"
-[finetune]
-trainer = "yolo.py:train"
-epochs = AGAIN
-[budget]
-accuracy_drop = 100.0
+name = "NAME"
+model.builder = "yolo.py:build"
+task = { kind = "detection", head = "yolov8" }
+data = { source = "yolo", root = "data.yaml", size = SIZE, mean = [0, 0, 0], std = [1, 1, 1], batch_size = 8 }
+train = { trainer = "yolo.py:train", epochs = EPOCHS }
+prune = { macs = SHARE, rounds = 1 }
+finetune = { trainer = "yolo.py:train", epochs = AGAIN }
 """
 LIBRARY = """
 import torch, jetpress
+from ultralytics import YOLO
 from ultralytics.models.yolo.detect import DetectionTrainer
-from ultralytics.nn.tasks import DetectionModel
 
-net = DetectionModel("yolov8n.yaml", nc=3, verbose=False)  # yours: YOLO("best.pt").model
-slim = jetpress.prune(net, torch.rand(1, 3, SIZE, SIZE), ratio=0.3, ignore=["model.22.*"])
+slim = jetpress.prune(YOLO("start.pt").model, torch.rand(1, 3, SIZE, SIZE), macs=0.3)
 print(slim.summary().splitlines()[0])
 trainer = DetectionTrainer(overrides=dict(OPTIONS, epochs=1))
 trainer.model = slim.module
 trainer.train()
-print(jetpress.export(slim.module, torch.rand(2, 3, SIZE, SIZE), "yolov8n.onnx", target="orin-nano"))
+print(jetpress.export(trainer.ema.ema, torch.rand(2, 3, SIZE, SIZE), "yolov8n.onnx", target="orin-nano"))
 """
-SIZE = 160
+START = """
+import sys, torch
+from pathlib import Path
+from ultralytics.nn.tasks import DetectionModel
+from jetpress.pipeline.data.loading import batches, load
+from jetpress.pipeline.pruning.norms import settle
+from jetpress.pipeline.recipe.sections.data import DataConfig
+from studies.trainers import folded
+
+torch.manual_seed(0)
+net = DetectionModel("yolov8n.yaml", nc=3, verbose=False).eval()
+if len(sys.argv) > 1:
+    print("as built, for other classes:", *folded.load(net, Path(sys.argv[1])))
+    data = load(DataConfig("yolo", root="data.yaml", size=SIZE, mean=(0.0,) * 3, std=(1.0,) * 3, batch_size=16), 0)
+    settle(net, [one for one, _ in batches(data.train, None)])
+torch.save({"model": net}, "start.pt")
+"""
+"""Not the user's: the checkpoint that is begun with."""
+SIZE = 224
 
 
 def in_yolos_layout(bccd: Path, place: Path) -> None:
@@ -107,7 +99,9 @@ def in_yolos_layout(bccd: Path, place: Path) -> None:
     )
 
 
-def main(python: str, bccd: str, folder: str, epochs: str = "10", again: str = "5") -> None:
+def main(
+    python: str, bccd: str, folder: str, epochs: str = "10", again: str = "5", weights: str | None = None
+) -> None:
     """Both ways, and how many lines the user wrote."""
     place = Path(folder).resolve()
     place.mkdir(parents=True, exist_ok=True)
@@ -115,15 +109,20 @@ def main(python: str, bccd: str, folder: str, epochs: str = "10", again: str = "
     options = {
         "model": "yolov8n.yaml", "data": str(place / "data.yaml"), "imgsz": SIZE, "batch": 8, "workers": 0,
         "device": "cpu", "val": False, "plots": False, "save": False, "amp": False, "verbose": False,
-        "optimizer": "AdamW", "lr0": 0.001, "close_mosaic": 3, "cache": True, "nbs": 8, "warmup_epochs": 1,
+        "close_mosaic": 3, "cache": True,
     }  # fmt: skip
     head = f"OPTIONS = {options!r}\nSIZE = {SIZE}\n"
-    (place / "yolo.py").write_text(head + TRAINER)
-    recipe = RECIPE.replace("SIZE", str(SIZE)).replace("EPOCHS", epochs).replace("AGAIN", again)
-    (place / "yolov8n.toml").write_text(recipe)
-    (place / "functions.py").write_text(head + LIBRARY)
+    twin = str(int(epochs) + int(again))
+    for name, text in (
+        ("start.py", head + START),
+        ("yolo.py", head + TRAINER),
+        ("yolov8n.toml", recipe("yolov8n", epochs, "0.5", again)),
+        ("twin.toml", recipe("twin", twin, "0.0", "0")),
+        ("functions.py", head + LIBRARY),
+    ):
+        (place / name).write_text(text)
     for name, text in (("trainer and network", TRAINER), ("library", LIBRARY), ("recipe", RECIPE)):
-        print(f"{name}: {sum(bool(line.strip()) for line in text.splitlines())} lines")
+        print(f"{name}: {sum(bool(line.strip()) for line in text.splitlines())} lines", flush=True)
     surroundings = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
@@ -131,13 +130,21 @@ def main(python: str, bccd: str, folder: str, epochs: str = "10", again: str = "
         "YOLO_OFFLINE": "true",
         "JETPRESS_RUNS": str(place / "runs"),
     }
-    for words in (
-        ["-m", "jetpress.pipeline.cli", "run", "yolov8n.toml", "--target", "host"],
-        ["functions.py"],
-    ):
+    run = ["-m", "jetpress.pipeline.cli", "run"]
+    start = ["start.py", *([str(Path(weights).resolve())] if weights else [])]
+    calls = [start, [*run, "yolov8n.toml", "--target", "host"], ["functions.py"]]
+    if weights:
+        calls.append([*run, "twin.toml", "--target", "host"])
+    for words in calls:
         began = time.monotonic()
         done = subprocess.run([python, *words], cwd=place, env=surroundings, check=False)
         print(f"{' '.join(words)}: exit code {done.returncode}, {time.monotonic() - began:.0f} s", flush=True)
+
+
+def recipe(name: str, epochs: str, share: str, again: str) -> str:
+    """The user's, for these."""
+    text = RECIPE.replace("NAME", name).replace("SIZE", str(SIZE)).replace("SHARE", share)
+    return text.replace("EPOCHS", epochs).replace("AGAIN", again)
 
 
 if __name__ == "__main__":
