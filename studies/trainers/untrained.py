@@ -1,6 +1,7 @@
 """YOLOv8n cut and not trained: mAP on the 128 validation photographs of ``coco128``, dense and after each cut.
 
-    python -m studies.trainers.untrained net.py:build yolov8n.onnx ../shared/data/coco128 [--macs 0.1 0.25] [--peer]
+    python -m studies.trainers.untrained net.py:build yolov8n.onnx ../shared/data/coco128
+        [--macs 0.1 0.25] [--ways uniform peer head all]
 
 To be run in an environment that has Ultralytics (AGPL, no dependency). ``build`` of ``net.py`` gives
 ``DetectionModel("yolov8n.yaml", verbose=False)``; ``yolov8n.onnx`` has its weights on COCO, with BatchNorm folded.
@@ -11,7 +12,6 @@ anew on the same ones.
 from __future__ import annotations
 
 import argparse
-import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -42,6 +42,7 @@ from jetpress.pipeline.tasks.metric import Setting
 from studies.peers import pruning as peers
 from studies.table import row, title
 from studies.trainers import folded
+from studies.trainers.halves import halved
 from studies.untrained import renormed
 
 BATCH = 16
@@ -98,10 +99,10 @@ class Study:
     def by_peer(self, share: float) -> None:
         """torch-pruning, which is told to leave the last layers of the head."""
         began = time.process_time()
+        given, one = halved(self.net).requires_grad_(), (self.images[:1],)
         last = [
-            n for n, part in self.net.named_modules() if isinstance(part, nn.Conv2d) and part.bias is not None
+            n for n, part in given.named_modules() if isinstance(part, nn.Conv2d) and part.bias is not None
         ]
-        given, one = copy.deepcopy(self.net).requires_grad_(), (self.images[:1],)
         module = peers.torch_pruning(given, one, share, self.asked.multiple, last)
         spent, left = time.process_time() - began, peers.macs(module, one) / peers.macs(self.net, one)
         anew = self.judge(renormed(module, self.images))
@@ -138,11 +139,11 @@ def main() -> None:
     row("dense", 1.0, "", *whole.judge(net), "")
     if "uniform" in asked.ways:
         read.way("uniform, l2", None, scope="uniform", criterion="l2")
-    if "head" in asked.ways:
-        read.way("measured by the head, obs", rules, scope="measured", criterion="obs")
     if "peer" in asked.ways:
         for share in asked.macs:
             read.by_peer(share)
+    if "head" in asked.ways:
+        read.way("measured by the head, obs", rules, scope="measured", criterion="obs")
     if "all" in asked.ways:
         whole.way("measured by all outputs, obs", None, scope="measured", criterion="obs")
 

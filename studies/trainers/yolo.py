@@ -70,7 +70,7 @@ if len(sys.argv) > 1:
 torch.save({"model": net}, "start.pt")
 """
 """Not the user's: the checkpoint that is begun with."""
-SIZE = 224
+SIZE = 160
 
 
 def in_yolos_layout(bccd: Path, place: Path) -> None:
@@ -132,10 +132,8 @@ def main(
     }
     run = ["-m", "jetpress.pipeline.cli", "run"]
     start = ["start.py", *([str(Path(weights).resolve())] if weights else [])]
-    calls = [start, [*run, "yolov8n.toml", "--target", "host"], ["functions.py"]]
-    if weights:
-        calls.append([*run, "twin.toml", "--target", "host"])
-    for words in calls:
+    again_dense = [[*run, "twin.toml", "--target", "host"]] if weights else []
+    for words in (start, [*run, "yolov8n.toml", "--target", "host"], *again_dense, ["functions.py"]):
         began = time.monotonic()
         done = subprocess.run([python, *words], cwd=place, env=surroundings, check=False)
         print(f"{' '.join(words)}: exit code {done.returncode}, {time.monotonic() - began:.0f} s", flush=True)
