@@ -33,12 +33,13 @@ def train(module, epochs, folder):
 """What the user writes for ``trainer``; ``OPTIONS`` are Ultralytics' own, ``start.pt`` is a checkpoint of its."""
 RECIPE = """
 name = "NAME"
-model.builder = "yolo.py:build"
+model = { builder = "yolo.py:build", weights = "plain.pt" }
 task = { kind = "detection", head = "yolov8" }
 data = { source = "yolo", root = "data.yaml", size = SIZE, mean = [0, 0, 0], std = [1, 1, 1], batch_size = 8 }
 train = { trainer = "yolo.py:train", epochs = EPOCHS }
 prune = { macs = SHARE, rounds = 1 }
 finetune = { trainer = "yolo.py:train", epochs = AGAIN }
+budget = { accuracy_drop = 100 }
 """
 LIBRARY = """
 import torch, jetpress
@@ -62,14 +63,17 @@ from jetpress.pipeline.recipe.sections.data import DataConfig
 from studies.trainers import folded
 
 torch.manual_seed(0)
-net = DetectionModel("yolov8n.yaml", nc=3, verbose=False).eval()
+net = DetectionModel("yolov8n.yaml", nc=3, verbose=False)
 if len(sys.argv) > 1:
-    print("as built, for other classes:", *folded.load(net, Path(sys.argv[1])))
+    trained = DetectionModel("yolov8n.yaml", nc=80, verbose=False).eval()
+    assert not folded.load(trained, Path(sys.argv[1]))
     data = load(DataConfig("yolo", root="data.yaml", size=SIZE, mean=(0.0,) * 3, std=(1.0,) * 3, batch_size=16), 0)
-    settle(net, [one for one, _ in batches(data.train, None)])
+    settle(trained, [one for one, _ in batches(data.train, None)])
+    net.load(trained)  # what fits: the layers of the classes are new, and their BatchNorm normalises
 torch.save({"model": net}, "start.pt")
+torch.save(net.state_dict(), "plain.pt")
 """
-"""Not the user's: the checkpoint that is begun with."""
+"""Not the user's: the checkpoint that is begun with, and its weights without code."""
 SIZE = 160
 
 
