@@ -25,6 +25,8 @@ from jetpress.pipeline.store.artifact import sha256
 
 BY_LOSS = ("taylor", "fisher")
 """Criteria that ask the loss."""
+WRITTEN = ".cache"
+"""What Ultralytics writes beside labels when it trains: no data."""
 
 
 def source_config(recipe: Recipe) -> SourceConfig:
@@ -96,7 +98,8 @@ def fingerprint(config: DataConfig) -> str:
 
     Images in folders count by path, size and modification time: reading them all would cost an epoch.
     CIFAR counts by name alone: torchvision compares its files with published digests whenever it reads them.
-    A ``file.py`` counts by its text, and by the files below ``data.root`` where that is given.
+    Of YOLO's layout data.yaml counts by its text, and of other files only those where it says that images and labels
+    are. A ``file.py`` counts by its text, and by the files below ``data.root`` where that is given.
     """
     digest = hashlib.sha256(config.source.encode())
     if config.source == "digits":
@@ -107,14 +110,16 @@ def fingerprint(config: DataConfig) -> str:
         for folder in folders(config):
             for name, size, changed in _files(folder):
                 digest.update(f"{name}\0{size}\0{changed}\n".encode())
+        if config.source == "yolo":
+            digest.update(sha256(data_yaml.described(Path(config.root))).encode())
     return digest.hexdigest()
 
 
 def folders(config: DataConfig) -> list[Path]:
-    """Where the data lies; a data.yaml may name places beside its own."""
+    """Where the data lies, and nothing else: a data.yaml says it, and beside it a run and a trainer may write."""
     root = Path(str(config.root))
     if config.source == "yolo":
-        return [*dict.fromkeys([data_yaml.described(root).parent, *data_yaml.folders(root)])]
+        return [*dict.fromkeys(data_yaml.folders(root))]
     return [root.parent if root.is_file() else root]
 
 
@@ -132,5 +137,7 @@ def _files(root: Path) -> Iterator[tuple[str, int, int]]:
     if not root.is_dir():
         raise RecipeError(f"there is no folder {root}", "data.root is relative to the recipe")
     for path in files_below(root):
+        if path.suffix == WRITTEN:
+            continue
         stat = path.stat() if path.exists() else path.lstat()  # a link that leads nowhere is what it says
         yield str(path.relative_to(root)), stat.st_size, stat.st_mtime_ns

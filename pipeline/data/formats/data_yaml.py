@@ -32,16 +32,31 @@ def described(root: Path) -> Path:
 
 
 def folders(root: Path) -> Iterator[Path]:
-    """Where the images lie; the labels are beside them."""
+    """Where images and labels lie; of a list of images all that its paths may lead to."""
     path = described(root)
     told = told_by(path)
     base = base_of(told, path.parent)
-    yield base
     for key in SPLITS:
         given = told.get(key)
         for one in given if isinstance(given, list) else [given]:
-            if one and not (base / str(one)).resolve().is_relative_to(base.resolve()):
-                yield (base / str(one)).parent
+            places = (base / str(one), path.parent / str(one).removeprefix("../")) if one else ()
+            place = next((place for place in places if place.is_dir()), None)
+            if place is not None:
+                labels = labels_of(place / "one").parent
+                yield from (place, labels) if labels.is_dir() else (place,)
+            elif one:
+                yield base
+                if not places[0].resolve().is_relative_to(base.resolve()):
+                    yield places[0].parent
+
+
+def labels_of(image: Path) -> Path:
+    """The file of its objects."""
+    parts = list(image.with_suffix(".txt").parts)
+    at = next((n for n in range(len(parts) - 2, -1, -1) if parts[n] == "images"), None)
+    if at is not None:
+        parts[at] = "labels"
+    return Path(*parts)
 
 
 def told_by(path: Path) -> Mapping[str, Any]:

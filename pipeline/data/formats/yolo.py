@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jetpress.deploy.errors import RecipeError
-from jetpress.pipeline.data.formats.data_yaml import SPLITS, base_of, described, told_by
+from jetpress.pipeline.data.formats.data_yaml import SPLITS, base_of, described, labels_of, told_by
 from jetpress.pipeline.data.formats.marks import (
     Findings,
     Mark,
@@ -113,15 +113,6 @@ def _images(given: object, told: Mapping[str, Any], folder: Path, place: str) ->
                 if image is None:
                     raise RecipeError(f"{path}:{number}: there is no image {line.strip()}", "mend the list")
                 yield image
-
-
-def labels_of(image: Path) -> Path:
-    """The file of its objects."""
-    parts = list(image.with_suffix(".txt").parts)
-    at = next((n for n in range(len(parts) - 2, -1, -1) if parts[n] == "images"), None)
-    if at is not None:
-        parts[at] = "labels"
-    return Path(*parts)
 
 
 def _marks(

@@ -374,6 +374,33 @@ def test_labels_and_images_are_in_the_digest(tmp_path: Path, change: Callable[[P
     assert digests.fingerprint(config) != before
 
 
+def test_what_runs_and_trainers_write_beside_the_yaml_is_no_data(tmp_path: Path) -> None:
+    """Ultralytics keeps a cache beside the labels: training would be done again in every run."""
+    root = small.yolo(tmp_path, {0: "1 0.5 0.5 0.5 0.5\n"})
+    config = DataConfig(source="yolo", root=str(root))
+    before = digests.fingerprint(config)
+    (root / "runs").mkdir()
+    for written in ("labels/train.cache", "labels/train/images.cache", "runs/args.yaml", "runs/batch.png"):
+        (root / written).write_bytes(b"0")
+    assert digests.fingerprint(config) == before
+    (root / "data.yaml").write_text((root / "data.yaml").read_text().replace("names", "nc: 2\nnames"))
+    assert digests.fingerprint(config) != before
+
+
+def test_a_list_of_images_is_in_the_digest(tmp_path: Path) -> None:
+    root = small.yolo(tmp_path, {0: "1 0.5 0.5 0.5 0.5\n"})
+    (root / "some.txt").write_text("images/train/0.png\n")
+    described = root / "data.yaml"
+    described.write_text(described.read_text().replace("train: images/train", "train: some.txt"))
+    config = DataConfig(source="yolo", root=str(described))
+    before = digests.fingerprint(config)
+    (root / "some.txt").write_text("images/train/0.png\nimages/train/1.png\n")
+    assert digests.fingerprint(config) != before
+    before = digests.fingerprint(config)
+    (root / "labels" / "train" / "0.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    assert digests.fingerprint(config) != before
+
+
 def test_images_beside_the_yaml_are_in_the_digest(tmp_path: Path) -> None:
     small.yolo(tmp_path / "there", {})
     (tmp_path / "here").mkdir()
