@@ -5,7 +5,7 @@
 
 To be run in an environment that has Ultralytics (AGPL, no dependency). ``build`` of ``net.py`` gives
 ``DetectionModel("yolov8n.yaml", verbose=False)``; ``yolov8n.onnx`` has its weights on COCO, with BatchNorm folded.
-Ours is fitted on 128 training photographs, nothing is ignored by hand. torch-pruning's network has BatchNorm measured
+Ours is fitted on 127 training photographs, nothing is ignored by hand. torch-pruning's network has BatchNorm measured
 anew on the same ones.
 """
 
