@@ -20,7 +20,8 @@ class Halves(nn.Module):
         super().__init__()
         self.first, self.second = (_part(whole.cv1, half) for half in (0, 1))
         self.m, self.cv2 = whole.m, whole.cv2
-        self.f, self.i, self.type = whole.f, whole.i, whole.type  # what Ultralytics' forward asks for
+        for name in ("f", "i", "type"):  # what Ultralytics' forward asks for
+            setattr(self, name, getattr(whole, name))
 
     def forward(self, x: Tensor) -> Tensor:
         """As C2f."""

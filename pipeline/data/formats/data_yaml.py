@@ -39,15 +39,21 @@ def folders(root: Path) -> Iterator[Path]:
     for key in SPLITS:
         given = told.get(key)
         for one in given if isinstance(given, list) else [given]:
-            places = (base / str(one), path.parent / str(one).removeprefix("../")) if one else ()
-            place = next((place for place in places if place.is_dir()), None)
-            if place is not None:
-                labels = labels_of(place / "one").parent
-                yield from (place, labels) if labels.is_dir() else (place,)
-            elif one:
-                yield base
-                if not places[0].resolve().is_relative_to(base.resolve()):
-                    yield places[0].parent
+            if one:
+                yield from _folders_of(str(one), base, path.parent)
+
+
+def _folders_of(split: str, base: Path, folder: Path) -> Iterator[Path]:
+    places = base / split, folder / split.removeprefix("../")
+    images = next((place for place in places if place.is_dir()), None)
+    if images is not None:
+        yield images
+        if (labels := labels_of(images / "one").parent).is_dir():
+            yield labels
+        return
+    yield base
+    if not places[0].resolve().is_relative_to(base.resolve()):
+        yield places[0].parent
 
 
 def labels_of(image: Path) -> Path:
