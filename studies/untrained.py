@@ -214,7 +214,7 @@ def main() -> None:
     asked, found = parser.parse_args(), []
     title("network", "channels by", "MACs left", "as cut", "BatchNorm anew", "fitted", "seconds")
     for name in asked.networks:
-        study = Study(name, _trained(name, asked), *_data(name, asked), asked)
+        study = Study(name, _trained(name, asked), *data_of(name, asked), asked)
         points = []
         for point in study.points():
             figures = ("" if one is None else one for one in (point.cut, point.anew, point.fitted))
@@ -241,7 +241,7 @@ def _trained(name: str, asked: argparse.Namespace) -> nn.Module:
     return module.eval()
 
 
-def _data(name: str, asked: argparse.Namespace) -> tuple[Tensor, Tensor, Tensor]:
+def data_of(name: str, asked: argparse.Namespace) -> tuple[Tensor, Tensor, Tensor]:
     """Images to fit on, evenly from the training split; test images and their classes."""
     if name.startswith(("resnet", "vit")):
         found = cifar(str(asked.data), 10_000, asked.tested)
