@@ -57,10 +57,13 @@ def test_weak_channels_become_weaker_beside_the_strong_ones(dense: Checkpoint, t
 
 def test_the_last_epoch_is_kept_though_it_is_not_the_best(dense: Checkpoint, tmp_path: Path) -> None:
     """A pull that is far too strong takes accuracy each epoch."""
-    hard = replace(CONFIG, strength=1.0, training=replace(SETTINGS, schedule="constant"))
-    facts = regularize(hard, dense, dense, small.draft(tmp_path, "hard")).facts
-    assert facts.training.best_epoch == 2
-    assert facts.validation == facts.training.curve[-1].validation < dense.facts.validation - 10
+    slow = replace(SETTINGS, epochs=3, learning_rate=3e-4, schedule="constant")
+    facts = regularize(
+        replace(CONFIG, strength=1.0, training=slow), dense, dense, small.draft(tmp_path, "hard")
+    ).facts
+    first, *_, last = (entry.validation for entry in facts.training.curve)
+    assert last < first - 5
+    assert (facts.training.best_epoch, facts.validation) == (3, last)
 
 
 def test_layers_that_keep_their_channels_are_not_pulled(dense: Checkpoint, tmp_path: Path) -> None:
