@@ -40,7 +40,7 @@ from jetpress.pipeline.store.store import Store
 from jetpress.pipeline.training.evaluate import evaluate
 
 ROUNDS = 3
-STRENGTHS = (0.01, 0.03)
+STRENGTHS = (0.003, 0.01, 0.03)
 """Of sparse training."""
 HERE = Path(__file__).resolve().parent
 
@@ -153,7 +153,15 @@ def cifar(given: argparse.Namespace, store: Store) -> Iterator[dict[str, Any]]:
     )
     if given.sparse:
         schemes = tuple(
-            Scheme(f"after {given.sparse} epochs at {strength:g}", 1, taught, True, given.sparse, strength)
+            Scheme(
+                f"after {given.sparse} epochs at {strength:g}{how}",
+                1,
+                taught,
+                fitted=not how,
+                sparse_epochs=given.sparse,
+                strength=strength,
+            )
+            for how in ("", ", not fitted")
             for strength in (0.0, *STRENGTHS)
         )
     model = ModelConfig(

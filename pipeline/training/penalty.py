@@ -3,8 +3,8 @@
 Each step adds ``strength * gamma_k * w`` to the gradients of all weights of unit ``k``: its filters, its biases and
 normalisation, and the columns of the layers that read it. ``gamma_k = 2 ** (4 (I_max - I_k) / (I_max - I_min))``, where
 ``I_k`` is the norm of these weights and the largest and smallest are of its group: what is weak is pulled hardest and
-becomes weaker (DepGraph; Fang et al., 2023; that penalties should grow is Wang et al., 2021). It is a function of the
-weights alone, so a training that goes on has nothing of it to remember.
+becomes weaker (DepGraph; Fang et al., 2023, whose code leaves biases out; after the growing regularisation of Wang et
+al., 2021). It is a function of the weights alone, so a training that goes on has nothing of it to remember.
 """
 
 from __future__ import annotations

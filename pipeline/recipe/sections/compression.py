@@ -69,7 +69,8 @@ class PruneConfig(Section):
     regularize_epochs: Count = 0
     """Epochs of sparse training before the first round (DepGraph; Fang et al., 2023): as ``finetune`` says, while the
     weights of all prunable channels are pulled towards zero, those of the smallest norm 16 times as hard as those of
-    the largest. 0: off."""
+    the largest. 0: off. With ``reconstruct``, as many epochs more of ``finetune`` were worth more; see
+    docs/migration.md."""
     regularization: Positive = 0.01
     """How hard: as a weight decay of so much would do, at the largest norm of a group. Longer trainings take less."""
     channel_multiple: AtLeastOne | None = None
