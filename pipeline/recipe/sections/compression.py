@@ -72,7 +72,8 @@ class PruneConfig(Section):
     the largest. 0: off. With ``reconstruct``, as many epochs more of ``finetune`` were worth more; see
     docs/migration.md."""
     regularization: Positive = 0.01
-    """How hard: as a weight decay of so much would do, at the largest norm of a group. 0.03 destroyed a ResNet-20 in two epochs."""
+    """How hard: as a weight decay of so much would do, at the largest norm of a group. 0.03 destroyed a
+    ResNet-20 in two epochs."""
     channel_multiple: AtLeastOne | None = None
     """Surviving channel counts are multiples of this. None: what fills the target's hardware (8 in FP16 and 32 in INT8
     for tensor cores, 16 for a host's SIMD); with several targets what fills that of all of them, so that they share one
