@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,8 @@ class Scheme:
     """Of each round."""
     fitted: bool = False
     """Every layer to what it gave before the cut."""
+    how: PruneConfig = field(default_factory=PruneConfig)
+    """What is cut: scope and criterion."""
 
 
 def dense_of(recipe: Recipe, store: Store) -> Checkpoint:
@@ -65,8 +67,11 @@ def pruned_by(
     """The network after each round; of the multiply-adds ``share`` is gone after the last."""
     found = [dense]
     for number in range(1, scheme.rounds + 1):
-        config = PruneConfig(
-            macs=share * number / scheme.rounds, channel_multiple=multiple, reconstruct=scheme.fitted
+        config = replace(
+            scheme.how,
+            macs=share * number / scheme.rounds,
+            channel_multiple=multiple,
+            reconstruct=scheme.fitted,
         )
         smaller = cut(config, found[-1], store)
         found.append(
@@ -140,6 +145,13 @@ def cifar(given: argparse.Namespace, store: Store) -> Iterator[dict[str, Any]]:
         Scheme("one shot, fitted, distilled", 1, taught, fitted=True),
         Scheme("rounds, fitted, distilled", ROUNDS, replace(taught, epochs=each), fitted=True),
     )
+    yield from cifar_rows(chosen(schemes, given), given, store)
+
+
+def cifar_rows(
+    schemes: Sequence[Scheme], given: argparse.Namespace, store: Store
+) -> Iterator[dict[str, Any]]:
+    """Figures of each scheme with the ResNet-20."""
     model = ModelConfig(
         builder=f"{HERE / 'resnet_cifar.py'}:resnet",
         arguments={"depth": 20},
@@ -147,7 +159,7 @@ def cifar(given: argparse.Namespace, store: Store) -> Iterator[dict[str, Any]]:
     )
     data = DataConfig(source=source_of(given, "cifar"), size=32, batch_size=128)
     dense = dense_of(Recipe(name="cifar", seed=given.seed, model=model, data=data), store)
-    for scheme in chosen(schemes, given):
+    for scheme in schemes:
         rounds = pruned_by(scheme, given.macs or 0.5, 2, dense, store)
         made = row(scheme.name, given.seed, dense, rounds[-1], store)
         trained = [one.facts.training.curve for one in rounds if one.facts.training]
