@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from scipy.stats import t as student
+from scipy.stats import t as student  # type: ignore[import-untyped]
 
 from jetpress.deploy.console import say
 from jetpress.pipeline.recipe.sections.compression import PruneConfig
