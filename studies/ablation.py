@@ -31,6 +31,8 @@ from studies.table import row, title
 
 WHOLE = "whole"
 RATE = 0.02
+STARTS = ("after_pruning", "after_recalibration")
+"""Points of validation before training, of the first round."""
 
 
 def schemes(epochs: int) -> list[Scheme]:
@@ -60,16 +62,26 @@ def table(folder: Path, epochs: int) -> None:
     by_name: dict[str, dict[int, dict[str, Any]]] = {}
     for one in rows:
         by_name.setdefault(one["scheme"], {})[one["seed"]] = one
-    title("", "MACs left, %", "before training", "test, %", "seeds", "against the whole", "95 % interval")
+    title(
+        "",
+        "MACs left, %",
+        "as it came",
+        "BatchNorm anew",
+        "test, %",
+        "seeds",
+        "against the whole",
+        "95 % interval",
+    )
     whole = by_name[WHOLE]
     for name in [scheme.name for scheme in schemes(ROUNDS) if scheme.name in by_name]:
         some = by_name[name]
         left = mean(100 * one["macs"] / one["dense_macs"] for one in some.values())
-        start = mean(one["after_pruning"] for one in some.values())
+        starts = [mean(one[key] for one in some.values()) for key in STARTS]
         tests = [one["test"] for one in some.values()]
         apart = [one["test"] - whole[seed]["test"] for seed, one in some.items() if seed in whole]
         shown = ", ".join(f"{test:.2f}" for test in tests)
-        row(name, f"{left:.1f}", f"{start:.1f}", f"{mean(tests):.2f}", shown, *_against(name, apart))
+        cells = [f"{left:.1f}", *(f"{start:.1f}" for start in starts), f"{mean(tests):.2f}", shown]
+        row(name, *cells, *_against(name, apart))
 
 
 def _against(name: str, apart: list[float]) -> tuple[str, str]:
