@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,8 @@ class Scheme:
     """Of sparse training before the first round."""
     strength: float = 0.0
     """Of its pull."""
+    how: PruneConfig = field(default_factory=PruneConfig)
+    """What is cut: scope and criterion."""
 
 
 def dense_of(recipe: Recipe, store: Store) -> Checkpoint:
@@ -78,8 +80,11 @@ def pruned_by(
         sparse = RegularizeConfig(training, tuning.distillation, scheme.strength, multiple)
         found = [store.make(regularize, sparse, dense, dense)[0]]
     for number in range(1, scheme.rounds + 1):
-        config = PruneConfig(
-            macs=share * number / scheme.rounds, channel_multiple=multiple, reconstruct=scheme.fitted
+        config = replace(
+            scheme.how,
+            macs=share * number / scheme.rounds,
+            channel_multiple=multiple,
+            reconstruct=scheme.fitted,
         )
         smaller = cut(config, found[-1], store)
         found.append(store.make(finetune.finetune, tuning, smaller, dense)[0])
@@ -164,6 +169,13 @@ def cifar(given: argparse.Namespace, store: Store) -> Iterator[dict[str, Any]]:
             for how in ("", ", not fitted")
             for strength in (0.0, *STRENGTHS)
         )
+    yield from cifar_rows(chosen(schemes, given), given, store)
+
+
+def cifar_rows(
+    schemes: Sequence[Scheme], given: argparse.Namespace, store: Store
+) -> Iterator[dict[str, Any]]:
+    """Figures of each scheme with the ResNet-20."""
     model = ModelConfig(
         builder=f"{HERE / 'resnet_cifar.py'}:resnet",
         arguments={"depth": 20},
@@ -171,7 +183,7 @@ def cifar(given: argparse.Namespace, store: Store) -> Iterator[dict[str, Any]]:
     )
     data = DataConfig(source=source_of(given, "cifar"), size=32, batch_size=128)
     dense = dense_of(Recipe(name="cifar", seed=given.seed, model=model, data=data), store)
-    for scheme in chosen(schemes, given):
+    for scheme in schemes:
         start, *rounds = pruned_by(scheme, given.macs or 0.5, 2, dense, store)
         made = row(scheme.name, given.seed, dense, rounds[-1], store)
         made["start_test"] = store.make(judged, None, start)[0].facts.test
