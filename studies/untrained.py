@@ -226,8 +226,7 @@ def main() -> None:
     if asked.timed:
         title("network", "channels by", "MACs left", "ms", "times as fast (95 %)")
         for point in found:
-            low, value, high = point.faster
-            said = f"{value:.2f} ({low:.2f} to {high:.2f})"
+            said = "{1:.2f} ({0:.2f} to {2:.2f})".format(*point.faster or ())
             row(point.network, point.method, f"{point.macs:.3f}", f"{point.ms:.3f}", said)
 
 

@@ -90,7 +90,8 @@ def curves_of(
     room = Room(config.multiple, config.ignore)
     groups = room.candidates(graph)
     names = removable(module, images, config.ignore) if config.blocks else ()
-    curves, lost = dict.fromkeys((group.name for group in groups), ()), {}
+    curves: dict[str, Sequence[tuple[int, float]]] = {group.name: () for group in groups}
+    lost: dict[str, float] = {}
     with (
         progress("sensitivity", len(groups) + len(names)) as line,
         torch.no_grad(),
