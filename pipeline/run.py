@@ -76,6 +76,7 @@ def pipeline(plan: Plan, place: Place | None, walk: Walk) -> Outcome:
 
     teacher = teacher or dense
     best, rounds = prune_in_rounds(plan, dense, timer, walk, teacher)
+    tuned += [("regularize", one.start) for one in rounds[:1] if one.start and one.start is not dense]
     tuned += [(f"round {n}", one.tuned) for n, one in enumerate(rounds, 1) if one.tuned]
     best, sparse = sparsify_where_it_pays(plan, best, dense, teacher, walk)
     tuned += [("2:4", one) for one in sparse]

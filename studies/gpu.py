@@ -16,40 +16,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from jetpress.deploy.runner.system.files import write_json
 from studies.gpu_files import BACKENDS, NETWORKS, SMALL, Network, files, modules
+from studies.gpu_steps import Step, done
 
-LEAST_S = 15.0
-"""No step is begun with less."""
 WARM, BLOCKS, RUNS = 20, 12, 10
-
-
 COMPILED = ("reduce-overhead", "max-autotune")
-
-
-@dataclass(frozen=True)
-class Step:
-    """A process of its own, and the most seconds that it may take."""
-
-    name: str
-    seconds: float
-    argv: tuple[str, ...]
-    needed_by: tuple[str, ...] = ()
-    """Steps for which it leaves files: with all of their results it need not be done again."""
-
-    def is_done(self, known: dict[str, Any]) -> bool:
-        """Whether its result is there, and what it leaves is not needed."""
-        return all("result" in known.get(name, {}) for name in self.needed_by or (self.name,))
 
 
 def steps(work: Path, small: bool, known: dict[str, Any]) -> Iterator[Step]:
@@ -82,50 +61,6 @@ def able(known: dict[str, Any]) -> list[str]:
     """The targets whose runtime is here and builds for this GPU."""
     found = known.get("environment", {}).get("result", {}).get("unable", dict.fromkeys(BACKENDS, "not asked"))
     return [target for target in BACKENDS if target not in found]
-
-
-def run(out: Path, work: Path, limit: float, earlier: Path | None, small: bool) -> None:
-    """All steps that are not done yet, as far as the time goes."""
-    began = time.monotonic()
-    path = out / "gpu.json"
-    known: dict[str, Any] = next(
-        (json.loads(one.read_text()) for one in (path, earlier) if one and one.exists()), {}
-    )
-    known.pop("environment", None)  # it may be another machine
-    write_json(str(path), known)
-    for step in steps(work, small, known):
-        left = limit - (time.monotonic() - began)
-        if step.is_done(known):
-            print(f"{step.name}: known", flush=True)
-        elif left < LEAST_S:
-            print(f"{step.name}: no time left", flush=True)
-        else:
-            started = time.monotonic()
-            known[step.name] = {
-                **_ended(step, min(step.seconds, left)),
-                "seconds": round(time.monotonic() - started, 1),
-            }
-            write_json(str(path), known)
-            said = known[step.name].get("error", "")
-            print(f"{step.name}: {known[step.name]['seconds']} s {said[-200:]}", flush=True)
-
-
-def _ended(step: Step, seconds: float) -> dict[str, Any]:
-    """What the process printed last, as JSON; or why it did not. Nothing that it began outlives its time."""
-    pipe = subprocess.PIPE
-    with subprocess.Popen(step.argv, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as child:
-        try:
-            said, told = child.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            os.killpg(child.pid, signal.SIGKILL)
-            child.communicate()
-            return {"error": f"not done in {seconds:.0f} s"}
-    if child.returncode:
-        return {"error": told.strip()[-2000:]}
-    try:
-        return {"result": json.loads(said.strip().splitlines()[-1])}
-    except (IndexError, ValueError):
-        return {"error": f"it printed no JSON: {said[-500:]}"}
 
 
 def environment() -> dict[str, Any]:
@@ -242,7 +177,7 @@ def main() -> None:
         out = Path(given.words[0])
         out.mkdir(parents=True, exist_ok=True)
         work = Path(os.environ.get("WORK", str(out / "work")))
-        run(out, work, given.limit, given.earlier, given.small)
+        done(out / "gpu.json", lambda known: steps(work, given.small, known), given.limit, given.earlier)
         return
     if given.do == "environment":
         found = environment()

@@ -5,10 +5,11 @@
     python -m studies.recovery table cifar --out FOLDER
 
 `cifar`: a ResNet-20 to half of its multiply-adds, in one shot against rounds against rounds with distillation, with the
-same number of epochs in all. `imagenet`: MobileNetV2, pruned alone, with BatchNorm recalibrated, then fine-tuned on a
-small training set. DATA is the folder of `studies.real`. The stages are jetpress's own, in a store below FOLDER: run
-again, it goes on. FOLDER/cifar-*.json hold every figure and curve, one file for each scheme and seed; `table` prints
-what is there, as means over the seeds.
+same number of epochs in all; with `--sparse N` after N epochs of sparse training at several strengths, of which 0 is
+the twin that was trained as long. `imagenet`: MobileNetV2, pruned alone, with BatchNorm recalibrated, then fine-tuned
+on a small training set. DATA is the folder of `studies.real`. The stages are jetpress's own, in a store below FOLDER:
+run again, it goes on. FOLDER/cifar-*.json hold every figure and curve, one file for each scheme and seed; `table`
+prints what is there, as means over the seeds.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from jetpress.deploy.console import say
 from jetpress.pipeline.data.digests import input_digests
 from jetpress.pipeline.data.loading import load
 from jetpress.pipeline.network import models
-from jetpress.pipeline.recipe.configs import SensitivityConfig, SourceConfig
+from jetpress.pipeline.recipe.configs import RegularizeConfig, SensitivityConfig, SourceConfig
 from jetpress.pipeline.recipe.reading import Recipe
 from jetpress.pipeline.recipe.retraining import finetuning
 from jetpress.pipeline.recipe.sections.compression import PruneConfig
@@ -32,12 +33,15 @@ from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.model import ModelConfig
 from jetpress.pipeline.recipe.sections.training import FinetuneConfig, TrainConfig
 from jetpress.pipeline.stages import finetune, prune, source
+from jetpress.pipeline.stages.regularize import regularize
 from jetpress.pipeline.stages.sensitivity import sensitivity
 from jetpress.pipeline.store.artifact import Artifact, Checkpoint
 from jetpress.pipeline.store.store import Store
 from jetpress.pipeline.training.evaluate import evaluate
 
 ROUNDS = 3
+STRENGTHS = (0.003, 0.01, 0.03)
+"""Of sparse training."""
 HERE = Path(__file__).resolve().parent
 
 
@@ -51,6 +55,12 @@ class Scheme:
     """Of each round."""
     fitted: bool = False
     """Every layer to what it gave before the cut."""
+    sparse_epochs: int = 0
+    """Of sparse training before the first round."""
+    strength: float = 0.0
+    """Of its pull."""
+    how: PruneConfig = field(default_factory=PruneConfig)
+    """What is cut: scope and criterion."""
 
 
 def dense_of(recipe: Recipe, store: Store) -> Checkpoint:
@@ -62,19 +72,25 @@ def dense_of(recipe: Recipe, store: Store) -> Checkpoint:
 def pruned_by(
     scheme: Scheme, share: float, multiple: int, dense: Checkpoint, store: Store
 ) -> list[Checkpoint]:
-    """The network after each round; of the multiply-adds ``share`` is gone after the last."""
+    """What the first round begins with, and the network after each; ``share`` of the multiply-adds is gone at last."""
     found = [dense]
+    tuning = finetuning(scheme.tuning, TrainConfig())
+    if scheme.sparse_epochs:
+        training = replace(tuning.training, epochs=scheme.sparse_epochs)
+        sparse = RegularizeConfig(training, tuning.distillation, scheme.strength, multiple)
+        found = [store.make(regularize, sparse, dense, dense)[0]]
     for number in range(1, scheme.rounds + 1):
-        config = PruneConfig(
-            macs=share * number / scheme.rounds, channel_multiple=multiple, reconstruct=scheme.fitted
+        config = replace(
+            scheme.how,
+            macs=share * number / scheme.rounds,
+            channel_multiple=multiple,
+            reconstruct=scheme.fitted,
         )
         smaller = cut(config, found[-1], store)
-        found.append(
-            store.make(finetune.finetune, finetuning(scheme.tuning, TrainConfig()), smaller, dense)[0]
-        )
+        found.append(store.make(finetune.finetune, tuning, smaller, dense)[0])
         facts = found[-1].facts
         say(f"  {scheme.name}, round {number}: {facts.macs / 1e6:.1f} M MACs, {facts.validation:.2f} %")
-    return found[1:]
+    return found
 
 
 def cut(config: PruneConfig, model: Checkpoint, store: Store) -> Checkpoint:
@@ -127,7 +143,7 @@ def cifar(given: argparse.Namespace, store: Store) -> Iterator[dict[str, Any]]:
         epochs=given.epochs, learning_rate=given.rate or 0.02, distill=0.0, precision=given.precision
     )
     taught = replace(labels, distill=0.7, temperature=5.0)
-    schemes = (
+    schemes: tuple[Scheme, ...] = (
         Scheme("one shot", 1, labels),
         Scheme("rounds", ROUNDS, replace(labels, epochs=each)),
         Scheme("rounds, distilled", ROUNDS, replace(taught, epochs=each)),
@@ -140,6 +156,26 @@ def cifar(given: argparse.Namespace, store: Store) -> Iterator[dict[str, Any]]:
         Scheme("one shot, fitted, distilled", 1, taught, fitted=True),
         Scheme("rounds, fitted, distilled", ROUNDS, replace(taught, epochs=each), fitted=True),
     )
+    if given.sparse:
+        schemes = tuple(
+            Scheme(
+                f"after {given.sparse} epochs at {strength:g}{how}",
+                1,
+                taught,
+                fitted=not how,
+                sparse_epochs=given.sparse,
+                strength=strength,
+            )
+            for how in ("", ", not fitted")
+            for strength in (0.0, *STRENGTHS)
+        )
+    yield from cifar_rows(chosen(schemes, given), given, store)
+
+
+def cifar_rows(
+    schemes: Sequence[Scheme], given: argparse.Namespace, store: Store
+) -> Iterator[dict[str, Any]]:
+    """Figures of each scheme with the ResNet-20."""
     model = ModelConfig(
         builder=f"{HERE / 'resnet_cifar.py'}:resnet",
         arguments={"depth": 20},
@@ -147,9 +183,10 @@ def cifar(given: argparse.Namespace, store: Store) -> Iterator[dict[str, Any]]:
     )
     data = DataConfig(source=source_of(given, "cifar"), size=32, batch_size=128)
     dense = dense_of(Recipe(name="cifar", seed=given.seed, model=model, data=data), store)
-    for scheme in chosen(schemes, given):
-        rounds = pruned_by(scheme, given.macs or 0.5, 2, dense, store)
+    for scheme in schemes:
+        start, *rounds = pruned_by(scheme, given.macs or 0.5, 2, dense, store)
         made = row(scheme.name, given.seed, dense, rounds[-1], store)
+        made["start_test"] = store.make(judged, None, start)[0].facts.test
         trained = [one.facts.training.curve for one in rounds if one.facts.training]
         made["curve"] = [asdict(entry) for curve in trained for entry in curve]
         assert rounds[0].facts.recovery is not None
@@ -256,6 +293,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, help="of learning")
     parser.add_argument("--precision", default="bf16", help="of fine-tuning, cifar only")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sparse", type=int, default=0, help="epochs of sparse training before, cifar only")
     parser.add_argument("--only", action="append", default=[], help="name of a scheme")
     given = parser.parse_args()
     if given.study == "table":

@@ -88,9 +88,10 @@ def cifar(root: str, images: int, tested: int, judged: int = 1000) -> dict[str, 
     given has seen: only the test split says how good it is."""
     varied = v2.Compose([v2.RandomCrop(32, padding=4), v2.RandomHorizontalFlip()])
     train, test = (Jpegs(Path(root) / "cifar10" / f"cifar10_jpeg_{name}.npz") for name in ("train", "test"))
+    known = len(train.found["labels"])
     return {
         "train": train.pictures(0, images, varied),
-        "validation": train.pictures(50_000 - judged, 50_000),
+        "validation": train.pictures(known - judged, known),
         "test": test.pictures(0, tested),
         "classes": [str(name) for name in train.found["classes"]],
     }

@@ -281,12 +281,11 @@ def curve(stages: Sequence[Sequence[tuple[float, float]]], label: str, name: str
 
 
 @style()
-def sensitivity(groups: Sequence[Sequence[tuple[int, float]]], unit: str) -> str:
+def sensitivity(groups: Sequence[Sequence[tuple[int, float]]]) -> str:
     """How far the outputs move when a share of one group goes: a whole SVG file, one column for each group.
 
     Args:
         groups: in the order of the network; of each (units kept, distance), from all units down.
-        unit: of the distance.
     """
     figure = new_figure(300, 2 * WIDTH)
     axes = placed_axes(figure, left=70, bottom=50, height=230)
@@ -298,7 +297,7 @@ def sensitivity(groups: Sequence[Sequence[tuple[int, float]]], unit: str) -> str
         dots = axes.scatter(x, lost, c=100 * share, cmap="viridis_r", vmin=0, vmax=100, s=28)
         figure.colorbar(dots, ax=axes, label="% of the group gone", fraction=0.03, pad=0.02)
         axes.set_yscale("log")
-    axes.set(xlabel="group of channels, in the order of the network", ylabel=f"distance ({unit})")
+    axes.set(xlabel="group of channels, in the order of the network", ylabel="relative squared error")
     axes.xaxis.set_major_locator(MaxNLocator(12, integer=True))
     axes.grid(axis="y")
     svg = as_svg(figure, "sensitivity")

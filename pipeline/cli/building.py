@@ -146,10 +146,10 @@ def _sensitivity(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({**asdict(facts), "files": {kind: str(path) for kind, path in files.items()}}))
         return 0
-    print(f"distance from the dense outputs in {facts.unit}, on {facts.images} images, one group at a time")
+    print(f"relative squared error of the outputs on {facts.images} images, with a share of one group gone")
     for name, points in sorted(facts.groups.items(), key=lambda item: -max(lost for _, lost in item[1])):
         units = points[0][0]
-        said = "  ".join(f"{100 * (1 - kept / units):3.0f} % gone: {lost:.4g}" for kept, lost in points[1:])
+        said = "  ".join(f"{100 * (1 - kept / units):.0f} %: {lost:.3g}" for kept, lost in points[1:])
         print(f"{name:<48} {units:>5} channels  {said}".rstrip())
     for name, lost in sorted(facts.blocks.items(), key=lambda item: -item[1]):
         print(f"{name:<48} whole block      {lost:.4g}")

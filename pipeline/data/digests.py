@@ -54,6 +54,7 @@ def _needs_loss(recipe: Recipe) -> bool:
     return (
         (train.epochs > 0 and not train.trainer)
         or (tune.epochs > 0 and not own)
+        or recipe.prune.regularize_epochs > 0
         or recipe.prune.criterion in BY_LOSS
     )
 

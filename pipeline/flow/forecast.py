@@ -54,7 +54,7 @@ def sensitivity(
     with Needs(store, folder) as needs:
         facts = until_whole(walk)
     files = {"plot": folder / "sensitivity.svg", "numbers": folder / "sensitivity.json"}
-    files["plot"].write_text(drawn(list(facts.groups.values()), facts.unit))
+    files["plot"].write_text(drawn(list(facts.groups.values())))
     files["numbers"].write_text(json.dumps(asdict(facts), indent=1))
     return facts, files
 

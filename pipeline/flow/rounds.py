@@ -5,11 +5,17 @@ How large the steps are says :mod:`jetpress.pipeline.pruning.steps`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jetpress.pipeline.pruning import steps
 from jetpress.pipeline.pruning.steps import goal
-from jetpress.pipeline.recipe.configs import Bench, SensitivityConfig, TimedConfig, TimingsConfig
+from jetpress.pipeline.recipe.configs import (
+    Bench,
+    RegularizeConfig,
+    SensitivityConfig,
+    TimedConfig,
+    TimingsConfig,
+)
 from jetpress.pipeline.recipe.resolve import Plan
 from jetpress.pipeline.store.artifact import Checkpoint, Timings
 from jetpress.pipeline.store.lazy import lazy_stages
@@ -19,6 +25,7 @@ with lazy_stages():
     from jetpress.pipeline.stages.finetune import finetune
     from jetpress.pipeline.stages.prune import prune
     from jetpress.pipeline.stages.prune_for_time import prune_for_time
+    from jetpress.pipeline.stages.regularize import regularize
     from jetpress.pipeline.stages.sensitivity import sensitivity
     from jetpress.pipeline.stages.timings import timings
 
@@ -33,6 +40,8 @@ class Round:
     tuned: Checkpoint | None
     kept: bool
     why: str = ""
+    start: Checkpoint | None = None
+    """What it was cut from."""
 
 
 def prune_in_rounds(
@@ -42,7 +51,7 @@ def prune_in_rounds(
 
     Each learns from ``teacher``, or from the dense network.
     """
-    recipe, best, done = plan.recipe, dense, 0.0
+    recipe, teacher, done = plan.recipe, teacher or dense, 0.0
     if "prune" in plan.skipped:
         walk.skip("prune", plan.skipped["prune"])
         return dense, []
@@ -52,6 +61,7 @@ def prune_in_rounds(
         walk.skip("prune", "the dense network is as fast as it has to be")
         return dense, []
     rounds: list[Round] = []
+    best = _regularized(plan, dense, teacher, walk)
     step = steps.first(recipe.prune, whole.share)
     for number in range(1, recipe.prune.rounds + 1):
         left = recipe.prune.rounds - number
@@ -64,8 +74,8 @@ def prune_in_rounds(
             pruned = walk.step(f"prune {number}", prune_for_time, timed, best, judged, dense, times)
         else:
             pruned = walk.step(f"prune {number}", prune, config, best, judged)
-        one = _recovered(plan, number, share, pruned, dense, teacher or dense, walk)
-        rounds.append(one)
+        one = _recovered(plan, number, share, pruned, dense, teacher, walk)
+        rounds.append(replace(one, start=best))
         if one.kept and one.tuned:
             best = one.tuned
         if one.kept or not one.tuned:
@@ -75,7 +85,16 @@ def prune_in_rounds(
         step = _next(plan, step, one, whole.share - done, left, dense)
         if done >= whole.share - 1e-9 or step < steps.SMALLEST:
             break
-    return best, rounds
+    return best if any(one.kept for one in rounds) else dense, rounds
+
+
+def _regularized(plan: Plan, dense: Checkpoint, teacher: Checkpoint, walk: Walk) -> Checkpoint:
+    """The dense network, trained towards its pruning where that is asked for."""
+    if not plan.recipe.prune.regularize_epochs:
+        return dense
+    return walk.step(
+        "regularize", regularize, RegularizeConfig.of(plan.recipe.prune, plan.finetune), dense, teacher
+    )
 
 
 def _timings(plan: Plan, dense: Checkpoint, bench: Bench | None, walk: Walk) -> Timings | None:

@@ -47,6 +47,11 @@ class Room:
         """Groups none of whose producers is ignored."""
         return [g for g in graph.groups if not any(_matches(g, pattern) for pattern in self.ignore)]
 
+    def narrowable(self, graph: ChannelGraph) -> list[Group]:
+        """Candidates that there is a narrower width for."""
+        found = self.candidates(graph)
+        return [g for g in found if rounded(g, self.least(g, 1.0), self.multiple) < g.units]
+
     def before(self, group: Group) -> int:
         """Units before the first round."""
         return self.original.get(group.name, group.units)

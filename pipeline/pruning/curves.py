@@ -1,8 +1,8 @@
 """Stage: what each group of channels is worth, measured: how far the outputs move when a share of it goes.
 
 For every group its least important units are put to zero, in everything that goes with them, and the network
-runs on calibration images. The distance is the Kullback-Leibler divergence from the dense network's classes
-(in nats), or the relative squared error of the outputs where there are no classes. BatchNorm takes the
+runs on calibration images. The distance is the relative squared error of the outputs, for classes too: their
+divergence hardly moves on images that the network is sure of (studies/log/untrained.md). BatchNorm takes the
 statistics of the batch meanwhile, as if it had been recalibrated. The same is done for whole blocks.
 
 One at a time is an approximation: groups that go together lose more than the sum. It is measured again in
@@ -11,16 +11,16 @@ every round, and once for all goals: how much is to go is no part of what it dep
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from jetpress.deploy.console import progress
 from jetpress.pipeline.data import loading
@@ -28,16 +28,16 @@ from jetpress.pipeline.network import models
 from jetpress.pipeline.network.blocks import bypassed, removable
 from jetpress.pipeline.network.channels import ChannelGraph, Group
 from jetpress.pipeline.network.models import Network
+from jetpress.pipeline.pruning import replay
 from jetpress.pipeline.pruning.allocate import Room, rounded
 from jetpress.pipeline.pruning.criteria import Scores
 from jetpress.pipeline.recipe.configs import SensitivityConfig
 from jetpress.pipeline.store.artifact import Sensitivity
-from jetpress.pipeline.tasks import task_of
 from jetpress.pipeline.training.evaluate import device, to_device
 from jetpress.pipeline.training.norms import of_the_batch
 
-SHARES = (0.25, 0.5, 0.75)
-"""Of a group's channels: where it is measured; between them it is interpolated."""
+SHARES = (1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4)
+"""Of a group's channels: where it is measured; between them it is interpolated. The first few often cost nothing."""
 FILE, SCORES = "sensitivity.json", "scores.safetensors"
 
 
@@ -74,7 +74,7 @@ def measure(
     place = device()
     module = network.module.to(place).eval()
     images = to_device(loading.calibration(loaded, config.images), place)
-    found = curves_of(module, graph, ranked, images, config, task_of(network.task).class_scores)
+    found = curves_of(module, graph, ranked, images, config)
     module.cpu()
     return found
 
@@ -85,48 +85,46 @@ def curves_of(
     ranked: Mapping[str, Scores],
     images: tuple[Tensor, ...],
     config: SensitivityConfig,
-    classes: bool,
 ) -> Curves:
-    """The curves of ``module`` on ``images``, both in one place.
-
-    Args:
-        classes: the first output has scores of classes along dimension 1.
-    """
+    """The curves of ``module`` on ``images``, both in one place."""
     room = Room(config.multiple, config.ignore)
     groups = room.candidates(graph)
     names = removable(module, images, config.ignore) if config.blocks else ()
-    curves, lost = {}, {}
+    curves: dict[str, Sequence[tuple[int, float]]] = {group.name: () for group in groups}
+    lost: dict[str, float] = {}
     with (
         progress("sensitivity", len(groups) + len(names)) as line,
         torch.no_grad(),
         of_the_batch(module),
     ):
-        dense = _outputs(module, images)
-        for group in groups:
-            curves[group.name] = list(_curve(module, group, ranked[group.name], room, images, dense, classes))
+        runs = replay.of(module, images)
+        dense = _floating(runs.outputs())
+
+        def moved(start: int) -> float:
+            return _distance(dense, _floating(runs.outputs(start)))
+
+        starts = {group.name: runs.first_reader(name for name, _ in group.slices) for group in groups}
+        for group in sorted(groups, key=lambda one: starts[one.name]):
+            far = partial(moved, starts[group.name])
+            curves[group.name] = tuple(_curve(module, group, ranked[group.name], room, far))
             line.step(group.name)
         for name in names:
             with bypassed(module, name):
-                lost[name] = _distance(dense, _outputs(module, images), classes)
+                lost[name] = _distance(dense, _floating(models.outputs_of(module(*images))))
             line.step(name)
     return Curves(curves, lost)
 
 
 def _curve(
-    module: nn.Module,
-    group: Group,
-    scores: Scores,
-    room: Room,
-    images: tuple[Tensor, ...],
-    dense: tuple[Tensor, ...],
-    classes: bool,
+    module: nn.Module, group: Group, scores: Scores, room: Room, moved: Callable[[], float]
 ) -> Iterator[tuple[int, float]]:
+    """``moved``: how far the outputs are from the dense network's."""
     yield group.units, 0.0
     order = np.argsort(scores, kind="stable")
     widths = {rounded(group, group.units * (1 - share), room.multiple) for share in SHARES}
     for kept in sorted(widths - {group.units}, reverse=True):
         with _without(module, group, order[: group.units - kept]):
-            yield kept, _distance(dense, _outputs(module, images), classes)
+            yield kept, moved()
 
 
 @contextmanager
@@ -145,19 +143,13 @@ def _without(module: nn.Module, group: Group, units: NDArray[np.int64]) -> Itera
             held[name].copy_(tensor)
 
 
-def _outputs(module: nn.Module, images: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return tuple(t.float() for t in models.outputs_of(module(*images)) if t.is_floating_point())
+def _floating(outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(t.float() for t in outputs if t.is_floating_point())
 
 
-def _distance(dense: tuple[Tensor, ...], found: tuple[Tensor, ...], classes: bool) -> float:
-    """How far the outputs are from the dense network's, per sample. Not a number counts as infinitely far."""
-    if classes:
-        rows = [a.movedim(1, -1).flatten(0, -2).log_softmax(-1) for a in (dense[0], found[0])]
-        far = F.kl_div(rows[1], rows[0], log_target=True, reduction="batchmean")
-    else:
-        pairs = zip(dense, found, strict=True)
-        far = torch.stack(
-            [(a - b).square().sum() / a.square().sum().clamp_min(1e-12) for a, b in pairs]
-        ).sum()
-    value = float(far)
-    return max(value, 0.0) if np.isfinite(value) else 1e9
+def _distance(dense: tuple[Tensor, ...], found: tuple[Tensor, ...]) -> float:
+    """How far the outputs are from the dense network's. Not a number counts as infinitely far."""
+    pairs = zip(dense, found, strict=True)
+    far = [(a - b).square().sum() / a.square().sum().clamp_min(1e-12) for a, b in pairs]
+    value = float(torch.stack(far).sum())
+    return value if np.isfinite(value) else 1e9

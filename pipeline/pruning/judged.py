@@ -39,5 +39,5 @@ def judged(
     if config.scope == "measured":
         how = SensitivityConfig.of(config)
         images = tuple(torch.cat(parts)[: how.images] for parts in zip(*(b[0] for b in batches), strict=True))
-        curves = curves_of(module, graph, ranked, images, how, classes=False)
+        curves = curves_of(module, graph, ranked, images, how)
     return ranked, curves

@@ -16,8 +16,11 @@ from jetpress.pipeline.recipe.sections.compression import PruneConfig
 GROWTH = 1.5
 SMALLEST = 0.02
 """Share of the network: steps below it are not worth a fine-tuning."""
-NOT_OF_A_CUT = ("ratio", "macs", "params", "latency", "latency_ms", "fps", "rounds", "first_step", "steps")
-"""Keys that decide what a round's goal is, and which rounds there are."""
+NOT_OF_A_CUT = (
+    *("ratio", "macs", "params", "latency", "latency_ms", "fps", "rounds", "first_step", "steps"),
+    *("regularize_epochs", "regularization"),
+)
+"""Keys that decide what a round's goal is, which rounds there are, and what comes before them."""
 OF_MEASURED = ("blocks", "sensitivity_images")
 """Keys of ``scope = "measured"``."""
 

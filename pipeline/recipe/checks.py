@@ -5,7 +5,7 @@ from __future__ import annotations
 from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.suggest import did_you_mean
 from jetpress.pipeline.recipe.messages import Written
-from jetpress.pipeline.recipe.sections.compression import SparsifyConfig
+from jetpress.pipeline.recipe.sections.compression import PruneConfig, SparsifyConfig
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.export import ExportConfig
 from jetpress.pipeline.recipe.sections.fields import is_file_reference
@@ -72,6 +72,16 @@ def trainer(section: str, value: str | None, written: Written) -> None:
         raise RecipeError(
             f"{written.place(f'{section}.trainer')}: {section}.trainer: {value!r} is not path/to/file.py:function",
             'for example trainer = "my.py:train"',
+        )
+
+
+def regularized(prune: PruneConfig, train: TrainConfig, tune: FinetuneConfig, written: Written) -> None:
+    """The pull towards zero is jetpress's own loop's."""
+    if prune.regularize_epochs and (own := tune.trainer or train.trainer):
+        raise RecipeError(
+            f"{written.place('prune.regularize_epochs')}: prune.regularize_epochs trains in jetpress's own loop, "
+            f"and the trainer is {own}",
+            "set prune.regularize_epochs = 0, or take the trainer out",
         )
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from jetpress.deploy.targets import Target
 from jetpress.pipeline.recipe.given import Calibration, Pixels, Sizing
+from jetpress.pipeline.recipe.retraining import Distillation, Retraining
 from jetpress.pipeline.recipe.sections.compression import PruneConfig, QuantizeConfig
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.device import BenchmarkConfig, BuildConfig
 from jetpress.pipeline.recipe.sections.export import EquivalenceConfig, ExportConfig
 from jetpress.pipeline.recipe.sections.model import ModelConfig
 from jetpress.pipeline.recipe.sections.task import UNDECIDED, TaskConfig
+from jetpress.pipeline.recipe.sections.training import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,26 @@ class SensitivityConfig:
             config.blocks,
             config.sensitivity_images,
         )
+
+
+@dataclass(frozen=True)
+class RegularizeConfig:
+    """Training that makes channels ready to go."""
+
+    training: TrainConfig
+    distillation: Distillation
+    strength: float
+    """Of the penalty; 0: none, as a twin to compare with has it."""
+    multiple: int = 1
+    ignore: tuple[str, ...] = ()
+    limits: Mapping[str, float] = field(default_factory=dict, hash=False)
+
+    @classmethod
+    def of(cls, config: PruneConfig, tuning: Retraining) -> Self:
+        """As fine-tuning is done, for as many epochs as pruning asks for."""
+        training = replace(tuning.training, epochs=config.regularize_epochs)
+        room = config.channel_multiple or 1, config.ignore, config.limits
+        return cls(training, tuning.distillation, config.regularization, *room)
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,10 @@ def _pruned(told: OnnxRun, config: PruneConfig) -> OnnxRun:
             "--prune: a time is reached in rounds with training between them, and a file has none",
             "--prune SHARE (of the multiply-adds), or --set prune.params=SHARE",
         )
+    if config.regularize_epochs:
+        raise RecipeError(
+            "prune.regularize_epochs: a file is not trained, before it is pruned or after", "leave it out"
+        )
     if config.criterion in LABELLED:
         raise RecipeError(
             f"prune.criterion = {config.criterion!r} looks at the gradients of a loss, and there are no labels",

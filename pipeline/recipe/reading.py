@@ -175,6 +175,7 @@ def _check(recipe: Recipe, written: Written) -> None:
     checks.teacher(recipe.finetune, written)
     checks.trainer("train", recipe.train.trainer, written)
     checks.trainer("finetune", recipe.finetune.trainer, written)
+    checks.regularized(recipe.prune, recipe.train, recipe.finetune, written)
     checks.pattern(recipe.sparsify, written)
     checks.inputs(recipe.model, written)
     checks.batch(recipe.export, written)

@@ -15,7 +15,6 @@ from jetpress.pipeline.pruning.statistics import judged
 from jetpress.pipeline.recipe.configs import SensitivityConfig
 from jetpress.pipeline.store.artifact import Checkpoint, Sensitivity
 from jetpress.pipeline.store.facts.network import SensitivityFacts
-from jetpress.pipeline.tasks import task_of
 
 
 def sensitivity(config: SensitivityConfig, model: Checkpoint, draft: Path) -> Sensitivity:
@@ -31,7 +30,6 @@ def sensitivity(config: SensitivityConfig, model: Checkpoint, draft: Path) -> Se
         groups={name: tuple(points) for name, points in curves.groups.items()},
         blocks=dict(curves.blocks),
         images=config.images,
-        unit="nats" if task_of(network.task).class_scores else "relative squared error",
     )
     (draft / FILE).write_text(json.dumps(asdict(facts), indent=1))
     save_file(ranked, draft / SCORES)

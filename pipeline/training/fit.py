@@ -39,6 +39,7 @@ from jetpress.pipeline.training.distill import Teacher
 from jetpress.pipeline.training.evaluate import device, judged, layout
 from jetpress.pipeline.training.learner import Learn, learner, looking_inside
 from jetpress.pipeline.training.norms import training_mode
+from jetpress.pipeline.training.penalty import GroupPenalty
 from jetpress.pipeline.training.schedule import enough, factor
 from jetpress.pipeline.training.updates import Updates, frozen
 
@@ -64,6 +65,7 @@ def fit(
     what: str,
     teacher: Teacher | None = None,
     start: float | None = None,
+    penalty: GroupPenalty | None = None,
 ) -> Fit:
     """Train ``network`` in place and leave it with the weights of its best epoch (see :func:`_remember`), on the CPU.
 
@@ -75,6 +77,8 @@ def fit(
         what: names the progress line.
         teacher: a network whose outputs and feature maps are learnt beside the labels.
         start: validation points of the weights given, if they may be the best; None: they do not count.
+        penalty: what pulls weights towards zero beside the loss. It takes accuracy and more of it each epoch, so that
+            the last epoch is kept, not the best.
 
     Raises:
         StageError: the loss became NaN or infinite.
@@ -90,7 +94,7 @@ def fit(
         frozen(module, settings.freeze),
         ranks.one_batchnorm(module, settings.sync_batchnorm),
     ):
-        fitted = _fit(network, data, settings, state, what, teacher, start)
+        fitted = _fit(network, data, settings, state, what, teacher, start, penalty)
     layout(module, torch.contiguous_format)
     network.module = module.cpu().eval()
     return fitted
@@ -104,14 +108,17 @@ def _fit(
     what: str,
     teacher: Teacher | None,
     start: float | None,
+    penalty: GroupPenalty | None,
 ) -> Fit:
     module, place = network.module, device()
     student, theirs = looking_inside(network, data, settings, teacher)
     precision = numerics.precision(settings, place)
     adapters = student.adapters if student else None
     updates = Updates(module, network.masks, settings, adapters, scaled=precision == "fp16")
+    if penalty is not None:
+        penalty.join(updates.optimizer)
     ranks.same(network.masks, module, "before training")
-    key, kept = _key(network, settings, teacher), _kept(updates, adapters)
+    key, kept = _key(network, settings, teacher, penalty), _kept(updates, adapters)
     so_far = _resumed(state, key, kept, updates)
     if so_far.epoch:
         say(f"    {what}: going on after epoch {so_far.epoch} of {settings.epochs}")
@@ -134,7 +141,7 @@ def _fit(
             result = judged(replace(network, module=updates.judged), data.validation, f"{what}: validation")
             points = result.points
             entry = Epoch(so_far.epoch + 1, loss, rate, points)
-            _remember(so_far, entry, updates.judged, result, start)
+            _remember(so_far, entry, updates.judged, result, start, penalty is not None)
             whole.step(f"validation {so_far.validation:.2f} kept", count)
             left = (time.monotonic() - began) / (so_far.epoch - first) * (settings.epochs - so_far.epoch)
             eta = f", about {duration(left)} left" if left else ""
@@ -244,9 +251,9 @@ def _shown(loss: float, rate: float, speed: float, points: float | None = None) 
 
 
 def _remember(
-    so_far: resume.State, entry: Epoch, module: nn.Module, result: Result, start: float | None
+    so_far: resume.State, entry: Epoch, module: nn.Module, result: Result, start: float | None, last: bool
 ) -> None:
-    """Count the epoch, and keep its weights if no other is better for certain.
+    """Count the epoch, and keep its weights if no other is better for certain, or in any case (``last``).
 
     The highest of many noisy readings is a lucky one, and an early epoch has a high learning rate still: of the epochs
     within one standard error of the best the last is kept (the one-standard-error rule of Breiman et al. 1984, towards
@@ -256,12 +263,14 @@ def _remember(
     so_far.curve.append(entry)
     highest = max(one.validation for one in so_far.curve)
     least = highest - replace(result, points=highest).error
-    if entry.validation >= least and (start is None or entry.validation >= start):
+    if last or (entry.validation >= least and (start is None or entry.validation >= start)):
         so_far.validation, so_far.best_epoch = entry.validation, so_far.epoch
         so_far.best = resume.copy(module.state_dict())
 
 
-def _key(network: Network, settings: TrainConfig, teacher: Teacher | None) -> str:
+def _key(
+    network: Network, settings: TrainConfig, teacher: Teacher | None, penalty: GroupPenalty | None
+) -> str:
     """Which training an inner checkpoint belongs to."""
     taught = as_table(teacher.how) if teacher else None
     return canonical(
@@ -272,6 +281,7 @@ def _key(network: Network, settings: TrainConfig, teacher: Teacher | None) -> st
             network.seed,
             network.history,
             taught,
+            *([penalty.strength] if penalty else []),
         ]
     )
 

@@ -1,4 +1,4 @@
-"""What the processes of `test_torchrun.py` do: train, mask half of the weights, fine-tune.
+"""What the processes of `test_torchrun.py` do: train, once more towards pruning, mask half of the weights, fine-tune.
 
     torchrun --nproc-per-node=2 -m tests.pipeline.crew FOLDER [kill EPOCH | differ | int8]
 
@@ -19,11 +19,12 @@ import torch
 
 from jetpress.deploy.errors import JetpressError
 from jetpress.pipeline.network import models
-from jetpress.pipeline.recipe.retraining import finetuning, with_rounding
+from jetpress.pipeline.recipe.configs import RegularizeConfig
+from jetpress.pipeline.recipe.retraining import Distillation, finetuning, with_rounding
 from jetpress.pipeline.recipe.sections.compression import QuantizeConfig
 from jetpress.pipeline.recipe.sections.export import ExportConfig
 from jetpress.pipeline.recipe.sections.training import FinetuneConfig, QatConfig, TrainConfig
-from jetpress.pipeline.stages import export, finetune, fold, qat, quantize, source, train
+from jetpress.pipeline.stages import export, finetune, fold, qat, quantize, regularize, source, train
 from jetpress.pipeline.store.artifact import Checkpoint
 from jetpress.pipeline.store.store import Store
 from jetpress.pipeline.training import fit, torchrun
@@ -41,6 +42,7 @@ FINETUNE = FinetuneConfig(
     hint=0.1,
     attention=0.1,
 )
+REGULARIZE = RegularizeConfig(TRAIN, Distillation(0.7, 5.0), 0.03)
 QUANTIZE = QuantizeConfig(method="max", images=32, sensitivity_images=8, dialect="tensorrt", mixed=False)
 QAT = QatConfig(epochs=2, learning_rate=0.005, precision="float32")
 
@@ -61,9 +63,11 @@ def work(folder: Path) -> dict[str, Any]:
     config = source.SourceConfig(small.model(folder, "plain"), DATA)
     start = store.make(source.source, config)[0]
     dense = store.make(train.train, TRAIN, start)[0]
-    hurt = store.make(masked, None, dense)[0]
+    ready = store.make(regularize.regularize, REGULARIZE, dense, dense)[0]
+    hurt = store.make(masked, None, ready)[0]
     made = store.make(finetune.finetune, finetuning(FINETUNE, TrainConfig()), hurt, dense)[0]
-    return {"dense": asdict(dense.facts), "tuned": asdict(made.facts), "path": str(made.path)}
+    facts = {"dense": asdict(dense.facts), "ready": asdict(ready.facts)}
+    return {**facts, "tuned": asdict(made.facts), "path": str(made.path)}
 
 
 def work_in_int8(folder: Path) -> dict[str, Any]:

@@ -380,7 +380,7 @@ def test_sensitivity_is_a_table_and_a_plot_and_a_run_takes_it_up(
     assert main(["plan", str(recipe), "--target", "host", "--sensitivity"]) == 0
     said = capsys.readouterr()
     assert "conv1.weight" in said.out
-    assert "50 % gone:" in said.out
+    assert "50 %: " in said.out
     plot = Path(said.err.rpartition("plot: ")[2].strip())
     assert plot.read_text().startswith("<?xml")
     numbers = json.loads(plot.with_suffix(".json").read_text())

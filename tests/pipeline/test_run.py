@@ -185,6 +185,22 @@ def test_the_plan_knows_what_is_done(folder: Path, finished: RunReport) -> None:
     assert next(s for s in longer if s.name == "source").state == "cached"
 
 
+@pytest.mark.usefixtures("finished")
+def test_sparse_training_is_planned_with_its_time_done_once_and_in_the_report(folder: Path) -> None:
+    asked = recipe(folder, "prune.regularize_epochs=2", "prune.rounds=1")
+    step = next(s for s in plan(asked, "host", home=folder / "runs") if s.name == "regularize")
+    assert step.state == "will run"
+    assert step.seconds is not None  # by the epochs of earlier trainings
+    result = run(asked, "host", home=folder / "runs")
+    curves = {curve.stage: len(curve.points) for curve in result.curves}
+    assert list(curves.items())[:2] == [("train", 4), ("regularize", 2)]
+    again = {s.name: s.state for s in plan(asked, "host", home=folder / "runs")}
+    assert again["regularize"] == "cached"
+    other = recipe(folder, "prune.regularize_epochs=2", "prune.rounds=1", "prune.regularization=0.1")
+    states = {s.name: s.state for s in plan(other, "host", home=folder / "runs")}
+    assert (states["train"], states["regularize"], states["prune 1"]) == ("cached", "will run", "will run")
+
+
 def test_what_a_run_wrote_down_reproduces_it(folder: Path, finished: RunReport) -> None:
     written = finished.folder / "recipe.toml"
     assert str(written) in finished.reproduce

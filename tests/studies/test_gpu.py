@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from studies import gpu
+from studies import gpu, gpu_steps
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,25 +43,24 @@ def test_nothing_is_made_for_a_runtime_that_does_not_build_here() -> None:
 def test_what_is_known_is_not_done_again_and_failures_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def step(name: str, code: str, *needed_by: str) -> gpu.Step:
-        return gpu.Step(name, 20.0, (sys.executable, "-c", code), needed_by)
+    def step(name: str, code: str, *needed_by: str) -> gpu_steps.Step:
+        return gpu_steps.Step(name, 20.0, (sys.executable, "-c", code), needed_by)
 
     say = "open({!r}, 'a').write({!r}); print('library says', 1); print('{{\"ms\": 1}}')"
     log = str(tmp_path / "log")
     plan = [step("files", say.format(log, "f"), "host"), step("host", say.format(log, "h")),
             step("gpu", "raise SystemExit('no GPU here')"), step("slow", "import time; time.sleep(60)")]  # fmt: skip
-    monkeypatch.setattr(gpu, "steps", lambda work, small, known: plan)
-    monkeypatch.setattr(gpu, "LEAST_S", 0.0)
-    plan[3] = gpu.Step("slow", 0.2, plan[3].argv)
+    monkeypatch.setattr(gpu_steps, "LEAST_S", 0.0)
+    plan[3] = gpu_steps.Step("slow", 0.2, plan[3].argv)
     (out := tmp_path / "out").mkdir()
-    gpu.run(out, tmp_path, 60.0, None, small=True)
+    gpu_steps.done(out / "gpu.json", lambda known: plan, 60.0, None)
     found = json.loads((out / "gpu.json").read_text())
     assert found["host"]["result"] == {"ms": 1}
     assert "no GPU here" in found["gpu"]["error"]
     assert found["slow"]["error"] == "not done in 0 s"
     (other := tmp_path / "other").mkdir()
     plan.pop()
-    gpu.run(other, tmp_path, 60.0, out / "gpu.json", small=True)
+    gpu_steps.done(other / "gpu.json", lambda known: plan, 60.0, out / "gpu.json")
     assert Path(log).read_text() == "fh"
     assert set(json.loads((other / "gpu.json").read_text())) == set(found)
     assert "host: known" in capsys.readouterr().out

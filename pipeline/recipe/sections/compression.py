@@ -66,6 +66,14 @@ class PruneConfig(Section):
     ``data.calibration_images`` training images, without labels: where fine-tuning follows, it begins there."""
     sensitivity_images: AtLeastOne = 128
     """``measured`` only: training images that the loss of accuracy is measured on."""
+    regularize_epochs: Count = 0
+    """Epochs of sparse training before the first round (DepGraph; Fang et al., 2023): as ``finetune`` says, while the
+    weights of all prunable channels are pulled towards zero, those of the smallest norm 16 times as hard as those of
+    the largest. 0: off. With ``reconstruct``, as many epochs more of ``finetune`` were worth more; see
+    docs/migration.md."""
+    regularization: Positive = 0.01
+    """How hard: as a weight decay of so much would do, at the largest norm of a group. 0.03 destroyed a
+    ResNet-20 in two epochs."""
     channel_multiple: AtLeastOne | None = None
     """Surviving channel counts are multiples of this. None: what fills the target's hardware (8 in FP16 and 32 in INT8
     for tensor cores, 16 for a host's SIMD); with several targets what fills that of all of them, so that they share one

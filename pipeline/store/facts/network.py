@@ -279,7 +279,7 @@ class CheckpointFacts:
 
 @dataclass(frozen=True)
 class SensitivityFacts:
-    """How far the outputs move when something is taken away."""
+    """How far the outputs move when something is taken away: relative squared error."""
 
     groups: Mapping[str, tuple[tuple[int, float], ...]]
     """Group of channels -> (units kept, distance), from all units down."""
@@ -287,8 +287,6 @@ class SensitivityFacts:
     """Residual block -> distance without it."""
     images: int
     """That it was measured on."""
-    unit: str
-    """Of the distances: ``nats`` or ``relative squared error``."""
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,13 @@ class Judging:
         self.accuracy, self.removes = accuracy, removes
         self.shares: list[float] = []
         self.starts: list[str] = []
+        self.taken: list[str] = []
 
     def step(self, name: str, stage: Any, config: Any, *inputs: Artifact[object]) -> Any:
+        self.taken.append(name)
+        if name == "regularize":
+            self.config, self.inputs = config, [one.path.name for one in inputs]
+            return Checkpoint(Path(name), replace(FACTS, validation=70.0, dense_validation=90.0))
         if name.startswith("prune"):
             self.shares.append(config.ratio)
             self.starts.append(inputs[0].path.name)
@@ -120,6 +125,29 @@ def test_no_round_was_good() -> None:
     _, best, rounds = walked(lambda share: 50.0, ratio=0.5, rounds=3)
     assert best == "dense"
     assert not any(one.kept for one in rounds)
+
+
+def test_sparse_training_comes_before_the_first_round_where_it_is_asked_for() -> None:
+    walk, best, rounds = walked(
+        lambda share: 90.0 if share <= 0.2 else 50.0, ratio=0.5, rounds=3, regularize_epochs=5
+    )
+    assert walk.taken[:3] == ["regularize", "judge 1", "prune 1"]
+    assert walk.taken.count("regularize") == 1
+    assert walk.inputs == ["dense", "dense"]
+    assert (walk.config.training.epochs, walk.config.strength) == (5, 0.01)
+    assert walk.config.training.learning_rate == pytest.approx(0.01)  # of fine-tuning
+    assert walk.starts[0] == "regularize"
+    assert [one.start.path.name for one in rounds if one.start][:2] == ["regularize", "finetune 1"]
+    assert best == "finetune 1"
+    assert "regularize" not in walked(lambda share: 90.0, ratio=0.5, rounds=3)[0].taken
+
+
+def test_a_network_that_was_trained_towards_pruning_in_vain_is_not_kept() -> None:
+    """The accuracy that it lost is measured against the dense network, and the next round begins with it again."""
+    walk, best, rounds = walked(lambda share: 50.0, ratio=0.5, rounds=2, regularize_epochs=1)
+    assert best == "dense"
+    assert walk.starts == ["regularize", "regularize"]
+    assert "40.00 points" in rounds[0].why
 
 
 def test_sensitivity_is_measured_once_for_all_goals(tmp_path: Path) -> None:

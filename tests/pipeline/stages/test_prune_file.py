@@ -198,6 +198,7 @@ IF = NET.replace("out = Sigmoid (h)", """s = ReduceMax <axes = [0, 1], keepdims 
     (NET, {"calibration": None}, "--prune needs real inputs"),
     (NET, {"settings": ["prune.latency=0.3"]}, "a time is reached in rounds"),
     (NET, {"settings": ["prune.criterion=taylor"]}, "there are no labels"),
+    (NET, {"settings": ["prune.regularize_epochs=1"]}, "a file is not trained"),
     (NET, {"shapes": ["image=1x3x8x8:1x3x16x16:1x3x16x32"]}, "several sizes"),
     (NET, {"settings": ["prune.ignore=['*']"]}, "nothing could be removed"),
     (IF, {}, "onnx2torch does not read the file: it has no If"),

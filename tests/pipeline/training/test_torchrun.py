@@ -81,9 +81,9 @@ def weights(of: dict[str, Any], name: str = "weights") -> dict[str, torch.Tensor
 
 
 def test_two_processes_train_as_one_does(two: dict[str, Any], tmp_path: Path) -> None:
-    """Running average, accumulation, clipping, distillation and masks included."""
+    """Running average, accumulation, clipping, distillation, the pull of sparse training and masks included."""
     one = crew.work(tmp_path)
-    for stage in ("dense", "tuned"):
+    for stage in ("dense", "ready", "tuned"):
         curves = [of[stage]["training"]["curve"] for of in (one, two)]
         for ours, theirs in zip(*curves, strict=True):
             assert theirs["loss"] == pytest.approx(ours["loss"], rel=1e-3)
