@@ -37,7 +37,7 @@ model = { builder = "yolo.py:build", weights = "plain.pt" }
 task = { kind = "detection", head = "yolov8" }
 data = { source = "yolo", root = "data.yaml", size = SIZE, mean = [0, 0, 0], std = [1, 1, 1], batch_size = 8 }
 train = { trainer = "yolo.py:train", epochs = EPOCHS }
-prune = { macs = SHARE, rounds = 1 }
+prune = { macs = SHARE, rounds = 1, scope = "measured" }
 finetune = { trainer = "yolo.py:train", epochs = AGAIN }
 budget = { accuracy_drop = 100 }
 """
