@@ -51,6 +51,7 @@ IN_MEMORY = ("target", "device", "batches", "loss", "seed")
 DEFAULTS: dict[str, object] = {
     **{one.name: one.default for one in dataclasses.fields(PruneConfig)},
     "target": "host",
+    "scope": "uniform",
     "channel_multiple": 8,
     "limits": None,
     "reconstruct": None,

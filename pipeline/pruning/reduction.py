@@ -143,7 +143,9 @@ class Reduction:
 
     def at(self, ratio: float) -> Proposal:
         """What goes at a share of the channels."""
-        return Proposal(ALLOCATIONS[self.config.scope](self.graph, self.scores, ratio, self.room))
+        return Proposal(
+            ALLOCATIONS[self.config.scope or "uniform"](self.graph, self.scores, ratio, self.room)
+        )
 
     def _weighed(self, limits: Sequence[Limit]) -> Proposal:
         """The knapsack over widths and blocks."""

@@ -266,8 +266,10 @@ def _refuse_values(value: object, written: Written, path: str = "", depth: int =
         raise _too_deep(written.place(path))
     if isinstance(value, Mapping):
         for key, one in value.items():
-            _refuse_values(key, written, path, depth + 1)
-            _refuse_values(one, written, f"{path}.{key}" if path else str(key), depth + 1)
+            inner = f"{path}.{key}" if path else str(key)
+            if fault := _fault(key):
+                raise RecipeError(f"{written.place(inner)}: the key {fault[0]}", fault[1])
+            _refuse_values(one, written, inner, depth + 1)
     elif isinstance(value, list | tuple):
         for number, one in enumerate(value):
             _refuse_values(one, written, f"{path}.{number}", depth + 1)

@@ -86,8 +86,9 @@ def for_all(recipe: Recipe, targets: Sequence[Target]) -> Recipe:
 
 def _prune(recipe: Recipe, target: Target, precision: str) -> PruneConfig:
     """With what the recipe leaves to us."""
-    multiple = recipe.prune.channel_multiple or target.multiple(precision)
-    return replace(recipe.prune, channel_multiple=multiple)
+    asked = recipe.prune
+    scope = asked.scope or ("measured" if asked.needs_time or asked.macs or asked.params else "uniform")
+    return replace(asked, scope=scope, channel_multiple=asked.channel_multiple or target.multiple(precision))
 
 
 def _refuse_fp8(recipe: Recipe, target: Target) -> None:

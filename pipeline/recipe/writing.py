@@ -29,7 +29,6 @@ AUGMENTS = {
     "regression": ("none", 'a value may depend on place and colours; "shift" and "jitter" are to be had'),
 }
 """As ``data.augment``, and why."""
-WHY_MEASURED = "each layer gives up what costs least: 2.7 points over equal shares (ResNet-20)"
 FIGURES = {
     "detection": "points of mAP that may be lost",
     "segmentation": "points of mIoU that may be lost",
@@ -204,10 +203,7 @@ def _compression(goal: Goal, amounts: Amounts) -> list[str]:
     if goal.key == "ratio":
         lines.append(_line("ratio = 0", "no channel goes: INT8 alone"))
     else:
-        lines += [
-            _line(f"{goal.key} = {goal.value:g}", _why_goal(goal)),
-            _line('scope = "measured"', WHY_MEASURED),
-        ]
+        lines += [_line(f"{goal.key} = {goal.value:g}", _why_goal(goal))]
         if goal.value >= 0.6 or goal.timed:
             lines.append(
                 _line("rounds = 4", "small steps lose less; one that breaks the budget is tried smaller")

@@ -55,10 +55,10 @@ class PruneConfig(Section):
     ``lamp``), by the loss on training data (``taylor``, ``fisher``), by what it shows there (``activation``,
     ``apoz``), by what is lost where it is read once the others have taken over (``obs``: for who reconstructs), or at
     ``random``."""
-    scope: Literal["uniform", "global", "isomorphic", "measured"] = "uniform"
+    scope: Literal["uniform", "global", "isomorphic", "measured"] | None = None
     """How much each layer gives up. ``uniform``: the same share; ``global``: one ranking for the whole network;
     ``isomorphic``: one ranking for each kind of layer; ``measured``: what each layer loses in accuracy and saves in
-    the goal's unit, both measured, decides."""
+    the goal's unit, both measured, decides. None: ``uniform`` for a ratio of the channels, else ``measured``."""
     blocks: bool = True
     """``measured`` only: whole residual blocks may go where that pays more than narrower layers."""
     reconstruct: bool = True

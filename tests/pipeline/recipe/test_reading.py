@@ -217,6 +217,7 @@ sets = st.text(max_size=30) | st.builds(
 )
 
 
+@example(["\x00="])
 @given(st.lists(sets, min_size=1, max_size=3))
 @settings(max_examples=300, deadline=None)
 def test_any_set_is_a_recipe_or_one_message(overrides: list[str]) -> None:
