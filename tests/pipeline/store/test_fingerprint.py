@@ -44,7 +44,7 @@ LOOKING = {"preflight", "twin"}
 RUNNER = {*PACKING, *LOOKING}
 """What its backends use counts for these: a preflight may ask a backend of the runner."""
 ON_DEVICE = {"build", "infer", "bench", "timings", "prune_for_time"}
-TRAINING = {"train", "finetune", "qat"}
+TRAINING = {"train", "regularize", "finetune", "qat"}
 
 
 @pytest.fixture(scope="module")
