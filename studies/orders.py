@@ -29,7 +29,7 @@ ORDERS = ("", "prune", "2:4", "prune > 2:4", "2:4 > prune > 2:4")
 
 def made(dense: nn.Module, images: Tensor, share: float) -> dict[str, nn.Module]:
     """The network of each order, in FP32."""
-    batches, some = images.split(BATCH), images[:2]
+    batches, some = [(one,) for one in images.split(BATCH)], images[:2]
 
     def prune(module: nn.Module) -> nn.Module:
         return jetpress.prune(
