@@ -7,8 +7,7 @@ on it is run beside. So a change late in a network costs little: over all layers
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, fx, nn
@@ -16,6 +15,7 @@ from torch import Tensor, fx, nn
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.channels.graph import bound, operator_name, set_argument
 from jetpress.pipeline.network.channels.tracing import names_of, recorded
+from jetpress.pipeline.sparse.reconstruct import step
 
 Outputs = tuple[Tensor, ...]
 CLOSE = 1e-3
@@ -54,7 +54,7 @@ class Replay:
                 for name, value in (("running_mean", None), ("running_var", None), ("training", True)):
                     set_argument(node, name, value)
         self.last_use = {used: node for node in self.nodes for used in node.all_input_nodes}
-        self.written = list(_written(self.nodes))
+        self.written = _written(self.nodes)
         self.run = fx.Interpreter(source, garbage_collect_values=False)
         self.run.env.update(zip(self.nodes, inputs, strict=False))
         self.at = len(inputs)
@@ -72,19 +72,15 @@ class Replay:
         """With the weights as they are now, all that was read before node ``start`` being as it was."""
         self._forward(start)
         env, at = dict(self.run.env), self.at
-        found = self._forward(len(self.nodes))
+        self._forward(len(self.nodes))
+        found = self.run.env[self.nodes[-1]]
         self.run.env, self.at = env, at
         return tuple(one for one in found if isinstance(one, Tensor))
 
-    def _forward(self, until: int) -> Any:
-        result = None
+    def _forward(self, until: int) -> None:
         for node in self.nodes[self.at : until]:
-            result = self.run.env[node] = self.run.run_node(node)
-            for used in node.all_input_nodes:
-                if self.last_use[used] is node:
-                    self.run.env.pop(used, None)
+            step(self.run, node, self.last_use)
         self.at = max(self.at, until)
-        return result
 
 
 def of(module: nn.Module, inputs: Outputs) -> Whole | Replay:
@@ -108,13 +104,10 @@ def _alike(wanted: Tensor, found: Tensor) -> bool:
     )
 
 
-def _written(nodes: Sequence[fx.Node]) -> Iterator[tuple[int, int]]:
+def _written(nodes: Sequence[fx.Node]) -> list[tuple[int, int]]:
     """Where a tensor is made, and where it is last changed in place: in the order of the former."""
-    number, roots, found = (
-        {node: k for k, node in enumerate(nodes)},
-        dict[fx.Node, fx.Node](),
-        dict[int, int](),
-    )
+    number = {node: k for k, node in enumerate(nodes)}
+    roots, found = dict[fx.Node, fx.Node](), dict[int, int]()
     for node in nodes:
         schema = getattr(node.target, "_schema", None)
         result = schema.returns[0].alias_info if schema is not None and schema.returns else None
@@ -123,6 +116,6 @@ def _written(nodes: Sequence[fx.Node]) -> Iterator[tuple[int, int]]:
         if schema is not None and schema.is_mutable:
             root = roots.get(node, node)
             if root.op != "call_function":
-                raise NotImplementedError("an input or a parameter is changed in place")
+                raise ValueError("an input or a parameter is changed in place")
             found[number[root]] = number[node]
-    return iter(sorted(found.items()))
+    return sorted(found.items())

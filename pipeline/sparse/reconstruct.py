@@ -117,15 +117,16 @@ def walk(
             run = fx.Interpreter(source.module, garbage_collect_values=False)
             run.args_iter = iter(batches[len(runs)])
             for earlier in nodes[:number]:
-                _step(run, earlier, last_use)
+                step(run, earlier, last_use)
             runs.append(run)
         if node in wanted:
             yield node, [run.env for run in runs]
         for run in runs:
-            _step(run, node, last_use)
+            step(run, node, last_use)
 
 
-def _step(run: fx.Interpreter, node: fx.Node, last_use: Mapping[fx.Node, fx.Node]) -> None:
+def step(run: fx.Interpreter, node: fx.Node, last_use: Mapping[fx.Node, fx.Node]) -> None:
+    """Run one operator, and forget what nothing reads any more."""
     with torch.no_grad():
         run.env[node] = run.run_node(node)
     for used in node.all_input_nodes:
