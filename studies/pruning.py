@@ -7,8 +7,8 @@
     python -m studies.pruning table R.toml OUT/*.onnx
 
 Every one takes ``--set KEY=VALUE``, such as another seed. Each gets the recipe's network (trained once, where the
-recipe trains it), data and fine-tuning, and leaves an ONNX file with its figures beside; ``nothing`` is the dense
-network, trained as long as the others. What ours removes it measures on the machine as it is then: with
+recipe trains it), data, fine-tuning and teacher, and leaves an ONNX file with its figures beside; ``nothing`` is the
+dense network, trained as long as the others. What ours removes it measures on the machine as it is then: with
 ``--set finetune.epochs=0`` first, while that is quiet.
 torch-pruning and nvidia-modelopt are not dependencies of jetpress.
 """
@@ -54,6 +54,7 @@ from jetpress.pipeline.stages.train import train
 from jetpress.pipeline.store.artifact import Checkpoint
 from jetpress.pipeline.store.steps import Doing
 from jetpress.pipeline.store.store import Store
+from jetpress.pipeline.training.distill import taught_by
 from jetpress.pipeline.training.evaluate import evaluate
 from jetpress.pipeline.training.fit import fit
 from studies.peers import pruning as peers
@@ -105,7 +106,8 @@ def written(network: Network, facts: dict[str, Any], config: ExportConfig, out: 
 
 def peer(tool: str, plan: Plan, out: Path, share: float, multiple: int, ignore: list[str]) -> None:
     """Prune with a peer, fine-tune as the recipe says, and write ``OUT/<tool>-<share>.onnx`` and ``.json``."""
-    network = models.load(dense_of(plan, Doing(Store(out / ".store"))))
+    dense = dense_of(plan, Doing(Store(out / ".store")))
+    network, teacher = models.load(dense), taught_by(dense, plan.finetune.distillation)
     inputs = models.example_inputs(network.model.inputs)
     data = load(network.data, network.seed, network.task)
     before, started = peers.macs(network.module, inputs), time.monotonic()
@@ -124,9 +126,11 @@ def peer(tool: str, plan: Plan, out: Path, share: float, multiple: int, ignore: 
     recalibrate(network, data)
     free = evaluate(network, data.validation, "recalibrated")
     state = out / f"{tool}-{share:g}-state"
-    fitted = fit(network, data, plan.finetune.training, state=state, what=tool, start=free)
+    how = plan.finetune.training
+    fitted = fit(network, data, how, state=state, what=tool, teacher=teacher, start=free)
     shutil.rmtree(state, ignore_errors=True)
     name = f"{tool} {share:g}" if tool != "nothing" else "dense, trained as long"
+    name += ", with a teacher" * (teacher is not None)
     facts = {"name": name, "macs": peers.macs(network.module, inputs) / before}
     facts |= {
         "seconds": seconds,
