@@ -21,6 +21,7 @@ from jetpress.pipeline.functions.subjects import (
     Inputs,
     batches_of,
     decided,
+    inputs_at_most,
     joined,
     module_of,
     network_of,
@@ -237,7 +238,7 @@ def equivalent(
         TrustError: the file is damaged, or names weights outside of its folder.
         RecipeError: there is no such file, or the module does not take the inputs.
     """
-    file, given = Path(path), joined(batches_of(inputs))
+    file, given = Path(path), joined(batches_of(inputs, inputs_at_most(module)))
     if not file.is_file():
         raise RecipeError(f"there is no file {file}", "give the path of an ONNX file")
     network = network_of(module, given)

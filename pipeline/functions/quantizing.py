@@ -14,7 +14,15 @@ from torch import Tensor, nn
 
 from jetpress.deploy.errors import RecipeError, StageError, from_os_error
 from jetpress.deploy.targets import Target
-from jetpress.pipeline.functions.subjects import Batches, HasModule, batches_of, decided, joined, network_of
+from jetpress.pipeline.functions.subjects import (
+    Batches,
+    HasModule,
+    batches_of,
+    decided,
+    inputs_at_most,
+    joined,
+    network_of,
+)
 from jetpress.pipeline.graph import session
 from jetpress.pipeline.graph.session import Feed
 from jetpress.pipeline.recipe.configs import PreflightConfig
@@ -75,7 +83,9 @@ def quantize(
         TrustError: the file is damaged.
     """
     plan = decided(target, quantize=keys, build={"precision": precision})
-    knobs, samples, file = plan.recipe.quantize, joined(batches_of(batches)), Path(path)
+    knobs, file = plan.recipe.quantize, Path(path)
+    takes = len(_small(Path(model)).graph.input) if isinstance(model, str | Path) else inputs_at_most(model)
+    samples = joined(batches_of(batches, takes))
     count = len(samples[0])
     judged = min(knobs.sensitivity_images, max(1, count // 4))
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -74,15 +75,18 @@ def tensors(inputs: Inputs) -> tuple[Tensor, ...]:
     return tuple(one.float() if one.is_floating_point() else one for one in found)
 
 
-def batches_of(batches: Any) -> list[tuple[Tensor, ...]]:
+def batches_of(batches: Any, most: int | None = None) -> list[tuple[Tensor, ...]]:
     """Every batch, without targets.
+
+    Args:
+        batches: one or several; a tuple of tensors is one, of several inputs, unless it has more than ``most``.
+        most: inputs that the network can take; None: that is not known.
 
     Raises:
         RecipeError: there is none.
     """
-    if isinstance(batches, Tensor | Mapping) or (
-        isinstance(batches, tuple) and all(isinstance(one, Tensor) for one in batches)
-    ):
+    whole = isinstance(batches, tuple) and all(isinstance(one, Tensor) for one in batches)
+    if isinstance(batches, Tensor | Mapping) or (whole and (most is None or len(batches) <= most)):
         return [tensors(batches)]
     found = list[tuple[Tensor, ...]]()
     for one in batches:
@@ -93,8 +97,27 @@ def batches_of(batches: Any) -> list[tuple[Tensor, ...]]:
     return found
 
 
+def inputs_at_most(model: nn.Module | HasModule) -> int | None:
+    """How many inputs a network can take; None where that is not known."""
+    found = inspect.signature(module_of(model).forward).parameters.values()
+    if any(one.kind is one.VAR_POSITIONAL for one in found):
+        return None
+    return sum(one.kind is not one.VAR_KEYWORD for one in found)
+
+
 def joined(batches: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-    """All samples of some batches, ``[n, ...]`` each."""
+    """All samples of some batches, ``[n, ...]`` each.
+
+    Raises:
+        RecipeError: samples have different shapes.
+    """
+    shapes = dict.fromkeys(tuple(tuple(one.shape[1:]) for one in batch) for batch in batches)
+    if len(shapes) > 1:
+        said = " and ".join(", ".join(str(list(one)) for one in each) for each in list(shapes)[:2])
+        raise RecipeError(
+            f"the samples of two batches have different shapes: {said}",
+            "give inputs [n, ...], or a list of batches that are inputs or pairs (inputs, target)",
+        )
     return tuple(torch.cat(column) for column in zip(*batches, strict=True))
 
 

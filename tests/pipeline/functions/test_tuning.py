@@ -161,3 +161,16 @@ def test_feature_maps_of_any_width(kind: str) -> None:
     jetpress.distillation(ours, theirs, kind=kind).backward()  # type: ignore[arg-type]
     assert ours.grad is not None
     assert ours.grad.abs().sum() > 0
+
+
+def test_a_tuple_of_batches_is_several_batches(tmp_path: Path) -> None:
+    module, shown = convolutions(), images(12, 8)
+    split = shown.split(4)  # torch gives a tuple, as of three inputs
+    whole, several = (jetpress.sparsify(module, images(), one) for one in (shown, split))
+    assert whole.module.state_dict().keys() == several.module.state_dict().keys()
+    for name, value in whole.module.state_dict().items():
+        assert torch.allclose(value, several.module.state_dict()[name], atol=1e-5)
+    made = [jetpress.quantize(module, one, tmp_path / "a.onnx").report.cosine for one in (shown, split)]
+    assert made[0] == pytest.approx(made[1])
+    with pytest.raises(RecipeError, match=r"different shapes: \[3, 8, 8\] and \[\]"):
+        jetpress.sparsify(module, images(), (shown, torch.zeros(12)))
