@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import length_hint
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from torch.utils.data import (
     default_collate,
 )
 
+from jetpress.deploy.console import progress
 from jetpress.deploy.errors import RecipeError
 from jetpress.pipeline.data.augment import seeded
 from jetpress.pipeline.data.loading import Data
@@ -28,6 +30,8 @@ BATCH = 64
 """Samples of a training step where nothing says it."""
 Source = DataLoader[Any] | Dataset[Any] | Iterable[Any] | tuple[Tensor, Tensor]
 """A loader, a map-style data set of ``(inputs, target)``, batches of them, or all inputs and all targets."""
+Labels = Callable[[Any], Tensor]
+"""Inputs of a batch -> the number of a class for each sample."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,34 @@ def held(source: Source, seed: int = 0) -> Held:
         return _drained([source], BATCH)
     with seeded(seed):
         return _drained(source, None)
+
+
+def labelled(source: Source, labels: Labels, seed: int) -> Source:
+    """Inputs without targets, a tensor or batches, with what ``labels`` says of them; all else as it is."""
+    if isinstance(source, Tensor):
+        source = list(source.split(BATCH))
+    if isinstance(source, tuple) and len(source) == 2 and source[0].ndim != source[1].ndim:
+        return source
+    batches: Iterable[Any] = source  # type: ignore[assignment]
+    if isinstance(source, Dataset) and not isinstance(source, IterableDataset):
+        batches = DataLoader(source, BATCH)
+    with seeded(seed):
+        if not isinstance(batches, DataLoader):
+            batches = source = list(batches)
+        if not _alone(next(iter(batches), None)):
+            return source
+        with progress("labels by the teacher", length_hint(batches)) as line:
+            found = []
+            for batch in batches:
+                inputs = batch[0] if isinstance(batch, tuple | list) else batch
+                found.append((inputs, labels(inputs)))
+                line.step()
+    return found
+
+
+def _alone(batch: object) -> bool:
+    """Whether it is inputs without a target; a data set of tensors gives them in a list of one."""
+    return isinstance(batch, Tensor) or (isinstance(batch, tuple | list) and len(batch) == 1)
 
 
 def data_of(train: Source, validation: Source, config: DataConfig, seed: int) -> Data:

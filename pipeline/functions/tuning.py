@@ -6,13 +6,16 @@ import hashlib
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from jetpress.deploy.errors import RecipeError
-from jetpress.pipeline.functions.datasets import Source, data_of
+from jetpress.pipeline.data.splits import tensors_of
+from jetpress.pipeline.functions.datasets import Source, data_of, labelled
 from jetpress.pipeline.functions.given import trainable
 from jetpress.pipeline.functions.sparsifying import masks_of
 from jetpress.pipeline.functions.subjects import HasModule, as_it_was, copied, decided, module_of, network_of
@@ -25,7 +28,7 @@ from jetpress.pipeline.store.facts.network import Epoch
 from jetpress.pipeline.tasks import imitation
 from jetpress.pipeline.training import distill
 from jetpress.pipeline.training.distill import Teacher
-from jetpress.pipeline.training.evaluate import device
+from jetpress.pipeline.training.evaluate import device, to_device
 
 Judge = Callable[[Any, Any], Tensor]
 """What the module returned and the target -> a tensor."""
@@ -79,8 +82,10 @@ def fine_tune(
     Args:
         model: a module, or what :func:`prune` or :func:`sparsify` gave (its masks are held). It stays as it is.
         train: a loader, a map-style data set of ``(inputs, target)``, batches of them, or ``(inputs, targets)``. A
-            loader's data set is shuffled by jetpress; batches of any other kind are iterated once and kept.
-        validation: the same.
+            loader's data set is shuffled by jetpress; batches of any other kind are iterated once and kept. Inputs
+            alone, a tensor or batches of them, where there is a ``teacher`` and no ``loss``: its classes are the
+            targets.
+        validation: the same; of inputs alone the points say how often the two agree.
         epochs: passes over the training data.
         teacher: a module with the same outputs to learn from, for example the dense one; None: the labels alone.
         loss: ``loss(outputs, target)``, a scalar; None: cross-entropy of the first output.
@@ -97,19 +102,33 @@ def fine_tune(
     tuning = decided("host", finetune={"epochs": epochs, **keys}).finetune
     if tuning.training.trainer is not None:
         raise RecipeError("fine_tune is jetpress's own training", "call your trainer yourself")
+    shown = copied(teacher).to(device()).requires_grad_(False) if teacher is not None else None
+    if shown is not None and loss is None:
+        classes = partial(_classes, shown)
+        train, validation = (labelled(one, classes, seed) for one in (train, validation))
     data = data_of(train, validation, _config(loss, metric), seed)
     samples = data.train.batch(range(min(2, len(data.train))), None)[0]
     network = replace(network_of(module, samples), data=data.config, seed=seed)
     network.task = TaskConfig("custom") if loss else network.task
     network.masks = masks_of(model)
-    taught = None
-    if teacher is not None:
-        taught = Teacher(copied(teacher).to(device()).requires_grad_(False), tuning.distillation)
+    taught = Teacher(shown, tuning.distillation) if shown is not None else None
     with tempfile.TemporaryDirectory(prefix="jetpress-") as scratch:
         fitted, recovery = recover(network, data, tuning, taught, None, Path(scratch))
     made, training = as_it_was(network.module, module), fitted.training
     points = recovery.after_pruning, recovery.after_recalibration
     return Tuned(made, fitted.validation, *points, training.best_epoch, training.curve)
+
+
+def _classes(teacher: nn.Module, inputs: Any) -> Tensor:
+    """Whose score is highest, ``[n]``."""
+    with torch.no_grad():
+        scores = outputs_of(teacher(*to_device(tensors_of(inputs), device())))[0]
+    if scores.ndim != 2:
+        raise RecipeError(
+            f"the teacher's output {list(scores.shape)} holds no class scores [n, classes]",
+            "give pairs (inputs, target), with loss=... and metric=... that know them",
+        )
+    return scores.argmax(1).cpu()
 
 
 def _config(loss: Judge | None, metric: Judge | None) -> DataConfig:

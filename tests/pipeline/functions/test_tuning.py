@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -174,3 +176,42 @@ def test_a_tuple_of_batches_is_several_batches(tmp_path: Path) -> None:
     assert made[0] == pytest.approx(made[1])
     with pytest.raises(RecipeError, match=r"different shapes: \[3, 8, 8\] and \[\]"):
         jetpress.sparsify(module, images(), (shown, torch.zeros(12)))
+
+
+@pytest.mark.parametrize("shape", ["tensor", "batches", "loader", "generator", "data set"])
+def test_a_teacher_labels_what_has_no_labels(
+    data: tuple[TensorDataset, TensorDataset], dense: nn.Module, shape: str
+) -> None:
+    def of(whole: TensorDataset) -> Any:
+        inputs = whole.tensors[0]
+        alone = TensorDataset(inputs)
+        kinds = {
+            "tensor": inputs,
+            "batches": list(inputs.split(32)),
+            "loader": DataLoader(alone, 32, shuffle=True),
+            "generator": iter(inputs.split(32)),
+            "data set": alone,
+        }
+        return kinds[shape]
+
+    slim = jetpress.prune(dense, images(2, 8), ratio=0.5, reconstruct=False)
+    before = agree(slim.module, dense, data[1].tensors[0])
+    tuned = jetpress.fine_tune(slim, *map(of, data), epochs=3, teacher=dense, learning_rate=0.02)
+    assert agree(tuned.module, dense, data[1].tensors[0]) == pytest.approx(tuned.validation)
+    assert tuned.validation > max(60, before)
+    assert tuned.before == pytest.approx(before)
+
+
+def agree(one: nn.Module, other: nn.Module, inputs: Tensor) -> float:
+    with torch.no_grad():
+        same = one.eval()(inputs).argmax(1) == other.eval()(inputs).argmax(1)
+    return 100 * float(same.double().mean())
+
+
+def test_labels_are_asked_for_where_no_teacher_has_them(data: tuple[TensorDataset, TensorDataset]) -> None:
+    inputs = [whole.tensors[0] for whole in data]
+    with pytest.raises(RecipeError, match="not \\(inputs, target\\)"):
+        jetpress.fine_tune(convolutions(), *inputs, epochs=1)
+    dense = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 4, 1))
+    with pytest.raises(RecipeError, match="holds no class scores"):
+        jetpress.fine_tune(dense, *inputs, epochs=1, teacher=dense)
