@@ -8,7 +8,6 @@ network's input, filled up with label -1, and ``points [n, k, points, 3]`` of ea
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,6 +28,7 @@ from jetpress.pipeline.data.formats.marks import (
     Runs,
     TargetFile,
     Values,
+    pixels_of,
 )
 from jetpress.pipeline.data.formats.pictures import class_numbers, numbers
 from jetpress.pipeline.tasks.segmentation import VOID
@@ -90,22 +90,12 @@ def _painted(mark: Outlines, height: int, width: int) -> Tensor:
     for label, area in zip(mark.labels, mark.areas, strict=True):
         fill = label if label >= 0 else VOID
         if isinstance(area, Runs):
-            canvas.paste(fill, mask=Image.fromarray(_pixels(area) * 255))
+            canvas.paste(fill, mask=Image.fromarray(pixels_of(area) * 255))
             continue
         for outline in area:
             if len(outline) >= 3:
                 pen.polygon([tuple(map(float, corner)) for corner in outline], fill=fill)
     return torch.from_numpy(np.array(canvas).astype(np.int64))
-
-
-def _pixels(area: Runs) -> NDArray[np.uint8]:
-    """``[h, w]``: 1 where it is."""
-    from pycocotools import mask
-
-    with warnings.catch_warnings():  # pycocotools' arrays are of the time before NumPy 2
-        warnings.simplefilter("ignore", DeprecationWarning)
-        found: NDArray[np.uint8] = mask.decode({"size": list(area.size), "counts": area.counts})
-    return found
 
 
 def kept(marks: Wrapped, size: tuple[int, int]) -> Wrapped:

@@ -112,8 +112,9 @@ def cut(output: Any, real: int) -> Array:
 
 
 def tensors(model: onnx.ModelProto) -> list[str]:
-    """Everything that a node of the main graph computes, in the order of the graph."""
-    return [name for node in model.graph.node for name in node.output if name]
+    """Everything that a node of the main graph computes, in the order of the graph; not what a plugin does, whose
+    place other nodes take here."""
+    return [name for node in model.graph.node if node.op_type != PLUGIN for name in node.output if name]
 
 
 def _proto(model: onnx.ModelProto | Path) -> onnx.ModelProto:
@@ -124,7 +125,8 @@ def _known(proto: onnx.ModelProto, model: onnx.ModelProto | Path) -> onnx.ModelP
     """Without the plugin of TensorRT that has a form in ONNX."""
     if not any(node.op_type == PLUGIN for node in proto.graph.node):
         return proto
-    plain = ir.from_proto(onnx.load(model) if isinstance(model, Path) else proto)
+    whole = onnx.load(model) if isinstance(model, Path) else proto
+    plain = ir.from_proto(onnx.shape_inference.infer_shapes(whole))  # a graph in INT8 has lost its shapes
     standard(plain)
     return ir.to_proto(plain)
 

@@ -84,8 +84,8 @@ def standard(model: ir.Model) -> None:
         boxes, scores = node.inputs
         assert boxes is not None
         assert scores is not None
-        batch, most, _ = (int(str(size)) for size in node.outputs[1].shape or ())
-        _, anchors, classes = (int(str(size)) for size in scores.shape or ())
+        most = node.attributes["max_output_boxes"].as_int()
+        batch, anchors, classes = (int(str(size)) for size in scores.shape or ())
         asked = {name: node.attributes[name].as_float() for name in ("score_threshold", "iou_threshold")}
         rules = DetectionRules(
             score=asked["score_threshold"],

@@ -117,7 +117,10 @@ def _fits(network: Network, data: Data) -> None:
         )
     task = tasks.task_of(network.task)
     scored = heads.scored(network, samples, task.counted)
-    task.check_outputs(Shown(named, outputs, len(samples[0]), _classes(data), target, scored))
+    size = tuple(samples[0].shape[2:])
+    task.check_outputs(
+        Shown(named, outputs, len(samples[0]), _classes(data), target, scored, size, network.task)
+    )
 
 
 def _classes(data: Data) -> int:

@@ -96,6 +96,7 @@ TASKS: dict[str, Task] = {
         loss_name="smooth_l1",
         metrics={"mae": regression.mae, "rmse": regression.rmse, "psnr": regression.psnr},
         counted=first_output,
+        imitation=imitation.lengths,
         check_outputs=regression.check_outputs,
         draw=regression.draw,
     ),

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from jetpress.deploy.errors import RecipeError
 from jetpress.deploy.runner.decode.detections import detections, in_common
-from jetpress.deploy.runner.decode.heads import HEADS, sizes_of
+from jetpress.deploy.runner.decode.heads import HEADS, clean, sizes_of
+from jetpress.deploy.runner.system.failures import BundleError
 from jetpress.pipeline.graph.cases import IMAGES
 from jetpress.pipeline.graph.ends import DETECTIONS
 from jetpress.pipeline.graph.session import Array
@@ -61,12 +62,34 @@ def counted(network: Network, outputs: tuple[Tensor, ...]) -> int | None:
 
 
 def check_outputs(shown: Shown) -> None:
-    """There is a score for every class."""
+    """They are laid out as the head that the recipe names, and there is a score for every class."""
+    task = shown.asked
+    other = _other_head(shown)
+    if task.head is not None:
+        given = [one.detach().cpu().numpy() for one in shown.outputs]
+        try:
+            clean(given, HEADS[task.head], shown.size, shown.classes, task.points or ())
+        except BundleError as error:
+            raise RecipeError(
+                f'the outputs of {shown.builder} are not those of task.head = "{task.head}": {error}',
+                other or "`jetpress docs detection` has the layouts of task.head",
+            ) from None
     if shown.classes and shown.scored not in (None, shown.classes):
         raise RecipeError(
             f"{shown.builder} has scores for {shown.scored} classes, the data has {shown.classes}",
-            "set the number of classes in model.arguments",
+            other or "set the number of classes in model.arguments",
         )
+
+
+def _other_head(shown: Shown) -> str:
+    """The head that the outputs look like, where it is another than the recipe's; otherwise empty."""
+    if shown.asked.head is None or len(shown.size) != 2:
+        return ""
+    try:
+        found = detectors.head_of(shown.outputs, (shown.size[0], shown.size[1]), shown.builder)
+    except RecipeError:
+        return ""
+    return "" if HEADS[found] == HEADS[shown.asked.head] else f'the outputs look like task.head = "{found}"'
 
 
 def is_detector(module: nn.Module) -> bool:

@@ -1,7 +1,8 @@
 """How far what a network returns is from what its teacher returns, both in their training form: pure functions.
 
 ``logits``   softened class scores (Hinton et al., 2015); of every pixel where there are some
-``values``   numbers that are no class scores: depths, points, raw maps
+``values``   numbers that are no class scores: points, raw maps
+``lengths``  values that are to be found, depths, images: as the loss of regression has them
 ``dense``    a detector's classes and boxes, where its teacher is sure of something: places as numbers, or as the
              distributions over bins that many heads give (Zheng et al., 2022, Localization Distillation for Dense
              Object Detection)
@@ -47,6 +48,15 @@ def numbers(student: object, teacher: object, temperature: float, known: int = 0
     """Mean of ``values`` over all outputs."""
     del temperature, known
     return _mean([values(*pair) for pair in _pairs(student, teacher)])
+
+
+def lengths(student: object, teacher: object, temperature: float, known: int = 0) -> Tensor | None:
+    """Smooth L1 of all outputs, the loss of regression: the teacher is as steep as the labels.
+
+    In units of the teacher's variance, values between -0.05 and 0.05 would weigh thousands of times what they do there.
+    """
+    del temperature, known
+    return _mean([F.smooth_l1_loss(o.float(), t.float()) for o, t in _pairs(student, teacher)])
 
 
 def classes(student: object, teacher: object, temperature: float, known: int = 0) -> Tensor | None:

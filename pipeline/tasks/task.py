@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from jetpress.pipeline.graph.session import Array
 from jetpress.pipeline.network.heads import Counted
 from jetpress.pipeline.recipe.sections.data import DataConfig
+from jetpress.pipeline.recipe.sections.task import UNDECIDED, TaskConfig
 from jetpress.pipeline.store.facts.onnx_file import DetectionRules, Score
 from jetpress.pipeline.tasks import imitation
 from jetpress.pipeline.tasks.drawing import Drawn, undrawn
@@ -34,6 +35,10 @@ class Shown:
     """Of the samples."""
     scored: int | None = None
     """Classes that the outputs have scores for; None: they do not say."""
+    size: tuple[int, ...] = ()
+    """Height and width of the first input."""
+    asked: TaskConfig = UNDECIDED
+    """The recipe's."""
 
 
 def nothing_to_check(*_: object) -> None:

@@ -71,6 +71,11 @@ def clean(
         scores = scores[..., :known]
     if head.strides:
         cells, steps = grid(head.strides, size)
+        if boxes.shape[1] != len(cells):
+            raise BundleError(
+                "%d boxes, and %d x %d pixels have %d cells of %s"
+                % (boxes.shape[1], size[0], size[1], len(cells), ", ".join(map(str, head.strides)))
+            )
         boxes = np.concatenate([(boxes[..., :2] + cells) * steps, np.exp(boxes[..., 2:]) * steps], axis=-1)
     if head.shares:
         boxes = boxes * np.array([size[1], size[0]] * 2, boxes.dtype)
@@ -105,6 +110,10 @@ def sizes_of(
     images, anchors, numbers = shapes[at]
     if head.classes_first:
         anchors, numbers = numbers, anchors
+    if len(head.outputs) > 1 and list(shapes[1 - at][1:]) != [anchors, 4]:
+        raise BundleError("boxes have shape %s, scores %s" % (list(shapes[1 - at]), list(shapes[at])))
+    if head.scores == "label" and numbers != 6:
+        raise BundleError("shape %s has not six numbers: four of a box, score, class" % list(shapes[at]))
     numbers -= 4 * (at == 0 and len(head.outputs) == 1) + (head.scores in ("object", "softmax"))
     numbers -= points[0] * points[1] if points else 0
     if numbers < 1:

@@ -29,6 +29,7 @@ from jetpress.pipeline.data.formats.marks import (
     Values,
     boxes_of,
     leads_to_file,
+    pixels_of,
     text_of,
 )
 from jetpress.pipeline.data.formats.pictures import MOST_PIXELS, size_of
@@ -66,6 +67,7 @@ def read(config: DataConfig, task: TaskConfig) -> Marked:
     names = tuple(name for name, _ in order.values())
     numbers = {category: number for number, category in enumerate(order)}
     for split, path in files.items():
+        _same_names(told[split], path, order, findings)
         splits[split] = list(_images(told[split], path, root, numbers, task.kind, findings))
     findings.tell()
     origin = {split: str(path.relative_to(root)) for split, path in files.items()}
@@ -109,7 +111,7 @@ def _told(path: Path) -> Row:
         ids = sorted(
             {one["category_id"] for one in rows["annotations"] if one.get("category_id") is not None}
         )
-        rows["categories"] = [{"id": one, "name": str(one)} for one in ids]
+        rows["categories"] = [{"id": one} for one in ids]
     return rows
 
 
@@ -125,10 +127,16 @@ def _categories(told: Row, wanted: Sequence[str], path: Path) -> dict[int, tuple
         raise RecipeError(
             f"{path}: category {other[0]!r} is not in task.classes", "leave task.classes out, or add it"
         )
-    return {
-        by_name.get(name, -1 - n): known.get(by_name.get(name, 0), (name, {}))
-        for n, name in enumerate(wanted)
-    }
+    places = [by_name.get(name, -1 - n) for n, name in enumerate(wanted)]
+    return {at: known.get(at, (name, {})) for at, name in zip(places, wanted, strict=True)}
+
+
+def _same_names(told: Row, path: Path, order: Mapping[int, tuple[str, Row]], findings: Findings) -> None:
+    """Splits that number their categories otherwise would be learnt as one class and judged as another."""
+    for one in told["categories"]:
+        name, record = order.get(one["id"], ("", {}))
+        if "name" in one and "name" in record and one["name"] != name:
+            findings.wrong(path, f"category {one['id']} is {one['name']!r}, in the training data {name!r}")
 
 
 def _words(
@@ -206,7 +214,7 @@ def _mark(
     if kind == "keypoints":
         return _pose(rows, points, path, findings)
     if kind == "segmentation":
-        return _areas(rows, labels, path, findings)
+        return _areas(rows, labels, files, findings)
     size, kept = size_of(image) or (1, 1), list[tuple[float, float, float, float]]()
     for one in rows:
         box = one.get("bbox")
@@ -220,9 +228,12 @@ def _mark(
     return boxes_of(f"{path}: {image}", kept, labels, size, findings, crowd, posed)
 
 
-def _areas(rows: Sequence[Row], labels: Sequence[int], path: Path, findings: Findings) -> Outlines:
+def _areas(
+    rows: Sequence[Row], labels: Sequence[int], files: tuple[Path, str], findings: Findings
+) -> Outlines:
     """Outlines or coded pixels, the largest first, so that small ones lie on top; crowds are void."""
-    kept = list[tuple[float, int, tuple[Any, ...] | Runs]]()
+    kept, (path, image) = list[tuple[float, int, tuple[Any, ...] | Runs]](), files
+    size = size_of(image)
     for one, label in zip(rows, labels, strict=True):
         shape, place = one.get("segmentation"), f"{path}: annotation {one.get('id')}"
         if one.get("iscrowd"):
@@ -231,6 +242,9 @@ def _areas(rows: Sequence[Row], labels: Sequence[int], path: Path, findings: Fin
         area = _runs(shape) if isinstance(shape, dict) else _outlines(shape)
         if area is None:
             findings.wrong(place, "has no segmentation that can be read")
+        elif isinstance(area, Runs) and size is not None and area.size != size[::-1]:
+            height, width = area.size
+            findings.wrong(place, f"is coded for {width} x {height}, its image is {size[0]} x {size[1]}")
         else:
             kept.append((float(one.get("area") or 0), label + 1, area))
     kept.sort(key=lambda one: -one[0])
@@ -265,7 +279,9 @@ def _runs(shape: Row) -> Runs | None:
             return None
         if isinstance(counts, list):
             counts = mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)["counts"]
-        return Runs((height, width), counts.encode() if isinstance(counts, str) else bytes(counts))
+        found = Runs((height, width), counts.encode() if isinstance(counts, str) else bytes(counts))
+        pixels_of(found)  # it would raise in the middle of a training
+        return found
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
 

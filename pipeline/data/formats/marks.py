@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -54,6 +55,20 @@ class Runs:
     """Height and width."""
     counts: bytes
     """Compressed, as pycocotools has them."""
+
+
+def pixels_of(area: Runs) -> NDArray[np.uint8]:
+    """``[h, w]``: 1 where it is.
+
+    Raises:
+        ValueError: the runs are not as long as the image has pixels.
+    """
+    from pycocotools import mask
+
+    with warnings.catch_warnings():  # pycocotools' arrays are of the time before NumPy 2
+        warnings.simplefilter("ignore", DeprecationWarning)
+        found: NDArray[np.uint8] = mask.decode({"size": list(area.size), "counts": area.counts})
+    return found
 
 
 @dataclass(frozen=True, eq=False)

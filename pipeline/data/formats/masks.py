@@ -45,6 +45,11 @@ def read(config: DataConfig, task: TaskConfig) -> Marked:
     classes = task.classes or _listed(root)
     highest = _look(splits, len(classes), config.void, findings)
     findings.tell()
+    if highest == 0:
+        raise RecipeError(
+            f"{root}: the masks have no class beside 0; pixels of data.void = {config.void} count as unknown",
+            f"a mask has the number of the class as its grey value: write 1, not {config.void}, for the second",
+        )
     names = classes or tuple(str(number) for number in range(highest + 1))
     origin = {split: str(images.relative_to(root)) + "/" for split, (images, _) in folders.items()}
     return Marked(splits, origin, names)

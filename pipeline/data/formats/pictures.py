@@ -80,15 +80,23 @@ def decoded(path: str, channels: int) -> Tensor:
                     f"{path} is an image file, data.mean has {channels} channels",
                     "an image file has 1, 3 or 4; use .npy",
                 )
-            if channels == 1 and upright.mode in DEEP:
-                deep = np.asarray(upright).astype(np.float32) / DEEPEST
-                return torch.from_numpy(deep)[None]
+            if upright.mode in (*DEEP, "F"):
+                return _grey(upright, channels)
             pixels = np.array(upright.convert(MODES[channels]))
     except (OSError, ValueError, EOFError) as error:
         raise RecipeError(
             f"{path} can no longer be read: {error}", "it was sound when the run began"
         ) from error
     return torch.from_numpy(pixels).reshape(*pixels.shape[:2], -1).permute(2, 0, 1)
+
+
+def _grey(image: Image.Image, channels: int) -> Tensor:
+    """``[channels, h, w]`` of more than 8 bits, which Pillow's own conversion cuts off; floats as they are."""
+    deep = np.asarray(image).astype(np.float32) / (1 if image.mode == "F" else DEEPEST)
+    grey = torch.from_numpy(deep)[None]
+    if channels < 4:
+        return grey.repeat(channels, 1, 1)
+    return torch.cat([grey.repeat(3, 1, 1), torch.ones_like(grey)])
 
 
 def _array(path: str, channels: int) -> Tensor:
@@ -156,7 +164,7 @@ def channels_of(path: str) -> int:
         shape = _mapped(path).shape
         return int(shape[2]) if len(shape) > 2 else 1
     with opened(path) as image:
-        return 1 if image.mode in ("1", "L", *DEEP) else 4 if image.mode in ("RGBA", "LA") else 3
+        return 1 if image.mode in ("1", "L", "F", *DEEP) else 4 if image.mode in ("RGBA", "LA") else 3
 
 
 def size_of(path: str) -> tuple[int, int] | None:

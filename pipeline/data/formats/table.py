@@ -33,6 +33,9 @@ SPLITS = {
     "test": "test",
 }
 SPLIT = "split"
+SORTS = {"classification": "number of a class, from 0", "multilabel": "0 or 1"}
+"""Kind of task -> what its values are, where they are not any numbers."""
+MOST_CLASSES = 1_000_000
 
 
 def read(config: DataConfig, task: TaskConfig) -> Marked:
@@ -57,7 +60,17 @@ def read(config: DataConfig, task: TaskConfig) -> Marked:
         names = names or here
         if here != names:
             findings.wrong(f"{path}:1", f"has the columns {', '.join(here)}, another file {', '.join(names)}")
-        for told, image, values in rows:
+        if task.kind == "keypoints" and len(here) % 2:
+            raise RecipeError(f"{path}:1: {len(here)} columns of values", "x and y of each point: path,x,y")
+        if task.kind == "classification" and len(here) != 1:
+            raise RecipeError(
+                f"{path}:1: {len(here)} columns of values: {', '.join(here[:5])}",
+                'path,class for a class of each image; columns of 0 and 1 are task.kind = "multilabel"',
+            )
+        for place, told, image, values in rows:
+            if wrong := [one for one in values if not _is_of(one, task.kind)]:
+                findings.wrong(place, f"{wrong[0]:g} is no {SORTS[str(task.kind)]}")
+                continue
             splits.setdefault(SPLITS.get(told, split), []).append((image, _mark(values, task.kind)))
     findings.tell()
     if not splits.get("train"):
@@ -90,8 +103,15 @@ def lines_of(path: Path) -> list[list[str]]:
         ) from None
 
 
-def _rows(path: Path, findings: Findings) -> tuple[tuple[str, ...], list[tuple[str, str, list[float]]]]:
-    """Names of the values; of each line its split, the image, the values."""
+def _is_of(value: float, kind: str | None) -> bool:
+    """Whether a task of this kind has such values."""
+    if kind == "classification":
+        return 0 <= value < MOST_CLASSES and value == int(value)
+    return kind != "multilabel" or value in (0, 1)
+
+
+def _rows(path: Path, findings: Findings) -> tuple[tuple[str, ...], list[tuple[str, str, str, list[float]]]]:
+    """Names of the values; of each line its place, its split, the image, the values."""
     lines = lines_of(path)
     if not lines or len(lines[0]) < 2:
         raise RecipeError(
@@ -112,7 +132,7 @@ def _read(
     columns: Sequence[int],
     at: int | None,
     findings: Findings,
-) -> Iterator[tuple[str, str, list[float]]]:
+) -> Iterator[tuple[str, str, str, list[float]]]:
     seen = set[str]()
     for number, line in enumerate(rest, 2):
         place = f"{path}:{number}"
@@ -131,7 +151,8 @@ def _read(
             if line[0] in seen:
                 findings.note(place, "images are named twice; both count")
             seen.add(line[0])
-            yield line[at] if at is not None else "", str(image), [float(line[n]) for n in columns]
+            split = line[at] if at is not None else ""
+            yield place, split, str(image), [float(line[n]) for n in columns]
 
 
 def _is_number(text: str) -> bool:

@@ -44,7 +44,7 @@ def read(config: DataConfig, task: TaskConfig) -> Marked:
     path = described(Path(str(config.root)))
     told, folder = told_by(path), path.parent
     names = _names(told, path)
-    points = _points(told)
+    points = _points(told, path)
     findings, splits, origin = Findings(str(path)), dict[str, list[tuple[str, Mark]]](), dict[str, str]()
     for key, split in SPLITS.items():
         if told.get(key):
@@ -61,7 +61,7 @@ def read(config: DataConfig, task: TaskConfig) -> Marked:
 def _names(told: Mapping[str, Any], path: Path) -> tuple[str, ...]:
     names = told.get("names")
     if isinstance(names, dict):
-        if sorted(names) != list(range(len(names))):
+        if set(names) != set(range(len(names))):
             raise RecipeError(f"{path}: names are not numbered from 0 to {len(names) - 1}", "number them so")
         names = [names[number] for number in range(len(names))]
     if not names and isinstance(told.get("nc"), int):
@@ -75,10 +75,15 @@ def _names(told: Mapping[str, Any], path: Path) -> tuple[str, ...]:
     return tuple(map(str, names))
 
 
-def _points(told: Mapping[str, Any]) -> tuple[int, int] | None:
+def _points(told: Mapping[str, Any], path: Path) -> tuple[int, int] | None:
     """How many points an object has, and numbers of each."""
-    shape = told.get("kpt_shape")
-    return (int(shape[0]), int(shape[1])) if isinstance(shape, list) and len(shape) == 2 else None
+    match told.get("kpt_shape"):
+        case None:
+            return None
+        case [int(count), (2 | 3) as each] if count > 0:
+            return count, each
+        case other:
+            raise RecipeError(f"{path}: kpt_shape is {other!s:.80}", "points, and 2 or 3 numbers: [17, 3]")
 
 
 def _swaps(told: Mapping[str, Any]) -> tuple[tuple[int, int], ...]:
@@ -124,7 +129,7 @@ def _marks(
     rows = [
         row
         for n, line in enumerate(lines, 1)
-        if (row := _row(f"{file}:{n}", line, names, findings)) is not None
+        if (row := _row(f"{file}:{n}", line, names, findings, points)) is not None
     ]
     if kind == "keypoints":
         return _pose(file, rows, points, (width, height), findings)
@@ -143,7 +148,9 @@ def _marks(
     return boxes_of(file, boxes, labels, (width, height), findings, points=posed)
 
 
-def _row(place: str, line: str, names: Sequence[str], findings: Findings) -> list[float] | None:
+def _row(
+    place: str, line: str, names: Sequence[str], findings: Findings, points: tuple[int, int] | None
+) -> list[float] | None:
     """The numbers of a line; None where it has none, or is wrong."""
     words = line.split()
     if not words:
@@ -153,14 +160,17 @@ def _row(place: str, line: str, names: Sequence[str], findings: Findings) -> lis
     except ValueError:
         findings.wrong(place, f"{line.strip()[:60]!r} is not numbers")
         return None
+    shares = row[1:] if points is None else row[1:5]
     if len(row) < 5 or len(row) == 6:
         findings.wrong(
             place, f"{len(row)} numbers: class x y width height, or class and at least three points"
         )
     elif not 0 <= row[0] < len(names) or row[0] != int(row[0]):
         findings.wrong(place, f"class {words[0]:.20}, and there are {len(names)}, from 0")
-    elif not all(-BEYOND <= one <= 1 + BEYOND for one in row[1:5]):
-        worst = max(row[1:5], key=lambda one: abs(one - 0.5))
+    elif len(shares) % 2:
+        findings.wrong(place, f"{len(shares)} numbers behind the class: an outline has x and y of each point")
+    elif other := [one for one in shares if not -BEYOND <= one <= 1 + BEYOND]:
+        worst = max(other, key=lambda one: abs(one - 0.5))
         findings.wrong(place, f"{worst:g} is no share of the image, 0 to 1")
     else:
         return row
@@ -218,4 +228,7 @@ def _points_of(
         values = np.array(row[5:], np.float32).reshape(count, each)
         one[:, :2] = values[:, :2] * np.array(size, np.float32)
         one[:, 2] = values[:, 2] > 0 if each == 3 else (values != 0).any(1)
+        places = values[one[:, 2] > 0, :2]
+        if not ((places >= -BEYOND) & (places <= 1 + BEYOND)).all():
+            findings.wrong(file, "a point is no share of the image, 0 to 1")
     return found

@@ -156,6 +156,16 @@ def test_images_of_any_mode(tmp_path: Path, mode: str, channels: int) -> None:
     assert pixels.shape == (channels, 4, 6)
     if mode == "I;16":
         assert float(pixels[0, 0, 0]) == pytest.approx(0.5, abs=1e-4)
+        assert float(pictures.decoded(path, 3).max()) == pytest.approx(0.5, abs=1e-4)
+        assert pictures.decoded(path, 4)[:, 0, 0].tolist() == pytest.approx([0.5, 0.5, 0.5, 1], abs=1e-4)
+
+
+def test_floats_of_a_picture_stay_as_they_are(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.tif")
+    Image.fromarray(np.full((4, 6), 0.25, np.float32)).save(path)
+    assert pictures.channels_of(path) == 1
+    assert pictures.decoded(path, 1).unique().tolist() == [0.25]
+    assert pictures.decoded(path, 3).unique().tolist() == [0.25]
 
 
 def test_arrays_are_images_of_any_number_of_channels(tmp_path: Path) -> None:

@@ -23,10 +23,14 @@ from jetpress.deploy.runner.system.failures import BundleError
 from jetpress.pipeline.graph.heads import clean as clean_in_graph
 from jetpress.pipeline.graph.nodes import Writer
 from jetpress.pipeline.graph.suppress import suppress
-from jetpress.pipeline.network import detectors
+from jetpress.pipeline.network import detectors, heads
+from jetpress.pipeline.network.models import Network
+from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.model import InputConfig, ModelConfig
 from jetpress.pipeline.recipe.sections.task import TaskConfig
 from jetpress.pipeline.store.facts.onnx_file import DetectionRules
+from jetpress.pipeline.tasks.detection import check_outputs, counted
+from jetpress.pipeline.tasks.task import Shown
 
 Arrays = list[np.ndarray[Any, Any]]
 HEIGHT, WIDTH, CLASSES = 64, 96, 5
@@ -195,3 +199,43 @@ def test_what_a_head_does_not_read_is_named() -> None:
     with pytest.raises(RecipeError, match="names of the classes"):
         detectors.of_head(TaskConfig(head="yolov10"), ModelConfig(inputs=(InputConfig((3, 8, 8)),)))
     assert HEADS["ours"] is HEADS["torchvision"] is CLEAN
+
+
+class Gives(torch.nn.Module):
+    """Whatever it is asked, the same outputs."""
+
+    def __init__(self, outputs: tuple[Tensor, ...]) -> None:
+        super().__init__()
+        self.outputs = outputs
+
+    def forward(self) -> tuple[Tensor, ...]:
+        return self.outputs
+
+
+@pytest.mark.parametrize(
+    ("asked", "shapes", "told", "hint"),
+    [
+        ("yolov8", [(2, 6, 84)], "", ""),
+        ("yolov5", [(2, 6, 84)], "has scores for 79 classes, the data has 2", 'task.head = "yolov8"'),
+        ("yolox", [(2, 80, 7)], "80 boxes, and 64 x 64 pixels have 84 cells of 8, 16, 32", "the layouts"),
+        ("yolox", [(2, 84, 7)], "", ""),
+        ("detr", [(2, 6, 84)], "2 outputs of three axes", 'task.head = "yolov8"'),
+        ("detr", [(2, 9, 3), (2, 8, 4)], r"boxes have shape \[2, 8, 4\], scores \[2, 9, 3\]", "the layouts"),
+        ("yolov10", [(2, 6, 84)], r"\[2, 6, 84\] has not six numbers", 'task.head = "yolov8"'),
+        ("ours", [(2, 2, 84), (2, 84, 4)], "boxes have shape", "the layouts"),
+    ],
+)
+def test_outputs_of_another_head_are_told_with_the_head_that_fits(
+    asked: Any, shapes: list[tuple[int, ...]], told: str, hint: str
+) -> None:
+    outputs = tuple(torch.rand(shape) for shape in shapes)
+    task = TaskConfig("detection", classes=("a", "b"), head=asked)
+    model = ModelConfig(builder="mine.py:net", inputs=(InputConfig((3, 64, 64)),))
+    scored = heads.scored(Network(Gives(outputs), model, DataConfig(), task=task), (), counted)
+    shown = Shown("mine.py:net", outputs, 2, 2, None, scored, (64, 64), task)
+    if not told:
+        check_outputs(shown)
+        return
+    with pytest.raises(RecipeError, match=told) as caught:
+        check_outputs(shown)
+    assert hint in str(caught.value.hint)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from jetpress.pipeline.tasks import imitation
+from jetpress.pipeline.tasks import TASKS, imitation
 from jetpress.pipeline.training.norms import as_in_training
 
 
@@ -55,6 +55,17 @@ def test_values_do_not_depend_on_the_scale() -> None:
     assert once.item() == pytest.approx(scaled.item(), rel=1e-4)
     assert imitation.values(ours, ours) == 0
     assert imitation.values(torch.ones(3), torch.ones(3)) == 0
+
+
+def test_a_teacher_of_small_values_is_no_steeper_than_their_labels() -> None:
+    kind = TASKS["regression"]
+    theirs = 0.001 * scores(0, 8, 2)
+    ours = (theirs + 0.01).requires_grad_()
+    learnt = kind.loss(ours, theirs, 0.0)
+    followed = kind.imitation(ours, theirs, 4.0)
+    assert followed is not None
+    steep, wanted = (torch.autograd.grad(one, ours)[0] for one in (followed, learnt))
+    torch.testing.assert_close(steep, wanted)
 
 
 def test_outputs_of_several_kinds() -> None:

@@ -92,6 +92,9 @@ def test_yolo_for_other_tasks(tmp_path: Path) -> None:
         ("0 0.5 0.5 0.1", "4 numbers"),
         ("cat 0.5 0.5 0.1 0.1", "is not numbers"),
         ("0 nan 0.5 0.1 0.1", "nan is no share"),
+        ("0 0.1 0.1 0.5 0.5 0.3 200", "200 is no share"),  # of an outline
+        ("0 0.1 0.1 0.5 0.5 0.3 0.2 nan 0", "nan is no share"),
+        ("0 0.5 0.5 0.5 0.5 0.1 0.1 2", "7 numbers behind the class"),  # a point, without kpt_shape
     ],
 )
 def test_a_wrong_line_of_yolo(tmp_path: Path, line: str, told: str) -> None:
@@ -113,6 +116,9 @@ def test_several_faults_are_told_at_once(tmp_path: Path) -> None:
         ("- a\n", "is no table"),
         ("train: images/train\n", "has no names"),
         ("train: images/train\nnames: {0: a, 2: b}\n", "not numbered"),
+        ("train: images/train\nnames: {a: a, 2: b}\n", "not numbered"),
+        ("train: images/train\nnames: [a]\nkpt_shape: [a, 3]\n", "kpt_shape is"),
+        ("train: images/train\nnames: [a]\nkpt_shape: [17, 4]\n", "kpt_shape is"),
         ("train: images/train\nnames: [a]\nnc: 3\n", "nc is 3"),
         ("train: images/nothing\nnames: [a]\n", "there is no"),
         ("val: images/train\nnames: [a]\n", "no training images"),
@@ -158,6 +164,10 @@ def test_coco(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ):
         assert words in said
     assert boxes(read("coco", tmp_path, classes=("dog", "fox", "cat")), 0)[0][0] == 2
+    root = small.coco(
+        tmp_path / "zero", [{"bbox": [1, 2, 10, 5], "category_id": 0}], categories=[{"id": 0, "name": "cat"}]
+    )
+    assert read("coco", root, classes=("cat", "fox")).classes == ("cat", "fox")
 
 
 def test_coco_for_other_tasks(tmp_path: Path) -> None:
@@ -206,6 +216,32 @@ def test_coco_for_other_tasks(tmp_path: Path) -> None:
 def test_a_wrong_annotation_of_coco(tmp_path: Path, row: dict[str, object], told: str) -> None:
     with pytest.raises(RecipeError, match=told):
         read("coco", small.coco(tmp_path, [row]))
+
+
+def test_splits_of_coco_number_their_categories_alike(tmp_path: Path) -> None:
+    row = {"bbox": [1, 2, 3, 4], "category_id": 0}
+    small.coco(tmp_path, [row], categories=[{"id": 0, "name": "cat"}])
+    told = json.loads((tmp_path / "train.json").read_text())
+    del told["categories"]  # nobody says that they are others
+    (tmp_path / "val.json").write_text(json.dumps(told))
+    assert read("coco", tmp_path).classes == ("cat",)
+    (tmp_path / "val.json").write_text(json.dumps({**told, "categories": [{"id": 0, "name": "dog"}]}))
+    with pytest.raises(RecipeError, match=r"val\.json: category 0 is 'dog', in the training data 'cat'"):
+        read("coco", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("area", "told"),
+    [
+        ({"size": [10, 10], "counts": [0, 50, 50]}, "is coded for 10 x 10, its image is 40 x 20"),
+        ({"size": [20, 40], "counts": [0, 50, 5000]}, "no segmentation that can be read"),
+    ],
+)
+def test_run_lengths_that_are_not_of_their_image(
+    tmp_path: Path, area: dict[str, list[int]], told: str
+) -> None:
+    with pytest.raises(RecipeError, match=f"annotation 0: .*{told}"):
+        read("coco", small.coco(tmp_path, [{"segmentation": area}]), "segmentation")
 
 
 def test_a_wrong_file_of_coco(tmp_path: Path) -> None:
@@ -274,6 +310,8 @@ def test_wrong_masks(tmp_path: Path) -> None:
     Image.new("L", (3, 3)).save(root / "train" / "masks" / "0.png")
     with pytest.raises(RecipeError, match=r"is 3 x 3, its image 40 x 20"):
         read("masks", root, "segmentation")
+    with pytest.raises(RecipeError, match=r"no class beside 0; pixels of data\.void = 255"):
+        read("masks", small.masks(tmp_path / "white", [255, 0]), "segmentation")
     (root / "train" / "masks" / "0.png").unlink()
     with pytest.raises(RecipeError, match=r"images/0\.png: has no mask"):
         read("masks", root, "segmentation")
@@ -314,6 +352,24 @@ def test_a_wrong_csv(tmp_path: Path, text: str, told: str) -> None:
     (tmp_path / "train.csv").write_text(text)
     with pytest.raises(RecipeError, match=told):
         read("csv", tmp_path, "regression")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "told"),
+    [
+        ("keypoints", "path,x,y,z\na/0.png,1,2,3\n", r"train\.csv:1: 3 columns of values"),
+        ("classification", "path,a,b\na/0.png,1,2\n", r"train\.csv:1: 2 columns of values: a, b"),
+        ("classification", "path,a\na/0.png,1.5\n", r"train\.csv:2: 1\.5 is no number of a class"),
+        ("classification", "path,a\na/0.png,-1\n", r"train\.csv:2: -1 is no number of a class"),
+        ("classification", "path,a\na/0.png,1e30\n", r"train\.csv:2: 1e\+30 is no number of a class"),
+        ("multilabel", "path,a,b\na/0.png,1,2\n", r"train\.csv:2: 2 is no 0 or 1"),
+    ],
+)
+def test_a_csv_that_is_not_for_its_task(tmp_path: Path, kind: str, text: str, told: str) -> None:
+    small.images(tmp_path / "a", 1)
+    (tmp_path / "train.csv").write_text(text)
+    with pytest.raises(RecipeError, match=told):
+        read("csv", tmp_path, kind)
 
 
 DIGITS = "9" * 6000
