@@ -107,7 +107,8 @@ class Held:
         within = f"within {error:.1e}" if floating else f"in {self.precision.upper()}, cosine {cosine:.6f}"
         shares = [one.top1 for one in self.scores if one.case == IMAGES]
         agree = "equal" if min(shares) == 1 else f"{100 * min(shares):.1f} % equal"
-        return f"PyTorch = ONNX Runtime {within}, top-1 {agree} on {self.images} images"
+        what = "detections" if any(one.needed is not None for one in self.scores) else "top-1"
+        return f"PyTorch = ONNX Runtime {within}, {what} {agree} on {self.images} images"
 
 
 def hold(
@@ -244,10 +245,11 @@ def _scores(
 
 def _words(score: Score, limits: Limits) -> str:
     cosine = score.mean_cosine if limits.noise else score.cosine
-    demands = [f"cosine {limits.cosine:g}" if limits.cosine else f"relative error {limits.max_relative:.0e}"]
+    near = f"cosine {limits.cosine:g}" if limits.cosine else f"relative error {limits.max_relative:.0e}"
+    what, least = ("top-1", limits.top1) if score.needed is None else ("detections", score.needed)
     figures = (
         f"largest relative error {score.max_relative:.2e}, cosine {cosine:.6f}, "
-        f"top-1 equal on {100 * score.top1:.1f} % (limits: {demands[0]}, top-1 {100 * limits.top1:g} %)"
+        f"{what} equal on {100 * score.top1:.1f} % (limits: {near}, {what} {100 * least:g} %)"
         if score.finite
         else "NaN or Inf"
     )
