@@ -80,10 +80,13 @@ def labelled(source: Source, labels: Labels, seed: int) -> Source:
     """Inputs without targets, a tensor or batches, with what ``labels`` says of them; all else as it is."""
     if isinstance(source, Tensor):
         source = list(source.split(BATCH))
-    if isinstance(source, tuple) and len(source) == 2 and source[0].ndim != source[1].ndim:
+    if isinstance(source, tuple) and len(source) == 2:
         return source
     batches: Iterable[Any] = source  # type: ignore[assignment]
     if isinstance(source, Dataset) and not isinstance(source, IterableDataset):
+        samples: Any = source
+        if not len(samples) or not _alone(samples[0]):
+            return source
         batches = DataLoader(source, BATCH)
     with seeded(seed):
         if not isinstance(batches, DataLoader):

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 import jetpress
 from jetpress.deploy.errors import RecipeError, StageError
 from jetpress.pipeline.data.digests import digits
-from jetpress.pipeline.functions.datasets import held
+from jetpress.pipeline.functions.datasets import held, labelled
 from jetpress.pipeline.functions.sparsifying import Sparse
 from tests.pipeline.functions.small import convolutions, images
 
@@ -206,6 +206,17 @@ def agree(one: nn.Module, other: nn.Module, inputs: Tensor) -> float:
     with torch.no_grad():
         same = one.eval()(inputs).argmax(1) == other.eval()(inputs).argmax(1)
     return 100 * float(same.double().mean())
+
+
+def test_labels_that_are_given_stay(data: tuple[TensorDataset, TensorDataset], dense: nn.Module) -> None:
+    """Beside a teacher, in whatever form they come."""
+    inputs, target = data[0].tensors[0][:40], torch.zeros(40, dtype=torch.long)
+    soft = F.one_hot(target, 10).float()
+    for given in (TensorDataset(inputs, target), (inputs, target), (inputs, soft), [(inputs, target)]):
+        kept = labelled(given, lambda _: torch.full((40,), 9), 0)
+        assert kept == given if isinstance(given, list) else kept is given
+    tuned = jetpress.fine_tune(dense, (inputs, target), (inputs, target), epochs=1, teacher=dense)
+    assert tuned.before == pytest.approx(100 * float((dense.eval()(inputs).argmax(1) == 0).double().mean()))
 
 
 def test_labels_are_asked_for_where_no_teacher_has_them(data: tuple[TensorDataset, TensorDataset]) -> None:
