@@ -81,11 +81,8 @@ def sparsify(
         )
     network = network_of(model, example_inputs)
     network.masks = masks_of(model)
-    seen = (
-        tensors(example_inputs)
-        if batches is None
-        else joined(batches_of(batches, len(tensors(example_inputs))))
-    )
+    example = tensors(example_inputs)
+    seen = example if batches is None else joined(batches_of(batches, len(example)))
     report = make_sparse(network, config, seen)
     made = as_it_was(network.module, module_of(model))
     return Sparse(made, Masks(made, network.masks), report)

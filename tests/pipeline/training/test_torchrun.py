@@ -83,11 +83,11 @@ def weights(of: dict[str, Any], name: str = "weights") -> dict[str, torch.Tensor
 def test_two_processes_train_as_one_does(two: dict[str, Any], tmp_path: Path) -> None:
     """Running average, accumulation, clipping, distillation, the pull of sparse training and masks included."""
     one = crew.work(tmp_path)
-    for stage in ("dense", "ready", "tuned"):
+    # Rounding grows from one training to the next: 1e-8, 8e-4 and 2e-3 were seen.
+    for stage, apart in {"dense": 1e-3, "ready": 1e-3, "tuned": 5e-3}.items():
         curves = [of[stage]["training"]["curve"] for of in (one, two)]
         for ours, theirs in zip(*curves, strict=True):
-            # Rounding has grown to 1e-3 by the third training, on some processors.
-            assert theirs["loss"] == pytest.approx(ours["loss"], rel=1e-2)
+            assert theirs["loss"] == pytest.approx(ours["loss"], rel=apart)
             assert theirs["learning_rate"] == ours["learning_rate"]
             assert theirs["validation"] == pytest.approx(ours["validation"], abs=1.0)
         assert len(curves[0]) == len(curves[1]) > 1
