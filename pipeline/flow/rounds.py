@@ -1,14 +1,13 @@
-"""Rounds of pruning: take a step, recover, judge; go on from the last network that was good enough.
+"""Rounds of pruning: cut, recover, judge; the last network that was good enough stays.
 
-How large the steps are says :mod:`jetpress.pipeline.pruning.steps`.
+How much goes in each says :mod:`jetpress.pipeline.pruning.steps`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from jetpress.pipeline.pruning import steps
-from jetpress.pipeline.pruning.steps import goal
+from jetpress.pipeline.pruning.steps import Course, goal
 from jetpress.pipeline.recipe.configs import (
     Bench,
     RegularizeConfig,
@@ -51,7 +50,7 @@ def prune_in_rounds(
 
     Each learns from ``teacher``, or from the dense network.
     """
-    recipe, teacher, done = plan.recipe, teacher or dense, 0.0
+    recipe, teacher = plan.recipe, teacher or dense
     if "prune" in plan.skipped:
         walk.skip("prune", plan.skipped["prune"])
         return dense, []
@@ -61,31 +60,23 @@ def prune_in_rounds(
         walk.skip("prune", "the dense network is as fast as it has to be")
         return dense, []
     rounds: list[Round] = []
-    best = _regularized(plan, dense, teacher, walk)
-    step = steps.first(recipe.prune, whole.share)
-    for number in range(1, recipe.prune.rounds + 1):
-        left = recipe.prune.rounds - number
-        share = min(done + step, whole.share)
-        step = share - done
-        config = whole.at(recipe.prune, share)
-        judged = walk.step(f"judge {number}", sensitivity, SensitivityConfig.of(config), best)
+    best, start = dense, _regularized(plan, dense, teacher, walk)
+    course = Course(recipe.prune, whole.share, recipe.budget.accuracy_drop)
+    while (share := course.next()) is not None:
+        number, config = course.number, whole.at(recipe.prune, share)
+        judged = walk.step(f"judge {number}", sensitivity, SensitivityConfig.of(config), start)
         if bench is not None and times is not None:
             timed = TimedConfig(config, bench)
-            pruned = walk.step(f"prune {number}", prune_for_time, timed, best, judged, dense, times)
+            pruned = walk.step(f"prune {number}", prune_for_time, timed, start, judged, dense, times)
         else:
-            pruned = walk.step(f"prune {number}", prune, config, best, judged)
+            pruned = walk.step(f"prune {number}", prune, config, start, judged)
         one = _recovered(plan, number, share, pruned, dense, teacher, walk)
-        rounds.append(replace(one, start=best))
+        rounds.append(replace(one, start=start))
+        course.told(share, drop(dense, one.tuned) if one.tuned else None, one.kept or not one.tuned)
         if one.kept and one.tuned:
             best = one.tuned
-        if one.kept or not one.tuned:
-            done = share
-        elif recipe.prune.steps == "even":
-            break
-        step = _next(plan, step, one, whole.share - done, left, dense)
-        if done >= whole.share - 1e-9 or step < steps.SMALLEST:
-            break
-    return best if any(one.kept for one in rounds) else dense, rounds
+            start = best if course.chained else start
+    return best, rounds
 
 
 def _regularized(plan: Plan, dense: Checkpoint, teacher: Checkpoint, walk: Walk) -> Checkpoint:
@@ -126,15 +117,6 @@ def _recovered(
     if why:
         walk.skip(f"round {number}", f"not kept: {why}")
     return Round(share, pruned, tuned, not why, why)
-
-
-def _next(plan: Plan, step: float, last: Round, remaining: float, left: int, dense: Checkpoint) -> float:
-    """The share of the next step."""
-    if last.tuned is None:
-        return steps.even(remaining, left)
-    lost = drop(dense, last.tuned)
-    easy = lost is None or lost <= plan.recipe.budget.accuracy_drop / 2
-    return steps.following(plan.recipe.prune, step, remaining, left, last.kept, easy)
 
 
 def drop(dense: Checkpoint, tuned: Checkpoint) -> float | None:

@@ -14,8 +14,7 @@ from jetpress.pipeline.functions.arguments import Cutting, configured, spelled
 from jetpress.pipeline.functions.pruned import Pruned
 from jetpress.pipeline.functions.pruning import Shown, clock_of, pruned, shown
 from jetpress.pipeline.network.channels.modes import set_modes
-from jetpress.pipeline.pruning import steps as sizes
-from jetpress.pipeline.pruning.steps import goal
+from jetpress.pipeline.pruning.steps import Course, goal
 from jetpress.pipeline.recipe.sections.compression import PruneConfig
 
 if TYPE_CHECKING:
@@ -62,34 +61,24 @@ class Rounds:
         return self._walk
 
     def _rounds(self) -> Iterator[Pruned]:
-        config, whole, done = self._config, goal(self._config, 1, None), 0.0
+        config, whole, trained = self._config, goal(self._config, 1, None), 0
         self._judged(self.best)
-        step, trained = sizes.first(config, whole.share), 0
         self.why = "left before its end"
-        for number in range(1, config.rounds + 1):
-            left, share = config.rounds - number, min(done + step, whole.share)
-            step = share - done
+        course = Course(config, whole.share, self._drop)
+        while (share := course.next()) is not None:
             now = pruned(self._model, self._inputs, whole.at(config, share), self._data, self._clock)
             if not now.removed:
-                done, step = share, sizes.even(whole.share - share, left)
+                course.told(share, None, kept=True)
                 continue
             yield now
             trained += 1
             lost = self._judged(now)
             kept = lost is None or lost <= self._drop
+            course.told(share, lost, kept)
             if kept:
-                self.best = self._model = now
-                done = share
-            elif config.steps == "even" or not left:
-                self.why = (
-                    f"round {number} lost {lost:.4g} points of accuracy, and {self._drop:g} may be lost"
-                )
-                return
-            easy = lost is None or lost <= self._drop / 2
-            step = sizes.following(config, step, whole.share - done, left, kept, easy)
-            if done >= whole.share - 1e-9 or step < sizes.SMALLEST:
-                break
-        self.why = self._ending(done >= whole.share - 1e-9, trained)
+                self.best = now
+                self._model = now if course.chained else self._model
+        self.why = self._ending(course, trained)
 
     def _judged(self, slim: Pruned) -> float | None:
         """Points below the dense network; None where nobody measures."""
@@ -109,12 +98,17 @@ class Rounds:
             )
         return dense - points
 
-    def _ending(self, reached: bool, trained: int) -> str:
+    def _ending(self, course: Course, trained: int) -> str:
         if not trained:
             left = next(iter({**self.best.pruning.left, **self.best.pruning.fixed}.items()), None)
             return "nothing was removed" + (f": {left[0]}: {left[1]}" if left else "")
-        if reached:
+        if course.reached:
             return "the goal is reached"
+        lost = self.accuracy[0] - self.accuracy[-1] if self.accuracy else 0.0
+        if lost > self._drop:
+            return f"round {course.number} lost {lost:.4g} points of accuracy, and {self._drop:g} may be lost"
+        if course.number == self._config.rounds:
+            return "there is no round left"
         return "a smaller step is not worth a training"
 
 
@@ -127,7 +121,7 @@ def rounds(
     drop: float = 1.0,
     rounds: int = 3,
     first_step: float = 0.3,
-    steps: Literal["adaptive", "even"] = "even",
+    steps: Literal["even", "whole"] = "even",
     **how: Unpack[Cutting],
 ) -> Rounds:
     """Prune in rounds: ``for step in jetpress.rounds(...): train(step.module)``.
@@ -141,10 +135,11 @@ def rounds(
         accuracy: a network -> its points on validation data, more is better; it may change its mode. None: every round
             is good enough.
         drop: points that may be lost against the network that was given, in the unit of ``accuracy``.
-        rounds: the goal is reached in this many steps.
-        first_step: the first of several rounds removes at most this share.
-        steps: ``even``: it ends with the first round that lost too much. ``adaptive``: half of its step is tried from
-            the last good network (make a new optimizer then), and steps grow while little is lost.
+        rounds: there are at most so many.
+        first_step: of ``even``: the first of several rounds removes at most this share.
+        steps: ``even``: equal steps, each from the network before; it ends with the first that lost too much.
+            ``whole``: each cuts ``model`` anew (make a new optimizer), first all that is to go; after one that lost
+            too much, less; after one that did not, more.
 
     Raises:
         RecipeError: as of :func:`jetpress.prune`; ``accuracy`` and ``drop`` are not in one unit.

@@ -204,14 +204,8 @@ def _compression(goal: Goal, amounts: Amounts) -> list[str]:
         lines.append(_line("ratio = 0", "no channel goes: INT8 alone"))
     else:
         lines += [_line(f"{goal.key} = {goal.value:g}", _why_goal(goal))]
-        if goal.value >= 0.6 or goal.timed:
-            lines.append(
-                _line("rounds = 4", "small steps lose less; one that breaks the budget is tried smaller")
-            )
-        else:
-            lines.append(
-                _line("rounds = 3", "small steps lose less; one that breaks the budget is tried smaller")
-            )
+        tries = 4 if goal.value >= 0.6 or goal.timed else 3
+        lines.append(_line(f"rounds = {tries}", "all of it first; less where that breaks the budget"))
     rate = "" if not amounts.given else f"learning_rate = {amounts.rate:g}"
     lines += [
         "",

@@ -24,7 +24,7 @@ EIGHT_BITS = ("int8", "fp8")
 
 @dataclass(frozen=True)
 class PruneConfig(Section):
-    """Structured pruning: whole channels go, in rounds, each followed by fine-tuning.
+    """Structured pruning: whole channels go, in rounds, each followed by fine-tuning and judged by the budget.
 
     How much goes is said by ``macs``, ``params``, ``latency``, ``latency_ms`` and ``fps``, which all hold where several
     are given, else by ``ratio``.
@@ -44,12 +44,13 @@ class PruneConfig(Section):
     fps: Positive | None = None
     """Samples per second of the engine after the last round, measured on the device."""
     rounds: AtLeastOne = 3
-    """The goal is reached in this many steps."""
+    """At most so many."""
     first_step: Annotated[float, Field(gt=0, le=1)] = 0.3
-    """The first of several rounds removes at most this share."""
-    steps: Literal["adaptive", "even"] = "adaptive"
-    """``adaptive``: rounds take more while less than half of the accuracy budget is used; after a round that breaks
-    it, a smaller one is tried from the last good network. ``even``: equal steps, ended by the first that breaks it."""
+    """Of ``even``: the first of several rounds removes at most this share."""
+    steps: Literal["whole", "even"] = "whole"
+    """``whole``: each round cuts the dense network anew, first all that is to go. After a round that breaks the
+    accuracy budget less goes, after one that keeps it more, until the goal. ``even``: equal steps, each from the
+    network before, ended by the first that breaks the budget; at equal epochs they lose 1 to 2 points more."""
     criterion: CriterionName = "l2"
     """How much a channel matters within its layer: by its weights (``l1``, ``l2``, ``fpgm``, ``bn_scale``,
     ``lamp``), by the loss on training data (``taylor``, ``fisher``), by what it shows there (``activation``,

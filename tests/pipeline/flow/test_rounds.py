@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jetpress.deploy.targets import find
 from jetpress.pipeline.flow.rounds import Round, prune_in_rounds
@@ -76,31 +78,46 @@ def test_even_steps_reach_the_goal_and_start_gently() -> None:
     assert walked(lambda share: 90.0, ratio=0.5, rounds=1)[0].shares == [0.5]
 
 
-def test_steps_grow_while_accuracy_holds() -> None:
-    walk, best, rounds = walked(lambda share: 89.9, ratio=0.8, rounds=5)
-    taken = [b - a for a, b in zip([0.0, *walk.shares], walk.shares, strict=False)]
-    assert taken[1] == pytest.approx(1.5 * taken[0], rel=1e-4)
-    assert walk.shares[-1] == 0.8
-    assert len(rounds) < 5
-    assert best == rounds[-1].tuned.path.name  # type: ignore[union-attr]
+def test_the_whole_goal_comes_first_and_is_enough_where_it_can_be_borne() -> None:
+    walk, best, rounds = walked(lambda share: 89.5, ratio=0.8, rounds=5)
+    assert walk.shares == [0.8]
+    assert best == "finetune 1"
+    assert rounds[0].kept
 
 
-def test_steps_do_not_grow_when_half_of_the_budget_is_used() -> None:
-    walk, _, _ = walked(lambda share: 89.4, ratio=0.6, rounds=4)
-    assert walk.shares == pytest.approx([0.15, 0.3, 0.45, 0.6], abs=1e-6)
-
-
-def test_a_round_that_breaks_the_budget_is_halved_from_the_last_good_network() -> None:
-    walk, best, rounds = walked(lambda share: 90.0 if share <= 0.42 else 80.0, ratio=0.6, rounds=4)
-    assert walk.shares[:3] == pytest.approx([0.15, 0.375, 0.6], abs=1e-6)
-    assert [one.kept for one in rounds] == [True, True, False, False]
-    assert "points of validation accuracy lost" in rounds[2].why
-    assert walk.shares[3] == pytest.approx(0.4875, abs=1e-6)
-    assert walk.starts[2:] == ["finetune 2", "finetune 2"]
-    assert best == "finetune 2"
-    _, best, rounds = walked(lambda share: 90.0 if share <= 0.5 else 80.0, ratio=0.6, rounds=4)
-    assert rounds[3].kept
+def test_what_breaks_the_budget_is_tried_smaller_from_the_dense_network() -> None:
+    walk, best, rounds = walked(lambda share: 90.0 - 10 * share**2, ratio=0.6, rounds=4)
+    assert walk.shares[0] == 0.6
+    assert walk.shares[1] == pytest.approx(0.08**0.5, abs=1e-6)  # lost grows with the square: 0.8 points
+    assert [one.kept for one in rounds] == [False, True, False, True]
+    assert "points of validation accuracy lost" in rounds[0].why
+    assert walk.shares[1] < walk.shares[3] < walk.shares[2] < 0.6
+    assert walk.shares[3] == pytest.approx(0.31, abs=0.01)
+    assert walk.starts == ["dense"] * 4
     assert best == "finetune 4"
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    goal=st.floats(0.05, 0.95),
+    borne=st.floats(0.02, 1.0),
+    power=st.floats(0.5, 6.0),
+    rounds=st.integers(1, 8),
+)
+def test_tries_come_nearer_to_what_can_be_borne(goal: float, borne: float, power: float, rounds: int) -> None:
+    """Whatever the curve, as long as more lost follows more gone: 1 point is lost at ``borne``."""
+    walk, best, found = walked(lambda share: 90.0 - (share / borne) ** power, ratio=goal, rounds=rounds)
+    kept, broke = 0.0, goal
+    for share, one in zip(walk.shares, found, strict=True):
+        assert kept <= share <= broke + 1e-6
+        kept, broke = (share, broke) if one.kept else (kept, share)
+    assert len(walk.shares) <= rounds
+    if goal <= borne * 0.999:
+        assert walk.shares == [pytest.approx(goal, abs=1e-6)]
+    elif goal > borne * 1.001:
+        assert broke - kept <= goal * 0.75 ** (len(walk.shares) - 1) + 1e-6
+    last = max((n for n, one in enumerate(found, 1) if one.kept), default=None)
+    assert best == (f"finetune {last}" if last else "dense")
 
 
 def test_even_rounds_end_with_the_first_that_breaks_the_budget() -> None:
@@ -129,7 +146,7 @@ def test_no_round_was_good() -> None:
 
 def test_sparse_training_comes_before_the_first_round_where_it_is_asked_for() -> None:
     walk, best, rounds = walked(
-        lambda share: 90.0 if share <= 0.2 else 50.0, ratio=0.5, rounds=3, regularize_epochs=5
+        lambda share: 90.0 if share <= 0.2 else 50.0, ratio=0.5, rounds=3, steps="even", regularize_epochs=5
     )
     assert walk.taken[:3] == ["regularize", "judge 1", "prune 1"]
     assert walk.taken.count("regularize") == 1

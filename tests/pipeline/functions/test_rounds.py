@@ -62,12 +62,32 @@ def test_a_first_round_that_fails_leaves_the_dense_network() -> None:
     assert parameters(steps.best.module) == parameters(net())
 
 
-def test_smaller_steps_are_tried_where_that_is_asked_for() -> None:
-    steps = rounds(
-        accuracy=lambda module: 90.0 if parameters(module) > 1500 else 80.0, steps="adaptive", rounds=5
+def test_the_whole_goal_first_then_less_each_time_from_the_same_network() -> None:
+    tried = []
+
+    def accuracy(module: nn.Module) -> float:
+        tried.append(parameters(module))
+        return 90.0 if parameters(module) > 1500 else 80.0
+
+    model = net()
+    steps = jetpress.rounds(
+        model, INPUTS, macs=0.6, channel_multiple=2, accuracy=accuracy, steps="whole", rounds=5
     )
-    assert len(list(steps)) > 2
-    assert 1500 < parameters(steps.best.module) < 2800
+    for slim in steps:
+        assert slim.dense.parameters == parameters(model) == tried[0]
+        assert len(slim.last.steps) == 1  # cut from the dense network, not from the one before
+    whole = parameters(jetpress.prune(model, INPUTS, macs=0.6, channel_multiple=2).module)
+    assert tried[1] == whole < 1500 < parameters(steps.best.module) < 2800
+    assert len(tried) > 3
+    assert parameters(steps.best.module) == min(size for size in tried if size > 1500)
+
+
+def test_the_whole_goal_at_once_where_it_can_be_borne() -> None:
+    for accuracy in (None, lambda module: 90.0):
+        steps = rounds(accuracy=accuracy, steps="whole")
+        assert len(list(steps)) == 1
+        assert steps.why == "the goal is reached"
+        assert steps.best.size.macs <= 0.4 * steps.best.dense.macs
 
 
 def test_nothing_to_remove_is_said() -> None:
