@@ -41,7 +41,6 @@ criterion = "l2" # no worse than "obs" (studies/log/recovery.md), which takes a 
 steps = "even"
 rounds = {rounds}
 first_step = 1.0
-steps = "even"
 {goal}
 
 [sparsify]

@@ -106,7 +106,7 @@ class RetrainConfig(Section):
 class FinetuneConfig(RetrainConfig):
     """Recovery after each round of pruning and after 2:4 masking. The training before is ``train``."""
 
-    epochs: Count = 4
+    epochs: Count = 8
     """Passes over the training data after each round."""
     learning_rate: Positive | None = None
     """None: a fifth of ``train.learning_rate``."""
