@@ -5,6 +5,7 @@ How much goes in each says :mod:`jetpress.pipeline.pruning.steps`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from jetpress.pipeline.pruning.steps import Course, goal
@@ -77,6 +78,15 @@ def prune_in_rounds(
             best = one.tuned
             start = best if course.chained else start
     return best, rounds
+
+
+def leading(rounds: Sequence[Round]) -> list[Round]:
+    """The rounds that the last good network came through, first to last."""
+    found: list[Round] = []
+    for one in reversed(rounds):
+        if one.kept and (not found or found[0].start is one.tuned):
+            found.insert(0, one)
+    return found
 
 
 def _regularized(plan: Plan, dense: Checkpoint, teacher: Checkpoint, walk: Walk) -> Checkpoint:

@@ -9,6 +9,7 @@ equal epochs one cut is 1.3 to 2.1 points better than three smaller ones (studie
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -137,6 +138,6 @@ class Course:
             return self.whole
         low, high = self.kept, self.broke
         part = AIM * max(self.limit - low.lost, 0.0) / (high.lost - low.lost)
-        share = (low.share**2 + part * (high.share**2 - low.share**2)) ** 0.5
+        share = math.sqrt(low.share**2 + part * (high.share**2 - low.share**2))
         margin = NEAREST * (high.share - low.share)
         return min(max(share, low.share + margin), high.share - margin)
