@@ -54,7 +54,7 @@ def _notes(run: RunReport) -> tuple[str, ...]:
     notes = []
     if run.unpruned is not None and run.unpruned.as_graph is not None:
         notes.append(f"The network goes on as its traced graph: {run.unpruned.as_graph}.")
-    if blocks := [name for one in run.rounds if one.kept and one.in_result for name in one.blocks]:
+    if blocks := [name for one in run.rounds if one.kept for name in one.blocks]:
         notes.append(f"Whole blocks were removed: {', '.join(blocks)}.")
     if checks := [one.check for one in run.rounds if one.check]:
         worst = max(checks, key=lambda check: check.error)

@@ -40,7 +40,6 @@ from jetpress.pipeline.flow.measured import Session, benchmark, latency_of, mixe
 from jetpress.pipeline.flow.outcome import Exports, OnDevice, Outcome
 from jetpress.pipeline.flow.predictions import pictured, predicted
 from jetpress.pipeline.flow.rounds import Round as Pruned
-from jetpress.pipeline.flow.rounds import leading
 from jetpress.pipeline.flow.verdict import verdict
 from jetpress.pipeline.recipe.given import TABLES
 from jetpress.pipeline.recipe.resolve import Plan
@@ -86,7 +85,7 @@ def report(outcome: Outcome, place: Path, steps: Sequence[Step], digest: str) ->
         benchmark=judged,
         layers=_cut(outcome) or _layers(rounds),
         unpruned=_unpruned(rounds),
-        rounds=tuple(_round(number, one, one in leading(rounds)) for number, one in enumerate(rounds, 1)),
+        rounds=tuple(_round(number, one) for number, one in enumerate(rounds, 1)),
         curves=tuple(_curve(stage, made) for stage, made in networks.tuned) if networks else (),
         histograms=_histograms(networks.dense, networks.compressed) if networks else (),
         sparsity=_sparsity(outcome, found),
@@ -189,12 +188,13 @@ def _cut(outcome: Outcome) -> tuple[Layer, ...]:
 
 
 def _layers(rounds: Sequence[Pruned]) -> tuple[Layer, ...]:
-    """Channels of each pruned layer, before and after."""
+    """Channels of each pruned layer before the first and after the last kept round."""
     layers: dict[str, Layer] = {}
-    for one in leading(rounds):
-        for width in (one.pruned.facts.pruning or Pruning()).layers:
-            first = layers.get(width.name, width)
-            layers[width.name] = Layer(name=width.name, before=first.before, after=width.after)
+    for one in rounds:
+        if one.kept and (found := one.pruned.facts.pruning):
+            for width in found.layers:
+                first = layers.get(width.name, width)
+                layers[width.name] = Layer(name=width.name, before=first.before, after=width.after)
     return tuple(layers.values())
 
 
@@ -208,7 +208,7 @@ def _unpruned(rounds: Sequence[Pruned]) -> Unpruned | None:
     )
 
 
-def _round(number: int, one: Pruned, in_result: bool) -> Round:
+def _round(number: int, one: Pruned) -> Round:
     found = one.pruned.facts.pruning or Pruning()
     tuned = one.tuned.facts if one.tuned else None
     recovery = tuned.recovery if tuned else None
@@ -227,7 +227,6 @@ def _round(number: int, one: Pruned, in_result: bool) -> Round:
         validation=tuned.validation if tuned else None,
         macs=one.pruned.facts.macs,
         parameters=one.pruned.facts.parameters,
-        in_result=in_result,
     )
 
 

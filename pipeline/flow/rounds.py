@@ -5,7 +5,6 @@ How much goes in each says :mod:`jetpress.pipeline.pruning.steps`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from jetpress.pipeline.pruning.steps import Course, goal
@@ -75,18 +74,8 @@ def prune_in_rounds(
         rounds.append(replace(one, start=start))
         course.told(share, drop(dense, one.tuned) if one.tuned else None, one.kept or not one.tuned)
         if one.kept and one.tuned:
-            best = one.tuned
-            start = best if course.chained else start
+            best = start = one.tuned
     return best, rounds
-
-
-def leading(rounds: Sequence[Round]) -> list[Round]:
-    """The rounds that the last good network came through, first to last."""
-    found: list[Round] = []
-    for one in reversed(rounds):
-        if one.kept and (not found or found[0].start is one.tuned):
-            found.insert(0, one)
-    return found
 
 
 def _regularized(plan: Plan, dense: Checkpoint, teacher: Checkpoint, walk: Walk) -> Checkpoint:

@@ -76,8 +76,7 @@ class Rounds:
             kept = lost is None or lost <= self._drop
             course.told(share, lost, kept)
             if kept:
-                self.best = now
-                self._model = now if course.chained else self._model
+                self.best = self._model = now
         self.why = self._ending(course, trained)
 
     def _judged(self, slim: Pruned) -> float | None:
@@ -137,9 +136,9 @@ def rounds(
         drop: points that may be lost against the network that was given, in the unit of ``accuracy``.
         rounds: there are at most so many.
         first_step: of ``even``: the first of several rounds removes at most this share.
-        steps: ``even``: equal steps, each from the network before; it ends with the first that lost too much.
-            ``whole``: each cuts ``model`` anew (make a new optimizer), first all that is to go; after one that lost
-            too much, less; after one that did not, more.
+        steps: ``even``: equal steps; it ends with the first that lost too much. ``whole``: first all that is to go;
+            after a round that lost too much less, from the last good network (make a new optimizer); after one that
+            did not, more.
 
     Raises:
         RecipeError: as of :func:`jetpress.prune`; ``accuracy`` and ``drop`` are not in one unit.

@@ -1,10 +1,12 @@
 """What rounds of pruning are to reach, and the shares that they take away one after the other.
 
-``whole``: each round cuts the network that was there at first, all of the goal to begin with. Where that breaks the
-accuracy budget less goes, where less keeps it more: what is lost is taken to grow with the square of what goes. At
-equal epochs one cut is 1.3 to 2.1 points better than three smaller ones (studies/log/recovery.md).
+``whole``: all of the goal to begin with. Where that breaks the accuracy budget less goes, where less keeps it more:
+what is lost is taken to grow with the square of what goes. At equal epochs one cut is 1.3 to 2.1 points better than
+three smaller ones (studies/log/recovery.md).
 
-``even``: equal steps, each from the network before, until the goal or the first that breaks the budget.
+``even``: equal steps, until the goal or the first that breaks the budget.
+
+Either way a round cuts the last network that was good enough, at first the dense one.
 """
 
 from __future__ import annotations
@@ -101,11 +103,6 @@ class Course:
     """The one that broke the budget with the least gone."""
 
     @property
-    def chained(self) -> bool:
-        """Whether each round begins with the network of the one before."""
-        return self.config.steps == "even"
-
-    @property
     def reached(self) -> bool:
         """Whether the goal is."""
         return self.kept.share >= self.whole - 1e-9
@@ -113,9 +110,10 @@ class Course:
     def next(self) -> float | None:
         """Share of the network that is gone after the next round; None: it is not worth one."""
         left = self.config.rounds - self.number
-        if not left or self.reached or (self.broke and self.chained):
+        even = self.config.steps == "even"
+        if not left or self.reached or (self.broke and even):
             return None
-        share = min(self._even(left) if self.chained else self._whole(), self.whole)
+        share = min(self._even(left) if even else self._whole(), self.whole)
         if self.number and share - self.kept.share < SMALLEST:
             return None
         self.number += 1

@@ -88,8 +88,6 @@ class Round:
     macs: int | None = None
     """Of the network after it."""
     parameters: int | None = None
-    in_result: bool = True
-    """Whether the compressed network came through it: a kept round may be followed by another cut of the dense one."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,9 +48,9 @@ class PruneConfig(Section):
     first_step: Annotated[float, Field(gt=0, le=1)] = 0.3
     """Of ``even``: the first of several rounds removes at most this share."""
     steps: Literal["whole", "even"] = "whole"
-    """``whole``: each round cuts the dense network anew, first all that is to go. After a round that breaks the
-    accuracy budget less goes, after one that keeps it more, until the goal. ``even``: equal steps, each from the
-    network before, ended by the first that breaks the budget; at equal epochs they lose 1 to 2 points more."""
+    """``whole``: first all that is to go, from the dense network. After a round that breaks the accuracy budget less
+    goes, from the last good network, after one that keeps it more, until the goal. ``even``: equal steps, ended by the
+    first that breaks the budget; at equal epochs they lose 1 to 2 points more."""
     criterion: CriterionName = "l2"
     """How much a channel matters within its layer: by its weights (``l1``, ``l2``, ``fpgm``, ``bn_scale``,
     ``lamp``), by the loss on training data (``taylor``, ``fisher``), by what it shows there (``activation``,

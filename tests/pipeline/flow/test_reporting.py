@@ -7,41 +7,26 @@ from typing import Any
 
 from jetpress.benchmarks.report.record.changes import Layer
 from jetpress.pipeline.flow.reporting import _layers, _unpruned
-from jetpress.pipeline.flow.rounds import Round, leading
+from jetpress.pipeline.flow.rounds import Round
 from jetpress.pipeline.store.artifact import Checkpoint
 from jetpress.pipeline.store.facts.network import CheckpointFacts, Pruning, Width
 
-DENSE = Checkpoint(Path("dense"), CheckpointFacts(parameters=1, macs=1))
 
-
-def one_round(kept: bool, *layers: Width, start: Checkpoint = DENSE, **found: Any) -> Round:
+def one_round(kept: bool, *layers: Width, **found: Any) -> Round:
     cut = CheckpointFacts(parameters=1, macs=1, pruning=Pruning(layers=layers, **found))
-    tuned = Checkpoint(Path("-".join(f"{one.name}{one.after}" for one in layers)), cut)
-    return Round(0.5, Checkpoint(Path("x"), cut), tuned, kept, start=start)
+    return Round(0.5, Checkpoint(Path("x"), cut), None, kept)
 
 
 def test_layers_are_told_from_the_first_to_the_last_kept_round() -> None:
-    first = one_round(True, Width("a", 32, 24), Width("b", 8, 4))
-    assert first.tuned
-    second = one_round(True, Width("a", 24, 16), Width("c", 6, 5), start=first.tuned)
-    assert second.tuned
-    rounds = [first, second, one_round(False, Width("a", 16, 1), start=second.tuned)]
-    assert leading(rounds) == [first, second]
+    rounds = [
+        one_round(True, Width("a", 32, 24), Width("b", 8, 4)),
+        one_round(True, Width("a", 24, 16), Width("c", 6, 5)),
+        one_round(False, Width("a", 16, 1)),
+    ]
     found = {layer.name: layer for layer in _layers(rounds)}
     assert found["a"] == Layer(name="a", before=32, after=16)
     assert found["c"] == Layer(name="c", before=6, after=5)
     assert list(found) == ["a", "b", "c"]
-
-
-def test_of_rounds_that_each_cut_the_dense_network_the_last_kept_one_is_told() -> None:
-    rounds = [
-        one_round(False, Width("a", 32, 8)),
-        one_round(True, Width("a", 32, 24), Width("b", 8, 4)),
-        one_round(True, Width("a", 32, 16)),
-    ]
-    assert leading(rounds) == rounds[2:]
-    assert _layers(rounds) == (Layer(name="a", before=32, after=16),)
-    assert leading([one_round(False)]) == []
 
 
 def test_what_stays_whole_is_that_of_the_last_kept_round() -> None:

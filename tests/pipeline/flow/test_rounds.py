@@ -85,7 +85,7 @@ def test_the_whole_goal_comes_first_and_is_enough_where_it_can_be_borne() -> Non
     assert rounds[0].kept
 
 
-def test_what_breaks_the_budget_is_tried_smaller_from_the_dense_network() -> None:
+def test_what_breaks_the_budget_is_tried_smaller_from_the_last_good_network() -> None:
     walk, best, rounds = walked(lambda share: 90.0 - 10 * share**2, ratio=0.6, rounds=4)
     assert walk.shares[0] == 0.6
     assert walk.shares[1] == pytest.approx(0.08**0.5, abs=1e-6)  # lost grows with the square: 0.8 points
@@ -93,7 +93,7 @@ def test_what_breaks_the_budget_is_tried_smaller_from_the_dense_network() -> Non
     assert "points of validation accuracy lost" in rounds[0].why
     assert walk.shares[1] < walk.shares[3] < walk.shares[2] < 0.6
     assert walk.shares[3] == pytest.approx(0.31, abs=0.01)
-    assert walk.starts == ["dense"] * 4
+    assert walk.starts == ["dense", "dense", "finetune 2", "finetune 2"]
     assert best == "finetune 4"
 
 
