@@ -59,6 +59,7 @@ epochs = 1
 [benchmark]
 seconds = 0.2
 warmup_ms = 20
+max_seconds = 5.0
 threads = 1
 [budget]
 accuracy_drop = 50.0
@@ -168,7 +169,7 @@ def test_a_network_that_was_not_compressed_is_not_measured_against_itself(
 
 @pytest.mark.usefixtures("finished")
 def test_nothing_asked_is_no_failure(folder: Path) -> None:
-    result = run(recipe(folder, "prune.ratio=0"), "host", home=folder / "runs")
+    result = run(recipe(folder, "prune.ratio=0", "benchmark.sessions=1"), "host", home=folder / "runs")
     assert result.verdict.standing == "nothing to compress"
     assert result.headline is not None
     assert result.headline.title == "Nothing was to be compressed: prune.ratio = 0"
