@@ -78,7 +78,7 @@ SMALL = ["--set", "model.builder=net.py:build", "--set", "model.arguments={}", "
 @pytest.mark.parametrize(
     ("words", "shown"),
     [
-        (["plan", "digits", "--json", *SMALL], '"train"'),
+        (["plan", "digits", "--json"], '"train"'),
         (["plan", "digits-int8", "--target", "xavier", *SMALL], "quantize"),
         (["targets", "xavier"], "Xavier"),
         (["docs"], "detection"),
