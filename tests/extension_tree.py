@@ -122,8 +122,7 @@ class Tree:
 
 
 def copied(place: Path) -> Tree:
-    """The tree as it is, with its links."""
+    """The tree as it is, with its links and what Python compiled of it: a file that is changed is compiled anew."""
     for name in COPIED:
-        skipped = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / name, place / name, symlinks=True, ignore=skipped)
+        shutil.copytree(ROOT / name, place / name, symlinks=True)
     return Tree(place)

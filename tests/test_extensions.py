@@ -220,7 +220,7 @@ def test_a_backend(tree: Tree, tmp_path: Path) -> None:
     place = bundle(
         tmp_path / "bundle",
         **plan,
-        benchmark={"seconds": 0.2, "runs": 11, "warmup_ms": 1, "warmup_max_ms": 1},
+        benchmark={"seconds": 0.2, "runs": 11, "warmup_ms": 1, "warmup_max_ms": 1, "max_seconds": 2},
     )
     tree.run(sys.executable, "-m", "jetpress.deploy.pack", tmp_path / "runner.pyz")
 

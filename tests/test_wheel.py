@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.extension_tree import NETWORK
 from tests.test_api import SIGNATURES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -70,11 +71,15 @@ def test_every_file_of_the_package_is_in_it(wheel: Path) -> None:
     assert ours <= set(zipfile.ZipFile(wheel).namelist())
 
 
+SMALL = ["--set", "model.builder=net.py:build", "--set", "model.arguments={}", "--set", "data.size=16"]
+"""A network of their own: a plan tries to export and to prune it, and large ones take their time."""
+
+
 @pytest.mark.parametrize(
     ("words", "shown"),
     [
         (["plan", "digits", "--json"], '"train"'),
-        (["plan", "digits-int8", "--target", "xavier"], "quantize"),
+        (["plan", "digits-int8", "--target", "xavier", *SMALL], "quantize"),
         (["targets", "xavier"], "Xavier"),
         (["docs"], "detection"),
         (["docs", "recipe"], "# The recipe"),
@@ -85,8 +90,14 @@ def test_the_command_runs_outside_of_a_checkout(
     site: Path, tmp_path: Path, words: list[str], shown: str
 ) -> None:
     environment = {**os.environ, "PYTHONPATH": str(site), "JETPRESS_RUNS": str(tmp_path / "runs")}
+    (tmp_path / "net.py").write_text(NETWORK)
     done = subprocess.run(
-        [sys.executable, "-m", "jetpress", *words],
+        [
+            sys.executable,
+            "-m",
+            "jetpress",
+            *(word.replace("net.py", str(tmp_path / "net.py")) for word in words),
+        ],
         cwd=tmp_path,
         env=environment,
         capture_output=True,

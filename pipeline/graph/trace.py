@@ -26,6 +26,7 @@ from torch.overrides import TorchFunctionMode
 
 from jetpress.deploy.errors import JetpressError, RecipeError, StageError
 from jetpress.pipeline.graph.projected import LSTM, is_projected, unprojected
+from jetpress.pipeline.graph.translations import read_once
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.channels.inside import inside, outside
 from jetpress.pipeline.recipe.sections.model import InputConfig
@@ -103,7 +104,7 @@ def translate(
     is_open = bool(program.range_constraints)
     named = tuple({0: BATCH} for _ in inputs) if is_open else None
     try:
-        with quiet(), _Plain():  # it is traced once more
+        with quiet(), read_once(), _Plain():  # it is traced once more
             made = torch.onnx.export(
                 program,
                 dynamo=True,

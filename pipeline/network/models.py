@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -260,6 +261,12 @@ def replayed(
     return module
 
 
+@cache
+def _reader(kind: type[Any]) -> TypeAdapter[Any]:
+    """Reads one section; made once in a process, which takes longer than reading."""
+    return TypeAdapter(kind)
+
+
 def load(checkpoint: Checkpoint, *, masked: bool = True) -> Network:
     """Build, replay the pruning history, fill in the weights.
 
@@ -270,9 +277,9 @@ def load(checkpoint: Checkpoint, *, masked: bool = True) -> Network:
     description = json.loads((checkpoint.path / "network.json").read_text())
     network = Network(
         module=nn.Identity(),
-        model=TypeAdapter(ModelConfig).validate_python(description["model"]),
-        data=TypeAdapter(DataConfig).validate_python(description["data"]),
-        task=TypeAdapter(TaskConfig).validate_python(description["task"]),
+        model=_reader(ModelConfig).validate_python(description["model"]),
+        data=_reader(DataConfig).validate_python(description["data"]),
+        task=_reader(TaskConfig).validate_python(description["task"]),
         seed=description["seed"],
         history=description["history"],
     )

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[3]
 TINY = (
     '[model]\nbuilder = "network.py:build"\n[data]\nsize = 8\nbatch_size = 512\ncalibration_images = 8\n'
     "sample_images = 8\n[train]\nepochs = 1\n[prune]\nrounds = 1\n[finetune]\nepochs = 1\n"
-    "[benchmark]\nseconds = 0.2\nwarmup_ms = 1\nrounds = false\n"
+    "[benchmark]\nseconds = 0.2\nwarmup_ms = 1\nsessions = 1\nrounds = false\n"
 )
 
 

@@ -25,6 +25,7 @@ QUICK = [
     "benchmark.seconds=0.2",
     "benchmark.rounds=false",
     "benchmark.warmup_ms=1",
+    "benchmark.sessions=1",
 ]
 
 

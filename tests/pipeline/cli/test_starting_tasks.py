@@ -188,6 +188,9 @@ def test_a_detector_from_init_to_report(here: Path, capsys: pytest.CaptureFixtur
         "finetune.epochs=1",
         "prune.rounds=1",
         "benchmark.seconds=0.2",
+        "benchmark.warmup_ms=1",
+        "benchmark.sessions=1",
+        "benchmark.rounds=false",
         "data.workers=0",
     )
     more = [word for one in sets for word in ("--set", one)]
