@@ -58,7 +58,7 @@ def test_everything_is_inherited_but_how_long_it_lasts() -> None:
     """No field of the baseline's training is at its default here, so none can be forgotten unseen."""
     assert all(getattr(TRAIN, one.name) != one.default for one in fields(TRAIN))
     found = finetuning(FinetuneConfig(), TRAIN).training
-    own = {"epochs": 4, "schedule": "cosine", "warmup_epochs": 0.25, "freeze": (), "stop_at": None}
+    own = {"epochs": 8, "schedule": "cosine", "warmup_epochs": 0.25, "freeze": (), "stop_at": None}
     for one in fields(TRAIN):
         expected = own.get(one.name, getattr(TRAIN, one.name))
         assert getattr(found, one.name) == (pytest.approx(0.02) if one.name == "learning_rate" else expected)
