@@ -72,7 +72,7 @@ def prune_in_rounds(
             pruned = walk.step(f"prune {number}", prune, config, start, judged)
         one = _recovered(plan, number, share, pruned, dense, teacher, walk)
         rounds.append(replace(one, start=start))
-        course.told(share, drop(dense, one.tuned) if one.tuned else None, one.kept or not one.tuned)
+        course.told(share, drop(dense, one.tuned) if one.tuned else None)
         if one.kept and one.tuned:
             best = start = one.tuned
     return best, rounds

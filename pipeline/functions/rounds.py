@@ -68,14 +68,11 @@ class Rounds:
         while (share := course.next()) is not None:
             now = pruned(self._model, self._inputs, whole.at(config, share), self._data, self._clock)
             if not now.removed:
-                course.told(share, None, kept=True)
+                course.told(share, None)
                 continue
             yield now
             trained += 1
-            lost = self._judged(now)
-            kept = lost is None or lost <= self._drop
-            course.told(share, lost, kept)
-            if kept:
+            if course.told(share, self._judged(now)):
                 self.best = self._model = now
         self.why = self._ending(course, trained)
 

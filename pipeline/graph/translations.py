@@ -25,7 +25,7 @@ def read_once() -> Iterator[None]:
         yield
         return
     before = vars(asked).get(LISTED)  # None where the module's own is found through it
-    setattr(asked, LISTED, read if hasattr(read, "cache_info") else _remembered(read))
+    setattr(asked, LISTED, _remembered(read))
     try:
         yield
     finally:

@@ -119,13 +119,14 @@ class Course:
         self.number += 1
         return share
 
-    def told(self, share: float, lost: float | None, kept: bool) -> None:
-        """How the round went; ``lost`` is None where nobody knows."""
+    def told(self, share: float, lost: float | None) -> bool:
+        """Whether the round was good enough; ``lost`` is None where nobody knows, or nothing was to be lost."""
         one = Tried(share, lost or 0.0)
-        if kept:
-            self.kept = one
-        else:
+        if one.lost > self.limit:
             self.broke = one
+        else:
+            self.kept = one
+        return self.kept is one
 
     def _even(self, left: int) -> float:
         step = (self.whole - self.kept.share) / left

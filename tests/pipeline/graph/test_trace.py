@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from importlib import import_module
 
 import numpy as np
 import onnx_ir as ir
@@ -16,8 +15,7 @@ from torch.nn import functional as F
 from jetpress.deploy.errors import StageError
 from jetpress.pipeline.graph import session
 from jetpress.pipeline.graph.exporting import to_onnx
-from jetpress.pipeline.graph.trace import capture, trace, translate
-from jetpress.pipeline.graph.translations import read_once
+from jetpress.pipeline.graph.trace import trace
 from jetpress.pipeline.recipe.sections.export import ExportConfig
 from jetpress.pipeline.recipe.sections.model import InputConfig
 
@@ -124,16 +122,3 @@ def test_a_projected_lstm_exports_as_a_plain_one(ways: int) -> None:
         wanted = module(x)
     for got, expected in zip(session.load(proto)({"x": x.numpy()}).values(), wanted, strict=True):
         assert np.allclose(got, expected.numpy(), atol=1e-5)
-
-
-def test_the_list_of_translations_is_read_once_and_given_back() -> None:
-    """And what it makes is the same, to the byte."""
-    asked = vars(import_module("torch.onnx._internal._lazy_import"))["onnxscript_apis"]
-    own = asked.get_torchlib_ops
-    program = capture(nn.Linear(4, 2), [InputConfig((4,))])
-    made = [translate(program, [InputConfig((4,))], (), 18) for _ in range(2)]
-    with read_once():
-        assert asked.get_torchlib_ops() is asked.get_torchlib_ops()
-    assert asked.get_torchlib_ops is own
-    first, again = (ir.to_proto(model).SerializeToString(deterministic=True) for model in made)
-    assert first == again

@@ -1,0 +1,42 @@
+"""The list of translations is read once, given back, and makes the same files."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from importlib import import_module
+
+import onnx_ir as ir
+import pytest
+from torch import nn
+
+from jetpress.pipeline.graph import trace
+from jetpress.pipeline.graph.translations import read_once
+from jetpress.pipeline.recipe.sections.model import InputConfig
+
+INPUTS = [InputConfig((4,))]
+
+
+def exported() -> bytes:
+    module = nn.Sequential(nn.Linear(4, 3), nn.GELU(), nn.Linear(3, 2))
+    for parameter in module.parameters():
+        nn.init.constant_(parameter, 0.5)
+    made = trace.translate(trace.capture(module, INPUTS), INPUTS, (), 18)
+    return bytes(ir.to_proto(made).SerializeToString(deterministic=True))
+
+
+def test_it_is_read_once_and_given_back() -> None:
+    asked = vars(import_module("torch.onnx._internal._lazy_import"))["onnxscript_apis"]
+    own = asked.get_torchlib_ops
+    with read_once():
+        listed = asked.get_torchlib_ops()
+        assert listed is asked.get_torchlib_ops()
+        with read_once():
+            assert listed == asked.get_torchlib_ops()
+    assert asked.get_torchlib_ops is own
+
+
+def test_an_export_is_the_same_to_the_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first with it, a later one, which finds the list, and one that reads its own."""
+    first, again = exported(), exported()
+    monkeypatch.setattr(trace, "read_once", nullcontext)
+    assert first == again == exported()
