@@ -1,40 +1,53 @@
-"""onnxscript's list of translations, read once in a process.
+"""onnxscript's list of translations and their signatures, read once in a process.
 
-``torch.onnx.export`` asks for it in every export, and gets it by parsing the source of 500 functions anew: most of the
-time that a small network takes, and a run exports several. The list is the same each time, and is only read.
+``torch.onnx.export`` asks for both in every export: the list it gets by parsing the source of 500 functions anew, the
+signatures from their annotations. That is most of the time that a small network takes, and a run exports several. They
+are the same each time, and are only read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from importlib import import_module
+from typing import Any
 
-LISTED = "get_torchlib_ops"
+PLACES = (
+    ("torch.onnx._internal._lazy_import", "onnxscript_apis", "get_torchlib_ops"),
+    ("torch.onnx._internal.exporter._registration", "_schemas", "op_signature_from_function"),
+)
+"""Module, what it calls its source, and the function that it asks there."""
 
 
 @contextmanager
 def read_once() -> Iterator[None]:
-    """Exports within take the list that an earlier one read, where this PyTorch asks for it as we know it."""
+    """Exports within take what an earlier one read, where this PyTorch asks for it as we know it."""
+    with ExitStack() as stack:
+        for place in PLACES:
+            stack.enter_context(_read_once(*place))
+        yield
+
+
+@contextmanager
+def _read_once(module: str, source: str, name: str) -> Iterator[None]:
     try:
-        lazily = import_module("torch.onnx._internal._lazy_import")
-        asked = lazily.onnxscript_apis
-        read = getattr(asked, LISTED)
+        asked = getattr(import_module(module), source)
+        read = getattr(asked, name)
     except (ImportError, AttributeError):
         yield
         return
-    before = vars(asked).get(LISTED)  # None where the module's own is found through it
-    setattr(asked, LISTED, _remembered(read))
+    before = vars(asked).get(name)  # None where the module's own is found through it
+    setattr(asked, name, _remembered(read))
     try:
         yield
     finally:
         if before is None:
-            vars(asked).pop(LISTED, None)
+            vars(asked).pop(name, None)
         else:
-            setattr(asked, LISTED, before)
+            setattr(asked, name, before)
 
 
 @cache
-def _remembered(read: Callable[[], list[object]]) -> Callable[[], list[object]]:
+def _remembered(read: Callable[..., Any]) -> Callable[..., Any]:
     return cache(read)

@@ -1,4 +1,4 @@
-"""The list of translations is read once, given back, and makes the same files."""
+"""Translations and their signatures are read once, given back, and make the same files."""
 
 from __future__ import annotations
 
@@ -35,8 +35,20 @@ def test_it_is_read_once_and_given_back() -> None:
     assert asked.get_torchlib_ops is own
 
 
+def test_signatures_are_read_once_and_given_back() -> None:
+    asked = import_module("torch.onnx._internal.exporter._registration")
+    schemas = vars(asked)["_schemas"]
+    own = schemas.op_signature_from_function
+    with read_once():
+        first, again = (asked.ONNXRegistry.from_torchlib().functions for _ in range(2))
+    assert first.keys() == again.keys()
+    for name in first:
+        assert all(a.signature is b.signature for a, b in zip(first[name], again[name], strict=True))
+    assert schemas.op_signature_from_function is own
+
+
 def test_an_export_is_the_same_to_the_byte(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first with it, a later one, which finds the list, and one that reads its own."""
+    """The first with it, a later one, which finds them, and one that reads its own."""
     first, again = exported(), exported()
     monkeypatch.setattr(trace, "read_once", nullcontext)
     assert first == again == exported()
