@@ -21,6 +21,7 @@ from jetpress.pipeline.pruning.norms import settle
 from jetpress.pipeline.pruning.reconstruct import HELD, reconstruct
 from jetpress.pipeline.pruning.reduction import Limit, Proposal, Reduction, cost_of
 from jetpress.pipeline.recipe.sections.compression import PruneConfig
+from jetpress.pipeline.sparse.walking import traced
 from jetpress.pipeline.store.artifact import Checkpoint
 from jetpress.pipeline.store.facts.network import Check, CheckpointFacts, PrunedTime, Pruning, Width
 
@@ -98,8 +99,9 @@ def fitted(dense: nn.Module, pruned: nn.Module, step: Step, images: tuple[Tensor
     size = min(BATCH, max(2, len(images[0]) // HELD))
     batches = list(zip(*(torch.split(x, size) for x in images), strict=True))
     with evaluating(dense), evaluating(pruned):
-        errors = reconstruct(dense, pruned, kept, batches).values()
-        settle(pruned, batches)
+        source = traced(pruned, batches)
+        errors = reconstruct(traced(dense, batches), source, kept, batches).values()
+        settle(source, batches)
     if errors:
         cut_, now = (
             sum(values) / len(errors) for values in zip(*((e.cut, e.fitted) for e in errors), strict=True)

@@ -12,25 +12,21 @@ import operator
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
-from jetpress.pipeline.network.channels.graph import bound, operator_name, trace
-from jetpress.pipeline.sparse.reconstruct import walk
+from jetpress.pipeline.network.channels.graph import Trace, bound, operator_name
+from jetpress.pipeline.sparse.walking import walk
 
 TENSORS = ("weight", "bias", "running_mean", "running_var")
 
 
-def settle(module: nn.Module, batches: Sequence[tuple[Tensor, ...]]) -> None:
-    """Every BatchNorm of ``module``, in place; one without a scale, or that runs more than once, stays.
+def settle(source: Trace, batches: Sequence[tuple[Tensor, ...]]) -> None:
+    """Every BatchNorm of a network, in place; one without a scale, or that runs more than once, stays.
 
     Args:
-        module: in eval mode.
+        source: the network in eval mode, :func:`traced <jetpress.pipeline.sparse.walking.traced>`.
         batches: inputs ``[n, ...]``; where feature maps are large the first of them are looked at.
-
-    Raises:
-        StageError: it cannot be traced.
     """
-    source = trace(module, tuple(x[:2] for x in batches[0]), any_batch=True)
     norms = [node for node in source.module.graph.nodes if operator_name(node) == "batch_norm"]
     owners = [str(weight.target) for node in norms if isinstance(weight := bound(node)["weight"], fx.Node)]
     wanted = {node: [bound(node)[name] for name in TENSORS] for node in norms}

@@ -18,10 +18,11 @@ import torch
 from torch import Tensor, fx, nn
 
 from jetpress.deploy.console import progress
-from jetpress.pipeline.network.channels.graph import Trace, bound, operator_name, trace
+from jetpress.pipeline.network.channels.graph import Trace, bound, operator_name
 from jetpress.pipeline.pruning.least_squares import LeastSquares, validated
 from jetpress.pipeline.sparse.products import Product, products
-from jetpress.pipeline.sparse.reconstruct import columns, operand, put, samples, taken, walk
+from jetpress.pipeline.sparse.reconstruct import columns, operand, put, samples, taken
+from jetpress.pipeline.sparse.walking import walk
 
 LARGEST = 8192
 """Columns of the systems that are solved (0.5 GB); a layer that has more stays as it is."""
@@ -48,15 +49,15 @@ class Error:
 
 
 def reconstruct(
-    dense: nn.Module,
-    pruned: nn.Module,
+    dense: Trace,
+    pruned: Trace,
     kept: Mapping[str, Mapping[int, Tensor]],
     batches: Sequence[tuple[Tensor, ...]],
 ) -> dict[str, Error]:
     """Fit the weights of ``pruned``, in place.
 
     Args:
-        dense: the network before, in eval mode.
+        dense: the network before, in eval mode, :func:`traced <jetpress.pipeline.sparse.walking.traced>`.
         pruned: the same without some of its channels or blocks.
         kept: name of a parameter -> axis -> the positions that are left of it.
         batches: inputs ``[n, ...]`` without labels; where feature maps are large the first of them are looked at, and
@@ -64,11 +65,8 @@ def reconstruct(
 
     Returns:
         the error of every layer that was fitted, by its weight's name
-
-    Raises:
-        StageError: one of them cannot be traced.
     """
-    sides = _Side.of(dense, batches), _Side.of(pruned, batches)
+    sides = _Side.of(dense), _Side.of(pruned)
     generator, found = torch.Generator().manual_seed(0), dict[str, Error]()
     done = set[tuple[str, tuple[int, int]]]()
     with progress("weights that stay take over", len(sides[1].wanted)) as line, torch.no_grad():
@@ -93,9 +91,10 @@ class _Side:
     wanted: Mapping[fx.Node, Product]
 
     @classmethod
-    def of(cls, module: nn.Module, batches: Sequence[tuple[Tensor, ...]]) -> _Side:
-        source = trace(module, tuple(x[:2] for x in batches[0]), any_batch=True)
-        parameters = dict(module.named_parameters())
+    def of(cls, source: Trace) -> _Side:
+        attributes = source.module.graph.find_nodes(op="get_attr")
+        held = {node: operator.attrgetter(str(node.target))(source.module) for node in attributes}
+        parameters = {node.meta["name"]: one for node, one in held.items() if isinstance(one, nn.Parameter)}
         fitted = [one for one in products(source) if one.name in parameters and not one.reason]
         return cls(source, parameters, {one.node: one for one in fitted})
 

@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.channels.graph import bound, operator_name, set_argument
 from jetpress.pipeline.network.channels.tracing import names_of, recorded
-from jetpress.pipeline.sparse.reconstruct import step
+from jetpress.pipeline.sparse.walking import step
 
 Outputs = tuple[Tensor, ...]
 CLOSE = 1e-3

@@ -13,11 +13,11 @@ from jetpress.pipeline.data.loading import batches, load, steps
 from jetpress.pipeline.data.splits import Batch
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.channels import ChannelGraph
-from jetpress.pipeline.network.channels.graph import trace
 from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.pruning.criteria import CRITERIA, Scores, Statistics, scores
 from jetpress.pipeline.sparse.products import products
-from jetpress.pipeline.sparse.reconstruct import columns, operand, samples, walk
+from jetpress.pipeline.sparse.reconstruct import columns, operand, samples
+from jetpress.pipeline.sparse.walking import traced, walk
 from jetpress.pipeline.training.evaluate import device, to_device
 from jetpress.pipeline.training.losses import Loss, loss
 from jetpress.pipeline.training.norms import as_in_training
@@ -82,7 +82,7 @@ def activations(module: nn.Module, batches: Iterable[Batch]) -> Statistics:
 def grams(module: nn.Module, batches: Iterable[Batch]) -> Statistics:
     """Products of what every weight is applied to, where all of its outputs see the same."""
     inputs = [x for x, _ in batches]
-    source = trace(module, tuple(x[:2] for x in inputs[0]), any_batch=True)
+    source = traced(module, inputs)
     parameters = {name for name, _ in module.named_parameters()}
     wanted = {
         one.node: one

@@ -14,9 +14,8 @@ before it, already sparse, hand on.
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,13 +27,12 @@ from jetpress.deploy.console import progress
 from jetpress.pipeline.network.channels.graph import Trace
 from jetpress.pipeline.sparse import masks
 from jetpress.pipeline.sparse.products import Product
+from jetpress.pipeline.sparse.walking import walk
 
 DAMPING = 0.01
 """On the diagonal of ``H``, as a share of its mean (as SparseGPT): weights that no data speaks for stay."""
 BLOCK = 128
 """Columns whose errors are handed on at once."""
-ALIVE = 2**27
-"""Numbers of all feature maps that are kept at a time (0.5 GB)."""
 REFINEMENTS = 16
 """Steps of conjugate gradients; the error hardly falls after them."""
 
@@ -96,61 +94,6 @@ def reconstruct(
             put(whole, mask, product)
             put(parameter.data, weight, product)
     return found, errors
-
-
-def walk(
-    source: Trace, batches: Sequence[tuple[Tensor, ...]], wanted: Container[fx.Node]
-) -> Iterator[tuple[fx.Node, list[dict[fx.Node, Any]]]]:
-    """Run the graph over the batches in step; stop before each wanted operator to show what is known by then.
-
-    Where feature maps are large the first batches go alone: the others follow, from the start, once the maps from there
-    on are small enough for all that are on the way.
-    """
-    nodes = list(source.module.graph.nodes)
-    last_use = {used: node for node in nodes for used in node.all_input_nodes}
-    most = _samples_at_once(nodes, last_use)
-    runs: list[fx.Interpreter] = []
-    for number, node in enumerate(nodes):
-        if node.op == "output":
-            return
-        while len(runs) < len(batches) and (not runs or (len(runs) + 1) * len(batches[0][0]) <= most[number]):
-            run = fx.Interpreter(source.module, garbage_collect_values=False)
-            run.args_iter = iter(batches[len(runs)])
-            for earlier in nodes[:number]:
-                step(run, earlier, last_use)
-            runs.append(run)
-        if node in wanted:
-            yield node, [run.env for run in runs]
-        for run in runs:
-            step(run, node, last_use)
-
-
-def step(run: fx.Interpreter, node: fx.Node, last_use: Mapping[fx.Node, fx.Node]) -> None:
-    """Run one operator, and forget what nothing reads any more."""
-    with torch.no_grad():
-        run.env[node] = run.run_node(node)
-    for used in node.all_input_nodes:
-        if last_use[used] is node:
-            run.env.pop(used, None)
-
-
-def _samples_at_once(nodes: Sequence[fx.Node], last_use: Mapping[fx.Node, fx.Node]) -> list[int]:
-    """For each node: how many samples may go through it and through all that follow, by what they keep in memory."""
-    alive, peaks = dict[fx.Node, float](), list[float]()
-    given = [shape for node in nodes if node.op == "placeholder" for shape in node.meta["shapes"] if shape]
-    traced = given[0][0] if given else 1
-    for node in nodes:
-        if node.op in (
-            "placeholder",
-            "call_function",
-        ):  # windows of Swin, say, are along the axis of the batch
-            alive[node] = sum(math.prod(shape) for shape in node.meta.get("shapes", ())) / traced
-        peaks.append(sum(alive.values()))
-        for used in node.all_input_nodes:
-            if last_use[used] is node:
-                alive.pop(used, None)
-    from_here = itertools.accumulate(reversed(peaks), max)
-    return [int(ALIVE / max(peak, 1)) for peak in from_here][::-1]
 
 
 def operand(product: Product) -> fx.Node:

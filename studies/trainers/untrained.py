@@ -36,6 +36,7 @@ from jetpress.pipeline.recipe.sections.compression import PruneConfig
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.model import InputConfig, ModelConfig
 from jetpress.pipeline.recipe.sections.task import TaskConfig
+from jetpress.pipeline.sparse.walking import traced
 from jetpress.pipeline.store.facts.onnx_file import DetectionRules
 from jetpress.pipeline.tasks.detection_metric import mean_ap, mean_ap50
 from jetpress.pipeline.tasks.metric import Setting
@@ -159,7 +160,8 @@ def dense(builder: str, weights: Path, data: Data) -> nn.Module:
     large = [nn.functional.interpolate(one, (WIDEST, WIDEST)) for one in images]
     wanted = [torch.from_numpy(run.run(None, {run.get_inputs()[0].name: one.numpy()})[0]) for one in large]
     compared("as loaded", net, large, wanted)
-    settle(net, [one for one, _ in batches(data.train, None)])
+    shown = [one for one, _ in batches(data.train, None)]
+    settle(traced(net, shown), shown)
     compared("with BatchNorm settled", net, large, wanted)
     return net
 

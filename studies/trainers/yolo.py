@@ -60,6 +60,7 @@ from ultralytics.nn.tasks import DetectionModel
 from jetpress.pipeline.data.loading import batches, load
 from jetpress.pipeline.pruning.norms import settle
 from jetpress.pipeline.recipe.sections.data import DataConfig
+from jetpress.pipeline.sparse.walking import traced
 from studies.trainers import folded
 
 torch.manual_seed(0)
@@ -68,7 +69,8 @@ if len(sys.argv) > 1:
     trained = DetectionModel("yolov8n.yaml", nc=80, verbose=False).eval()
     assert not folded.load(trained, Path(sys.argv[1]))
     data = load(DataConfig("yolo", root="data.yaml", size=SIZE, mean=(0.0,) * 3, std=(1.0,) * 3, batch_size=16), 0)
-    settle(trained, [one for one, _ in batches(data.train, None)])
+    shown = [one for one, _ in batches(data.train, None)]
+    settle(traced(trained, shown), shown)
     net.load(trained)  # what fits: the layers of the classes are new, and their BatchNorm normalises
 torch.save({"model": net}, "start.pt")
 torch.save(net.state_dict(), "plain.pt")

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from jetpress.pipeline.pruning.norms import settle
+from jetpress.pipeline.sparse.walking import traced
 from tests.pipeline.pruning.test_reconstruct import far, images, network
 
 
@@ -18,7 +19,8 @@ def test_training_sees_the_function_that_was_fitted() -> None:
         module.get_buffer("norm.running_var").mul_(2.0)
         module.get_buffer("last.running_mean").sub_(0.2)
     settled = copy.deepcopy(module)
-    settle(settled, [(x[:32],), (x[32:],)])
+    batches = [(x[:32],), (x[32:],)]
+    settle(traced(settled, batches), batches)
     assert far(module, settled, x) < 1e-9
     assert far(module, copy.deepcopy(module).train(), x) > 1e-3
     assert far(module, settled.train(), x) < 1e-9
@@ -35,5 +37,5 @@ def test_a_norm_that_runs_twice_or_has_no_scale_stays() -> None:
 
     module = Twice().eval()
     before = copy.deepcopy(module.state_dict())
-    settle(module, [(images(8),)])
+    settle(traced(module, [(images(8),)]), [(images(8),)])
     assert all(torch.equal(before[name], tensor) for name, tensor in module.state_dict().items())

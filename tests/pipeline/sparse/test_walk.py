@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from jetpress.pipeline.network.channels.graph import operator_name, trace
-from jetpress.pipeline.sparse import reconstruct
+from jetpress.pipeline.sparse import walking
 
 
 def test_batches_join_where_feature_maps_are_small(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,12 +21,12 @@ def test_batches_join_where_feature_maps_are_small(monkeypatch: pytest.MonkeyPat
         nn.Conv2d(8, 2, 1),
     ).eval()
     batches = [(torch.randn(2, 3, 14, 14),) for _ in range(6)]
-    monkeypatch.setattr(reconstruct, "ALIVE", 4 * (8 + 8) * 12 * 12)  # two batches of the first feature map
+    monkeypatch.setattr(walking, "ALIVE", 4 * (8 + 8) * 12 * 12)  # two batches of the first feature map
     source = trace(module, batches[0], any_batch=True)
     layers = [node for node in source.module.graph.nodes if operator_name(node).startswith("conv")]
     seen: list[list[Tensor]] = [
         [values[node.all_input_nodes[0]] for values in known]
-        for node, known in reconstruct.walk(source, batches, layers)
+        for node, known in walking.walk(source, batches, layers)
     ]
     assert [len(one) for one in seen] == [2, 6, 6]
     for number, found in zip((0, 3, 5), seen, strict=True):
