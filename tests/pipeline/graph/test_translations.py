@@ -47,6 +47,17 @@ def test_signatures_are_read_once_and_given_back() -> None:
     assert schemas.op_signature_from_function is own
 
 
+def test_operators_are_listed_once_in_an_export_and_again_in_the_next() -> None:
+    utils = import_module("torch._export.utils")
+    own, kept = utils._materialize_cpp_cia_ops, []
+    for _ in range(2):
+        with read_once():
+            kept.append(utils._materialize_cpp_cia_ops)
+            assert kept[-1].cache_info().currsize == 0
+    assert kept[0] is not kept[1]
+    assert utils._materialize_cpp_cia_ops is own
+
+
 def test_an_export_is_the_same_to_the_byte(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first with it, a later one, which finds them, and one that reads its own."""
     first, again = exported(), exported()
