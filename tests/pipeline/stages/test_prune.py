@@ -159,7 +159,7 @@ def residual(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
 def test_a_share_of_the_cost_goes(residual: Checkpoint, tmp_path: Path, scope: str, goal: str) -> None:
     """Met, and not by far; a second round goes on from where the first ended."""
     fact = {"macs": "macs", "params": "parameters"}[goal]
-    rest = {"scope": scope, "sensitivity_images": 8, "criterion": "l1"}
+    rest = {"scope": scope, "sensitivity_images": 8, "criterion": "l1", "reconstruct": False}
     first = small.pruned(config(multiple=4, **rest, **{goal: 0.3}), residual, tmp_path, "first")
     second = small.pruned(config(multiple=4, **rest, **{goal: 0.6}), first, tmp_path, "second")
     for made, share in ((first, 0.3), (second, 0.6)):
@@ -177,7 +177,7 @@ def test_a_share_of_the_cost_goes(residual: Checkpoint, tmp_path: Path, scope: s
 @pytest.mark.parametrize("scope", ["uniform", "measured"])
 def test_several_goals_all_hold(residual: Checkpoint, tmp_path: Path, scope: str) -> None:
     """Parameters sit in the last blocks, multiply-adds in all of them."""
-    rest = {"scope": scope, "sensitivity_images": 8, "criterion": "l1", "multiple": 4}
+    rest = {"scope": scope, "sensitivity_images": 8, "criterion": "l1", "multiple": 4, "reconstruct": False}
     params, both = (
         small.pruned(config(params=0.6, **rest, **also), residual, tmp_path, name)  # type: ignore[arg-type]
         for name, also in (("one", {}), ("two", {"macs": 0.8}))
@@ -190,7 +190,7 @@ def test_several_goals_all_hold(residual: Checkpoint, tmp_path: Path, scope: str
 def test_blocks_go_where_that_pays_and_come_back_from_the_history(tmp_path: Path) -> None:
     """Two blocks in each stage: the second one may go."""
     residual = resnet(14, small.draft(tmp_path, "dense"))
-    rest = {"scope": "measured", "sensitivity_images": 8, "ignore": ("conv1.weight",)}
+    rest = {"scope": "measured", "sensitivity_images": 8, "ignore": ("conv1.weight",), "reconstruct": False}
     made = small.pruned(config(multiple=16, macs=0.5, **rest), residual, tmp_path, "p")
     assert made.facts.pruning.blocks
     loaded = models.load(made)
