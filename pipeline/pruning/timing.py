@@ -18,7 +18,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls  # type: ignore[import-untyped]
 
 from jetpress.pipeline.graph.layers import REST
 from jetpress.pipeline.network.channels import ChannelGraph
@@ -79,6 +78,8 @@ def fit(
         table: of each network the milliseconds by layer.
         latencies: ``[n]``: of the whole networks; layers are scaled to them, as profiling slows some down.
     """
+    from scipy.optimize import nnls  # type: ignore[import-untyped]  # a cut that no time is asked of goes without
+
     features = _features(sizes, kept)
     largest = np.maximum(features.max(0), 1e-30)
     names = [*sizes.layers, REST]
