@@ -64,6 +64,7 @@ def finetuning(config: FinetuneConfig, train: TrainConfig, budget: float = 0.0) 
         freeze=config.freeze,
         compile=_given(config.compile, train.compile),
         sync_batchnorm=_given(config.sync_batchnorm, train.sync_batchnorm),
+        freeze_batchnorm=_given(config.freeze_batchnorm, train.freeze_batchnorm or None),
         trainer=_given(config.trainer, train.trainer),
     )
     taught = Distillation(

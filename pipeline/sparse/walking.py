@@ -65,13 +65,13 @@ def _samples_at_once(nodes: Sequence[fx.Node], last_use: Mapping[fx.Node, fx.Nod
     """For each node: how many samples may go through it and through all that follow, by what they keep in memory."""
     alive, peaks = dict[fx.Node, float](), list[float]()
     given = [shape for node in nodes if node.op == "placeholder" for shape in node.meta["shapes"] if shape]
-    traced = given[0][0] if given else 1
+    size = given[0][0] if given else 1
     for node in nodes:
         if node.op in (
             "placeholder",
             "call_function",
         ):  # windows of Swin, say, are along the axis of the batch
-            alive[node] = sum(math.prod(shape) for shape in node.meta.get("shapes", ())) / traced
+            alive[node] = sum(math.prod(shape) for shape in node.meta.get("shapes", ())) / size
         peaks.append(sum(alive.values()))
         for used in node.all_input_nodes:
             if last_use[used] is node:

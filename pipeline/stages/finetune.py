@@ -1,8 +1,8 @@
 """Stage: recover the accuracy that pruning took.
 
 First, for free, the running statistics of BatchNorm are measured anew: removing channels shifts what flows
-through the network, and much of what looks lost is only that. Then training at a low rate, with the dense
-network as teacher.
+through the network, and much of what looks lost is only that. Where layers were fitted after the cut they may be better
+as they are: the better of the two is trained at a low rate, with the dense network as teacher.
 """
 
 from __future__ import annotations
@@ -17,16 +17,21 @@ from jetpress.pipeline.data.loading import Data, batches, load, steps
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.recipe.retraining import Retraining
+from jetpress.pipeline.recipe.sections.training import TrainConfig
 from jetpress.pipeline.store.artifact import Checkpoint
 from jetpress.pipeline.store.facts.network import Recovery, Training
+from jetpress.pipeline.tasks.metric import Result
 from jetpress.pipeline.training import norms, resume
 from jetpress.pipeline.training.distill import Teacher, taught_by
-from jetpress.pipeline.training.evaluate import device, evaluate, to_device
+from jetpress.pipeline.training.evaluate import device, judged, to_device
 from jetpress.pipeline.training.fit import Fit, finish, fit
+from jetpress.pipeline.training.slower import at_a_rate_it_bears
 from jetpress.pipeline.training.torchrun import joint
 
 RECALIBRATION_STEPS = 64
 """Batches that BatchNorm's statistics are the mean of."""
+CERTAIN = 2.0
+"""Standard errors of the accuracy."""
 
 
 @joint
@@ -71,21 +76,38 @@ def recover(
         dense: validation points before anything was taken away, where they are known.
         state: folder of an inner checkpoint.
     """
-    before = evaluate(network, data.validation, "after pruning")
+    before = judged(network, data.validation, "after pruning")
     as_it_came = resume.copy(network.module.state_dict())
     recalibrate(network, data)
-    free = evaluate(network, data.validation, "after recalibration")
-    say(f"    validation {before:.2f} after pruning, {free:.2f} with BatchNorm recalibrated")
-    fitted = Fit(free, Training(0, (), "", ""))
+    free = judged(network, data.validation, "after recalibration")
+    say(f"    validation {before.points:.2f} after pruning, {free.points:.2f} with BatchNorm recalibrated")
+    if (
+        before.points > free.points
+    ):  # layers that were fitted after the cut have the statistics that they need
+        network.module.load_state_dict(as_it_came)
+    start = max(before.points, free.points)
+    fitted = Fit(start, Training(0, (), "", ""))
     if config.training.epochs:
-        how = config.training
+        how = replace(config.training, freeze_batchnorm=_freezes(config.training, before, free))
         if config.may_lose is not None and dense is not None:
             how = replace(how, stop_at=min(dense - config.may_lose, 100.0))
-        fitted = fit(network, data, how, state=state, what="fine-tuning", teacher=teacher, start=free)
-    if before > fitted.validation:  # layers that were fitted after the cut have the statistics that they need
-        network.module.load_state_dict(as_it_came)
-        fitted = replace(fitted, validation=before)
-    return fitted, Recovery(before, free)
+
+        def train(how: TrainConfig, name: str) -> Fit:
+            folder = state / name
+            return fit(network, data, how, state=folder, what="fine-tuning", teacher=teacher, start=start)
+
+        fitted, _ = at_a_rate_it_bears(network, how, train)
+    return fitted, Recovery(before.points, free.points)
+
+
+def _freezes(asked: TrainConfig, before: Result, recalibrated: Result) -> bool:
+    """Whether BatchNorm keeps its statistics: if new ones are worse for certain (studies/log/recovery.md)."""
+    if asked.freeze_batchnorm is not None:
+        return asked.freeze_batchnorm
+    better = before.points - recalibrated.points > CERTAIN * before.error
+    if better:
+        say("    BatchNorm keeps its statistics: the weights were fitted to them")
+    return better
 
 
 def recalibrate(network: Network, data: Data) -> None:

@@ -16,8 +16,7 @@ import onnx
 from torch import Tensor
 
 from jetpress.deploy.console import say
-from jetpress.deploy.errors import StageError
-from jetpress.pipeline.data.loading import Data, load
+from jetpress.pipeline.data.loading import load
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.quantization import fake
@@ -27,10 +26,10 @@ from jetpress.pipeline.recipe.retraining import Retraining
 from jetpress.pipeline.recipe.sections.training import TrainConfig
 from jetpress.pipeline.store.artifact import Checkpoint, OnnxModel
 from jetpress.pipeline.store.facts.network import Rounding
-from jetpress.pipeline.training import resume
-from jetpress.pipeline.training.distill import Teacher, taught_by
+from jetpress.pipeline.training.distill import taught_by
 from jetpress.pipeline.training.evaluate import evaluate
 from jetpress.pipeline.training.fit import Fit, finish, fit
+from jetpress.pipeline.training.slower import at_a_rate_it_bears
 from jetpress.pipeline.training.torchrun import joint
 
 
@@ -67,7 +66,12 @@ def qat(
         before = evaluate(network, data.validation, f"{grids.numbers.title}, before training")
         say(f"    validation {before:.2f} in {grids.numbers.title} before training")
         taught = taught_by(teacher, config.distillation)
-        fitted, rate = _fitted(network, data, config.training, taught, before, draft / "state")
+
+        def train(how: TrainConfig, name: str) -> Fit:
+            state = draft / "state" / name
+            return fit(network, data, how, state=state, what="QAT", teacher=taught, start=before)
+
+        fitted, rate = at_a_rate_it_bears(network, config.training, train)
     network.masks = {}
     rounded = len(grids.weights), len(grids.activations)
     facts = replace(
@@ -76,33 +80,6 @@ def qat(
         rounding=Rounding(before, rate, *rounded, tuple(grids.unknown)),
     )
     return finish(network, fitted, draft, facts)
-
-
-def _fitted(
-    network: Network, data: Data, asked: TrainConfig, teacher: Teacher | None, before: float, state: Path
-) -> tuple[Fit, float]:
-    """Train at the rate asked for, and at a tenth of it where no epoch was better than the start.
-
-    BatchNorm keeps its statistics here, so nothing scales a step down: a tenth of a rate that fine-tuning took well
-    was far too large for two networks of four (studies/log/pruned-int8.md, studies/log/qat.md), and which ones
-    cannot be seen before.
-    """
-    begun = resume.copy(network.module.state_dict())
-
-    def at(rate: float, name: str) -> Fit:
-        slower = replace(asked, learning_rate=rate)
-        return fit(network, data, slower, state=state / name, what="QAT", teacher=teacher, start=before)
-
-    rate = asked.learning_rate
-    try:
-        fitted, why = at(rate, "first"), "no epoch was better than the start"
-        if fitted.training.best_epoch:
-            return fitted, rate
-    except StageError as error:
-        why = str(error)
-    say(f"    {why}: once more at a learning rate of {rate / 10:g}")
-    network.module.load_state_dict(begun)
-    return at(rate / 10, "second"), rate / 10
 
 
 def grids_of(network: Network, folded: Checkpoint, exported: OnnxModel, quantized: OnnxModel) -> fake.Grids:

@@ -210,7 +210,7 @@ def _epoch(
     """One pass over the training data: mean loss, last learning rate, images per second."""
     part, count, seen, began = ranks.part(), steps(data.train), 0, time.monotonic()
     torch.manual_seed(mix(network.seed, epoch, *[part.rank][: part.rank]))  # dropout
-    training_mode(trained)
+    training_mode(trained, frozen=bool(settings.freeze_batchnorm))
     total = torch.zeros((), dtype=torch.float64, device=device())
     loss = rate = speed = 0.0
     every = CHECK_EVERY if torch.cuda.is_available() else 1

@@ -16,16 +16,17 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 RANDOM = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, StochasticDepth)
 
 
-def training_mode(module: nn.Module) -> None:
-    """As ``train()``; a BatchNorm whose weights are frozen keeps its statistics too."""
+def training_mode(module: nn.Module, *, frozen: bool = False) -> None:
+    """As ``train()``; a BatchNorm whose weights are frozen keeps its statistics too, and with ``frozen`` each does."""
     module.train()
     for part in module.modules():
-        if isinstance(part, NORMS) and part.affine and not part.weight.requires_grad:
+        if isinstance(part, NORMS) and (frozen or (part.affine and not part.weight.requires_grad)):
             part.eval()
     for graph, nodes in _graphs(module):
         for node in nodes:
             weight = bound(node)["weight"]
-            if isinstance(weight, fx.Node) and not graph.get_parameter(str(weight.target)).requires_grad:
+            fixed = isinstance(weight, fx.Node) and not graph.get_parameter(str(weight.target)).requires_grad
+            if frozen or fixed:
                 set_argument(node, "training", value=False)
         graph.recompile()
 

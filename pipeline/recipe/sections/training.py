@@ -71,6 +71,8 @@ class TrainConfig(Section):
     """The same bits on the same GPU, some operators slower; see docs/determinism.md. A CPU always gives them."""
     sync_batchnorm: bool = False
     """With several GPUs: BatchNorm's statistics are those of the whole batch, not of each GPU's share."""
+    freeze_batchnorm: bool | None = False
+    """BatchNorm computes with the statistics that it holds, in training too, and keeps them; scale and shift learn."""
     stop_at: float | None = None
     """Points on the validation split at which training may stop: when two epochs in a row reach them. It also stops
     when they are out of reach. None: every epoch is trained."""
@@ -119,6 +121,9 @@ class FinetuneConfig(RetrainConfig):
     """As in ``train``, for fine-tuning alone."""
     compile: Inherited[bool] = None
     sync_batchnorm: Inherited[bool] = None
+    freeze_batchnorm: bool | None = None
+    """As in ``train``. None: if the network is better for certain with the statistics that it holds than with new ones,
+    as it may be where ``prune.reconstruct`` fitted it."""
     trainer: Inherited[str] = None
     stop_margin: NotNegative | None = None
     """Stop early: when two epochs in a row are this many points better than ``accuracy_drop`` asks for, or when that

@@ -49,6 +49,7 @@ TRAIN = TrainConfig(
     compile=True,
     deterministic=True,
     sync_batchnorm=True,
+    freeze_batchnorm=True,
     stop_at=90,
     trainer="my.py:train",
 )
@@ -76,6 +77,7 @@ def test_rounding_inherits_the_optimizer_and_no_augmentation() -> None:
         "freeze",
         "compile",
         "sync_batchnorm",
+        "freeze_batchnorm",
         "stop_at",
         "trainer",
     )
@@ -99,6 +101,9 @@ def test_what_is_decided_is_written_down_in_full() -> None:
     decided = as_decided(FinetuneConfig(), tuned.training)
     open_ = {one.name for one in fields(decided) if getattr(decided, one.name) is None}
     assert open_ == {"stop_margin", "accuracy_drop", "teacher"}
+    undecided = finetuning(FinetuneConfig(), TrainConfig()).training
+    assert undecided.freeze_batchnorm is None  # until the network is there
+    assert finetuning(FinetuneConfig(freeze_batchnorm=False), TRAIN).training.freeze_batchnorm is False
     assert finetuning(decided, TrainConfig()) == tuned
     rounded = with_rounding(QatConfig(), tuned.training)
     again = as_decided(QatConfig(), rounded.training)

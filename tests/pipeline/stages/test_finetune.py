@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from jetpress.deploy.errors import RecipeError
+from jetpress.deploy.errors import RecipeError, StageError
 from jetpress.pipeline.data.loading import load
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.channels import analyse, cut
@@ -65,23 +65,54 @@ def test_recalibration_then_training_recovers_the_accuracy(dense: Checkpoint, tm
         assert not network.module.get_parameter(name)[~mask].any()
 
 
-def test_statistics_that_make_it_worse_are_not_kept(
-    dense: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As where layers were fitted after a cut, with the statistics that there were."""
+@pytest.fixture
+def spoilt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """New statistics are worse than old ones, as where layers were fitted after a cut."""
 
-    def spoilt(network: models.Network, _: object) -> None:
+    def recalibrate(network: models.Network, _: object) -> None:
         for name, buffer in network.module.named_buffers():
             if name.endswith("running_var"):
                 buffer.fill_(1e6)
 
-    monkeypatch.setattr(finetune, "recalibrate", spoilt)
+    monkeypatch.setattr(finetune, "recalibrate", recalibrate)
+
+
+@pytest.mark.usefixtures("spoilt")
+def test_statistics_that_make_it_worse_are_not_kept(dense: Checkpoint, tmp_path: Path) -> None:
     hurt = damage(dense, tmp_path, 0.1)
     made = retrained(replace(CONFIG, epochs=0), hurt, dense, small.draft(tmp_path, "tuned"))
     assert made.facts.recovery.after_recalibration < made.facts.recovery.after_pruning
     assert made.facts.validation == made.facts.recovery.after_pruning
     one, two = models.load(hurt).module.state_dict(), models.load(made).module.state_dict()
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.usefixtures("spoilt")
+@pytest.mark.parametrize("asked", [None, True, False])
+def test_statistics_that_were_fitted_stay_in_training(
+    dense: Checkpoint, tmp_path: Path, asked: bool | None
+) -> None:
+    hurt = damage(dense, tmp_path, 0.1)
+    config = replace(CONFIG, learning_rate=0.002, freeze_batchnorm=asked)
+    made = retrained(config, hurt, dense, small.draft(tmp_path, "tuned"))
+    one, two = models.load(hurt).module, models.load(made).module
+    kept = [torch.equal(one.get_buffer(f"bn1.running_{name}"), two.get_buffer(f"bn1.running_{name}"))
+            for name in ("mean", "var")]  # fmt: skip
+    assert kept == [asked is not False] * 2
+    assert not torch.equal(one.get_parameter("bn1.weight"), two.get_parameter("bn1.weight"))
+
+
+def test_a_rate_that_ruins_the_network_is_lowered(
+    dense: Checkpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hurt = damage(dense, tmp_path, 0.8)
+    for rate, lower in ((0.2, False), (1e4, True)):
+        far = replace(CONFIG, epochs=1, learning_rate=rate)
+        made = retrained(far, hurt, dense, small.draft(tmp_path, f"at {rate}"))
+        assert ("once more" in capsys.readouterr().err) == lower
+        assert made.facts.validation >= made.facts.recovery.after_recalibration
+    with pytest.raises(StageError, match="diverged"):
+        retrained(replace(CONFIG, learning_rate=1e30), hurt, dense, small.draft(tmp_path, "nan"))
 
 
 def test_no_epochs_recalibrate_only(dense: Checkpoint, tmp_path: Path) -> None:

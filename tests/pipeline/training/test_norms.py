@@ -71,6 +71,21 @@ def test_frozen_weights_keep_their_statistics(network: nn.Module, frozen: bool) 
     assert torch.equal(statistics(network)[0], before[0]) == frozen
 
 
+def test_all_statistics_are_kept_while_scale_and_shift_learn(network: nn.Module) -> None:
+    before, images = statistics(network), torch.randn(4, 3, 8, 8) + 1
+    norms.training_mode(network, frozen=True)
+    assert network.training
+    network(images).square().sum().backward()
+    assert all(torch.equal(a, b) for a, b in zip(statistics(network), before, strict=True))
+    for name in ("norm.weight", "norm.bias"):
+        gradient = network.get_parameter(name).grad
+        assert gradient is not None
+        assert gradient.abs().sum() > 0
+    norms.training_mode(network)
+    network(images)
+    assert not torch.equal(statistics(network)[0], before[0])
+
+
 def test_a_batch_is_normalised_by_itself_and_leaves_nothing(network: nn.Module) -> None:
     images = torch.randn(4, 3, 8, 8) + 1
     before, plain = statistics(network), network(images)

@@ -1,0 +1,40 @@
+"""Training from weights that are good already, at a rate that they bear."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from jetpress.deploy.console import say
+from jetpress.deploy.errors import StageError
+from jetpress.pipeline.network.models import Network
+from jetpress.pipeline.recipe.sections.training import TrainConfig
+from jetpress.pipeline.training import resume
+from jetpress.pipeline.training.fit import Fit
+
+Training = Callable[[TrainConfig, str], Fit]
+"""Trains the network, in a folder of this name."""
+
+SLOWER = 10.0
+
+
+def at_a_rate_it_bears(network: Network, asked: TrainConfig, train: Training) -> tuple[Fit, float]:
+    """Train at the rate asked for, and at a tenth of it where no epoch was better than the start; and that rate.
+
+    A rate that is usual after a cut ruins a network whose layers were fitted, and one that rounds its numbers: which
+    ones cannot be seen before (studies/log/recovery.md, studies/log/pruned-int8.md, studies/log/qat.md).
+
+    Raises:
+        StageError: the loss became NaN or infinite at the lower rate, too.
+    """
+    begun = resume.copy(network.module.state_dict())
+    try:
+        fitted, why = train(asked, "first"), "no epoch was better than the start"
+        if fitted.training.best_epoch or asked.trainer is not None:
+            return fitted, asked.learning_rate
+    except StageError as error:
+        why = str(error)
+    rate = asked.learning_rate / SLOWER
+    say(f"    {why}: once more at a learning rate of {rate:g}")
+    network.module.load_state_dict(begun)
+    return train(replace(asked, learning_rate=rate), "second"), rate
