@@ -52,7 +52,7 @@ class Tuned:
     recalibrated: float
     """With BatchNorm's statistics measured anew, before anything was trained."""
     best_epoch: int
-    """Counted from 1; 0: no epoch was better than recalibration."""
+    """Counted from 1; 0: no epoch was better than the start."""
     curve: tuple[Epoch, ...]
     """Loss, learning rate and points of each epoch."""
 
@@ -77,7 +77,9 @@ def fine_tune(
 ) -> Tuned:
     """Recover what pruning or masking took: BatchNorm measured anew, then jetpress's own training at a low rate.
 
-    The best epoch on the validation data is kept. On a GPU where there is one. Equal seeds give equal bits on a CPU.
+    A network whose layers were fitted may be better as it is: then BatchNorm keeps its statistics, in training too
+    (``freeze_batchnorm``). The best epoch on the validation data is kept; where none is better than the start, it is
+    trained once more at a tenth of the rate. On a GPU where there is one. Equal seeds give equal bits on a CPU.
 
     Args:
         model: a module, or what :func:`prune` or :func:`sparsify` gave (its masks are held). It stays as it is.

@@ -81,9 +81,7 @@ def recover(
     recalibrate(network, data)
     free = judged(network, data.validation, "after recalibration")
     say(f"    validation {before.points:.2f} after pruning, {free.points:.2f} with BatchNorm recalibrated")
-    if (
-        before.points > free.points
-    ):  # layers that were fitted after the cut have the statistics that they need
+    if before.points > free.points:  # layers that were fitted have the statistics that they need
         network.module.load_state_dict(as_it_came)
     start = max(before.points, free.points)
     fitted = Fit(start, Training(0, (), "", ""))
@@ -96,7 +94,8 @@ def recover(
             folder = state / name
             return fit(network, data, how, state=folder, what="fine-tuning", teacher=teacher, start=start)
 
-        fitted, _ = at_a_rate_it_bears(network, how, train)
+        lost = dense is None or start < dense
+        fitted = at_a_rate_it_bears(network, how, train)[0] if lost else train(how, "first")
     return fitted, Recovery(before.points, free.points)
 
 

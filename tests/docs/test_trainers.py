@@ -48,6 +48,12 @@ def test_a_plain_loop_and_masks(names: dict[str, Any], tmp_path: Path) -> None:
     exec(EXAMPLES["A plain loop"], names)
     assert names["made"].equality
     assert (tmp_path / "slim.onnx").is_file()
+    exec(EXAMPLES["Small batches"], names)
+    kept = names["slim"].module.state_dict()
+    mean = {name: value.clone() for name, value in kept.items() if name.endswith("running_mean")}
+    names["slim"].module(names["images"])
+    assert mean
+    assert all(torch.equal(value, kept[name]) for name, value in mean.items())
     exec(EXAMPLES["2:4 in any loop"], names)
     assert names["sparse"].report.eligible
     names["sparse"].masks.check(names["plain"])

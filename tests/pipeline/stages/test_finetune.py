@@ -92,7 +92,7 @@ def test_statistics_that_make_it_worse_are_not_kept(dense: Checkpoint, tmp_path:
 def test_statistics_that_were_fitted_stay_in_training(
     dense: Checkpoint, tmp_path: Path, asked: bool | None
 ) -> None:
-    hurt = damage(dense, tmp_path, 0.1)
+    hurt = damage(dense, tmp_path, 0.4)
     config = replace(CONFIG, learning_rate=0.002, freeze_batchnorm=asked)
     made = retrained(config, hurt, dense, small.draft(tmp_path, "tuned"))
     one, two = models.load(hurt).module, models.load(made).module
