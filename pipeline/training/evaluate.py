@@ -121,17 +121,23 @@ def judged(network: Network, split: Split, what: str, see: Callable[[object], No
     home = next((p.device for p in module.parameters()), place)
     module.to(place).eval()
     part, seen = ranks.part() if by.mean else ranks.ALONE, list[Any]()
+    broken = torch.zeros((), device=place)
     with progress(what, len(split)) as line, torch.no_grad():
         for inputs, target in batches(split, part=part):
             outputs = module(*to_device(inputs, place))
             if not all(t.isfinite().all() for t in outputs_of(outputs) if t.is_floating_point()):
-                raise StageError(
-                    "the network's output is NaN or infinite", "lower the learning rate, or check weights"
-                )
+                broken += 1
+                break
             seen += by.shown(outputs, to_device(target, place))
             see(outputs)
             line.step(amount=len(inputs[0]) * part.world)
     module.to(home)
+    if part.world > 1:
+        ranks.total(broken)  # all raise, or none
+    if broken:
+        raise StageError(
+            "the network's output is NaN or infinite", "lower the learning rate, or check weights"
+        )
     if part.world > 1:
         total = ranks.total(torch.tensor(sum(seen), dtype=torch.float64, device=place))
         return Result(by, seen, total.item() / len(split), len(split))

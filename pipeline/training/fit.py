@@ -208,7 +208,7 @@ def _epoch(
     what: str,
 ) -> tuple[float, float, float]:
     """One pass over the training data: mean loss, last learning rate, images per second."""
-    part, count, seen, began = ranks.part(), steps(data.train), 0, time.monotonic()
+    part, count, size, began = ranks.part(), steps(data.train), step_size(data.train), time.monotonic()
     torch.manual_seed(mix(network.seed, epoch, *[part.rank][: part.rank]))  # dropout
     training_mode(trained, frozen=bool(settings.freeze_batchnorm))
     total = torch.zeros((), dtype=torch.float64, device=device())
@@ -218,15 +218,13 @@ def _epoch(
         for step, (inputs, target) in enumerate(batches(data.train, epoch, part)):
             rate = settings.learning_rate * factor(settings, epoch * count + step, count)
             total += learn(inputs, target, rate, mix(network.seed, epoch, step))
-            seen += len(inputs[0])
             unseen = step % every + 1
             if unseen == every or step + 1 == count:
-                loss = total.item() / seen
+                seen = (step + 1) * size
+                loss = ranks.total(total.clone()).item() / seen  # of all processes: all go on, or none
                 _must_be_finite(loss, f"in epoch {epoch + 1} within {step + 1} steps")
-                speed = part.world * seen / (time.monotonic() - began)
+                speed = seen / (time.monotonic() - began)
                 line.step(_shown(loss, rate, speed), unseen)
-    if part.world > 1:
-        loss = ranks.total(total).item() / (count * step_size(data.train))
     return loss, rate, speed
 
 

@@ -33,7 +33,7 @@ def at_a_rate_it_bears(network: Network, asked: TrainConfig, train: Training) ->
         if fitted.training.best_epoch or asked.trainer is not None:
             return fitted, asked.learning_rate
     except StageError as error:
-        why = str(error)
+        why = error.what
     rate = asked.learning_rate / SLOWER
     say(f"    {why}: once more at a learning rate of {rate:g}")
     network.module.load_state_dict(begun)

@@ -1,6 +1,6 @@
 """What the processes of `test_torchrun.py` do: train, once more towards pruning, mask half of the weights, fine-tune.
 
-    torchrun --nproc-per-node=2 -m tests.pipeline.crew FOLDER [kill EPOCH | differ | int8]
+    torchrun --nproc-per-node=2 -m tests.pipeline.crew FOLDER [kill EPOCH | differ | diverge | int8]
 
 Rank 0 writes the facts of what was made to FOLDER/made.json.
 """
@@ -108,12 +108,26 @@ def differ() -> None:
     models.load = other
 
 
+def diverge() -> None:
+    """This rank alone sees a loss that is no number, at the rate that fine-tuning is asked for."""
+    make = fit.learner
+
+    def learner(network: Any, data: Any, settings: TrainConfig, *rest: Any) -> Any:
+        learn = make(network, data, settings, *rest)
+        broken = settings.learning_rate == FINETUNE.learning_rate
+        return lambda *step: learn(*step) * (torch.nan if broken else 1.0)
+
+    fit.learner = learner
+
+
 def main(folder: str, *action: str) -> int:
     if torchrun.rank() > 0:
         if action[:1] == ("kill",):
             die_in(int(action[1]))
         if action[:1] == ("differ",):
             differ()
+        if action[:1] == ("diverge",):
+            diverge()
         return torchrun.serve()
     try:
         with torchrun.leading():

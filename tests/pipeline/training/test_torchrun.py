@@ -136,6 +136,16 @@ def test_a_killed_rank_ends_the_run_with_a_message_and_the_run_goes_on(
     assert all(torch.equal(tensor, again[name]) for name, tensor in weights(two).items())
 
 
+def test_a_loss_that_is_no_number_on_one_rank_is_so_for_all(tmp_path: Path) -> None:
+    """Both begin once more at a tenth of the rate; one that went on would wait for ever."""
+    codes = together(tmp_path, "diverge")
+    assert [code for code, _ in codes] == [0, 0], codes
+    assert "the training diverged: once more at a learning rate of 0.001" in codes[0][1]
+    rates = [epoch["learning_rate"] for epoch in made(tmp_path)["tuned"]["training"]["curve"]]
+    assert len(rates) == 3
+    assert max(rates) <= 0.001
+
+
 def test_other_masks_on_another_rank_are_an_error(tmp_path: Path) -> None:
     (leader, said), (other, cried) = together(tmp_path, "differ")
     assert leader == other == 4
