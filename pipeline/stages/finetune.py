@@ -30,8 +30,8 @@ from jetpress.pipeline.training.torchrun import joint
 
 RECALIBRATION_STEPS = 64
 """Batches that BatchNorm's statistics are the mean of."""
-CERTAIN = 2.0
-"""Standard errors of the accuracy."""
+PART = 1 / 3
+"""Of the points lost that new statistics must cost for the old ones to be kept."""
 
 
 @joint
@@ -86,7 +86,7 @@ def recover(
     start = max(before.points, free.points)
     fitted = Fit(start, Training(0, (), "", ""))
     if config.training.epochs:
-        how = replace(config.training, freeze_batchnorm=_freezes(config.training, before, free))
+        how = replace(config.training, freeze_batchnorm=_freezes(config.training, before, free, dense))
         if config.may_lose is not None and dense is not None:
             how = replace(how, stop_at=min(dense - config.may_lose, 100.0))
 
@@ -99,14 +99,20 @@ def recover(
     return fitted, Recovery(before.points, free.points)
 
 
-def _freezes(asked: TrainConfig, before: Result, recalibrated: Result) -> bool:
-    """Whether BatchNorm keeps its statistics: if new ones are worse for certain (studies/log/recovery.md)."""
+def _freezes(asked: TrainConfig, before: Result, recalibrated: Result, dense: float | None) -> bool:
+    """Whether BatchNorm keeps its statistics (studies/log/recovery.md).
+
+    New ones would have to be worse beyond the error, and cost more than a part of what there is to win back: a network
+    that has much to learn learns it with the statistics of its batches, at a higher rate.
+    """
     if asked.freeze_batchnorm is not None:
         return asked.freeze_batchnorm
-    better = before.points - recalibrated.points > CERTAIN * before.error
-    if better:
-        say("    BatchNorm keeps its statistics: the weights were fitted to them")
-    return better
+    cost = before.points - recalibrated.points
+    lost = 0.0 if dense is None else dense - before.points
+    if cost <= max(before.error, PART * lost):
+        return False
+    say("    BatchNorm keeps its statistics: the weights were fitted to them")
+    return True
 
 
 def recalibrate(network: Network, data: Data) -> None:

@@ -122,8 +122,8 @@ class FinetuneConfig(RetrainConfig):
     compile: Inherited[bool] = None
     sync_batchnorm: Inherited[bool] = None
     freeze_batchnorm: bool | None = None
-    """As in ``train``. None: if the network is better for certain with the statistics that it holds than with new ones,
-    as it may be where ``prune.reconstruct`` fitted it."""
+    """As in ``train``. None: if new statistics would cost more than a third of what there is to win back, as they may
+    where ``prune.reconstruct`` fitted the network."""
     trainer: Inherited[str] = None
     stop_margin: NotNegative | None = None
     """Stop early: when two epochs in a row are this many points better than ``accuracy_drop`` asks for, or when that

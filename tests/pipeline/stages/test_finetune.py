@@ -20,6 +20,7 @@ from jetpress.pipeline.run import plan
 from jetpress.pipeline.stages import finetune, train
 from jetpress.pipeline.stages import source as baseline
 from jetpress.pipeline.store.artifact import Checkpoint
+from jetpress.pipeline.tasks.metric import Result, of_samples
 from jetpress.pipeline.training import distill, features
 from tests.pipeline import small
 
@@ -100,6 +101,26 @@ def test_statistics_that_were_fitted_stay_in_training(
             for name in ("mean", "var")]  # fmt: skip
     assert kept == [asked is not False] * 2
     assert not torch.equal(one.get_parameter("bn1.weight"), two.get_parameter("bn1.weight"))
+
+
+@pytest.mark.parametrize(
+    ("before", "recalibrated", "dense", "kept"),
+    [
+        (90.8, 87.8, 97.0, True),
+        (90.5, 89.0, 97.0, False),  # there is more to win back
+        (95.5, 94.3, 95.0, True),  # nothing is lost
+        (95.5, 95.0, 95.0, False),  # within the standard error, 0.85
+        (75.9, 75.9, 87.2, False),
+        (90.8, 87.8, None, True),
+    ],
+)
+def test_statistics_are_kept_where_new_ones_cost_a_part_of_what_was_lost(
+    before: float, recalibrated: float, dense: float | None, kept: bool
+) -> None:
+    percent = of_samples("percent", lambda *_: torch.zeros(1))
+    old, new = (Result(percent, (), points, 600) for points in (before, recalibrated))
+    assert finetune._freezes(TrainConfig(freeze_batchnorm=None), old, new, dense) == kept
+    assert finetune._freezes(TrainConfig(freeze_batchnorm=not kept), old, new, dense) != kept
 
 
 def test_a_rate_that_ruins_the_network_is_lowered(
