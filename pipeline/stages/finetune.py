@@ -94,8 +94,7 @@ def recover(
             folder = state / name
             return fit(network, data, how, state=folder, what="fine-tuning", teacher=teacher, start=start)
 
-        lost = dense is None or start < dense
-        fitted = at_a_rate_it_bears(network, how, train)[0] if lost else train(how, "first")
+        fitted, _ = at_a_rate_it_bears(network, how, train, worth=dense is None or start < dense)
     return fitted, Recovery(before.points, free.points)
 
 

@@ -18,11 +18,22 @@ Training = Callable[[TrainConfig, str], Fit]
 SLOWER = 10.0
 
 
-def at_a_rate_it_bears(network: Network, asked: TrainConfig, train: Training) -> tuple[Fit, float]:
-    """Train at the rate asked for, and at a tenth of it where no epoch was better than the start; and that rate.
+def at_a_rate_it_bears(
+    network: Network, asked: TrainConfig, train: Training, *, worth: bool = True
+) -> tuple[Fit, float]:
+    """Train at the rate asked for, and at a tenth of it where that diverges or no epoch is better than the start.
 
     A rate that is usual after a cut ruins a network whose layers were fitted, and one that rounds its numbers: which
     ones cannot be seen before (studies/log/recovery.md, studies/log/pruned-int8.md, studies/log/qat.md).
+
+    Args:
+        network: in place.
+        asked: how.
+        train: does it.
+        worth: whether an epoch that is better than the start is worth a second training.
+
+    Returns:
+        what it came to, and the learning rate
 
     Raises:
         StageError: the loss became NaN or infinite at the lower rate, too.
@@ -30,7 +41,7 @@ def at_a_rate_it_bears(network: Network, asked: TrainConfig, train: Training) ->
     begun = resume.copy(network.module.state_dict())
     try:
         fitted, why = train(asked, "first"), "no epoch was better than the start"
-        if fitted.training.best_epoch or asked.trainer is not None:
+        if fitted.training.best_epoch or asked.trainer is not None or not worth:
             return fitted, asked.learning_rate
     except StageError as error:
         why = error.what
