@@ -133,7 +133,7 @@ def test_a_rate_that_ruins_the_network_is_lowered(
         assert ("once more" in capsys.readouterr().err) == lower
         assert made.facts.validation >= made.facts.recovery.after_recalibration
     whole = Checkpoint(hurt.path, replace(hurt.facts, dense_validation=0.0))  # nothing was lost
-    made = retrained(far, whole, dense, small.draft(tmp_path, "nothing lost"))
+    assert retrained(far, whole, dense, small.draft(tmp_path, "nothing lost")).facts.validation > 0
     assert "diverged: once more" in capsys.readouterr().err
     with pytest.raises(StageError, match="diverged"):
         retrained(replace(CONFIG, learning_rate=1e30), hurt, dense, small.draft(tmp_path, "nan"))
