@@ -111,9 +111,16 @@ def restore(path: str) -> None:
 
 
 def free(seconds: float) -> None:
-    """Wait until nobody holds them: the watchdog of a runner that was killed brings them back, and keeps the lock."""
-    path = os.path.join(os.path.expanduser(FOLDER), LOCK)
+    """Wait until nobody holds them: the watchdog of a runner that was killed brings them back, and keeps the lock.
+
+    A Ctrl-C between two of our lines ends no block of our own before this: then they are brought back here.
+    """
+    folder = os.path.expanduser(FOLDER)
+    path, lease = os.path.join(folder, LOCK), os.path.join(folder, LEASE)
     if not os.path.exists(path):
+        return
+    if os.path.exists(lease) and _read(lease).pid == os.getpid():
+        restore(lease)
         return
     end = time.monotonic() + seconds
     with open(path, "a") as gate:

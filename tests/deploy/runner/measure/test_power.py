@@ -14,7 +14,7 @@ import pytest
 
 from jetpress.deploy.pack import pack
 from jetpress.deploy.runner.__main__ import main
-from jetpress.deploy.runner.board import power_modes
+from jetpress.deploy.runner.board import clocks, power_modes
 from jetpress.deploy.runner.board.identity import Board
 from jetpress.deploy.runner.measure import power, power_plot
 from tests.deploy import power_board
@@ -132,6 +132,23 @@ def test_clocks_and_then_the_mode_of_before_come_back_however_it_ends(
     until(lambda: calls.read_text().splitlines() == told, 30)
     assert (calls.read_text().splitlines(), mode(board)) == (told, "15W")
     assert until(lambda: not (Path.home() / ".jetpress/power-mode.json").exists())
+
+
+def test_clocks_come_back_first_where_a_ctrl_c_left_their_block_open(board: Path) -> None:
+    """Between `__enter__` and the body there is a line that a signal can hit; it once took the mode a minute."""
+    seen = Board(str(board))
+    slow = power_modes.modes(seen)[-1]
+    held = clocks.locked(seen, wanted=True)
+    with pytest.raises(KeyboardInterrupt), power_modes.kept(seen):
+        power_modes.enter(seen, slow)
+        held.__enter__()
+        raise KeyboardInterrupt
+    told = ["mode 7W", "clocks --store", "clocks highest", "clocks --restore", "mode 15W"]
+    assert (board / "calls").read_text().splitlines() == told
+    held.__exit__(None, None, None)
+    assert (board / "calls").read_text().splitlines() == told
+    with clocks.locked(seen, wanted=True) as locked:
+        assert locked
 
 
 def test_the_board_restarts_for_the_mode_of_before(board: Path, capsys: pytest.CaptureFixture[str]) -> None:
