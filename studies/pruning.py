@@ -21,7 +21,7 @@ import re
 import shutil
 import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -117,7 +117,7 @@ def peer(tool: str, plan: Plan, out: Path, share: float, multiple: int, ignore: 
         judged = data.validation.subset(torch.arange(0, len(data.validation), 3))
 
         def score(module: Any) -> float:
-            return evaluate(Network(module, network.model, network.data), judged, "score")
+            return evaluate(replace(network, module=module), judged, "score")
 
         some = [batch for _, batch in zip(range(peers.BATCHES), batches(data.train, 0), strict=False)]
         out.mkdir(parents=True, exist_ok=True)
