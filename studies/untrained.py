@@ -10,7 +10,7 @@ For each network and share of the multiply-adds: the smallest filters of every l
 they were measured to lose (`measured`, channels in the order of `l2` and of `obs`); each as it is cut, with BatchNorm's
 statistics measured anew, and with every layer fitted to what it gave before (`prune.reconstruct`); beside them
 FLAP-like and torch-pruning. Accuracy in percent on test images, all methods on the same ones. `--fitted` leaves out
-what ours gives as it is cut.
+what ours gives as it is cut, `--free` cuts without an image, too.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+import jetpress
 from jetpress.benchmarks.ratio import compare
 from jetpress.pipeline.engine.contents import write_inputs
 from jetpress.pipeline.functions.latency import bench_of
@@ -113,6 +114,8 @@ class Study:
         for share in self.asked.macs:
             for method in self.asked.ways:
                 yield self.ours(method, share)
+                if self.asked.free:
+                    yield self.free(method, share)
             yield self.peer("FLAP-like, constants only", share, flap)
             if self.asked.peer:
                 yield self.peer("torch-pruning", share, self._torch_pruning)
@@ -147,6 +150,19 @@ class Study:
         fitted(self.dense, module, steps[-1], (self.images,))
         spent += search.seconds + time.process_time() - began
         point = Point(self.name, method, self.left(module), before, anew, self.accuracy(module), spent)
+        return self._kept(point, module)
+
+    def free(self, method: str, share: float) -> Point:
+        """The same row without an image."""
+        began = time.process_time()
+        scope, criterion = WAYS[method]
+        multiple = self.asked.multiple
+        how = {"macs": share, "scope": scope, "criterion": criterion, "channel_multiple": multiple}
+        module = jetpress.prune(self.dense, self.images[:1], **how).module
+        spent = time.process_time() - began
+        point = Point(
+            self.name, f"{method}, no images", self.left(module), None, None, self.accuracy(module), spent
+        )
         return self._kept(point, module)
 
     def peer(
@@ -208,6 +224,7 @@ def main() -> None:
     parser.add_argument("--ways", nargs="*", choices=list(WAYS), default=list(WAYS))
     parser.add_argument("--weights", type=Path, help="of vit")
     parser.add_argument("--fitted", action="store_true")
+    parser.add_argument("--free", action="store_true", help="each also without an image")
     parser.add_argument("--peer", action="store_true")
     parser.add_argument("--timed", action="store_true", help="engines of all, on this machine's processor")
     parser.add_argument("--out", type=Path, help="JSON of all points")

@@ -92,7 +92,7 @@ def configured(how: Mapping[str, Any], **also: object) -> PruneConfig:
         name: how.get(name, DEFAULTS[name]) for name in Cutting.__annotations__ if name not in IN_MEMORY
     }
     if values["reconstruct"] is None:
-        values["reconstruct"] = how.get("batches") is not None
+        values["reconstruct"] = True  # where that can be done
     values |= {"ignore": list(values["ignore"]), "limits": dict(values["limits"] or {}), **also}
     try:
         return _adapter().validate_json(json.dumps(values, default=str), strict=True)

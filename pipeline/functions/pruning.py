@@ -23,9 +23,10 @@ from jetpress.pipeline.functions.pruned import Cut, Pruned, Size, names_of
 from jetpress.pipeline.network import models
 from jetpress.pipeline.network.channels import ChannelGraph, Step, analyse, copied
 from jetpress.pipeline.network.channels.modes import batched, evaluating
-from jetpress.pipeline.pruning.apply import cut_out, fitted, proposed, recorded
+from jetpress.pipeline.pruning.apply import cut_out, fitted, kept_by, proposed, recorded
 from jetpress.pipeline.pruning.criteria import CRITERIA, Scores, scores
 from jetpress.pipeline.pruning.curves import Curves
+from jetpress.pipeline.pruning.imagined import Imagined, imagined
 from jetpress.pipeline.pruning.judged import judged
 from jetpress.pipeline.pruning.reduction import Reduction
 from jetpress.pipeline.pruning.statistics import BATCHES
@@ -34,6 +35,11 @@ from jetpress.pipeline.store.facts.network import Pruning
 
 if TYPE_CHECKING:
     from jetpress.pipeline.functions.latency import Clock
+
+NOISE = (
+    "no batches were given: the weights that stay were fitted on noise, by the statistics of BatchNorm; some hundred "
+    "images are better"
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,8 @@ class Shown:
     seed: int
     must_fit: bool = False
     """Weights are to be fitted, not only where that can be done."""
+    needed: str = ""
+    """What cannot be done without batches, in words."""
 
 
 @spelled
@@ -67,7 +75,7 @@ def prune(
             with ``batches`` ``obs`` (Hassibi et al., 1993), ``activation`` (Molchanov et al., 2017) and ``apoz`` (Hu
             et al., 2016); with ``loss`` too ``taylor`` (Molchanov et al., 2019) and ``fisher`` (Theis et al., 2018).
         scope: how much each layer gives up: ``uniform``, the same share; ``global``, by one ranking; ``isomorphic``, by
-            one of each kind of layer (Fang et al., 2024); ``measured``, by what it loses and saves: needs ``batches``.
+            one of each kind of layer (Fang et al., 2024); ``measured``, by what it loses and saves on ``batches``.
         blocks: ``measured`` only: whole residual blocks may go.
         channel_multiple: surviving channel counts are multiples of this: 8 fills tensor cores in FP16, 32 in INT8.
         ignore: shell patterns of parameters whose layers keep all their channels.
@@ -75,8 +83,9 @@ def prune(
         batches: of training data, the first 8 of them: inputs (a tensor or several), or pairs of inputs and target.
         loss: what the network returned and the target -> a scalar.
         sensitivity_images: ``measured`` only: samples that are looked at.
-        reconstruct: layers are fitted by least squares to what they gave before on ``batches``. None: where there are
-            any, and the network can be traced at any batch size.
+        reconstruct: layers are fitted by least squares to what they gave before on ``batches``. None: where that can be
+            done. Without batches noise stands in, through the statistics of BatchNorm, where those were trained (Nagel
+            et al., 2019); criteria and scopes that look at inputs look at that, too.
         seed: of ``random``.
 
     Returns:
@@ -112,24 +121,30 @@ def shown(config: PruneConfig, how: Cutting) -> Shown:
         RecipeError: there is none, or no loss.
     """
     batches, loss, seed = how.get("batches"), how.get("loss"), how.get("seed", 0)
-    wanted = CRITERIA[config.criterion].data
-    need = f"criterion={config.criterion!r}" if wanted else "scope='measured'"
-    if not wanted and config.scope != "measured":
-        if not config.reconstruct:
-            return Shown((), loss, seed)
-        need = "reconstruct=True"
+    wanted, must_fit = CRITERIA[config.criterion].data, how.get("reconstruct") is True
+    need = "reconstruct=True" * must_fit
+    if wanted or config.scope == "measured":
+        need = f"criterion={config.criterion!r}" if wanted else "scope='measured'"
+    if batches is None and wanted != "gradients":  # noise stands in, where it can
+        return Shown((), loss, seed, must_fit, need)
+    if not need and not config.reconstruct:
+        return Shown((), loss, seed)
     if wanted == "gradients" and loss is None:
         raise RecipeError(
             f"{need} looks at the gradients of a loss", "give loss=..., for example F.cross_entropy"
         )
     taken = tuple(_batch(one) for one in islice(batches, BATCHES)) if batches is not None else ()
     if not taken:
-        raise RecipeError(
-            f"{need} looks at data", "give batches=..., for example the loader of the training data"
-        )
+        raise _no_data(need or "reconstruct=True")
     if wanted == "gradients" and any(target is None for _, target in taken):
         raise RecipeError(f"{need} needs targets", "give batches of pairs (inputs, target)")
-    return Shown(taken, loss, seed, must_fit=how.get("reconstruct") is True)
+    return Shown(taken, loss, seed, must_fit)
+
+
+def _no_data(need: str, why: str = "") -> RecipeError:
+    return RecipeError(
+        f"{need} looks at data", f"give batches=..., for example the loader of the training data{why}"
+    )
 
 
 def _batch(one: object) -> Batch:
@@ -160,12 +175,14 @@ def pruned(
     _refuse_idle_patterns(config, network.module)
     _refuse_other_inputs(data, inputs)
     graph = analyse(network.module, inputs)
+    noise = _noise(config, network.module, inputs, data)
+    time, found, notes = None, None, (*network.notes, *_apart(data))
+    data = replace(data, batches=tuple((one, None) for one in noise.batches)) if noise else data
     ranked, curves = _judged(config, network, graph, data)
     history = earlier.history if earlier else ()
     reduction = Reduction.over(graph, config, ranked, curves, history)
     whole = earlier.pruning.whole if earlier else reduction.costs()
     original = earlier.original if earlier else outline(network.module)
-    time, found, notes = None, None, network.notes
     if clock is not None:
         before_now = earlier.pruning.time if earlier else None
         time, found = clock.chosen(original, network.module, inputs, reduction, whole, before_now)
@@ -173,21 +190,40 @@ def pruned(
     shapes, before = network.shapes, _size(network.module, inputs)
     smaller, steps, cut_now = network.module, list[Step](), Pruning()
     if found.removal or found.blocks:
-        dense = copied(network.module) if config.reconstruct else None
+        dense = copied(network.module) if config.reconstruct and data.batches else None
         smaller, steps, cut_now = cut_out(network.module, inputs, graph, found)
         if dense is not None:
-            notes += _fitted(dense, smaller, steps[-1], data)
+            notes += _fitted(dense, smaller, steps[-1], data, settles=noise is None)
+    if noise:
+        noise.end(smaller, kept_by(steps[-1]) if steps else {})
+        notes += (NOISE,) * bool(steps)
     return Pruned(
         module=network.back(smaller),
         pruning=replace(recorded(reduction, found, cut_now, whole), time=time),
         dense=earlier.dense if earlier else before,
         size=_size(smaller, inputs) if steps else before,
-        notes=(*notes, *_apart(data)),
+        notes=notes,
         history=(*history, *steps),
         original=original,
         inputs=inputs,
         last=Cut(tuple(steps), shapes, names_of(module), network.parts),  # type: ignore[arg-type]
     )
+
+
+def _noise(
+    config: PruneConfig, module: nn.Module, inputs: tuple[Tensor, ...], data: Shown
+) -> Imagined | None:
+    """What stands in for batches where there are none.
+
+    Raises:
+        RecipeError: they are needed, and nothing can.
+    """
+    if data.batches or not (config.reconstruct or data.needed):
+        return None
+    found = imagined(module, inputs, data.seed)
+    if data.needed and not found:
+        raise _no_data(data.needed, "; noise stands in only for a network with trained BatchNorm")
+    return found
 
 
 def _apart(data: Shown) -> Iterator[str]:
@@ -221,14 +257,16 @@ def _there(tensor: Tensor, place: torch.device) -> Tensor:
     )  # of the former no gradient is kept
 
 
-def _fitted(dense: nn.Module, smaller: nn.Module, step: Step, data: Shown) -> tuple[str, ...]:
+def _fitted(
+    dense: nn.Module, smaller: nn.Module, step: Step, data: Shown, *, settles: bool
+) -> tuple[str, ...]:
     """The weights take over; else why they do not.
 
     Raises:
         StageError: they must, and one of the networks cannot be traced.
     """
     try:
-        fitted(dense, smaller, step, _images(data))
+        fitted(dense, smaller, step, _images(data), settles=settles)
     except StageError as error:
         if data.must_fit:
             raise

@@ -93,15 +93,26 @@ def cut_and_saved(
     return models.save(network, draft, replace(facts, pruned=pruned, pruning=pruning))
 
 
-def fitted(dense: nn.Module, pruned: nn.Module, step: Step, images: tuple[Tensor, ...]) -> None:
-    """The weights that are left in ``pruned`` take over for those that ``step`` took away, judged on ``images``."""
-    kept = {name: {k: torch.from_numpy(p) for k, p in axes.items()} for name, axes in positions(step).items()}
+def kept_by(step: Step) -> dict[str, dict[int, Tensor]]:
+    """Name of a parameter or buffer -> axis -> the positions that a step left of it."""
+    return {name: {k: torch.from_numpy(p) for k, p in axes.items()} for name, axes in positions(step).items()}
+
+
+def fitted(
+    dense: nn.Module, pruned: nn.Module, step: Step, images: tuple[Tensor, ...], *, settles: bool = True
+) -> None:
+    """The weights that are left in ``pruned`` take over for those that ``step`` took away, judged on ``images``.
+
+    ``settles``: BatchNorm takes over their statistics.
+    """
+    kept = kept_by(step)
     size = min(BATCH, max(2, len(images[0]) // HELD))
     batches = list(zip(*(torch.split(x, size) for x in images), strict=True))
     with evaluating(dense), evaluating(pruned):
         source = traced(pruned, batches)
         errors = reconstruct(traced(dense, batches), source, kept, batches).values()
-        settle(source, batches)
+        if settles:
+            settle(source, batches)
     if errors:
         cut_, now = (
             sum(values) / len(errors) for values in zip(*((e.cut, e.fitted) for e in errors), strict=True)

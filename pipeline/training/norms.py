@@ -108,6 +108,19 @@ def any_of(module: nn.Module) -> bool:
     return bool(_modules(module)) or any(nodes for _, nodes in _graphs(module))
 
 
+def statistics(module: nn.Module) -> Iterator[tuple[str, str]]:
+    """The buffers of every BatchNorm that has statistics: the names of mean and variance."""
+    for name, part in module.named_modules():
+        place = f"{name}." if name else ""
+        if isinstance(part, NORMS) and part.running_mean is not None:
+            yield f"{place}running_mean", f"{place}running_var"
+        if isinstance(part, TracedNet):
+            for node in (node for node in part.graph.nodes if node.meta.get("follows") == "training"):
+                mean, variance = (bound(node)[one] for one in ("running_mean", "running_var"))
+                if isinstance(mean, fx.Node) and isinstance(variance, fx.Node):
+                    yield f"{place}{mean.target}", f"{place}{variance.target}"
+
+
 def _follow(graph: TracedNet, nodes: list[fx.Node], share: float) -> None:
     """The statistics of ``nodes`` take this share of the next batch's."""
     for node in nodes:
