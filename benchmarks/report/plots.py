@@ -42,7 +42,7 @@ def latency(dense: Sequence[float], compressed: Sequence[float]) -> str:
     figure = new_figure(60 + 90 * len(series))
     for place, (samples, colour) in enumerate(reversed(series)):
         axes = placed_axes(figure, left=8, bottom=50 + 90 * place, height=76)
-        axes.hist(samples, bins=BINS, range=(0, right), color=colour)
+        axes.stairs(*np.histogram(samples, BINS, (0, right)), fill=True, color=colour)
         axes.set(xlim=(0, right), yticks=[])
         _mark_median(axes, runner.percentiles(samples.tolist()).get("p50"), right)
         if place:

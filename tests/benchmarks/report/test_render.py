@@ -18,6 +18,8 @@ from jetpress.benchmarks.report.render import TEMPLATES, render
 from tests.benchmarks.runs import EVIL, bare, hostile, realistic
 
 EMPTY = {"meta", "img"}
+DRAWINGS = ("latency", "session", "channels", "histogram", "calibration", "layer_errors", "layer_times", "roofline",
+            "frontier", "curve")  # fmt: skip
 ALLOWED = {
     "html", "head", "meta", "title", "style", "body", "header", "main", "footer", "nav", "section",
     "h1", "h2", "h3", "p", "b", "ul", "li", "a", "div", "span", "dl", "dt", "dd", "pre", "code",
@@ -71,7 +73,7 @@ def ratios(latency: dict[str, Any] | None) -> dict[str, Any]:
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("latency", "session", "channels", "histogram", "curve"):
+    for name in DRAWINGS:
         monkeypatch.setattr(plots, name, lambda *_: "<svg></svg>")
 
 
@@ -126,6 +128,7 @@ def test_markdown_is_whole_and_holds_no_markup(rendered: tuple[Page, str, str]) 
     assert tables
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_every_report_says_that_the_bundle_is_not_signed(tmp_path: Path) -> None:
     for number, run in enumerate((bare(), realistic())):
         html, markdown, _ = report(run, tmp_path / str(number))
@@ -133,6 +136,7 @@ def test_every_report_says_that_the_bundle_is_not_signed(tmp_path: Path) -> None
             assert "The bundle of this run is not signed" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_page_names_what_the_task_measures(tmp_path: Path) -> None:
     run = realistic() | {"measured": "mean average precision"}
     _, markdown, found = report(run, tmp_path)
@@ -374,6 +378,7 @@ def test_every_standing_has_words_a_colour_and_an_exit_code(tmp_path: Path) -> N
         assert shown.exit_code in (0, 7, 8, 9)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_time_that_does_not_fall_as_the_layers_promise_is_said(tmp_path: Path) -> None:
     run = realistic()
     tries = [{"estimate_ms": 2.0, "measured_ms": 2.1}, {"estimate_ms": 1.6, "measured_ms": 2.0}]
@@ -413,6 +418,7 @@ def test_accuracy_is_drawn_against_the_latency_of_every_round(tmp_path: Path) ->
     assert "Accuracy against million multiply-adds, over the rounds" in html
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_disturbed_both_is_said_once(tmp_path: Path) -> None:
     busy = [f"{name}: 2 processors, 100 % busy" for name in ("dense", "compressed")]
     found = {"verdict": "noisy", "reasons": [*busy, "dense: two modes", "clocks fell"], "knobs": {}}
