@@ -62,8 +62,9 @@ def sparsify(
     Args:
         model: stays as it is.
         example_inputs: what ``forward`` takes, ``[n, ...]`` each.
-        batches: real inputs for ``method = "sparsegpt"`` (the default where they are given: Frantar and Alistarh, 2023)
-            or ``"wanda"`` (Sun et al., 2023); a hundred samples are enough. None: ``"magnitude"``.
+        batches: real inputs for ``method = "sparsegpt"`` (the default: Frantar and Alistarh, 2023) or ``"wanda"`` (Sun
+            et al., 2023); a hundred samples are enough. None: noise stands in, through the statistics of BatchNorm,
+            where those were trained; elsewhere ``"magnitude"``.
         keys: those of a recipe's ``[sparsify]``: ``method``, ``permute``, ``pattern``, ``min_channels``, ``ignore``,
             ``mode`` (``"force"``: also layers that can hardly gain), with the same meaning.
 
@@ -71,10 +72,7 @@ def sparsify(
         RecipeError: a wrong key, a method that needs batches, or the model does not take the inputs.
         StageError: the model cannot be traced.
     """
-    given = {"method": "sparsegpt" if batches is not None else "magnitude", **keys}
-    config = decided("host", sparsify=given).recipe.sparsify
-    if config.method != "magnitude" and batches is None:
-        raise RecipeError(f'method = "{config.method}" looks at data', "give batches, or leave method out")
+    config = decided("host", sparsify={"method": "sparsegpt", **keys}).recipe.sparsify
     if config.pattern == "unstructured":
         raise RecipeError(
             'pattern = "unstructured" is no N:M pattern', "take torch.nn.utils.prune for zeros anywhere"
@@ -83,7 +81,13 @@ def sparsify(
     network.masks = masks_of(model)
     example = tensors(example_inputs)
     seen = example if batches is None else joined(batches_of(batches, len(example)))
-    report = make_sparse(network, config, seen)
+    imagines = batches is None and config.method != "magnitude"
+    report = make_sparse(network, config, seen, imagines=imagines)
+    if "method" in keys and report.method != config.method:
+        raise RecipeError(
+            f'method = "{config.method}" looks at data',
+            "give batches, or leave method out; noise stands in only for a network with trained BatchNorm",
+        )
     made = as_it_was(network.module, module_of(model))
     return Sparse(made, Masks(made, network.masks), report)
 

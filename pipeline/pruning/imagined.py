@@ -40,6 +40,11 @@ class Imagined:
     means: Collection[str]
     """Those of them that a constant can be in."""
 
+    @property
+    def samples(self) -> tuple[Tensor, ...]:
+        """All batches as one."""
+        return tuple(torch.cat(parts) for parts in zip(*self.batches, strict=True))
+
     def end(self, module: nn.Module, kept: Mapping[str, Mapping[int, Tensor]]) -> None:
         """Give what became of the network the statistics of real images, in place.
 

@@ -25,6 +25,7 @@ from jetpress.pipeline.data.loading import at_once, load
 from jetpress.pipeline.network import channels, models
 from jetpress.pipeline.network.channels.graph import Trace
 from jetpress.pipeline.network.models import Network
+from jetpress.pipeline.pruning.imagined import imagined
 from jetpress.pipeline.recipe.sections.compression import SparsifyConfig
 from jetpress.pipeline.sparse import masks, unstructured
 from jetpress.pipeline.sparse.masks import best_mask
@@ -63,8 +64,18 @@ def sparsify(config: SparsifyConfig, model: Checkpoint, draft: Path) -> Checkpoi
     return models.save(network, draft, replace(model.facts, sparsity=found, pruned=found.eligible > 0))
 
 
-def make_sparse(network: Network, config: SparsifyConfig, inputs: tuple[Tensor, ...]) -> Sparsity:
-    """Mask ``network`` in place; ``inputs`` are what it is traced on and, where data is asked for, judged by."""
+def make_sparse(
+    network: Network, config: SparsifyConfig, inputs: tuple[Tensor, ...], *, imagines: bool = False
+) -> Sparsity:
+    """Mask ``network`` in place.
+
+    Args:
+        network: on the CPU.
+        config: how.
+        inputs: what it is traced on and, where data is asked for, judged by.
+        imagines: noise is looked at instead, through the statistics of BatchNorm; magnitude decides where those say
+            nothing.
+    """
     kept, group = masks.pattern(config.pattern)
     example = tuple(x[:BATCH] for x in inputs)
     graph = channels.analyse(network.module, example, any_batch=True)
@@ -79,7 +90,13 @@ def make_sparse(network: Network, config: SparsifyConfig, inputs: tuple[Tensor, 
     if config.permute and layers:
         permuted = permute(network.module, example, graph, layers, kept, group, network.masks)
     dense = _clones(parameters, layers)
-    found, errors = _choose(config, graph.trace, parameters, [u for u in uses if u.name in dense], inputs)
+    noise = imagined(network.module, example, 0) if imagines else None
+    if imagines and not noise:
+        config = replace(config, method="magnitude")
+    seen, masked = noise.samples if noise else inputs, [use for use in uses if use.name in dense]
+    found, errors = _choose(config, graph.trace, parameters, masked, seen)
+    if noise:
+        noise.end(network.module, {})
     for layer in layers:
         mask = found[layer.name] & network.masks.get(layer.name, torch.tensor(True))
         if not masks.holds(mask, kept, group, layer.axis):

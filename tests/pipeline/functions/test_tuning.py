@@ -59,7 +59,7 @@ def test_two_of_four_in_a_loop_of_ones_own(
     batches = DataLoader(data[0], 32) if with_data else None
     sparse = jetpress.sparsify(dense, images(2, 8), batches)
     assert layers(sparse) == ["6.weight"]
-    assert sparse.report.method == ("sparsegpt" if with_data else "magnitude")
+    assert sparse.report.method == "sparsegpt"  # on noise where there is no data: its BatchNorm was trained
     total, *stays = str(sparse).splitlines()
     assert total.startswith(f"1 of 4 layers are 2:4 ({sparse.report.method}); ")
     assert len(stays) == 3

@@ -185,3 +185,32 @@ def test_its_amplitude_falls_as_one_over_the_frequency() -> None:
     found = torch.fft.rfft2(_images((64, 3, 64, 64), torch.Generator().manual_seed(0))).abs().mean((0, 1))
     assert float(found[0, 2] / found[0, 16]) == pytest.approx(8.0, rel=0.15)
     assert float(found[4, 0] / found[16, 0]) == pytest.approx(4.0, rel=0.15)
+
+
+def test_masks_are_chosen_on_noise_too() -> None:
+    """Also where channels are reordered first, and BatchNorm's statistics with them."""
+    dense = trained()
+    found = {
+        name: jetpress.sparsify(dense, example(), batches, mode="force", **keys)  # type: ignore[arg-type]
+        for name, batches, keys in (
+            ("magnitude", None, {"method": "magnitude"}),
+            ("noise", None, {}),
+            ("noise, in order", None, {"permute": False}),
+            ("images", digits()[0][:128], {}),
+        )
+    }
+    assert [one.report.method for one in found.values()] == ["magnitude", *["sparsegpt"] * 3]
+    x = digits()[0][1200:]
+    with torch.no_grad():
+        y = dense(x)
+        far = {name: float((one.module.eval()(x) - y).square().mean()) for name, one in found.items()}
+    assert far["images"] < far["noise"] < far["magnitude"]
+    assert far["noise, in order"] < far["magnitude"]
+    held = sorted(found["noise"].module.state_dict()["1.running_mean"].tolist())
+    assert held == sorted(dense.state_dict()["1.running_mean"].tolist())
+
+
+def test_without_trained_batchnorm_masks_go_by_magnitude() -> None:
+    assert jetpress.sparsify(net().eval(), example(), mode="force").report.method == "magnitude"
+    with pytest.raises(RecipeError, match='method = "wanda" looks at data'):
+        jetpress.sparsify(net().eval(), example(), method="wanda")
