@@ -1,6 +1,7 @@
 """Channel pruning at equal fine-tuning: ours beside the peers, every engine in one interleaved session.
 
     python -m studies.pruning ours R.toml OUT --set prune.scope=measured --set prune.latency=0.5
+    python -m studies.pruning free R.toml OUT --set prune.scope=measured --set prune.macs=0.5
     python -m studies.pruning peer torch-pruning R.toml OUT --share 0.5 --multiple 8
     python -m studies.pruning peer fastnas R.toml OUT --share 0.5 --multiple 8
     python -m studies.pruning peer nothing R.toml OUT
@@ -8,8 +9,8 @@
 
 Every one takes ``--set KEY=VALUE``, such as another seed. Each gets the recipe's network (trained once, where the
 recipe trains it), data, fine-tuning and teacher, and leaves an ONNX file with its figures beside; ``nothing`` is the
-dense network, trained as long as the others. What ours removes it measures on the machine as it is then: with
-``--set finetune.epochs=0`` first, while that is quiet.
+dense network, trained as long as the others; ``free`` is cut without an image and not trained. What ours removes it
+measures on the machine as it is then: with ``--set finetune.epochs=0`` first, while that is quiet.
 torch-pruning and nvidia-modelopt are not dependencies of jetpress.
 """
 
@@ -30,6 +31,7 @@ from typing import Any
 import onnx
 import torch
 
+import jetpress
 from jetpress.benchmarks.ratio import compare
 from jetpress.deploy.device.device import open as open_device
 from jetpress.deploy.device.probe import identity, probe
@@ -85,6 +87,19 @@ def ours(plan: Plan, out: Path) -> None:
         "after_recalibration": found.recovery.after_recalibration if found.recovery else None,
     }
     written(network, {**facts, "epochs": recipe.finetune.epochs}, recipe.export, out)
+
+
+def free(plan: Plan, out: Path) -> None:
+    """Prune without an image, train nothing, and write ``OUT/jetpress-<goal>-no-images.onnx`` and ``.json``."""
+    dense, config = dense_of(plan, Doing(Store(out / ".store"))), plan.recipe.prune
+    network = models.load(dense)
+    keys = ("ratio", "macs", "params", "scope", "criterion", "channel_multiple")
+    how: dict[str, Any] = {key: getattr(config, key) for key in keys}
+    slim = jetpress.prune(network.module, models.example_inputs(network.model.inputs), **how)
+    name = f"{named(as_table(config), taught=False)}, no images"
+    share = slim.size.macs / slim.dense.macs
+    found = replace(network, module=slim.module)
+    written(found, {"name": name, "macs": share, "epochs": 0}, plan.recipe.export, out)
 
 
 def here() -> Place:
@@ -176,7 +191,7 @@ def named(prune: dict[str, Any], *, taught: bool) -> str:
 
 
 def main() -> None:
-    """``ours``, ``peer`` or ``table``."""
+    """``ours``, ``free``, ``peer`` or ``table``."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -184,6 +199,9 @@ def main() -> None:
     own = commands.add_parser("ours")
     own.add_argument("recipe", type=Path)
     own.add_argument("out", type=Path)
+    blind = commands.add_parser("free")
+    blind.add_argument("recipe", type=Path)
+    blind.add_argument("out", type=Path)
     one = commands.add_parser("peer")
     one.add_argument("tool", choices=["torch-pruning", "fastnas", "nothing"])
     one.add_argument("recipe", type=Path)
@@ -194,12 +212,14 @@ def main() -> None:
     every = commands.add_parser("table")
     every.add_argument("recipe", type=Path)
     every.add_argument("places", type=Path, nargs="+")
-    for command in (own, one, every):
+    for command in (own, blind, one, every):
         command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
     plan = resolve(Recipe.load(options.recipe, options.set), find("host"))
     if options.command == "ours":
         ours(plan, options.out)
+    elif options.command == "free":
+        free(plan, options.out)
     elif options.command == "peer":
         peer(options.tool, plan, options.out, options.share, options.multiple, options.ignore)
     else:

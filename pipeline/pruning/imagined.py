@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from jetpress.pipeline.network.channels.modes import batched
+from jetpress.pipeline.network.channels.modes import batched, evaluating
 from jetpress.pipeline.training.norms import measured_anew, statistics
 
 PIXELS, FEWEST, MOST = 2**19, 16, 256
@@ -92,7 +92,7 @@ def imagined(module: nn.Module, inputs: tuple[Tensor, ...], seed: int) -> Imagin
 def _measured(module: nn.Module, batches: Sequence[tuple[Tensor, ...]]) -> bool:
     """Whether the network takes them all."""
     try:
-        with torch.no_grad(), measured_anew(module) as begin:
+        with evaluating(module), torch.no_grad(), measured_anew(module) as begin:
             for number, batch in enumerate(batches):
                 begin(number)
                 module(*batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from functools import cache
 
@@ -109,6 +110,18 @@ def test_batchnorm_has_its_own_statistics_again() -> None:
     assert found.all()
 
 
+def test_modes_stay() -> None:
+    dense = copy.deepcopy(trained()).train()
+    dense[1].eval()
+    for made in (
+        jetpress.prune(dense, example(), ratio=0.25),
+        jetpress.sparsify(dense, example(), mode="force"),
+    ):
+        assert [part.training for part in made.module.modules()] == [
+            part.training for part in dense.modules()
+        ]
+
+
 def test_what_is_not_cut_is_as_it_was() -> None:
     dense = trained()
     same = jetpress.prune(dense, example(), ratio=0.0)
@@ -191,7 +204,7 @@ def test_masks_are_chosen_on_noise_too() -> None:
     """Also where channels are reordered first, and BatchNorm's statistics with them."""
     dense = trained()
     found = {
-        name: jetpress.sparsify(dense, example(), batches, mode="force", **keys)  # type: ignore[arg-type]
+        name: jetpress.sparsify(dense, example(), batches, mode="force", **keys)
         for name, batches, keys in (
             ("magnitude", None, {"method": "magnitude"}),
             ("noise", None, {}),
