@@ -22,6 +22,7 @@ from jetpress.benchmarks.report.drawing import (
 
 SERIES = {
     "measured, obs": ("jetpress", COMPRESSED, "o-", "fitted"),
+    "measured, obs, no images": ("jetpress, no images", COMPRESSED, "o:", "fitted"),
     "torch-pruning": ("torch-pruning, BatchNorm anew", MUTED, "s--", "anew"),
     "FLAP-like, constants only": ("FLAP-like, BatchNorm anew", DENSE, "^:", "anew"),
 }

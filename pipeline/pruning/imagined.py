@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from jetpress.pipeline.network.channels.modes import batched, evaluating
 from jetpress.pipeline.training.norms import measured_anew, statistics
 
-PIXELS, FEWEST, MOST = 2**19, 16, 256
+PIXELS, FEWEST, MOST = 2**20, 8, 256
 """So many pixels in all, in at least and at most so many images."""
-BATCH = 16
+SMALLEST, LARGEST = 2, 16
+"""Images in a batch, as many as have so many pixels."""
 COMMON = 0.9
 """Correlation of an image's channels: natural colours are mostly grey."""
 
@@ -111,14 +112,13 @@ def _noise(inputs: tuple[Tensor, ...], seed: int) -> tuple[tuple[Tensor, ...], .
     """Batches like ``inputs``; images ``[n, channels, height, width]`` with the spectrum of natural ones."""
     generator = torch.Generator().manual_seed(seed)
     area = max(one[0, 0].numel() if one.ndim == 4 else 1 for one in inputs)
-    count = min(max(PIXELS // area, FEWEST), MOST)
-    shown = [
-        (_images if one.ndim == 4 else torch.randn)((count, *one.shape[1:]), generator=generator).to(
-            one.dtype
-        )
-        for one in inputs
-    ]
-    return tuple(zip(*(one.split(BATCH) for one in shown), strict=True))
+    count, size = (min(max(PIXELS // area, low), high) for low, high in ((FEWEST, MOST), (SMALLEST, LARGEST)))
+    shown = []
+    for one in inputs:
+        make = _images if one.ndim == 4 else torch.randn
+        noise = make((count, *one.shape[1:]), generator=generator)
+        shown.append(noise.to(one.dtype).split(size))
+    return tuple(zip(*shown, strict=True))
 
 
 def _images(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
