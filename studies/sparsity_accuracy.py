@@ -7,6 +7,7 @@ import importlib.util
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -54,6 +55,10 @@ def made(dense: Network, inputs: Tensor) -> Iterator[tuple[str, Network, float]]
         network = copy.deepcopy(dense)
         _, seconds = timed(make_sparse, network, config, (inputs,))
         yield name, network, seconds
+    network = copy.deepcopy(dense)
+    blind = partial(make_sparse, imagines=True)
+    _, seconds = timed(blind, network, variants()["SparseGPT, permuted"], (inputs[:4],))
+    yield "SparseGPT, permuted, no images", network, seconds
     if importlib.util.find_spec("modelopt") is None:
         print("ModelOpt cannot be imported: left out")
         return
