@@ -36,10 +36,7 @@ from jetpress.pipeline.store.facts.network import Pruning
 if TYPE_CHECKING:
     from jetpress.pipeline.functions.latency import Clock
 
-NOISE = (
-    "no batches were given: the weights that stay were fitted on noise, by the statistics of BatchNorm; some hundred "
-    "images are better"
-)
+NOISE = "no batches were given: noise stood in, through the statistics of BatchNorm; some hundred images are better"
 
 
 @dataclass(frozen=True)

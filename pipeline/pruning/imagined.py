@@ -72,8 +72,8 @@ def imagined(module: nn.Module, inputs: tuple[Tensor, ...], seed: int) -> Imagin
         None where that tells nothing, and nothing is changed: no BatchNorm, none that ever saw data, inputs that are no
         real numbers or have no batch in common, other batches than theirs not taken, statistics that are not finite.
     """
-    names = list(statistics(module))
     before = {name: one.clone() for name, one in module.named_buffers()}
+    names = [names for names in statistics(module) if set(names) <= before.keys()]
     if not any(_learnt(before[mean], before[variance]) for mean, variance in names):
         return None
     if not batched(inputs) or not all(one.is_floating_point() for one in inputs):
@@ -111,7 +111,7 @@ def _learnt(mean: Tensor, variance: Tensor) -> bool:
 def _noise(inputs: tuple[Tensor, ...], seed: int) -> tuple[tuple[Tensor, ...], ...]:
     """Batches like ``inputs``; images ``[n, channels, height, width]`` with the spectrum of natural ones."""
     generator = torch.Generator().manual_seed(seed)
-    area = max(one[0, 0].numel() if one.ndim == 4 else 1 for one in inputs)
+    area = max(one[0, 0].numel() if one.ndim > 2 else 1 for one in inputs)
     count, size = (min(max(PIXELS // area, low), high) for low, high in ((FEWEST, MOST), (SMALLEST, LARGEST)))
     shown = []
     for one in inputs:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 import jetpress
 from jetpress.deploy.errors import RecipeError
-from jetpress.pipeline.pruning.imagined import _images, imagined
+from jetpress.pipeline.pruning.imagined import _images, _noise, imagined
 from jetpress.pipeline.training.norms import statistics
 
 
@@ -227,3 +227,21 @@ def test_without_trained_batchnorm_masks_go_by_magnitude() -> None:
     assert jetpress.sparsify(net().eval(), example(), mode="force").report.method == "magnitude"
     with pytest.raises(RecipeError, match='method = "wanda" looks at data'):
         jetpress.sparsify(net().eval(), example(), method="wanda")
+
+
+@pytest.mark.parametrize("shape", [(2, 64), (1, 3, 5000), (1, 3, 8, 60, 60), (1, 3, 700, 1400)])
+def test_noise_of_any_shape_in_bounded_memory(shape: tuple[int, ...]) -> None:
+    batches = _noise((torch.zeros(shape),), 0)
+    assert all(one.shape[1:] == shape[1:] for (one,) in batches)
+    assert 8 <= sum(len(one) for (one,) in batches) <= 256
+    assert sum(one.numel() for (one,) in batches) <= max(2**23, 8 * math.prod(shape[1:]))
+    assert all(one.isfinite().all() for (one,) in batches)
+
+
+def test_statistics_that_two_share() -> None:
+    first, second = nn.BatchNorm2d(32), nn.BatchNorm2d(32)
+    module = nn.Sequential(nn.Conv2d(1, 32, 3), first, nn.Conv2d(32, 32, 3), second).train()
+    module(digits()[0][:64])
+    second.running_mean, second.running_var = first.running_mean, first.running_var
+    slim = jetpress.prune(module.eval(), example(), ratio=0.25)
+    assert all(one.isfinite().all() for one in slim.module.state_dict().values())
