@@ -62,13 +62,21 @@ def accuracy(module: nn.Module) -> float:
         return 100 * float((module.eval()(x[1200:]).argmax(1) == y[1200:]).double().mean())
 
 
+def held(module: nn.Module) -> dict[str, Tensor]:
+    return {name: one.clone() for name, one in module.state_dict().items()}
+
+
+def is_as_it_was(module: nn.Module, before: dict[str, Tensor]) -> bool:
+    return all(torch.equal(one, before[name]) for name, one in module.state_dict().items())
+
+
 def example() -> Tensor:
     return torch.zeros(1, 1, 8, 8)
 
 
 def test_most_of_what_a_cut_costs_comes_back_without_an_image() -> None:
     dense = trained()
-    before = {name: one.clone() for name, one in dense.state_dict().items()}
+    before = held(dense)
     some = digits()[0][:256].split(32)
     cut, free, shown = (
         jetpress.prune(dense, example(), ratio=0.5, channel_multiple=1, reconstruct=how, batches=batches)
@@ -82,7 +90,7 @@ def test_most_of_what_a_cut_costs_comes_back_without_an_image() -> None:
     assert "no batches were given" in str(free.notes)
     assert not cut.notes
     assert not shown.notes
-    assert all(torch.equal(one, before[name]) for name, one in dense.state_dict().items())
+    assert is_as_it_was(dense, before)
 
 
 def test_widths_are_measured_on_noise_too() -> None:
@@ -98,12 +106,8 @@ def test_batchnorm_has_its_own_statistics_again() -> None:
     dense = trained()
     slim = jetpress.prune(dense, example(), ratio=0.25, ignore=["0.*", "3.two.*"])
     old, new = dense.state_dict(), slim.module.state_dict()
-    for name in (
-        "1.running_mean",
-        "1.running_var",
-        "1.num_batches_tracked",
-    ):  # nothing was cut, and nothing fitted
-        assert torch.equal(old[name], new[name])
+    uncut = ("1.running_mean", "1.running_var", "1.num_batches_tracked")
+    assert all(torch.equal(old[name], new[name]) for name in uncut)
     kept = len(new["3.norm.running_var"])
     assert kept < 32
     found = (new["3.norm.running_var"][:, None] == old["3.norm.running_var"]).any(1)
@@ -127,8 +131,7 @@ def test_what_is_not_cut_is_as_it_was() -> None:
     same = jetpress.prune(dense, example(), ratio=0.0)
     assert not same.removed
     assert not same.notes
-    for name, one in dense.state_dict().items():
-        assert torch.equal(one, same.module.state_dict()[name])
+    assert is_as_it_was(same.module, held(dense))
 
 
 def test_a_network_that_goes_on_as_its_graph_and_one_that_is_cut_again() -> None:
@@ -156,9 +159,9 @@ def test_a_network_that_goes_on_as_its_graph_and_one_that_is_cut_again() -> None
     "module", [net(), nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU())], ids=["untrained", "none"]
 )
 def test_nothing_is_imagined_where_nothing_is_known(module: nn.Module) -> None:
-    before = {name: one.clone() for name, one in module.eval().state_dict().items()}
+    before = held(module.eval())
     assert imagined(module, (example(),), 0) is None
-    assert all(torch.equal(one, before[name]) for name, one in module.state_dict().items())
+    assert is_as_it_was(module, before)
     assert not jetpress.prune(module, example(), ratio=0.5, channel_multiple=1).notes
     with pytest.raises(RecipeError, match="criterion='obs' looks at data") as error:
         jetpress.prune(module, example(), criterion="obs")
@@ -176,9 +179,9 @@ def test_statistics_that_are_not_finite_are_taken_back() -> None:
             return y
 
     module = Wild().eval()
-    before = {name: one.clone() for name, one in module.state_dict().items()}
+    before = held(module)
     assert imagined(module, (example(),), 0) is None
-    assert all(torch.equal(one, before[name]) for name, one in module.state_dict().items())
+    assert is_as_it_was(module, before)
 
 
 @settings(max_examples=30)
@@ -219,8 +222,8 @@ def test_masks_are_chosen_on_noise_too() -> None:
         far = {name: float((one.module.eval()(x) - y).square().mean()) for name, one in found.items()}
     assert far["images"] < far["noise"] < far["magnitude"]
     assert far["noise, in order"] < far["magnitude"]
-    held = sorted(found["noise"].module.state_dict()["1.running_mean"].tolist())
-    assert held == sorted(dense.state_dict()["1.running_mean"].tolist())
+    means = [sorted(one.state_dict()["1.running_mean"].tolist()) for one in (found["noise"].module, dense)]
+    assert means[0] == means[1]
 
 
 def test_without_trained_batchnorm_masks_go_by_magnitude() -> None:
