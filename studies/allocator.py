@@ -1,4 +1,4 @@
-"""What it is worth to keep freed memory while training on a CPU: `keep_memory` of training/numerics.py, on and off.
+"""What it is worth to keep freed memory while training on a CPU: `keep_memory` of training/allocator.py, on and off.
 
     python -m studies.allocator [--size 224] [--batch 32] [--steps 3] [--rounds 2]
 
@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from torchvision.models import mobilenet_v2
 
 from jetpress.deploy.console import progress, say
-from jetpress.pipeline.training.numerics import keep_memory
+from jetpress.pipeline.training.allocator import keep_memory
 from studies.resnet_cifar import resnet
 
 

@@ -38,7 +38,7 @@ from jetpress.pipeline.graph import exporting, session
 from jetpress.pipeline.network import channels
 from jetpress.pipeline.recipe.sections.export import ExportConfig
 from jetpress.pipeline.recipe.sections.model import InputConfig
-from jetpress.pipeline.training import numerics
+from jetpress.pipeline.training.allocator import keep_memory
 from studies import coverage_table as reporting
 from studies.coverage_networks import RANDOM_COUNT, networks
 from studies.coverage_path import Record, one
@@ -137,7 +137,7 @@ def in_a_process(work: Callable[[], Record], seconds: int) -> Record | str:
                     1
                 )  # renews a pool that did not survive the fork, before two threads ask
                 gc.set_threshold(100_000, 50, 50)  # graphs are large and live long
-                numerics.keep_memory()
+                keep_memory()
                 resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
                 with os.fdopen(writing, "w") as pipe:
                     pipe.write(json.dumps(work()))

@@ -34,8 +34,8 @@ from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.recipe.sections.data import DataConfig
 from jetpress.pipeline.recipe.sections.model import InputConfig, ModelConfig
 from jetpress.pipeline.recipe.sections.training import TrainConfig
+from jetpress.pipeline.training.allocator import keep_memory
 from jetpress.pipeline.training.fit import fit
-from jetpress.pipeline.training.numerics import keep_memory
 
 DATA = DataConfig(augment="shift")
 MODEL = ModelConfig(arguments={"num_classes": 10}, inputs=(InputConfig(shape=(3, 32, 32)),))

@@ -16,6 +16,7 @@ from jetpress.pipeline.network import models
 from jetpress.pipeline.network.channels.graph import bound, operator_name, set_argument
 from jetpress.pipeline.network.channels.tracing import names_of, recorded
 from jetpress.pipeline.sparse.walking import step
+from jetpress.pipeline.training.allocator import keep_memory
 
 Outputs = tuple[Tensor, ...]
 CLOSE = 1e-3
@@ -85,6 +86,7 @@ class Replay:
 
 def of(module: nn.Module, inputs: Outputs) -> Whole | Replay:
     """A recording where it gives what the network gives with BatchNorm on the statistics of the batch."""
+    keep_memory()
     whole = Whole(module, inputs)
     wanted = whole.outputs()
     try:

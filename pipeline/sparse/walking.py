@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from jetpress.pipeline.network.channels.graph import Trace, trace
+from jetpress.pipeline.training.allocator import keep_memory
 
 ALIVE = 2**27
 """Numbers of all feature maps that are kept at a time (0.5 GB)."""
@@ -33,6 +34,7 @@ def walk(
     Where feature maps are large the first batches go alone: the others follow, from the start, once the maps from there
     on are small enough for all that are on the way.
     """
+    keep_memory()
     nodes = list(source.module.graph.nodes)
     last_use = {used: node for node in nodes for used in node.all_input_nodes}
     most = _samples_at_once(nodes, last_use)

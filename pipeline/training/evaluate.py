@@ -23,6 +23,7 @@ from jetpress.pipeline.recipe.sections.fields import is_file_reference
 from jetpress.pipeline.tasks import task_of
 from jetpress.pipeline.tasks.metric import Metric, Result, Setting, of_samples, of_state, samples_in
 from jetpress.pipeline.tasks.task import Judge
+from jetpress.pipeline.training.allocator import keep_memory
 
 Moved = TypeVar("Moved")
 
@@ -118,6 +119,7 @@ def judged(network: Network, split: Split, what: str, see: Callable[[object], No
         see: is given what the network returns for each batch.
     """
     module, by, place = network.module, metric(network), device()
+    keep_memory()
     home = next((p.device for p in module.parameters()), place)
     module.to(place).eval()
     part, seen = ranks.part() if by.mean else ranks.ALONE, list[Any]()

@@ -1,9 +1,8 @@
-"""What training asks of the machine it runs on: precision, TF32, determinism, and memory that is not given back."""
+"""What training asks of the machine it runs on: precision, TF32, determinism."""
 
 from __future__ import annotations
 
 import copy
-import ctypes
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -17,14 +16,13 @@ from torch.utils import _pytree as pytree
 from jetpress.deploy.console import say
 from jetpress.deploy.errors import StageError
 from jetpress.pipeline.recipe.sections.training import TrainConfig
+from jetpress.pipeline.training.allocator import keep_memory
 from jetpress.pipeline.training.evaluate import layout, to_device
 
 DTYPES = {"float32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 """``train.precision`` -> of autocast; None: without."""
 WORTH_IT = 1.15
 """How many times as fast bf16 must be on a CPU to be taken."""
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""Of glibc's ``mallopt``, from its malloc.h."""
 
 
 @contextmanager
@@ -72,20 +70,6 @@ def _float32_as(kind: str, place: torch.device) -> Iterator[None]:
     finally:
         for switch, old in zip(switches, before, strict=True):
             switch.fp32_precision = old
-
-
-def keep_memory() -> bool:
-    """Let glibc keep freed memory for the next step, instead of giving it back to the kernel and clearing it anew.
-
-    Whether it was done: other C libraries have no such thresholds. Only speed changes, by half and more where
-    feature maps are large (`python -m studies.allocator`).
-    """
-    try:
-        set_option = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):
-        return False
-    most = 2**31 - 1  # an int
-    return bool(set_option(M_MMAP_THRESHOLD, most) and set_option(M_TRIM_THRESHOLD, most))
 
 
 def precision(settings: TrainConfig, place: torch.device) -> str:

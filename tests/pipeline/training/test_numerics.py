@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import ctypes
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -101,14 +100,3 @@ def test_keeping_memory_does_not_change_a_bit(tmp_path: Path, monkeypatch: pytes
         fit.fit(one, few(one), config, state=tmp_path / f"s{len(made)}", what="x")
         made.append(weights(one))
     assert same(*made)
-
-
-def test_keeping_memory_is_harmless_where_the_c_library_has_no_thresholds(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    class Without:
-        def __init__(self, name: str | None) -> None:
-            pass
-
-    monkeypatch.setattr(ctypes, "CDLL", Without)
-    assert numerics.keep_memory() is False
