@@ -91,7 +91,9 @@ def made(model: ModelConfig, seed: int = 0) -> nn.Module:
         raise RecipeError(
             f"{model.builder} returned a {type(module).__name__}", "it must return an nn.Module"
         )
-    return module
+    from jetpress.pipeline.network import detectors
+
+    return detectors.wrapped(module)
 
 
 def builder(name: str) -> Callable[..., object]:
@@ -107,15 +109,13 @@ def builder(name: str) -> Callable[..., object]:
     if library == "torchvision":
         from torchvision.models import get_model, get_model_builder, list_models
 
-        from jetpress.pipeline.network import detectors
-
         if network not in list_models():
             raise RecipeError(f"torchvision has no network {network!r}", _nearest(network, list_models()))
         known = inspect.signature(get_model_builder(network)).parameters
         none = {
             name: None for name in ("weights", "weights_backbone") if name in known
         }  # nothing is downloaded
-        return lambda **arguments: detectors.wrapped(get_model(network, **{**none, **arguments}))
+        return lambda **arguments: get_model(network, **{**none, **arguments})
     try:
         import timm
     except ImportError:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
+from torchvision.models import get_model
 
 from jetpress.pipeline.data.digests import digits
 from jetpress.pipeline.recipe.sections.training import TrainConfig
@@ -68,6 +69,19 @@ def test_other_peoples_trainers(title: str, library: str, names: dict[str, Any])
     before = names["sparse"].module.state_dict()["0.weight"].clone()
     exec(EXAMPLES[title], names)
     assert not torch.equal(before, names["sparse"].module.state_dict()["0.weight"].cpu())
+
+
+def test_a_detector_of_torchvision(names: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    none = {"weights": None, "weights_backbone": None}
+    detector = get_model("ssdlite320_mobilenet_v3_large", **none, num_classes=4)
+    whole = sum(one.numel() for one in detector.parameters())
+    target = {"boxes": torch.tensor([[40.0, 60.0, 200.0, 240.0]]), "labels": torch.tensor([2])}
+    names |= {"detector": detector, "photos": torch.rand(2, 3, 320, 320), "boxes": [target, target]}
+    exec(EXAMPLES["A detector of torchvision"], names)
+    assert sum(one.numel() for one in names["detector"].parameters()) < 0.9 * whole
+    assert set(names["losses"]) == {"bbox_regression", "classification"}
+    assert [set(one) for one in names["found"]] == [{"boxes", "scores", "labels"}] * 2
 
 
 def test_a_trainer_in_a_recipe(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 from torch.utils._pytree import tree_leaves
 
+from jetpress.deploy.errors import StageError
 from jetpress.pipeline.network.channels import expectations, tracing
 from jetpress.pipeline.network.channels.inside import held_as, outside
 from jetpress.pipeline.network.channels.labels import (
@@ -85,9 +86,10 @@ def trace(module: nn.Module, inputs: tuple[Tensor, ...], any_batch: bool = False
         any_batch: the graph runs at every batch size; else at that of ``inputs`` only, and is made faster.
 
     Raises:
-        StageError: the network cannot be traced.
+        StageError: the network cannot be traced, or has no fixed outputs.
     """
-    result = Trace(tracing.exported(module, inputs) if any_batch else _light(module, inputs))
+    graph = _recorded(module, inputs)
+    result = Trace(tracing.exported(module, inputs) if any_batch or graph is None else graph)
     names = tracing.names_of(module)
     _walk(result, result.module, names)
     if any(name not in result.tensors for name, _ in module.named_parameters()):
@@ -119,11 +121,17 @@ def _walk_training(
     _walk(Trace(training, result.labels, {}, {}, result.tensors, result.produced), training, names)
 
 
-def _light(module: nn.Module, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
+def _recorded(module: nn.Module, inputs: tuple[Tensor, ...]) -> fx.GraphModule | None:
+    """Its operators as they ran; None where that fails."""
     try:
         return tracing.recorded(module, inputs)
+    except tracing.SearchesError as error:
+        raise StageError(
+            f"{type(module).__name__} searches: how much it gives depends on what it is shown ({error})",
+            "prune the part before that, as `jetpress docs trainers` does with a detector of torchvision",
+        ) from error
     except Exception:  # noqa: BLE001  (the user's code runs; the exporter knows more, and says what is wrong)
-        return tracing.exported(module, inputs)
+        return None
 
 
 # Labelling
@@ -154,7 +162,7 @@ def _called(result: Trace, node: fx.Node) -> Value:
     call = Call(name, bound(node), result.values, result.labels, shapes, where, result.produced)
     try:
         call.result = rule(call)
-        _check(call)
+        _check(call, node.meta["several"])
     except (NoRuleError, ValueError, IndexError, KeyError, TypeError, StopIteration):
         return _without_rule(result, node, name)
     result.calls[node] = call
@@ -177,9 +185,12 @@ def bound(node: fx.Node) -> dict[str, Any]:
     )
 
 
-def _check(call: Call) -> None:
+def _check(call: Call, several: bool) -> None:
     """The labels fit the shapes, and nothing can be reduced to an axis of size 0."""
-    results = call.result if call.result and isinstance(call.result[0], list) else [call.result]
+    many = bool(call.result) and isinstance(call.result[0], list)  # type: ignore[index]
+    if call.result and many != several:  # of another overload: `where(condition)` gives positions
+        raise NoRuleError
+    results = call.result if many else [call.result]
     for axes, shape in zip(cast("list[Axes | None]", results), call.shapes, strict=False):
         if axes is None or [len(axis) for axis in axes] != list(shape):
             raise NoRuleError

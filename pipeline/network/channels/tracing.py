@@ -10,9 +10,10 @@ network can live on as. Both give nodes with ``meta["shapes"]`` (of their tensor
 from __future__ import annotations
 
 import functools
+import io
 import operator
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr
 from typing import Any, cast
 
 import torch
@@ -35,6 +36,10 @@ class ReadsDataError(Exception):
     """The network's code looks at the values of tensors."""
 
 
+class SearchesError(ReadsDataError):
+    """How much the network gives depends on inputs and weights: what passes a threshold, say."""
+
+
 # Recording
 
 
@@ -45,6 +50,7 @@ def recorded(module: nn.Module, inputs: tuple[Tensor, ...], training: bool = Fal
 
     Raises:
         ReadsDataError: in eval mode it does, which one run cannot follow.
+        SearchesError: in eval mode it searches, and other weights find another number of things.
         Exception: whatever the network raises.
     """
     mode = Recorder("training_" if training else "", reads=training)
@@ -97,6 +103,8 @@ class Recorder(SchemaCheckMode):
         self, func: Any, types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> object:
         arguments = map_aggregate((args, kwargs or {}), self.noted)
+        if not self.reads and self._searches(func, args):
+            raise SearchesError(str(func))
         result = _blank(func, args, kwargs or {}) if func in PRODUCTS else func(*args, **(kwargs or {}))
         if isinstance(result, Tensor):
             self.nodes[result] = self.described(self.graph.call_function(func, *arguments), result)
@@ -128,6 +136,18 @@ class Recorder(SchemaCheckMode):
             node = self.nodes[value] = self.described(self.graph.create_node("get_attr", name), value)
             node.meta["val"] = value
         return node
+
+    def _searches(self, func: Any, args: tuple[Any, ...]) -> bool:
+        """Whether the shape of its result depends on inputs and weights."""
+        if torch.Tag.dynamic_output_shape not in func.tags and str(func) not in SEARCHES:
+            return False
+        by = args[1] if func in (_aten.index.Tensor, _aten.masked_select.default) else args
+        tensors = [leaf for leaf in tree_leaves(by) if isinstance(leaf, Tensor)]
+        if func is _aten.index.Tensor:  # marked, but only a mask makes it so
+            tensors = [tensor for tensor in tensors if tensor.dtype in MASKS]
+        made_of = _ancestors([self.noted(tensor) for tensor in tensors])
+        weights = any(isinstance(node.meta.get("val"), nn.Parameter) for node in made_of)
+        return weights and any(node.op == "placeholder" for node in made_of)
 
     def described(self, node: fx.Node, value: object) -> fx.Node:
         """With shapes and the path of the module that is running."""
@@ -164,6 +184,11 @@ PRODUCTS = frozenset(
     if not overload.endswith("out")
 )  # fmt: skip
 """Operators that take most of a forward pass."""
+MASKS = (torch.bool, torch.uint8)
+SEARCHES = (
+    "aten.where.default", "aten.nonzero_numpy.default", "aten.repeat_interleave.self_Tensor", "torchvision.nms.default",
+)  # fmt: skip
+"""Operators whose results have a shape that depends on values, and that torch has not marked so."""
 
 
 def _blank(func: Callable[..., Tensor], args: tuple[object, ...], kwargs: dict[str, object]) -> Tensor:
@@ -172,6 +197,15 @@ def _blank(func: Callable[..., Tensor], args: tuple[object, ...], kwargs: dict[s
     with no_python_dispatcher():
         shape = func(*tree_map_only(Tensor, _outline, args), **tree_map_only(Tensor, _outline, kwargs))
         return torch.empty_strided(shape.shape, shape.stride(), dtype=shape.dtype, device=place).zero_()
+
+
+def _ancestors(nodes: list[fx.Node]) -> set[fx.Node]:
+    """These, and all that they were computed from."""
+    seen, waiting = set(nodes), list(nodes)
+    for node in waiting:
+        waiting += (new := [one for one in node.all_input_nodes if one not in seen])
+        seen.update(new)
+    return seen
 
 
 def _outline(tensor: Tensor) -> Tensor:
@@ -254,12 +288,13 @@ def open_batch(graph: fx.Graph, larger: fx.Graph) -> None:
 
 def _exported(module: nn.Module, inputs: tuple[Tensor, ...], dynamic: Any = None) -> fx.GraphModule:
     try:
-        with quiet(), torch.no_grad():
+        with quiet(), torch.no_grad(), redirect_stderr(io.StringIO()):  # where it fails it lists what it has
             program = torch.export.export(inside(module), inputs, dynamic_shapes=dynamic, strict=False)
             return program.module(check_guards=False)
     except Exception as error:  # noqa: BLE001  (the tracer runs the user's code: anything may come)
         failure = error
     raise StageError(
         f"the network cannot be traced: {type(failure).__name__}: {str(failure).strip().partition(NEWLINE)[0]}",
-        "control flow that depends on the data has no graph: make it static, or prune the part before it",
+        "control flow that depends on the data has no graph: make it static, or prune the part before it "
+        "(for a detector: `jetpress docs trainers`)",
     ) from failure

@@ -169,6 +169,14 @@ def test_what_is_refused() -> None:
     detectors.fits(nn.Linear(1, 1), DataConfig())
 
 
+def test_a_function_of_ones_own_may_give_one_of_torchvisions(tmp_path: Path) -> None:
+    (tmp_path / "my.py").write_text(
+        "from torchvision.models.detection import ssdlite320_mobilenet_v3_large as ssdlite\n"
+        "def build():\n    return ssdlite(weights=None, weights_backbone=None, num_classes=3)\n"
+    )
+    assert isinstance(models.build(ModelConfig(f"{tmp_path / 'my.py'}:build")), detectors.Detector)
+
+
 def test_rules_of_networks_of_ones_own() -> None:
     class Own(nn.Module):
         def rules(self, shape: tuple[int, ...]) -> dict[str, Any]:
