@@ -106,8 +106,7 @@ def fitted(
     ``settles``: BatchNorm takes over their statistics.
     """
     kept = kept_by(step)
-    size = min(BATCH, max(2, len(images[0]) // HELD))
-    batches = list(zip(*(torch.split(x, size) for x in images), strict=True))
+    batches = even_batches(images)
     with evaluating(dense), evaluating(pruned):
         source = traced(pruned, batches)
         errors = reconstruct(traced(dense, batches), source, kept, batches).values()
@@ -118,6 +117,14 @@ def fitted(
             sum(values) / len(errors) for values in zip(*((e.cut, e.fitted) for e in errors), strict=True)
         )
         console.say(f"    {len(errors)} layers fitted: error of their outputs {cut_:.3g} -> {now:.3g}, mean")
+
+
+def even_batches(images: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
+    """Batches of one size, at least :data:`HELD` where there are so many; what does not fill the last is left out."""
+    count = len(images[0])
+    most = min(BATCH, max(2, count // HELD), count)
+    size = max(range(most, max(most // 2, 1) - 1, -1), key=lambda size: count // size * size)
+    return list(zip(*(torch.split(x[: count // size * size], size) for x in images), strict=True))
 
 
 def recorded(reduction: Reduction, found: Proposal, cut_now: Pruning, whole: Mapping[str, float]) -> Pruning:

@@ -219,8 +219,8 @@ def _joined(node: fx.Node) -> tuple[fx.Node, fx.Node | None] | None:
         name = operator_name(user).rstrip("_")
         others = [one for one in user.all_input_nodes if one is not node]
         if name == "add" and len(others) == 1 and not user.kwargs:
-            shapes = [list(one.meta["val"].shape) for one in (user, others[0])]
-            return (others[0], norm) if shapes[0] == shapes[1] else None  # a constant lacks nothing
+            same = user.meta["shapes"] == others[0].meta["shapes"]
+            return (others[0], norm) if same else None  # a constant lacks nothing
         if name == "batch_norm" and norm is None and user.args[0] is node:
             norm = user
         elif name != "dropout":

@@ -20,9 +20,13 @@ ALIVE = 2**27
 def traced(module: nn.Module, batches: Sequence[tuple[Tensor, ...]]) -> Trace:
     """``module`` as :func:`walk` takes it. What is done to its tensors in place is done to those of the trace.
 
+    Where the batches are of one size it is recorded at that, which is quicker than an export for every size.
+
     Raises:
         StageError: it cannot be traced.
     """
+    if len({len(x) for batch in batches for x in batch}) == 1:
+        return trace(module, batches[0])
     return trace(module, tuple(x[:2] for x in batches[0]), any_batch=True)
 
 

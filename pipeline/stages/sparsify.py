@@ -78,7 +78,7 @@ def make_sparse(
     """
     kept, group = masks.pattern(config.pattern)
     example = tuple(x[:BATCH] for x in inputs)
-    graph = channels.analyse(network.module, example, any_batch=True)
+    graph = channels.analyse(network.module, example)
     parameters = dict(network.module.named_parameters())
     uses = products(graph.trace)
     reasons = why_dense(uses, parameters, config)
@@ -94,7 +94,9 @@ def make_sparse(
     if imagines and not noise:
         config = replace(config, method="magnitude")
     seen, masked = noise.samples if noise else inputs, [use for use in uses if use.name in dense]
-    found, errors = _choose(config, graph.trace, parameters, masked, seen)
+    size = len(example[0])
+    batches = [x[: len(x) // size * size].split(size) for x in seen]  # of the size that was traced
+    found, errors = _choose(config, graph.trace, parameters, masked, list(zip(*batches, strict=True)))
     if noise:
         noise.end(network.module, {})
     for layer in layers:
@@ -138,7 +140,7 @@ def forecast(config: SparsifyConfig, model: Checkpoint) -> list[Prospect]:
     """What masks may do for every layer."""
     network = models.load(model)
     inputs = models.example_inputs(network.model.inputs, BATCH)
-    graph = channels.analyse(network.module, inputs, any_batch=True)
+    graph = channels.analyse(network.module, inputs)
     parameters = dict(network.module.named_parameters())
     layers = []
     for product, reason in why_dense(products(graph.trace), parameters, config).items():
@@ -203,13 +205,12 @@ def _choose(
     source: Trace,
     parameters: Tensors,
     uses: Sequence[Product],
-    inputs: tuple[Tensor, ...],
+    batches: Sequence[tuple[Tensor, ...]],
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
     """Masks by parameter, and the error of each layer's output where data tells."""
     kept, group = masks.pattern(config.pattern)
     if config.method == "magnitude":
         return {one.name: best_mask(parameters[one.name], kept, group, one.axis) for one in uses}, {}
-    batches = list(zip(*(torch.split(x, BATCH) for x in inputs), strict=True))
     return reconstruct(source, parameters, uses, batches, config.method, kept, group)
 
 
