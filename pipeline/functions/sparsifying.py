@@ -20,6 +20,7 @@ from jetpress.pipeline.functions.subjects import (
     network_of,
     tensors,
 )
+from jetpress.pipeline.pruning.imagined import can_be_imagined
 from jetpress.pipeline.stages.fold import fold_masks
 from jetpress.pipeline.stages.sparsify import make_sparse
 from jetpress.pipeline.store.facts.network import Sparsity
@@ -82,14 +83,20 @@ def sparsify(
     example = tensors(example_inputs)
     seen = example if batches is None else joined(batches_of(batches, len(example)))
     imagines = batches is None and config.method != "magnitude"
+    if imagines and "method" in keys and not can_be_imagined(network.module, example):
+        raise _needs_batches(config.method)
     report = make_sparse(network, config, seen, imagines=imagines)
     if "method" in keys and report.method != config.method:
-        raise RecipeError(
-            f'method = "{config.method}" looks at data',
-            "give batches, or leave method out; noise stands in only for a network with trained BatchNorm",
-        )
+        raise _needs_batches(config.method)
     made = as_it_was(network.module, module_of(model))
     return Sparse(made, Masks(made, network.masks), report)
+
+
+def _needs_batches(method: str) -> RecipeError:
+    return RecipeError(
+        f'method = "{method}" looks at data',
+        "give batches, or leave method out; noise stands in only for a network with trained BatchNorm",
+    )
 
 
 def masks_of(model: object) -> dict[str, Tensor]:

@@ -123,7 +123,7 @@ def even_batches(images: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
     """Batches of one size, at least :data:`HELD` where there are so many; what does not fill the last is left out."""
     count = len(images[0])
     most = min(BATCH, max(2, count // HELD), count)
-    size = max(range(most, max(most // 2, 1) - 1, -1), key=lambda size: count // size * size)
+    size = max(range(most, max(most // 4, 1) - 1, -1), key=lambda size: count // size * size)
     return list(zip(*(torch.split(x[: count // size * size], size) for x in images), strict=True))
 
 

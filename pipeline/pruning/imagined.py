@@ -72,22 +72,27 @@ def imagined(module: nn.Module, inputs: tuple[Tensor, ...], seed: int) -> Imagin
         None where that tells nothing, and nothing is changed: no BatchNorm, none that ever saw data, inputs that are no
         real numbers or have no batch in common, other batches than theirs not taken, statistics that are not finite.
     """
+    if not can_be_imagined(module, inputs):
+        return None
     before = {name: one.clone() for name, one in module.named_buffers()}
-    names = [names for names in statistics(module) if set(names) <= before.keys()]
-    if not any(_learnt(before[mean], before[variance]) for mean, variance in names):
-        return None
-    if not batched(inputs) or not all(one.is_floating_point() for one in inputs):
-        return None
     batches = _noise(inputs, seed)
     is_whole = _measured(module, batches)
     held = dict(module.named_buffers())
     seen = {name: one.clone() for name, one in held.items() if not torch.equal(one, before[name])}
     real = {name: before[name] for name in seen}
     if is_whole and all(one.isfinite().all() for one in seen.values()):
-        return Imagined(batches, real, seen, {mean for mean, _ in names})
+        return Imagined(batches, real, seen, {mean for mean, _ in statistics(module)})
     for name, value in real.items():
         held[name].copy_(value)
     return None
+
+
+def can_be_imagined(module: nn.Module, inputs: tuple[Tensor, ...]) -> bool:
+    """Whether a BatchNorm has seen data, and the inputs are real numbers with a batch in common."""
+    held = dict(module.named_buffers())
+    names = [names for names in statistics(module) if set(names) <= held.keys()]
+    learnt = any(_learnt(held[mean], held[variance]) for mean, variance in names)
+    return learnt and batched(inputs) and all(one.is_floating_point() for one in inputs)
 
 
 def _measured(module: nn.Module, batches: Sequence[tuple[Tensor, ...]]) -> bool:

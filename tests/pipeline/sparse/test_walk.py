@@ -32,3 +32,17 @@ def test_batches_join_where_feature_maps_are_small(monkeypatch: pytest.MonkeyPat
     for number, found in zip((0, 3, 5), seen, strict=True):
         for x, (batch,) in zip(found, batches, strict=False):
             torch.testing.assert_close(x, module[:number](batch))
+
+
+def test_batches_of_one_size_are_recorded_at_it() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 2)).eval()
+    whole, left = (torch.randn(4, 3, 8, 8),), (torch.randn(3, 3, 8, 8),)
+    recorded, exported = walking.traced(module, [whole, whole]), walking.traced(module, [whole, left])
+    assert type(recorded.module) is not type(exported.module)
+    for source, batches in ((recorded, [whole, whole]), (exported, [whole, left])):
+        last = [node for node in source.module.graph.nodes if operator_name(node) == "linear"]
+        seen = [
+            values[last[0].args[0]] for _, known in walking.walk(source, batches, last) for values in known
+        ]
+        for x, (batch,) in zip(seen, batches, strict=True):
+            torch.testing.assert_close(x, module[:3](batch))
