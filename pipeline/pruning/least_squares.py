@@ -45,6 +45,7 @@ class LeastSquares:
         self.weight, self.constant = weight, constant
         self.held: list[tuple[Tensor, Tensor]] = []
         self.sums: list[Tensor] = []
+        self.centred: tuple[Tensor, Tensor, list[Tensor], Tensor, Tensor] | None = None
         self.count, self.wanted, self.missing = 0, 0.0, 0.0
 
     def add(self, seen: Tensor, wanted: Tensor) -> None:
@@ -65,6 +66,7 @@ class LeastSquares:
         self._sum_up()
 
     def _sum_up(self) -> None:
+        self.centred = None
         if self.held and (self.sums or self.count >= self.weight.shape[-1]):
             z, r = self._samples()
             more = [x.double() for x in (z.mT @ z, r.mT @ z, z.sum(1, keepdim=True), r.sum(1, keepdim=True))]
@@ -117,14 +119,22 @@ class LeastSquares:
         return change, (r - z @ change.mT).squeeze(1), float(gained)
 
     def _by_samples(self, share: float) -> tuple[Tensor, Tensor, float]:
+        if self.centred is None:
+            self.centred = self._centred()  # most of the work, and the same for every damping
+        z, r, means, products, size = self.centred
+        damping = _damping(share, size)
+        solved = _solved(products + damping * torch.eye(self.count, dtype=z.dtype), r)
+        change = (z.mT @ solved).mT
+        left = float((damping * solved).square().sum())  # r - z change', as (z z' + damping) solved = r
+        return change, (means[1] - means[0] @ change.mT).squeeze(1), self.missing - left
+
+    def _centred(self) -> tuple[Tensor, Tensor, list[Tensor], Tensor, Tensor]:
+        """Samples without their means, the means, ``z z'``, and the mean square of a column times their number."""
         z, r = (x.double() for x in self._samples())
-        damping = _damping(share, z.square().sum(1).mean(-1))
+        size = z.square().sum(1).mean(-1)
         means = [x.mean(1, keepdim=True) * self.constant for x in (z, r)]
         z, r = z - means[0], r - means[1]
-        damped = z @ z.mT + damping * torch.eye(self.count, dtype=z.dtype)
-        change = (z.mT @ _solved(damped, r)).mT
-        left = float((r - z @ change.mT).square().sum())
-        return change, (means[1] - means[0] @ change.mT).squeeze(1), self.missing - left
+        return z, r, means, z @ z.mT, size
 
 
 def _solved(system: Tensor, right: Tensor) -> Tensor:
