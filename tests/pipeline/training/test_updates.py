@@ -134,7 +134,9 @@ def test_accumulation_equals_the_large_batch(tmp_path: Path, parts: int) -> None
     made = []
     for count in (1, parts):
         one = models.load(small.start(tmp_path, f"start-{count}", function="plain"))
-        config = TrainConfig(epochs=1, learning_rate=0.05, accumulate=count, clip_norm=1.0)
+        config = TrainConfig(
+            epochs=1, learning_rate=0.05, accumulate=count, clip_norm=1.0, precision="float32"
+        )
         made.append((fit.fit(one, few(one), config, state=tmp_path / f"s{count}", what="x"), weights(one)))
     (whole, ours), (divided, theirs) = made
     assert divided.training.curve[0].loss == pytest.approx(whole.training.curve[0].loss, rel=1e-5)
