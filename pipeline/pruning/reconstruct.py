@@ -20,14 +20,12 @@ from torch import Tensor, fx, nn
 from jetpress.deploy.console import progress
 from jetpress.pipeline.network.channels.graph import Trace, bound, operator_name
 from jetpress.pipeline.pruning.least_squares import LeastSquares, validated
+from jetpress.pipeline.sparse.matrices import columns, enough, operand, put, samples, taken
 from jetpress.pipeline.sparse.products import Product, products
-from jetpress.pipeline.sparse.reconstruct import columns, operand, put, samples, taken
 from jetpress.pipeline.sparse.walking import walk
 
 LARGEST = 8192
 """Columns of the systems that are solved (0.5 GB); a layer that has more stays as it is."""
-FOR_EACH, FEWEST = 8, 20_000
-"""Samples (images times positions) that are looked at: for each column, and at least."""
 HELD = 4
 """Every so manieth batch says how far the weights may go, before it is learnt from, too."""
 FAINT = 1e-3
@@ -177,12 +175,11 @@ class _Layer:
     def fit(self, dense: Sequence[Known], pruned: Sequence[Known], generator: torch.Generator) -> Error:
         """The parameter becomes what gives the least error."""
         old, new = self.product
-        count = max(FOR_EACH * self.weight.shape[-1], FEWEST) // len(pruned) + 1
         shift = self.sides[1].shift(new)
         learnt, held = (LeastSquares(self.weight, constant=shift is not None) for _ in range(2))
         for number, (before, now) in enumerate(zip(dense, pruned, strict=False)):
             x, z = before[operand(old)], now[operand(new)]
-            some = torch.randperm(samples(z, new), generator=generator)[:count]
+            some = enough(samples(z, new), self.weight.shape[-1], len(pruned), generator)
             wanted = columns(x, old, some)[self.groups] @ self.old.mT.float()
             part = held if number % HELD == HELD - 1 else learnt
             part.add(columns(z, new, some), wanted + self._lacking(before, now, some))

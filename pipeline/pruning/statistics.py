@@ -15,8 +15,8 @@ from jetpress.pipeline.network import models
 from jetpress.pipeline.network.channels import ChannelGraph
 from jetpress.pipeline.network.models import Network
 from jetpress.pipeline.pruning.criteria import CRITERIA, Scores, Statistics, scores
+from jetpress.pipeline.sparse.matrices import columns, operand, samples
 from jetpress.pipeline.sparse.products import products
-from jetpress.pipeline.sparse.reconstruct import columns, operand, samples
 from jetpress.pipeline.sparse.walking import traced, walk
 from jetpress.pipeline.training.evaluate import device, to_device
 from jetpress.pipeline.training.losses import Loss, loss

@@ -5,27 +5,24 @@ Alistarh, 2023) walks through a layer's inputs, drops the weights that cost leas
 visited make up for it; it minimises the squared error of the layer's output, ``(w - v)' H (w - v)`` with
 ``H = x' x``.
 
-Here a convolution's inputs are ordered by kernel position, then by channel, so the groups of N:M run along
-the input channels, as TensorRT reads them; padding, stride and groups are the convolution's own. The weights
-that are kept are then brought to the least error by conjugate gradients, which a single pass does not reach.
-The graph is walked once, operator by operator, over all calibration samples: each layer sees what the layers
-before it, already sparse, hand on.
+The weights that are kept are then brought to the least error by conjugate gradients, which a single pass does
+not reach. The graph is walked once, operator by operator, over all calibration samples: each layer sees what
+the layers before it, already sparse, hand on.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, fx
-from torch.nn import functional as F
+from torch import Tensor
 
 from jetpress.deploy.console import progress
 from jetpress.pipeline.network.channels.graph import Trace
 from jetpress.pipeline.sparse import masks
+from jetpress.pipeline.sparse.matrices import LARGEST, Parts, columns, enough, operand, put, samples, taken
 from jetpress.pipeline.sparse.products import Product
 from jetpress.pipeline.sparse.walking import walk
 
@@ -39,9 +36,8 @@ REFINEMENTS = 16
 
 @dataclass
 class Layer:
-    """A weight with its statistics. Rows are outputs; columns kernel positions, then input channels."""
+    """A weight with its statistics (:mod:`jetpress.pipeline.sparse.matrices`); parts of a layer count as groups."""
 
-    product: Product
     weight: Tensor
     """The part of the parameter that is used here, ``[groups, out / groups, columns]``."""
     hessian: Tensor
@@ -75,6 +71,7 @@ def reconstruct(
     found: dict[str, Tensor] = {}
     errors: dict[str, float] = {}
     done: set[tuple[str, tuple[int, int]]] = set()
+    generator = torch.Generator().manual_seed(0)
     with progress("weights chosen with data", len(wanted)) as line:
         for node, known in walk(source, batches, wanted):
             line.step()
@@ -83,124 +80,27 @@ def reconstruct(
                 continue  # a shared weight: it keeps what its first use made of it
             done.add((product.name, product.rows))
             parameter = parameters[product.name]
-            layer = Layer(
-                product,
-                taken(parameter.detach(), product),
-                _hessian([values[operand(product)] for values in known], product),
-            )
+            weight = taken(parameter.detach(), product)
+            parts = Parts.of(product, weight.shape[-1], group)
+            inputs = [values[operand(product)] for values in known]
+            layer = Layer(parts.split(weight), _hessian(inputs, product, parts, generator))
             mask, weight = _sparse(layer, method, kept, group)
             errors[product.name] = max(errors.get(product.name, 0.0), _error(layer, weight))
             whole = found.setdefault(product.name, masks.best_mask(parameter, kept, group, product.axis))
-            put(whole, mask, product)
-            put(parameter.data, weight, product)
+            put(whole, parts.joined(mask), product)
+            put(parameter.data, parts.joined(weight), product)
     return found, errors
 
 
-def operand(product: Product) -> fx.Node:
-    """What the weight is multiplied with."""
-    names = {"weight": "input", "self": "other", "other": "self", "mat1": "mat2", "mat2": "mat1"}
-    name = names[product.argument]
-    found: fx.Node = product.call.arguments[
-        "mat2" if name == "other" and "mat2" in product.call.arguments else name
-    ]
-    return found
-
-
-# A layer as a matrix product
-
-
-def _is_convolution(product: Product) -> bool:
-    return product.call.name.startswith("conv")
-
-
-def taken(parameter: Tensor, product: Product) -> Tensor:
-    """Used rows of a parameter (or of its mask) as ``[groups, out / groups, columns]``."""
-    first, last = product.rows
-    part = parameter.narrow(1 - product.axis, first, last - first).movedim(product.axis, -1)
-    return part.reshape(product.groups, (last - first) // product.groups, -1).clone()
-
-
-def put(parameter: Tensor, matrix: Tensor, product: Product) -> None:
-    """The inverse of :func:`taken`, in place."""
-    first, last = product.rows
-    part = parameter.narrow(1 - product.axis, first, last - first).movedim(product.axis, -1)
-    part.copy_(matrix.reshape(part.shape))
-
-
-def _hessian(inputs: Sequence[Tensor], product: Product) -> Tensor:
-    """``[groups, columns, columns]``, accumulated batch by batch."""
-    total, count = torch.zeros(()), 0
+def _hessian(inputs: Sequence[Tensor], product: Product, parts: Parts, generator: torch.Generator) -> Tensor:
+    """``[groups * parts, columns / parts, columns / parts]``, accumulated batch by batch."""
+    total, seen = torch.zeros(()), 0
     for x in inputs:
-        samples = columns(x, product)
-        total = total + samples.mT @ samples
-        count += samples.shape[1]
-    return total / max(count, 1)
-
-
-def columns(x: Tensor, product: Product, some: Tensor | None = None) -> Tensor:
-    """What each output is summed over: ``[groups, samples, kernel positions x input channels]``.
-
-    Args:
-        x: the layer's input.
-        some: of the samples (images, then positions), those that are wanted; None: all.
-    """
-    x = x.detach().float()
-    if not _is_convolution(product):
-        x = x.movedim(-2, -1) if product.argument in ("self", "mat1") else x
-        rows = x.reshape(-1, x.shape[-1])
-        return (rows if some is None else rows[some]).unsqueeze(0)
-    parts = []
-    for window in _windows(x, product):  # [batch, positions ..., channels]
-        rows = window.flatten(0, -2) if some is None else window[torch.unravel_index(some, window.shape[:-1])]
-        parts.append(rows.reshape(len(rows), product.groups, -1).movedim(1, 0))
-    return torch.cat(parts, dim=-1)
-
-
-def samples(x: Tensor, product: Product) -> int:
-    """How many there are."""
-    if not _is_convolution(product):
-        return x.numel() // x.shape[-2 if product.argument in ("self", "mat1") else -1]
-    return math.prod(next(_windows(x, product)).shape[:-1])
-
-
-def _windows(x: Tensor, product: Product) -> Iterator[Tensor]:
-    """The input as each kernel position sees it, ``[batch, positions ..., channels]``."""
-    kernel = product.call.arguments["weight"].meta["val"].shape[2:]
-    stride, padding, dilation = (
-        _each(product.call.arguments[n], len(kernel)) for n in ("stride", "padding", "dilation")
-    )
-    if isinstance(padding[0], str):
-        total = [d * (k - 1) if padding[0] == "same" else 0 for d, k in zip(dilation, kernel, strict=True)]
-        sides = [(t // 2, t - t // 2) for t in total]
-    else:
-        sides = [(p, p) for p in padding]
-    x = F.pad(x, [size for side in reversed(sides) for size in side])
-    spans = [range(0, k * d, d) for k, d in zip(kernel, dilation, strict=True)]
-    counts = [
-        (s - span[-1] - 1) // step + 1 for s, span, step in zip(x.shape[2:], spans, stride, strict=True)
-    ]
-    for offsets in _grid(spans):
-        window = [
-            slice(o, o + step * (n - 1) + 1, step) for o, step, n in zip(offsets, stride, counts, strict=True)
-        ]
-        yield x[:, :, *window].movedim(1, -1)
-
-
-def _each(value: Any, count: int) -> list[Any]:
-    """One setting for each spatial axis."""
-    values = [value] if isinstance(value, int | str) else list(value)
-    return values * count if len(values) == 1 else values
-
-
-def _grid(spans: Sequence[range]) -> Iterator[tuple[int, ...]]:
-    """All kernel positions, the last axis fastest, as in the weight."""
-    return (
-        tuple(int(i) for i in point)
-        for point in torch.cartesian_prod(*map(torch.tensor, spans)).reshape(-1, len(spans))
-    )
-
-
-# Masks and weights
+        some = enough(samples(x, product), parts.columns, len(inputs), generator)
+        part = parts.split(columns(x, product, some))
+        total = total + part.mT @ part
+        seen += part.shape[1]
+    return total / max(seen, 1)
 
 
 def _sparse(layer: Layer, method: str, kept: int, group: int) -> tuple[Tensor, Tensor]:
@@ -209,15 +109,22 @@ def _sparse(layer: Layer, method: str, kept: int, group: int) -> tuple[Tensor, T
         norms = layer.hessian.diagonal(dim1=-2, dim2=-1).sqrt()
         mask = masks.best_mask(layer.weight * norms.unsqueeze(-2), kept, group, axis=-1)
         return mask, layer.weight * mask
-    damped = _damped(layer.hessian)
-    weight, mask = sparsegpt(layer.weight, damped, kept, group)
-    return mask, refined(layer.weight, weight, mask, damped)
+    at_once = max(LARGEST**2 // layer.hessian.shape[-1] ** 2, 1)  # groups, by what is made of their products
+    found = []
+    for dense, hessian in zip(layer.weight.split(at_once), layer.hessian.split(at_once), strict=True):
+        damped = _damped(hessian)
+        weight, mask = sparsegpt(dense, damped, kept, group)
+        found.append((mask, refined(dense, weight, mask, damped)))
+    masks_of, weights = zip(*found, strict=True)
+    return torch.cat(masks_of), torch.cat(weights)
 
 
 def _damped(hessian: Tensor) -> Tensor:
     diagonal = hessian.diagonal(dim1=-2, dim2=-1)
     shift = DAMPING * diagonal.mean(-1, keepdim=True)
-    return hessian + torch.diag_embed(torch.where(shift > 0, shift, 1.0).expand_as(diagonal))
+    damped = hessian.clone()
+    damped.diagonal(dim1=-2, dim2=-1).add_(torch.where(shift > 0, shift, 1.0))
+    return damped
 
 
 def sparsegpt(
