@@ -25,10 +25,10 @@ plan: $(READY)
 	@$(BIN)/jetpress plan $(RECIPE) --target $(TARGET) $(if $(DEVICE),--device $(DEVICE)) $(foreach s,$(SET),--set $(s))
 
 test: lint
-	$(BIN)/pytest -n 2 -m "not slow and not hardware"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not hardware"
 
 test-all: lint
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .
